@@ -1,0 +1,44 @@
+# Everyday commands. `make` alone lists them.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
+VENV := .venv
+RUN := $(VENV)/bin
+
+.PHONY: help install demo test test-unit lint format bench clean
+.DEFAULT_GOAL := help
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed ## Make .venv with everything in it
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "esblend needs Python 3.11 or newer with venv; name it with: make install PYTHON=/path/to/python3" >&2; exit 1; }
+	@test -x $(RUN)/python || "$(PYTHON)" -m venv $(VENV)
+	$(RUN)/python -m pip install --disable-pip-version-check -q --progress-bar on -c constraints.txt -e '.[local,dev]'
+	@touch $(VENV)/.installed
+
+demo: install ## Start everything, index Python's documentation, search it
+	@$(RUN)/esblend demo
+
+test: install ## Run all tests: unit, real servers, command line
+	$(RUN)/python -m pytest
+
+test-unit: install ## Run the tests that need no server
+	$(RUN)/python -m pytest tests/unit
+
+lint: install ## Check format, style, types and import directions
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+
+format: install ## Format the code and fix what the linter can
+	$(RUN)/ruff format .
+	$(RUN)/ruff check --fix .
+
+bench: install ## Measure; results go to bench/results
+	$(RUN)/python -m bench
+
+clean: ## Remove .venv and what the tools left
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

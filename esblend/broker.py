@@ -1,0 +1,85 @@
+"""The Celery application that feed and workers share: queues, serialisation, delivery. JSON only."""
+
+from typing import Literal
+
+from celery import Celery
+from kombu.entity import Queue
+from pydantic import BaseModel, ConfigDict, Field
+
+from esblend.settings import Settings
+
+EMBED_TASK = "esblend.embed"
+Lane = Literal["live", "backfill"]
+LANES: tuple[Lane, ...] = ("live", "backfill")
+VISIBILITY_SECONDS = 3600
+"""After this long Redis gives an unfinished task to another worker; longer than any batch takes."""
+
+
+class DocumentRef(BaseModel):
+    """One change: the document, never its text, so that always the newest text is embedded."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    seq_no: int
+    routing: str | None = None
+
+
+class EmbedTask(BaseModel):
+    """The message from feed to worker."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    index: str
+    uuid: str
+    generation: str
+    documents: list[DocumentRef] = Field(min_length=1, max_length=1000)
+
+
+class EmbedResult(BaseModel):
+    """What became of a task's documents. `written` gives the sequence number of each conditional write, by document id,
+    so that the feed knows the worker's own writes when it meets them."""
+
+    written: dict[str, int] = {}
+    unchanged: int = 0
+    gone: int = 0
+    conflicts: int = 0
+    dead_letters: int = 0
+
+
+def queue_name(lane: Lane) -> str:
+    return f"esblend-{lane}"
+
+
+def running_key(task: str) -> str:
+    """The Redis key that lives while a worker works on a task."""
+    return f"esblend:running:{task}"
+
+
+def make_celery(settings: Settings) -> Celery:
+    """A Celery application over Redis. Nothing is connected yet."""
+    app = Celery("esblend", broker=settings.redis_url, backend=settings.redis_url, set_as_current=False)
+    app.conf.update(
+        task_serializer="json",
+        result_serializer="json",
+        accept_content=["json"],
+        task_queues=[Queue(queue_name(lane)) for lane in LANES],  # type: ignore[no-untyped-call]
+       ,
+        task_default_queue=queue_name("backfill"),
+        task_create_missing_queues=False,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_enable_remote_control=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        result_expires=VISIBILITY_SECONDS,
+        # Live changes overtake a backfill: queues are asked in the order given.
+        broker_transport_options={
+            "visibility_timeout": VISIBILITY_SECONDS, "queue_order_strategy": "priority", "socket_keepalive": True,
+        },
+    )  # fmt: skip
+    return app

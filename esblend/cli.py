@@ -1,0 +1,74 @@
+"""The `esblend` command: joins the commands of the packages. The one place that knows all of them."""
+
+import sys
+
+import typer
+from pydantic import ValidationError
+
+import indexer.commands
+import mappings.commands
+import query.commands
+import workers.commands
+from esblend import __version__
+from esblend.client import USAGE
+from esblend.console import err, out
+from esblend.demo import commands as demo_commands
+from esblend.local import commands as local_commands
+from indexer.status import read_status
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Hybrid search for the Elasticsearch you already run.
+
+Try it:   esblend demo
+
+Your own: esblend up, then esblend attach INDEX --fields title,body, then esblend search INDEX "a question"
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 nothing answers, 4 answered but not all is done.""",
+)
+
+_PANELS: dict[str, list[typer.Typer]] = {
+    "A stack on this machine": [local_commands.app, demo_commands.app],
+    "Indices": [mappings.commands.app, indexer.commands.app, query.commands.app],
+    "Processes, each alone, for production": [query.commands.gateway_command(read_status), workers.commands.app],
+}
+_PROCESSES = {"feed", "worker", "gateway"}
+
+
+def _join() -> None:
+    for panel, parts in _PANELS.items():
+        for part in parts:
+            for command in part.registered_commands:
+                name = command.name or getattr(command.callback, "__name__", "")
+                command.rich_help_panel = list(_PANELS)[2] if name in _PROCESSES else panel
+                app.registered_commands.append(command)
+
+
+_join()
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+    if version:
+        out.print(__version__, highlight=False)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        app()
+    except ValidationError as error:
+        for detail in error.errors():
+            name = "_".join(["ESBLEND", *map(str, detail["loc"])]).upper()
+            err.print(f"{name}: {detail['msg']}", style="red", markup=False, highlight=False)
+        sys.exit(USAGE)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""Cuts texts into batches that waste little padding and never exceed a memory budget."""
+
+from collections.abc import Sequence
+
+
+def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Positions of `lengths`, longest first, in batches whose padded size (count x longest) is at most `budget`.
+
+    Every position appears once; a text longer than the budget stands alone. Sorting by length keeps padding small,
+    and the longest first makes a lack of memory show at once.
+    """
+    order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
+    batches: list[list[int]] = []
+    width = 0
+    for position in order:
+        if not batches or (len(batches[-1]) + 1) * width > budget:
+            batches.append([])
+            width = max(1, lengths[position])
+        batches[-1].append(position)
+    return batches

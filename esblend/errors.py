@@ -1,0 +1,92 @@
+"""Every error that a caller can meet, each with its HTTP status and an Elasticsearch-style type."""
+
+from typing import Any
+
+
+class EsblendError(Exception):
+    """An error with a message for people. `reason` names the thing at fault and the way out."""
+
+    status = 500
+    type = "esblend_exception"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def body(self) -> dict[str, Any]:
+        """Elasticsearch's error shape: `{"error": {"root_cause": [...], "type", "reason"}, "status"}`."""
+        cause = {"type": self.type, "reason": self.reason}
+        return {"error": {"root_cause": [cause], **cause}, "status": self.status}
+
+
+class InvalidRequest(EsblendError):
+    """The request is well-formed but asks for something that cannot be."""
+
+    status = 400
+    type = "illegal_argument_exception"
+
+
+class MalformedRequest(EsblendError):
+    """The request cannot be parsed: an unknown key, a wrong type, broken JSON."""
+
+    status = 400
+    type = "parsing_exception"
+
+
+class IndexNotFound(EsblendError):
+    status = 404
+    type = "index_not_found_exception"
+
+
+class NotAttached(EsblendError):
+    """The index exists but has no attachment."""
+
+    status = 404
+    type = "resource_not_found_exception"
+
+
+class AlreadyAttached(EsblendError):
+    """The index is attached with other settings."""
+
+    status = 400
+    type = "resource_already_exists_exception"
+
+
+class ModelError(EsblendError):
+    """A model that cannot be loaded, or whose output is no usable vector."""
+
+    status = 400
+    type = "illegal_argument_exception"
+
+
+class EncodingError(EsblendError):
+    """A text for which the model gave no usable vector (NaN, infinite or zero)."""
+
+    type = "encoding_exception"
+
+
+class UpstreamUnavailable(EsblendError):
+    """Elasticsearch cannot be reached."""
+
+    status = 503
+    type = "upstream_unavailable_exception"
+
+
+class UpstreamError(EsblendError):
+    """Elasticsearch refused a request; its own answer goes on to the caller."""
+
+    def __init__(self, status: int, error: dict[str, Any]) -> None:
+        super().__init__(
+            str(error.get("error", {}).get("reason", error) if isinstance(error.get("error"), dict) else error)
+        )
+        self.status = status
+        self.error = error
+
+    def body(self) -> dict[str, Any]:
+        return self.error
+
+
+class LocalStackError(EsblendError):
+    """The one-machine stack cannot do what was asked."""
+
+    type = "local_stack_exception"

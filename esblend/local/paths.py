@@ -1,0 +1,54 @@
+"""Where the one-machine stack keeps what it downloads and what it stores."""
+
+import hashlib
+import os
+import pwd
+from pathlib import Path
+
+import platformdirs
+
+from esblend.errors import LocalStackError
+
+
+def is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def cache_dir() -> Path:
+    """Downloads, shared by all checkouts. Root's own cache would be closed to the user that runs Elasticsearch."""
+    override = os.environ.get("ESBLEND_CACHE_DIR")
+    if override:
+        return Path(override).expanduser().resolve()
+    return platformdirs.site_cache_path("esblend") if is_root() else platformdirs.user_cache_path("esblend")
+
+
+def default_data_dir() -> Path:
+    override = os.environ.get("ESBLEND_DATA_DIR")
+    if override:
+        return Path(override).expanduser().resolve()
+    return platformdirs.user_data_path("esblend") / "default"
+
+
+def elasticsearch_dir(data_dir: Path) -> Path:
+    """Configuration, data and logs of a stack's Elasticsearch nodes.
+
+    Elasticsearch refuses to run as root, and the user that then runs it can often not even enter `data_dir` (below
+    root's home, say); so as root its files lie under /var/lib/esblend, one folder for each data dir.
+    """
+    if not is_root():
+        return data_dir / "elasticsearch"
+    name = hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:16]
+    return Path("/var/lib/esblend") / name
+
+
+def elasticsearch_user() -> tuple[int, int] | None:
+    """(uid, gid) to run Elasticsearch as; None for the present user."""
+    if not is_root():
+        return None
+    try:
+        nobody = pwd.getpwnam("nobody")
+    except KeyError as error:
+        raise LocalStackError(
+            "Elasticsearch refuses to run as root, and this machine has no user [nobody]: run esblend as an ordinary user"
+        ) from error
+    return nobody.pw_uid, nobody.pw_gid

@@ -1,0 +1,93 @@
+"""Starts, watches and ends background processes, each known by its id and its moment of birth."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+from pydantic import BaseModel
+
+
+class Launched(BaseModel):
+    """A process that was started here. The moment of birth tells it from a later one with the same id."""
+
+    pid: int
+    created: float
+
+
+def launch(
+    command: Sequence[str],
+    *,
+    log: Path,
+    env: Mapping[str, str],
+    cwd: Path,
+    user: tuple[int, int] | None = None,
+) -> Launched:
+    """Start `command` in a session of its own, output to `log`; as (uid, gid) `user` when given."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    identity = {"user": user[0], "group": user[1], "extra_groups": []} if user else {}
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            list(command), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            env=dict(env), cwd=cwd, start_new_session=True, **identity,  # type: ignore[call-overload]
+        )  # fmt: skip
+    try:
+        created = psutil.Process(process.pid).create_time()
+    except psutil.NoSuchProcess:
+        created = 0.0
+    return Launched(pid=process.pid, created=created)
+
+
+def find(launched: Launched) -> psutil.Process | None:
+    """The process when it still runs; None when it ended or its id belongs to another one now."""
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(launched.pid)
+        if abs(process.create_time() - launched.created) < 1 and process.status() != psutil.STATUS_ZOMBIE:
+            return process
+    return None
+
+
+def family(launched: Launched) -> list[int]:
+    """Ids of the process and its descendants, its own first; empty when it ended."""
+    process = find(launched)
+    if process is None:
+        return []
+    with contextlib.suppress(psutil.Error):
+        return [process.pid, *(child.pid for child in process.children(recursive=True))]
+    return [launched.pid]
+
+
+def stop(launched: Iterable[Launched], *, grace_seconds: float) -> None:
+    """Ask each process to end, wait, then kill what is left of their families. Nothing of them remains on return."""
+    roots = [process for one in launched if (process := find(one))]
+    everyone = list(roots)
+    for process in roots:
+        with contextlib.suppress(psutil.Error):
+            everyone += process.children(recursive=True)
+    for process in roots:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    _, left = psutil.wait_procs(everyone, timeout=grace_seconds)
+    for process in left:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(left, timeout=10)
+    _reap(process.pid for process in roots)
+
+
+def _reap(pids: Iterable[int]) -> None:
+    """Collect those that were children of this very process, so that no zombie stays."""
+    for pid in pids:
+        with contextlib.suppress(ChildProcessError, OSError):
+            os.waitpid(pid, os.WNOHANG)
+
+
+def kill(launched: Launched) -> None:
+    """End the process and its family at once."""
+    for pid in reversed(family(launched)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    _reap([launched.pid])

@@ -1,0 +1,332 @@
+"""Brings the whole stack up on one machine, keeps its state in a file, and takes it down.
+
+    Elasticsearch (1..n nodes) + Valkey  <-  feed, worker (1..n), gateway
+
+The state file in the data dir names every process, so that a second `up` starts only what has died.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from elastic_transport import TransportError
+from elasticsearch import ApiError, Elasticsearch
+from filelock import FileLock
+from pydantic import BaseModel, SecretStr
+from redis import Redis
+from redis.exceptions import RedisError
+
+from esblend.elastic import connect
+from esblend.errors import LocalStackError
+from esblend.local.distribution import DEFAULT_VERSION, find_distribution
+from esblend.local.elasticsearch import Credentials, Node, new_credentials, start_node
+from esblend.local.paths import cache_dir, elasticsearch_dir
+from esblend.local.ports import free_port
+from esblend.local.processes import Launched, family, find, launch, stop
+from esblend.local.valkey import start_valkey
+from esblend.settings import Settings
+
+START_SECONDS = 240
+NAMES = ("elasticsearch", "redis", "feed", "worker", "gateway")
+Say = Callable[[str], None]
+
+
+class StackState(BaseModel):
+    """What a stack is made of; kept as `stack.json` in its data dir, readable by its owner alone."""
+
+    elasticsearch: str
+    redis: str
+    gateway: str
+    model: str
+    es_version: str
+    own_elasticsearch: bool
+    own_redis: bool
+    nodes: list[Node] = []
+    workers: int = 1
+    username: str | None = None
+    password: str | None = None
+    processes: dict[str, list[Launched | None]] = {}
+
+    def describe(self) -> dict[str, Any]:
+        """The object that `esblend up --json` and `esblend ps --json` print."""
+        described: dict[str, Any] = {
+            "elasticsearch": self.elasticsearch, "redis": self.redis, "gateway": self.gateway, "model": self.model,
+        }  # fmt: skip
+        if self.username:
+            described |= {"username": self.username, "password": self.password}
+        alive = {name: [pid for one in self.processes.get(name, []) if one for pid in family(one)] for name in NAMES}
+        return described | {"pids": {name: pids for name, pids in alive.items() if name in self.processes}}
+
+    def is_running(self) -> bool:
+        return any(one and find(one) for group in self.processes.values() for one in group)
+
+    def settings(self, base: Settings) -> Settings:
+        """The settings of a process that belongs to this stack."""
+        changes: dict[str, Any] = {
+            "es_url": self.elasticsearch, "redis_url": self.redis, "model": self.model,
+            "gateway_port": int(self.gateway.rsplit(":", 1)[1]), "ready_file": None,
+        }  # fmt: skip
+        if self.username and self.password:
+            changes |= {"es_username": self.username, "es_password": SecretStr(self.password), "es_api_key": None}
+        return base.model_copy(update=changes)
+
+
+class StackOptions(BaseModel):
+    """What `esblend up` was asked for; None leaves the choice to the stack that is there, or to the default."""
+
+    es: str | None = None
+    redis: str | None = None
+    model: str | None = None
+    security: bool = False
+    nodes: int | None = None
+    es_version: str | None = None
+    workers: int | None = None
+
+
+def load_state(data_dir: Path) -> StackState | None:
+    """The stack of `data_dir`, running or not; None when there never was one."""
+    file = data_dir / "stack.json"
+    return StackState.model_validate_json(file.read_bytes()) if file.is_file() else None
+
+
+def _save(state: StackState, data_dir: Path) -> None:
+    file = data_dir / "stack.json"
+    partial = file.with_suffix(".partial")
+    partial.touch(mode=0o600)
+    partial.write_text(state.model_dump_json(indent=2), "utf-8")
+    partial.replace(file)
+
+
+def up(data_dir: Path, options: StackOptions, settings: Settings, say: Say) -> StackState:
+    """Start what is missing and return when all of it is ready. Raises LocalStackError; then what this call started is ended."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    with FileLock(data_dir / "stack.lock"):
+        state = load_state(data_dir)
+        if state is None or not state.is_running():
+            state = _plan(options, settings, state)
+        else:
+            _refuse_changes(state, options)
+        started: list[Launched] = []
+        try:
+            # A free port is only ours once a server listens on it, so stacks that start together take turns.
+            with FileLock(cache_dir() / "ports.lock"):
+                _start_servers(state, data_dir, started, say)
+            _start_processes(state, data_dir, started, settings)
+            _save(state, data_dir)
+            _wait_until_ready(state, data_dir, settings, say)
+        except BaseException:
+            stop(started, grace_seconds=5)
+            if load_state(data_dir) is not None:
+                _save(state, data_dir)
+            raise
+        return state
+
+
+def down(data_dir: Path) -> bool:
+    """End every process of the stack, in the order of the data's flow. False when none ran."""
+    if not data_dir.is_dir():
+        return False
+    with FileLock(data_dir / "stack.lock"):
+        state = load_state(data_dir)
+        if state is None:
+            return False
+        ran = state.is_running()
+        stop(_of(state, "feed", "gateway", "worker"), grace_seconds=20)
+        stop(_of(state, "redis", "elasticsearch"), grace_seconds=40)
+        return ran
+
+
+def _of(state: StackState, *names: str) -> list[Launched]:
+    return [one for name in names for one in state.processes.get(name, []) if one]
+
+
+def _plan(options: StackOptions, settings: Settings, before: StackState | None) -> StackState:
+    """A new stack, or one that starts again over the data it left."""
+    again = before if before and before.own_elasticsearch and not options.es else None
+    version = find_distribution(options.es_version or (again.es_version if again else DEFAULT_VERSION)).version
+    if again and version != again.es_version:
+        raise LocalStackError(
+            f"this data dir holds the data of Elasticsearch {again.es_version}; for {version} name another --data-dir"
+        )
+    if again and options.security != (again.username is not None):
+        state_now = "on" if again.username else "off"
+        raise LocalStackError(f"this data dir belongs to a stack with security {state_now}; name another --data-dir")
+    count = options.nodes or (len(again.nodes) if again else 1)
+    if again and count != len(again.nodes):
+        raise LocalStackError(f"this data dir belongs to a stack of {len(again.nodes)} nodes; name another --data-dir")
+    nodes = [] if options.es else _plan_nodes(count, again)
+    credentials = None
+    if options.security and not options.es:
+        known = again.username and again.password if again else None
+        credentials = Credentials(str(again.username), str(again.password)) if again and known else new_credentials()
+    return StackState(
+        elasticsearch=options.es or f"http://127.0.0.1:{nodes[0].http_port}",
+        redis=options.redis or f"redis://127.0.0.1:{free_port(6379)}/0",
+        gateway=f"http://127.0.0.1:{free_port(settings.gateway_port)}",
+        model=options.model or (before.model if before else settings.model),
+        es_version=version,
+        own_elasticsearch=options.es is None,
+        own_redis=options.redis is None,
+        nodes=nodes,
+        workers=options.workers or 1,
+        username=credentials.username if credentials else None,
+        password=credentials.password if credentials else None,
+    )
+
+
+def _plan_nodes(count: int, again: StackState | None) -> list[Node]:
+    """Ports for each node; those of the last time where they are still free, since nodes remember each other by them."""
+    nodes: list[Node] = []
+    for number in range(count):
+        http, transport = (again.nodes[number].http_port, again.nodes[number].transport_port) if again else (9200, 9300)
+        if any(http == node.http_port for node in nodes):
+            http, transport = 0, 0
+        nodes.append(Node(f"node-{number}", free_port(http), free_port(transport)))
+    return nodes
+
+
+def _refuse_changes(state: StackState, options: StackOptions) -> None:
+    asked = {
+        "--es": (options.es, state.elasticsearch),
+        "--redis": (options.redis, state.redis),
+        "--model": (options.model, state.model),
+        "--nodes": (options.nodes, len(state.nodes)),
+        "--workers": (options.workers, state.workers),
+        "--security": (options.security or None, state.username is not None),
+    }
+    for option, (wanted, present) in asked.items():
+        if wanted is not None and wanted != present:
+            raise LocalStackError(
+                f"the stack already runs with {option} {present}; `esblend down` it first, or name another --data-dir"
+            )
+
+
+def _start_servers(state: StackState, data_dir: Path, started: list[Launched], say: Say) -> None:
+    waits: list[Callable[[], None]] = []
+    if state.own_redis and not _alive(state, "redis", 1)[0]:
+        server = start_valkey(int(state.redis.rsplit(":", 1)[1].split("/")[0]), data_dir / "valkey")
+        state.processes["redis"] = [server]
+        started.append(server)
+        waits.append(
+            lambda: _wait("Valkey", lambda: _redis_answers(state.redis), server, data_dir / "valkey/valkey.log")
+        )
+    if state.own_elasticsearch:
+        directory = elasticsearch_dir(data_dir)
+        running = _alive(state, "elasticsearch", len(state.nodes))
+        credentials = Credentials(state.username, state.password) if state.username and state.password else None
+        for number, node in enumerate(state.nodes):
+            if running[number]:
+                continue
+            say(f"Starting Elasticsearch {state.es_version} ({node.name}) on port {node.http_port}")
+            heap = 1024 if len(state.nodes) == 1 else 512
+            process = start_node(
+                node, state.nodes, version=state.es_version, directory=directory, credentials=credentials, heap_mb=heap
+            )
+            running[number] = process
+            started.append(process)
+            log = directory / node.name / "logs" / "stdout.log"
+            waits.append(lambda p=process, n=node, f=log: _wait("Elasticsearch", lambda: _listens(n.http_port), p, f))  # type: ignore[misc]
+        state.processes["elasticsearch"] = running
+    for wait in waits:
+        wait()
+
+
+def _start_processes(state: StackState, data_dir: Path, started: list[Launched], settings: Settings) -> None:
+    counts = {"feed": 1, "worker": state.workers, "gateway": 1}
+    for name, count in counts.items():
+        running = _alive(state, name, count)
+        for number in range(count):
+            if running[number]:
+                continue
+            ready = _ready_file(data_dir, name, number)
+            ready.parent.mkdir(parents=True, exist_ok=True)
+            ready.unlink(missing_ok=True)
+            process = launch(
+                [sys.executable, "-m", "esblend.cli", name],
+                log=data_dir / "logs" / f"{name}-{number}.log",
+                env=_environment(state.settings(settings), ready),
+                cwd=data_dir,
+            )
+            running[number] = process
+            started.append(process)
+        state.processes[name] = running
+
+
+def _alive(state: StackState, name: str, count: int) -> list[Launched | None]:
+    """The processes of that name, None where one has died."""
+    known = [*state.processes.get(name, []), *[None] * count][:count]
+    return [one if one and find(one) else None for one in known]
+
+
+def _ready_file(data_dir: Path, name: str, number: int) -> Path:
+    return data_dir / "ready" / f"{name}-{number}"
+
+
+def _environment(settings: Settings, ready: Path) -> dict[str, str]:
+    env = {key: value for key, value in os.environ.items() if not key.startswith("ESBLEND_")}
+    for key, value in settings.model_dump().items():
+        if value is not None:
+            env[f"ESBLEND_{key.upper()}"] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    return env | {"ESBLEND_READY_FILE": str(ready), "PYTHONUNBUFFERED": "1"}
+
+
+def _wait_until_ready(state: StackState, data_dir: Path, settings: Settings, say: Say) -> None:
+    if state.own_elasticsearch:
+        say("Waiting for Elasticsearch")
+        directory = elasticsearch_dir(data_dir)
+        with connect(state.settings(settings)) as es:
+            first = state.processes["elasticsearch"][0]
+            log = directory / state.nodes[0].name / "logs" / "stdout.log"
+            _wait("Elasticsearch", lambda: _is_healthy(es, len(state.nodes)), first, log)
+    for name in ("gateway", "worker", "feed"):
+        say(f"Waiting for the {name}")
+        for number, process in enumerate(state.processes[name]):
+            log = data_dir / "logs" / f"{name}-{number}.log"
+            _wait(f"the {name}", _ready_file(data_dir, name, number).exists, process, log)
+
+
+def _wait(name: str, is_ready: Callable[[], bool], process: Launched | None, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not is_ready():
+        if process is None or find(process) is None:
+            raise LocalStackError(f"{name} ended while starting; the end of {log}:\n{_tail(log)}")
+        if time.monotonic() > deadline:
+            raise LocalStackError(f"{name} was not ready after {START_SECONDS} s; the end of {log}:\n{_tail(log)}")
+        time.sleep(0.1)
+
+
+def _tail(log: Path, lines: int = 15) -> str:
+    try:
+        return "\n".join(log.read_text("utf-8", errors="replace").splitlines()[-lines:])
+    except OSError:
+        return "(no log)"
+
+
+def _redis_answers(url: str) -> bool:
+    try:
+        with Redis.from_url(url, socket_connect_timeout=2) as redis:
+            return bool(redis.ping())
+    except (RedisError, OSError):
+        return False
+
+
+def _listens(port: int) -> bool:
+    import socket
+
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _is_healthy(es: Elasticsearch, nodes: int) -> bool:
+    try:
+        health = es.options(request_timeout=10, max_retries=0).cluster.health(
+            wait_for_status="yellow", wait_for_nodes=f">={nodes}", timeout="5s"
+        )
+    except (ApiError, TransportError):
+        return False
+    return not health["timed_out"]

@@ -1,0 +1,63 @@
+"""All settings of one process: read once from the environment (`ESBLEND_*`) and `.env`, then passed in."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEFAULT_MODEL = "sentence-transformers/multi-qa-distilbert-cos-v1"
+
+
+class Settings(BaseSettings):
+    """Where the servers are, and the limits of the three processes. Every field is `ESBLEND_<NAME>` in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="ESBLEND_", env_file=".env", extra="ignore", frozen=True)
+
+    es_url: str = Field(default="http://localhost:9200", description="Elasticsearch, without credentials.")
+    es_username: str | None = None
+    es_password: SecretStr | None = None
+    es_api_key: SecretStr | None = Field(default=None, description="Encoded API key; wins over username and password.")
+    es_ca_certs: Path | None = Field(default=None, description="CA bundle for an https es_url.")
+    es_timeout_seconds: float = Field(default=60, gt=0)
+
+    redis_url: str = "redis://localhost:6379/0"
+
+    model: str = Field(default=DEFAULT_MODEL, description="A sentence-transformers folder or hub name.")
+    encoder_threads: int | None = Field(
+        default=None, ge=1, description="Default: what the machine or container allows."
+    )
+    encoder_token_budget: int = Field(default=4096, ge=512, description="Padded word pieces in one forward pass.")
+
+    gateway_url: str | None = Field(default=None, description="The gateway that the command line talks to.")
+    gateway_host: str = "127.0.0.1"
+    gateway_port: int = Field(default=9280, ge=1, le=65535)
+    gateway_connections: int = Field(default=256, ge=1, description="Connections to Elasticsearch at most.")
+    gateway_max_search_body: int = Field(
+        default=8 * 2**20, ge=1024, description="Bytes of a search body that is parsed."
+    )
+
+    feed_poll_seconds: float = Field(default=0.5, gt=0)
+    feed_discovery_seconds: float = Field(
+        default=3.0, gt=0, description="How often newly attached indices are looked for."
+    )
+    feed_batch_documents: int = Field(default=64, ge=1, le=1000, description="Documents in one task.")
+    feed_max_tasks_in_flight: int = Field(default=16, ge=1, description="Unfinished tasks per index and lane.")
+    feed_task_timeout_seconds: float = Field(default=900, gt=0, description="A task without a result is sent again.")
+
+    log_format: Literal["json", "console"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    ready_file: Path | None = Field(default=None, description="Written when the process is ready for work.")
+
+    @model_validator(mode="after")
+    def _no_credentials_in_url(self) -> "Settings":
+        if "@" in self.es_url:
+            raise ValueError(
+                "put the credentials into ESBLEND_ES_USERNAME and ESBLEND_ES_PASSWORD, not into ESBLEND_ES_URL"
+            )
+        return self
+
+    @property
+    def has_credentials(self) -> bool:
+        return self.es_api_key is not None or self.es_username is not None

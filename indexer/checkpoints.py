@@ -1,0 +1,79 @@
+"""How far the change feed is, kept in Elasticsearch: one small document for each attached index and generation."""
+
+from typing import Literal
+
+from elasticsearch import AsyncElasticsearch, BadRequestError, NotFoundError
+from pydantic import BaseModel, ConfigDict
+
+CHECKPOINTS_INDEX = "esblend-checkpoints"
+_SETTINGS = {"index.hidden": True, "number_of_shards": 1, "auto_expand_replicas": "0-1"}
+_MAPPINGS = {
+    "dynamic": False,
+    "properties": {"index": {"type": "keyword"}, "uuid": {"type": "keyword"}, "generation": {"type": "keyword"}},
+}
+
+
+class ShardCheckpoint(BaseModel):
+    """Up to `live` every change is done, but for those that a backfill has still to bring: (`backfill`, `backfill_end`]."""
+
+    live: int
+    backfill: int
+    backfill_end: int
+
+
+class Checkpoint(BaseModel):
+    """The state of the feed for one generation of one index."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    format: Literal[1] = 1
+    index: str
+    uuid: str
+    generation: str
+    shards: dict[int, ShardCheckpoint] = {}
+    pending_since: float | None = None
+    """When the feed first saw the oldest change that is not done (seconds since 1970); None when all are."""
+    updated_at: float = 0
+    documents_per_second: float = 0
+
+    @property
+    def id(self) -> str:
+        return checkpoint_id(self.uuid, self.generation)
+
+
+def checkpoint_id(uuid: str, generation: str) -> str:
+    return f"{uuid}-{generation}"
+
+
+async def ensure_checkpoints_index(es: AsyncElasticsearch) -> None:
+    if await es.indices.exists(index=CHECKPOINTS_INDEX):
+        return
+    try:
+        await es.indices.create(index=CHECKPOINTS_INDEX, settings=_SETTINGS, mappings=_MAPPINGS)
+    except BadRequestError as error:
+        if error.error != "resource_already_exists_exception":
+            raise
+
+
+async def load_checkpoint(es: AsyncElasticsearch, uuid: str, generation: str) -> Checkpoint | None:
+    """The checkpoint as it was last saved; None when there is none."""
+    try:
+        found = await es.get(index=CHECKPOINTS_INDEX, id=checkpoint_id(uuid, generation))
+    except NotFoundError:
+        return None
+    return Checkpoint.model_validate(found["_source"])
+
+
+async def save_checkpoint(es: AsyncElasticsearch, checkpoint: Checkpoint) -> None:
+    await es.index(index=CHECKPOINTS_INDEX, id=checkpoint.id, document=checkpoint.model_dump(mode="json"))
+
+
+async def delete_checkpoints_but(es: AsyncElasticsearch, keep: set[str]) -> None:
+    """Remove the checkpoints of indices that are no longer attached or no longer there."""
+    await es.delete_by_query(
+        index=CHECKPOINTS_INDEX,
+        query={"bool": {"must_not": [{"ids": {"values": sorted(keep)}}]}},
+        conflicts="proceed",
+        refresh=True,
+        ignore_unavailable=True,
+    )

@@ -1,0 +1,160 @@
+"""`esblend index`, `status`, `feed`."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+from elasticsearch import Elasticsearch
+from elasticsearch.helpers import streaming_bulk
+from rich.live import Live
+from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from esblend.client import FAILED, INCOMPLETE, DataDir, Json, call, gateway
+from esblend.console import err, out, print_json
+from esblend.settings import Settings
+from indexer.readers import Unreadable, read_documents, total_bytes
+
+app = typer.Typer()
+_SHOWN_ERRORS = 10
+
+
+@app.command()
+def index(
+    name: Annotated[
+        str, typer.Argument(metavar="INDEX", help="The index to write to; made by Elasticsearch if missing.")
+    ],
+    files: Annotated[list[Path], typer.Argument(help="JSONL, CSV or TSV files, text or Markdown, or folders of them.")],
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Write documents from files into an index.
+
+    JSONL: one object a line; `_id` (or `id`) names the document. CSV: a header, then rows. Text and Markdown:
+    one document a file, with title, body and path. An attached index embeds them by itself.
+    """
+    errors: list[str] = []
+    with gateway(data_dir) as es:
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=err, transient=True) as progress:
+            task = progress.add_task(f"Indexing into {name}", total=total_bytes(files))
+            actions = _actions(files, lambda count: progress.advance(task, count), errors)
+            written = _write(es, name, actions, errors)
+        es.indices.refresh(index=name, ignore_unavailable=True)
+    if as_json:
+        print_json({"index": name, "indexed": written, "failed": len(errors), "errors": errors[:_SHOWN_ERRORS]})
+    else:
+        out.print(f"Indexed {written} documents into {name}.", highlight=False)
+        for line in errors[:_SHOWN_ERRORS]:
+            err.print(line, style="red", markup=False, highlight=False)
+        if errors:
+            err.print(f"{len(errors)} could not be indexed.", style="red")
+    if errors:
+        raise typer.Exit(FAILED)
+
+
+def _actions(files: list[Path], advance: Any, errors: list[str]) -> Iterator[dict[str, Any]]:
+    for document in read_documents(files, advance):
+        if isinstance(document, Unreadable):
+            errors.append(f"{document.where}: {document.reason}")
+            continue
+        yield {"_source": document.source, **({"_id": document.id} if document.id is not None else {})}
+
+
+def _write(es: Elasticsearch, name: str, actions: Iterator[dict[str, Any]], errors: list[str]) -> int:
+    written = 0
+    for is_written, item in streaming_bulk(
+        es, actions, index=name, chunk_size=500, max_retries=8, initial_backoff=0.5, raise_on_error=False
+    ):
+        if is_written:
+            written += 1
+        else:
+            [(_, result)] = item.items()
+            error = result.get("error") or {}
+            reason = error.get("reason", error) if isinstance(error, dict) else error
+            errors.append(f"document {result.get('_id')}: {reason}")
+    return written
+
+
+@app.command()
+def status(
+    name: Annotated[str | None, typer.Argument(metavar="[INDEX]", help="All attached indices when left out.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on showing it until interrupted.")] = False,
+    wait: Annotated[
+        float | None, typer.Option("--wait", min=0, help="Return when all is embedded, after so many seconds at most.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Show coverage, pending documents, dead letters, lag and speed.
+
+    Exit code 4 when --wait ran out before every document had its vectors.
+    """
+    with gateway(data_dir) as es:
+        deadline = time.monotonic() + (wait or 0)
+        statuses = _read(es, name)
+        if watch and not as_json:
+            with Live(_table(statuses), console=out, refresh_per_second=4) as live:
+                while True:
+                    time.sleep(1)
+                    live.update(_table(_read(es, name)))
+        while wait is not None and not _is_covered(statuses) and time.monotonic() < deadline:
+            time.sleep(0.25)
+            statuses = _read(es, name)
+    if as_json:
+        print_json(statuses[0] if name is not None else statuses)
+    elif statuses:
+        out.print(_table(statuses))
+    else:
+        out.print("No index is attached: esblend attach INDEX --fields title,body", highlight=False)
+    if wait is not None and not _is_covered(statuses):
+        raise typer.Exit(INCOMPLETE)
+
+
+def _read(es: Elasticsearch, name: str | None) -> list[dict[str, Any]]:
+    if name is not None:
+        return [call(es, "GET", f"/_esblend/indices/{quote(name, safe='')}/status")]
+    found = es.indices.get_mapping(index="*", filter_path="*.mappings._meta.esblend.active")
+    return [call(es, "GET", f"/_esblend/indices/{quote(one, safe='')}/status") for one in sorted(found.body)]
+
+
+def _is_covered(statuses: list[dict[str, Any]]) -> bool:
+    return all(one["coverage"] >= 1 for one in statuses)
+
+
+def _table(statuses: list[dict[str, Any]]) -> Table:
+    table = Table(
+        "index", "documents", "embedded", "no text", "pending", "dead letters", "coverage", "lag", "docs/s", "model"
+    )
+    for one in statuses:
+        colour = "green" if one["coverage"] >= 1 else "yellow"
+        model = next((value["model"] for value in one["generations"].values() if value["active"]), "")
+        table.add_row(
+            one["index"], str(one["documents"]), str(one["embedded"]), str(one["without_text"]), str(one["pending"]),
+            f"[red]{one['dead_letters']}[/]" if one["dead_letters"] else "0", f"[{colour}]{_percent(one['coverage'])}[/]",
+            f"{one['lag_seconds']:.1f} s", f"{one['documents_per_second']:.1f}", model.rsplit("/", 1)[-1],
+        )  # fmt: skip
+    return table
+
+
+def _percent(coverage: float) -> str:
+    """Never 100 % while something is missing."""
+    return f"{int(coverage * 1000) / 10:.1f} %"
+
+
+@app.command()
+def feed() -> None:
+    """Run the change feed: finds what changed in attached indices and hands it to the workers."""
+    from indexer.feed import run_feed
+
+    asyncio.run(run_feed(Settings()))

@@ -1,0 +1,188 @@
+"""Follows one generation of one index: reads its changes, makes tasks of them, moves its checkpoint when they are done."""
+
+import asyncio
+import time
+from collections import deque
+
+import structlog
+from elasticsearch import AsyncElasticsearch
+
+from esblend.broker import DocumentRef, EmbedTask, Lane
+from esblend.elastic import back_off
+from esblend.settings import Settings
+from indexer.changes import IndexShards, read_changes
+from indexer.checkpoints import Checkpoint, ShardCheckpoint, save_checkpoint
+from indexer.cursor import Cursor
+from indexer.queue import Outcome, TaskQueue
+
+log = structlog.get_logger()
+_SAVE_SECONDS = 1.0
+_RATE_SECONDS = 10.0
+
+
+class IndexFeed:
+    """Two cursors a shard: `live` follows the changes since the attachment, `backfill` brings what was there before."""
+
+    def __init__(self, checkpoint: Checkpoint, es: AsyncElasticsearch, queue: TaskQueue, settings: Settings) -> None:
+        self.checkpoint = checkpoint
+        self._es = es
+        self._queue = queue
+        self._settings = settings
+        self._cursors: dict[Lane, dict[int, Cursor]] = {"live": {}, "backfill": {}}
+        self._tasks: dict[str, tuple[Lane, int, float]] = {}
+        self._own_writes: dict[str, int] = {}
+        self._rate: deque[tuple[float, int]] = deque()
+        self._failures = 0
+        self._pause_until = 0.0
+        self._saved: tuple[float, str] = (0.0, "")
+        for shard, position in checkpoint.shards.items():
+            self._open(shard, position)
+
+    @property
+    def index(self) -> str:
+        return self.checkpoint.index
+
+    @property
+    def tasks(self) -> list[str]:
+        return list(self._tasks)
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._tasks)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Take in what became of one of this feed's tasks. A failed task is read again from its checkpoint on."""
+        lane, shard, _ = self._tasks.pop(outcome.task)
+        if outcome.result is None:
+            self._failures += 1
+            self._pause_until = time.monotonic() + back_off(self._failures)
+            log.warning(
+                "a task failed; its changes will be read again",
+                index=self.index, task=outcome.task, retry_in_seconds=back_off(self._failures),
+            )  # fmt: skip
+            self.forget_unfinished(lane, shard)
+            return
+        self._failures = 0
+        self._cursors[lane][shard].finish(outcome.task)
+        self._own_writes.update(outcome.result.written)
+        self._rate.append((time.monotonic(), len(outcome.result.written)))
+
+    def forget_unfinished(self, lane: Lane | None = None, shard: int | None = None) -> None:
+        """Read again whatever was sent and not finished: of one shard's cursor, or of all."""
+        for one_lane, cursors in self._cursors.items():
+            for one_shard, cursor in cursors.items():
+                if lane in (None, one_lane) and shard in (None, one_shard):
+                    cursor.forget_unfinished()
+                    self._tasks = {
+                        task: place for task, place in self._tasks.items() if place[:2] != (one_lane, one_shard)
+                    }
+
+    def oldest_task_age(self) -> float:
+        """Seconds since the oldest unfinished task was sent; 0 when there is none."""
+        return time.monotonic() - min((sent for _, _, sent in self._tasks.values()), default=time.monotonic())
+
+    async def step(self, shards: IndexShards) -> None:
+        """Make tasks of new changes, up to the limit of tasks in flight, and save the checkpoint when it moved."""
+        for shard, checkpoint in shards.global_checkpoints.items():
+            if shard not in self._cursors["live"]:
+                self._open(shard, ShardCheckpoint(live=checkpoint, backfill=-1, backfill_end=checkpoint))
+        if self._has_unsent(shards) and time.monotonic() >= self._pause_until:
+            # The checkpoints were read before this refresh, so everything up to them is visible after it.
+            await self._es.indices.refresh(index=self.index, ignore_unavailable=True)
+            for lane in ("live", "backfill"):
+                await self._send_lane(lane, shards)
+        await self._save_if_moved(shards)
+
+    async def save(self) -> None:
+        await save_checkpoint(self._es, self.checkpoint)
+
+    def _open(self, shard: int, position: ShardCheckpoint) -> None:
+        self._cursors["live"][shard] = Cursor(done=position.live)
+        if position.backfill < position.backfill_end:
+            self._cursors["backfill"][shard] = Cursor(done=position.backfill, end=position.backfill_end)
+
+    def _limit(self, lane: Lane, shard: int, shards: IndexShards) -> int:
+        end = self._cursors[lane][shard].end
+        return shards.global_checkpoints.get(shard, -1) if end is None else end
+
+    def _has_unsent(self, shards: IndexShards) -> bool:
+        return any(
+            cursor.sent < self._limit(lane, shard, shards)
+            for lane, cursors in self._cursors.items()
+            for shard, cursor in cursors.items()
+        )
+
+    async def _send_lane(self, lane: Lane, shards: IndexShards) -> None:
+        cursors = self._cursors[lane]
+        for shard in sorted(cursors):
+            if shard not in shards.global_checkpoints:
+                continue  # its primary is not assigned just now
+            limit = self._limit(lane, shard, shards)
+            while cursors[shard].sent < limit and self._in_flight(lane) < self._settings.feed_max_tasks_in_flight:
+                await self._send_batch(lane, shard, limit)
+        for shard in [shard for shard, cursor in cursors.items() if cursor.is_finished]:
+            del cursors[shard]
+            log.info("backfill done", index=self.index, shard=shard)
+
+    def _in_flight(self, lane: Lane) -> int:
+        return sum(1 for place in self._tasks.values() if place[0] == lane)
+
+    async def _send_batch(self, lane: Lane, shard: int, limit: int) -> None:
+        cursor = self._cursors[lane][shard]
+        size = self._settings.feed_batch_documents
+        changes = await read_changes(self._es, self.index, shard, after=cursor.sent, until=limit, size=size)
+        until = changes[-1].seq_no if len(changes) == size else limit
+        foreign = [change for change in changes if not self._is_own(change)]
+        if not foreign:
+            cursor.send(until, None)
+            return
+        message = EmbedTask(
+            index=self.index, uuid=self.checkpoint.uuid, generation=self.checkpoint.generation, documents=foreign
+        )
+        task = await asyncio.to_thread(self._queue.send, lane, message)
+        self._tasks[task] = (lane, shard, time.monotonic())
+        cursor.send(until, task)
+
+    def _is_own(self, change: DocumentRef) -> bool:
+        """Whether this very version is a worker's write, which needs no further work."""
+        if self._own_writes.get(change.id) != change.seq_no:
+            return False
+        del self._own_writes[change.id]
+        return True
+
+    async def _save_if_moved(self, shards: IndexShards) -> None:
+        now = time.time()
+        positions = {shard: self._position(shard) for shard in self._cursors["live"]}
+        is_behind = bool(self._cursors["backfill"]) or any(
+            cursor.done < self._limit("live", shard, shards) for shard, cursor in self._cursors["live"].items()
+        )
+        pending_since = (self.checkpoint.pending_since or now) if is_behind else None
+        if not is_behind:
+            self._own_writes.clear()  # all of them lie below the checkpoint now
+        self.checkpoint = self.checkpoint.model_copy(
+            update={
+                "shards": positions,
+                "pending_since": pending_since,
+                "updated_at": now,
+                "documents_per_second": self._documents_per_second(),
+            }
+        )
+        content = str((positions, pending_since is None))
+        if content != self._saved[1] and (now - self._saved[0] >= _SAVE_SECONDS or not is_behind):
+            await self.save()
+            self._saved = (now, content)
+
+    def _position(self, shard: int) -> ShardCheckpoint:
+        live = self._cursors["live"][shard]
+        backfill = self._cursors["backfill"].get(shard)
+        if backfill is None or backfill.end is None:
+            return ShardCheckpoint(live=live.done, backfill=live.done, backfill_end=live.done)
+        return ShardCheckpoint(live=live.done, backfill=backfill.done, backfill_end=backfill.end)
+
+    def _documents_per_second(self) -> float:
+        now = time.monotonic()
+        while self._rate and now - self._rate[0][0] > _RATE_SECONDS:
+            self._rate.popleft()
+        if not self._rate:
+            return 0.0
+        return round(sum(count for _, count in self._rate) / max(1.0, now - self._rate[0][0]), 1)

@@ -1,0 +1,66 @@
+"""Hands work to the workers, and learns what became of it."""
+
+import uuid
+from dataclasses import dataclass
+
+from celery import Celery
+from celery.result import AsyncResult
+from redis import Redis
+
+from esblend.broker import EMBED_TASK, EmbedResult, EmbedTask, Lane, make_celery, queue_name, running_key
+from esblend.settings import Settings
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished task: its result, or None when it failed."""
+
+    task: str
+    result: EmbedResult | None
+
+
+class TaskQueue:
+    """The Celery queues as the feed sees them. All calls block shortly; the feed runs them in a thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._app: Celery = make_celery(settings)
+        self._redis = Redis.from_url(settings.redis_url, socket_timeout=10, socket_connect_timeout=5)
+        self._token = f"esblend:feed:{uuid.uuid4()}"
+
+    def send(self, lane: Lane, task: EmbedTask) -> str:
+        """Queue a task; gives its id."""
+        sent: AsyncResult = self._app.send_task(EMBED_TASK, kwargs=task.model_dump(), queue=queue_name(lane))
+        return str(sent.id)
+
+    def collect(self, tasks: list[str]) -> list[Outcome]:
+        """Those of `tasks` that have finished; their results leave Redis."""
+        outcomes = []
+        for task in tasks:
+            result = AsyncResult(task, app=self._app)
+            if not result.ready():
+                continue
+            value = result.result if result.successful() else None
+            outcomes.append(Outcome(task, EmbedResult.model_validate(value) if isinstance(value, dict) else None))
+            result.forget()
+        return outcomes
+
+    def mark(self) -> None:
+        """Leave a mark in Redis; when it is gone, Redis was emptied and so were the queues."""
+        self._redis.set(self._token, 1)
+
+    def was_emptied(self) -> bool:
+        return not self._redis.exists(self._token)
+
+    def are_abandoned(self, tasks: list[str]) -> bool:
+        """Whether some of `tasks` are neither waiting nor being worked on: their worker was killed.
+
+        A worker renews a key for the task it works on. Only asked when the queues are empty, since tasks that
+        wait have no such key.
+        """
+        if any(self._redis.llen(queue_name(lane)) for lane in ("live", "backfill")):
+            return False
+        return not all(self._redis.mget([running_key(task) for task in tasks]))
+
+    def close(self) -> None:
+        self._redis.close()
+        self._app.close()

@@ -1,0 +1,123 @@
+"""What an attached index's people want to know: coverage, what is pending, dead letters, lag."""
+
+import time
+from typing import Any
+
+from elasticsearch import ApiError, AsyncElasticsearch
+from pydantic import BaseModel
+
+from indexer.changes import read_shards
+from indexer.checkpoints import Checkpoint, load_checkpoint
+from mappings.attach import show
+from mappings.attachment import Attachment
+
+
+class GenerationStatus(BaseModel):
+    model: str
+    dims: int
+    active: bool
+
+
+class IndexStatus(BaseModel):
+    """`documents` = `embedded` + `without_text` + `dead_letters` + `pending`."""
+
+    index: str
+    documents: int
+    embedded: int
+    without_text: int
+    dead_letters: int
+    pending: int
+    coverage: float
+    """Share of documents whose vectors are current, 0 to 1; dead letters and documents without text count as done."""
+    lag_seconds: float
+    """Age of the oldest change without its vector; 0 when there is none."""
+    documents_per_second: float
+    backfill_remaining: int
+    """Sequence numbers that the backfill has still to go over."""
+    generations: dict[str, GenerationStatus]
+
+
+async def read_status(es: AsyncElasticsearch, name: str) -> IndexStatus:
+    """The status of the active generation. Raises IndexNotFound or NotAttached."""
+    index, attachment = await show(es, name)
+    shards = (await read_shards(es, [index])).get(index)
+    checkpoint = await _checkpoint(es, shards.uuid if shards else "", attachment.active)
+    await es.indices.refresh(index=index)
+    counts = await _counts(es, index, attachment, checkpoint)
+    documents = counts["documents"]
+    done = documents - counts["pending"]
+    return IndexStatus(
+        index=index,
+        documents=documents,
+        embedded=counts["embedded"],
+        without_text=counts["without_text"],
+        dead_letters=counts["dead_letters"],
+        pending=counts["pending"],
+        coverage=1.0 if not documents else round(done / documents, 6) if counts["pending"] else 1.0,
+        lag_seconds=_lag(counts["pending"], checkpoint),
+        documents_per_second=checkpoint.documents_per_second if checkpoint and checkpoint.pending_since else 0.0,
+        backfill_remaining=_backfill_remaining(checkpoint),
+        generations={
+            key: GenerationStatus(model=value.model.name, dims=value.model.dims, active=key == attachment.active)
+            for key, value in attachment.generations.items()
+        },
+    )
+
+
+async def _checkpoint(es: AsyncElasticsearch, uuid: str, generation: str) -> Checkpoint | None:
+    """None also when the caller may not read checkpoints: then only documents without any vector count as pending."""
+    try:
+        return await load_checkpoint(es, uuid, generation)
+    except ApiError as error:
+        if error.meta.status == 403:
+            return None
+        raise
+
+
+async def _counts(
+    es: AsyncElasticsearch, index: str, attachment: Attachment, checkpoint: Checkpoint | None
+) -> dict[str, int]:
+    """Counts by state, where a document that changed since the checkpoint is pending whatever its old state says."""
+    never = {"bool": {"must_not": [{"exists": {"field": attachment.fingerprint_field}}]}}
+    total = {"documents": 0, "embedded": 0, "without_text": 0, "dead_letters": 0, "pending": 0}
+    for shard, live in _live_positions(checkpoint):
+        changed: dict[str, Any] = {"range": {"_seq_no": {"gt": live}}} if shard is not None else {"match_none": {}}
+        settled = {"must_not": [changed]}
+        answer = await es.search(
+            index=index,
+            preference=None if shard is None else f"_shards:{shard}",
+            size=0,
+            track_total_hits=True,
+            aggs={
+                "pending": {"filter": {"bool": {"should": [never, changed]}}},
+                "embedded": {"filter": {"bool": {"filter": [_state(attachment, "embedded")], **settled}}},
+                "without_text": {"filter": {"bool": {"filter": [_state(attachment, "no_text")], **settled}}},
+                "dead_letters": {"filter": {"bool": {"filter": [_state(attachment, "dead_letter")], **settled}}},
+            },
+        )
+        total["documents"] += answer["hits"]["total"]["value"]
+        for name, bucket in answer["aggregations"].items():
+            total[name] += bucket["doc_count"]
+    return total
+
+
+def _live_positions(checkpoint: Checkpoint | None) -> list[tuple[int | None, int]]:
+    if checkpoint is None or not checkpoint.shards:
+        return [(None, -1)]
+    return [(shard, position.live) for shard, position in sorted(checkpoint.shards.items())]
+
+
+def _state(attachment: Attachment, state: str) -> dict[str, Any]:
+    return {"term": {attachment.state_field: state}}
+
+
+def _lag(pending: int, checkpoint: Checkpoint | None) -> float:
+    if not pending or checkpoint is None or checkpoint.pending_since is None:
+        return 0.0
+    return round(max(0.0, time.time() - checkpoint.pending_since), 1)
+
+
+def _backfill_remaining(checkpoint: Checkpoint | None) -> int:
+    if checkpoint is None:
+        return 0
+    return sum(shard.backfill_end - shard.backfill for shard in checkpoint.shards.values())

@@ -1,0 +1,1 @@
+"""What an attached index looks like: its attachment, its mapping, its documents' text."""

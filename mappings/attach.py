@@ -1,0 +1,234 @@
+"""Attaches indices and detaches them. Everything is checked first; then one mapping update does it, or nothing is done."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from elasticsearch import AsyncElasticsearch, NotFoundError
+
+from esblend.errors import AlreadyAttached, IndexNotFound, InvalidRequest, NotAttached
+from mappings.attachment import (
+    META_KEY,
+    Attachment,
+    AttachRequest,
+    Generation,
+    ModelIdentity,
+    PassageSettings,
+    read_attachment,
+)
+from mappings.builder import mapping_additions
+
+TEXT_TYPES = frozenset({"text", "match_only_text", "annotated_text", "search_as_you_type"})
+DEFAULT_FIELD = "esblend"
+
+
+@dataclass(frozen=True)
+class Attached:
+    """What an attach call did, or with `dry_run` would do."""
+
+    index: str
+    attachment: Attachment
+    changed: bool
+    additions: dict[str, Any]
+
+
+async def find_index(es: AsyncElasticsearch, name: str) -> tuple[str, dict[str, Any]]:
+    """The one concrete index that `name` (an index or alias) stands for, and its mapping.
+
+    Raises IndexNotFound, or InvalidRequest when there are several.
+    """
+    if not name or any(sign in name for sign in "*?,<>") or name.startswith(("_", "-")):
+        raise InvalidRequest(f"[{name}] is no name of one index: wildcards and lists cannot be attached")
+    try:
+        found = await es.indices.get_mapping(index=name)
+    except NotFoundError as error:
+        raise IndexNotFound(f"no such index [{name}]: create it first, then attach it") from error
+    if len(found) != 1:
+        raise InvalidRequest(
+            f"[{name}] stands for {len(found)} indices ({', '.join(sorted(found))}): attach each by its own name"
+        )
+    [(index, body)] = found.items()
+    return index, dict(body["mappings"])
+
+
+async def show(es: AsyncElasticsearch, name: str) -> tuple[str, Attachment]:
+    """(concrete index, attachment). Raises IndexNotFound or NotAttached."""
+    index, mapping = await find_index(es, name)
+    attachment = read_attachment(mapping)
+    if attachment is None:
+        raise NotAttached(f"index [{index}] is not attached: PUT /_esblend/indices/{index} attaches it")
+    return index, attachment
+
+
+async def attach(
+    es: AsyncElasticsearch,
+    name: str,
+    request: AttachRequest,
+    model: ModelIdentity,
+    *,
+    model_max_tokens: int,
+    dry_run: bool = False,
+) -> Attached:
+    """Attach an index with a loaded model's identity. The same call again changes nothing.
+
+    Raises IndexNotFound, InvalidRequest (unknown field, no text, widths that differ, no `_source`) or AlreadyAttached.
+    """
+    index, mapping = await find_index(es, name)
+    _check_source(index, mapping)
+    properties = mapping.get("properties") or {}
+    for field in (*request.source_fields, *(request.defaults.fields or ())):
+        check_text_field(index, properties, field.partition("^")[0])
+    if request.vector.dims is not None and request.vector.dims != model.dims:
+        raise InvalidRequest(
+            f"[vector.dims] is {request.vector.dims}, but model [{model.name}] gives vectors of {model.dims}: leave it out"
+        )
+    generation = Generation(
+        model=model,
+        passages=_fit_passages(request, model, model_max_tokens),
+        vector=request.vector.model_copy(update={"dims": None}),
+    )
+    present = read_attachment(mapping)
+    if present is not None:
+        _refuse_other_settings(index, present, request, generation)
+        return Attached(index, present, changed=False, additions={})
+    field, number = choose_field(properties)
+    attachment = Attachment(
+        field=field,
+        source_fields=request.source_fields,
+        active=f"g{number}",
+        generations={f"g{number}": generation},
+        defaults=request.defaults,
+    )
+    additions = mapping_additions(attachment)
+    if not dry_run:
+        meta = {**(mapping.get("_meta") or {}), META_KEY: attachment.to_meta()}
+        await es.indices.put_mapping(index=index, properties=additions, meta=meta)
+    return Attached(index, attachment, changed=True, additions=additions)
+
+
+async def detach(es: AsyncElasticsearch, name: str) -> str:
+    """Take the attachment off; gives the concrete index. Fields cannot leave a mapping, so the vectors stay in the documents.
+
+    Raises IndexNotFound or NotAttached.
+    """
+    index, mapping = await find_index(es, name)
+    meta = dict(mapping.get("_meta") or {})
+    if meta.pop(META_KEY, None) is None:
+        raise NotAttached(f"index [{index}] is not attached")
+    await es.indices.put_mapping(index=index, meta=meta)
+    return index
+
+
+async def attachments(es: AsyncElasticsearch) -> dict[str, Attachment]:
+    """Every attached index of the cluster, but for those whose attachment has a newer format."""
+    found = await es.indices.get_mapping(
+        index="*", expand_wildcards=["open", "hidden"], filter_path=f"*.mappings._meta.{META_KEY}"
+    )
+    readable = {index: _readable(body["mappings"]) for index, body in found.items()}
+    return {index: attachment for index, attachment in readable.items() if attachment}
+
+
+async def attachments_of(es: AsyncElasticsearch, target: str) -> dict[str, Attachment | None]:
+    """The attachment of each index that a search target stands for; None for an index without one.
+
+    Raises IndexNotFound.
+    """
+    try:
+        found = await es.indices.get_mapping(index=target)
+    except NotFoundError as error:
+        raise IndexNotFound(f"no such index [{target}]") from error
+    return {index: read_attachment(body["mappings"]) for index, body in found.items()}
+
+
+def _readable(mapping: dict[str, Any]) -> Attachment | None:
+    try:
+        return read_attachment(mapping)
+    except InvalidRequest:
+        return None
+
+
+def _check_source(index: str, mapping: Mapping[str, Any]) -> None:
+    if (mapping.get("_source") or {}).get("enabled") is False:
+        raise InvalidRequest(
+            f"index [{index}] does not keep [_source], so its texts cannot be read; re-index with [_source] enabled"
+        )
+
+
+def check_text_field(index: str, properties: Mapping[str, Any], field: str) -> None:
+    """Raises InvalidRequest unless `field` (dotted) is mapped as text, below objects only."""
+    level: Mapping[str, Any] = properties
+    found: Mapping[str, Any] | None = None
+    for step in field.split("."):
+        found = level.get(step)
+        if found is None:
+            known = ", ".join(f"[{name}]" for name in text_fields(properties)) or "none"
+            raise InvalidRequest(f"index [{index}] has no field [{field}] in its mapping; its text fields: {known}")
+        if found.get("type") == "nested":
+            raise InvalidRequest(
+                f"field [{field}] of index [{index}] lies in the nested [{step}], which cannot be embedded"
+            )
+        level = found.get("properties") or {}
+    kind = (found or {}).get("type", "object")
+    if kind not in TEXT_TYPES:
+        raise InvalidRequest(
+            f"field [{field}] of index [{index}] is of type [{kind}]; only text fields can be embedded"
+        )
+
+
+def text_fields(properties: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of all text fields outside of nested ones, in the order of the mapping."""
+    names: list[str] = []
+    for name, field in properties.items():
+        if field.get("type") in TEXT_TYPES:
+            names.append(prefix + name)
+        elif "properties" in field and field.get("type") != "nested":
+            names += text_fields(field["properties"], f"{prefix}{name}.")
+    return names
+
+
+def _fit_passages(request: AttachRequest, model: ModelIdentity, longest: int) -> PassageSettings:
+    wanted = request.passages
+    if wanted.max_tokens <= longest:
+        return wanted
+    if "max_tokens" in wanted.model_fields_set:
+        raise InvalidRequest(
+            f"[passages.max_tokens] is {wanted.max_tokens}, but model [{model.name}] reads at most {longest} word pieces"
+        )
+    return PassageSettings(max_tokens=longest, overlap_tokens=min(wanted.overlap_tokens, longest // 2))
+
+
+def _refuse_other_settings(index: str, present: Attachment, request: AttachRequest, generation: Generation) -> None:
+    differences = [
+        name
+        for name, now, wanted in (
+            ("source_fields", present.source_fields, request.source_fields),
+            ("model", present.generation.model.digest, generation.model.digest),
+            ("passages", present.generation.passages, generation.passages),
+            ("vector", present.generation.vector, generation.vector),
+            ("defaults", present.defaults, request.defaults),
+        )
+        if now != wanted
+    ]
+    if differences:
+        raise AlreadyAttached(
+            f"index [{index}] is already attached with other settings ({', '.join(differences)}): "
+            f"GET /_esblend/indices/{index} shows them; DELETE it first to attach it anew"
+        )
+
+
+def choose_field(properties: Mapping[str, Any]) -> tuple[str, int]:
+    """The object field to use and the number of the next generation in it.
+
+    `esblend`, unless the index uses that name for something of its own; what an earlier attachment left is recognised.
+    """
+    suffix = 0
+    while True:
+        name = DEFAULT_FIELD if suffix == 0 else f"{DEFAULT_FIELD}_{suffix}"
+        inside = (properties.get(name) or {}).get("properties")
+        if name not in properties:
+            return name, 1
+        if inside and all(
+            key[:1] == "g" and "fingerprint" in (value.get("properties") or {}) for key, value in inside.items()
+        ):
+            return name, 1 + max(int(key[1:]) for key in inside)
+        suffix += 1

@@ -1,0 +1,1 @@
+"""From request to hits: the gateway, request parsing, plans, fusion and pages."""

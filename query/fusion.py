@@ -1,0 +1,145 @@
+"""Fuses ranked lists into one. Pure functions on plain values; every formula names its source."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from esblend.errors import InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A document: ids are unique within an index only."""
+
+    index: str
+    id: str
+
+
+Scores = Mapping[Key, float]
+"""A ranked list: raw scores by document, best first."""
+
+_EPSILON = 1e-9
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one leg adds to a document's score."""
+
+    leg: str
+    weight: float
+    rank: int | None
+    """From 1; None when the leg's list lacks the document."""
+    raw: float | None
+    normalized: float
+    contribution: float
+
+
+@dataclass(frozen=True)
+class Fused:
+    """A document with its fused score, the exact sum of its parts' contributions."""
+
+    key: Key
+    score: float
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class RankedLeg:
+    """One leg's list, ready for fusion."""
+
+    name: str
+    scores: Scores
+    weight: float = 1.0
+    normalizer: str = "none"
+
+
+def reciprocal_rank_fusion(legs: Sequence[RankedLeg], rank_constant: int = 60) -> list[Fused]:
+    """Fuse ranked lists by reciprocal rank (Cormack et al., SIGIR 2009), best first.
+
+    score(d) = sum over legs of weight / (rank_constant + rank), rank from 1; a list without d adds 0. Ties go to the
+    document that the earlier legs rank better, as in Elasticsearch.
+    """
+    ranks = [{key: rank for rank, key in enumerate(leg.scores, start=1)} for leg in legs]
+
+    def part(position: int, key: Key) -> Part:
+        leg, rank = legs[position], ranks[position].get(key)
+        share = 0.0 if rank is None else 1.0 / (rank_constant + rank)
+        return Part(leg.name, leg.weight, rank, leg.scores.get(key), share, leg.weight * share)
+
+    return _fuse(legs, part)
+
+
+def linear_fusion(legs: Sequence[RankedLeg]) -> list[Fused]:
+    """Fuse by a weighted sum of normalised scores, best first; a list without a document adds 0.
+
+    score(d) = sum over legs of weight * normalizer(raw score), as Elasticsearch's `linear` retriever. Ties go to the
+    document that the earlier legs rank better.
+    """
+    normalized = [normalize(leg.scores, leg.normalizer) for leg in legs]
+    ranks = [{key: rank for rank, key in enumerate(leg.scores, start=1)} for leg in legs]
+
+    def part(position: int, key: Key) -> Part:
+        leg, value = legs[position], normalized[position].get(key, 0.0)
+        return Part(leg.name, leg.weight, ranks[position].get(key), leg.scores.get(key), value, leg.weight * value)
+
+    return _fuse(legs, part)
+
+
+def _fuse(legs: Sequence[RankedLeg], part: Callable[[int, Key], Part]) -> list[Fused]:
+    keys = dict.fromkeys(key for leg in legs for key in leg.scores)
+    fused = []
+    for key in keys:
+        parts = tuple(part(position, key) for position in range(len(legs)))
+        fused.append(Fused(key, math.fsum(one.contribution for one in parts), parts))
+    # A missing rank sorts after every rank; the order of first appearance settles what is left (sort is stable).
+    fused.sort(key=lambda one: (-one.score, [one.rank or math.inf for one in one.parts]))
+    return fused
+
+
+def normalize(scores: Scores, normalizer: str) -> dict[Key, float]:
+    """Bring raw scores to a common scale. Raises InvalidRequest on an unknown name.
+
+    none: as they are. minmax: (s - min) / (max - min), 1 where all are equal (Elasticsearch). l2_norm: s / sqrt(sum s^2)
+    (Elasticsearch). z_score: (s - mean) / standard deviation, 0 where all are equal. max: s / max, for scores whose lower
+    bound is 0 (theoretical min-max of Bruch et al., TOIS 2023, with the query's own maximum).
+    """
+    function = NORMALIZERS.get(normalizer)
+    if function is None:
+        raise InvalidRequest(f"unknown normalizer [{normalizer}]; there are {', '.join(NORMALIZERS)}")
+    return function(scores) if scores else {}
+
+
+def _none(scores: Scores) -> dict[Key, float]:
+    return dict(scores)
+
+
+def _minmax(scores: Scores) -> dict[Key, float]:
+    low, high = min(scores.values()), max(scores.values())
+    if high - low < _EPSILON:
+        return dict.fromkeys(scores, 1.0)
+    return {key: (value - low) / (high - low) for key, value in scores.items()}
+
+
+def _l2_norm(scores: Scores) -> dict[Key, float]:
+    length = math.sqrt(math.fsum(value * value for value in scores.values()))
+    return {key: value / length for key, value in scores.items()} if length > _EPSILON else dict(scores)
+
+
+def _z_score(scores: Scores) -> dict[Key, float]:
+    mean = math.fsum(scores.values()) / len(scores)
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in scores.values()) / len(scores))
+    return {key: (value - mean) / deviation if deviation > _EPSILON else 0.0 for key, value in scores.items()}
+
+
+def _max(scores: Scores) -> dict[Key, float]:
+    high = max(scores.values())
+    return {key: value / high if high > _EPSILON else 0.0 for key, value in scores.items()}
+
+
+NORMALIZERS: dict[str, Callable[[Scores], dict[Key, float]]] = {
+    "none": _none,
+    "minmax": _minmax,
+    "l2_norm": _l2_norm,
+    "z_score": _z_score,
+    "max": _max,
+}

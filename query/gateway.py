@@ -1,0 +1,308 @@
+"""The gateway: every Elasticsearch API passes through; a search that asks for fusion is answered here.
+
+client -> /_esblend/...            -> management
+       -> .../_search, hybrid      -> parse, plan, legs, fusion, page
+       -> anything else            -> Elasticsearch, byte for byte
+"""
+
+import contextlib
+import gzip
+import hashlib
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+import orjson
+import structlog
+import uvicorn
+from elastic_transport import TransportError
+from elasticsearch import ApiError, AsyncElasticsearch
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from esblend.elastic import connect_async, error_body
+from esblend.errors import EsblendError, MalformedRequest, ModelError, UpstreamError, UpstreamUnavailable
+from esblend.logs import configure_logging
+from esblend.ready import announce_ready
+from esblend.settings import Settings
+from query.embedder import QueryEmbedder
+from query.management import Management, StatusReader
+from query.metadata import Metadata
+from query.parameters import apply_parameters
+from query.request import is_ours, parse_search
+from query.search import Caller, Services, Session
+from query.semantic import is_for, replace_semantic, semantic_clauses
+from query.upstream import Upstream, body_stream
+
+log = structlog.get_logger()
+# A body without any of these words asks for nothing that Elasticsearch does not do itself.
+_OUR_WORDS = (b'"hybrid"', b'"rrf"', b'"linear"', b'"semantic"')
+_PRODUCT = {"X-elastic-product": "Elasticsearch"}
+
+
+class Gateway:
+    """The ASGI application."""
+
+    def __init__(self, settings: Settings, read_status: StatusReader) -> None:
+        self._settings = settings
+        self._upstream = Upstream(settings)
+        self._metadata = Metadata()
+        self._embedder = QueryEmbedder(settings)
+        self._es: AsyncElasticsearch = connect_async(settings)
+        self._bare_es: AsyncElasticsearch = connect_async(settings, credentials=False)
+        management = Management(
+            settings,
+            self._upstream,
+            self._metadata,
+            self._embedder,
+            read_status,
+            lambda request: self._as_caller(request.scope),
+        )
+        self._management: ASGIApp = Starlette(
+            routes=management.routes(),
+            exception_handlers={
+                EsblendError: _on_error, ApiError: _on_error, TransportError: _on_error, HTTPException: _on_http_error,
+                Exception: _on_error,
+            },
+        )  # fmt: skip
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(self._running, receive, send)
+        elif scope["type"] == "http" and scope["path"].startswith("/_esblend"):
+            await self._management(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._elasticsearch(scope, receive, send)
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[None]:
+        await self._upstream.open()
+        try:
+            await self._embedder.load(self._settings.model)
+        except ModelError as error:
+            log.warning("the default model cannot be loaded; models of attached indices still can", reason=error.reason)
+        announce_ready(self._settings)
+        log.info("gateway ready", url=f"http://{self._settings.gateway_host}:{self._settings.gateway_port}")
+        yield
+        self._embedder.close()
+        await self._upstream.close()
+        await self._es.close()
+        await self._bare_es.close()
+
+    async def _elasticsearch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def send_once(message: Any) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            if _is_search(scope):
+                await self._search(scope, receive, send_once)
+            else:
+                body = None if _has_no_body(scope) else body_stream([], receive, ended=False)
+                await self._upstream.forward(scope, body, send_once)
+        except ConnectionResetError:
+            log.info("the caller went away", path=scope["path"])
+        except Exception as error:
+            if started:  # the status line is out; all that can be done is to break the connection
+                raise
+            await error_response(error)(scope, receive, send)
+
+    async def _search(self, scope: Scope, receive: Receive, send: Send) -> None:
+        chunks, ended = await self._read(receive)
+        raw = b"".join(chunks)
+        body = _parse_if_ours(raw, scope) if ended else None
+        if body is not None and is_ours(body):
+            answer, headers = await self._fused(scope, body)
+            await _json_response(scope, answer, headers)(scope, receive, send)
+        elif body is not None and any(True for _ in semantic_clauses(body)):
+            await self._semantic(scope, body, raw, send)
+        else:
+            await self._upstream.forward(scope, raw if ended else body_stream(chunks, receive, ended=False), send)
+
+    async def _fused(self, scope: Scope, body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+        body, parameters = apply_parameters(body, _parameters(scope))
+        search = parse_search(body)
+        services = Services(self._upstream, self._metadata_client(scope), self._metadata, self._embedder)
+        session = Session(services, self._caller(scope), _target(scope), parameters)
+        return await session.run(search), session.headers
+
+    async def _semantic(self, scope: Scope, body: dict[str, Any], raw: bytes, send: Send) -> None:
+        """Let Elasticsearch answer a search whose `semantic` clauses have become kNN."""
+        target = await self._metadata.target(
+            self._metadata_client(scope), _target(scope) or "*", self._caller(scope).key
+        )
+        attachment = target.attachment
+        if any(is_for(clause, attachment) for clause in semantic_clauses(body)):
+            start, size = body.get("from", 0), body.get("size", 10)
+            wanted = start + size if isinstance(start, int) and isinstance(size, int) else 10
+            await replace_semantic(
+                body,
+                attachment,
+                lambda text: self._embedder.embed(text, attachment.generation.model),
+                k=min(10_000, max(10, wanted)),
+            )
+            raw = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+            scope = {
+                **scope,
+                "headers": [
+                    pair for pair in scope["headers"] if pair[0] not in (b"content-length", b"content-encoding")
+                ],
+            }
+        await self._upstream.forward(scope, raw, send)
+
+    async def _read(self, receive: Receive) -> tuple[list[bytes], bool]:
+        """The body's chunks up to the limit of what is parsed, and whether that was all of it."""
+        chunks: list[bytes] = []
+        size = 0
+        while size <= self._settings.gateway_max_search_body:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ConnectionResetError("the caller went away")
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if not message.get("more_body", False):
+                return chunks, True
+        return chunks, False
+
+    def _as_caller(self, scope: Scope) -> AsyncElasticsearch:
+        wanted = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _CALLER_HEADERS}
+        return self._bare_es.options(headers=wanted) if wanted else self._bare_es
+
+    def _metadata_client(self, scope: Scope) -> AsyncElasticsearch:
+        """Mappings are read with the gateway's own credentials where it has any: a caller who may only search has no right
+        to read them. Documents never are."""
+        return self._es if self._settings.has_credentials else self._as_caller(scope)
+
+    def _caller(self, scope: Scope) -> Caller:
+        own = b"\0".join(value for name, value in scope["headers"] if name in _CALLER_HEADERS)
+        return Caller(scope["headers"], "" if self._settings.has_credentials else hashlib.sha256(own).hexdigest())
+
+
+_CALLER_HEADERS = (
+    b"authorization",
+    b"es-client-authentication",
+    b"es-security-runas-user",
+    b"x-opaque-id",
+    b"traceparent",
+)
+
+
+def _is_search(scope: Scope) -> bool:
+    """`/_search` or `/{target}/_search` with a body."""
+    steps = scope["path"].strip("/").split("/")
+    return scope["method"] in ("GET", "POST") and steps[-1] == "_search" and len(steps) <= 2 and not _has_no_body(scope)
+
+
+def _target(scope: Scope) -> str:
+    raw = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1").strip("/").split("/")
+    return unquote(raw[0]) if len(raw) == 2 else ""
+
+
+def _has_no_body(scope: Scope) -> bool:
+    return not any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+
+
+def _parameters(scope: Scope) -> dict[str, str]:
+    return dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+
+
+def _parse_if_ours(raw: bytes, scope: Scope) -> dict[str, Any] | None:
+    """The body when it may ask for something of esblend's; None when it is surely Elasticsearch's own affair."""
+    headers = dict(scope["headers"])
+    if b"json" not in headers.get(b"content-type", b"application/json"):
+        return None
+    if headers.get(b"content-encoding") == b"gzip":
+        raw = _decompress(raw)
+    if not any(word in raw for word in _OUR_WORDS):
+        return None
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None  # Elasticsearch says best what is wrong with it
+    return body if isinstance(body, dict) else None
+
+
+_MAX_DECOMPRESSED = 64 * 2**20
+
+
+def _decompress(raw: bytes) -> bytes:
+    decompressor = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    try:
+        content = decompressor.decompress(raw, _MAX_DECOMPRESSED)
+    except zlib.error as error:
+        raise MalformedRequest("the body is not gzip, as its Content-Encoding says") from error
+    if decompressor.unconsumed_tail:
+        raise MalformedRequest(f"the body is larger than {_MAX_DECOMPRESSED} bytes")
+    return content
+
+
+def _json_response(scope: Scope, content: dict[str, Any], headers: dict[str, str]) -> Response:
+    """An answer in the content type that the caller's version of Elasticsearch's clients expects."""
+    asked = dict(scope["headers"])
+    accept = asked.get(b"accept", b"application/json").decode("latin-1")
+    kind = accept if accept.startswith("application/vnd.elasticsearch+json") else "application/json"
+    is_pretty = _parameters(scope).get("pretty", "false") in ("", "true")
+    raw = orjson.dumps(content, option=orjson.OPT_INDENT_2 if is_pretty else 0)
+    headers = {**_PRODUCT, **headers}
+    if b"gzip" in asked.get(b"accept-encoding", b"") and len(raw) > 1000:
+        raw = gzip.compress(raw, 1)
+        headers["Content-Encoding"] = "gzip"
+    return Response(raw, headers=headers, media_type=kind)
+
+
+def error_response(error: Exception) -> Response:
+    """Any error in Elasticsearch's shape, with a status; what is unexpected is logged, not shown."""
+    if isinstance(error, UpstreamError):
+        return JSONResponse(error.body(), error.status, headers=_PRODUCT)
+    if isinstance(error, EsblendError):
+        return JSONResponse(error.body(), error.status, headers=_PRODUCT)
+    if isinstance(error, ApiError):
+        return JSONResponse(error_body(error), error.meta.status, headers=_PRODUCT)
+    if isinstance(error, TransportError):
+        away = UpstreamUnavailable("Elasticsearch cannot be reached by the gateway")
+        return JSONResponse(away.body(), away.status, headers=_PRODUCT)
+    log.error("unexpected error", exc_info=error)
+    unexpected = EsblendError("an unexpected error in the gateway; its log says more")
+    return JSONResponse(unexpected.body(), unexpected.status, headers=_PRODUCT)
+
+
+async def _on_error(_: Request, error: Exception) -> Response:
+    return error_response(error)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    reason = f"no handler found for uri [{request.url.path}] and method [{request.method}]"
+    cause = {"type": "illegal_argument_exception", "reason": reason}
+    return JSONResponse({"error": {"root_cause": [cause], **cause}, "status": status}, status, headers=_PRODUCT)
+
+
+async def _lifespan(running: Any, receive: Receive, send: Send) -> None:
+    await receive()
+    try:
+        async with running():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+    except Exception as error:
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        raise
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+def run_gateway(settings: Settings, read_status: StatusReader) -> None:
+    """Serve until told to stop."""
+    configure_logging(settings)
+    config = uvicorn.Config(
+        Gateway(settings, read_status), host=settings.gateway_host, port=settings.gateway_port, log_config=None, access_log=False,
+        server_header=False, date_header=False, h11_max_incomplete_event_size=64 * 1024, timeout_graceful_shutdown=10,
+    )  # fmt: skip
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run()

@@ -1,0 +1,68 @@
+"""URL parameters of a search: those that shape the body, those that go with each request, and those that cannot be combined."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from esblend.errors import InvalidRequest
+
+_WITH_EACH_REQUEST = (
+    "routing",
+    "preference",
+    "ignore_unavailable",
+    "allow_no_indices",
+    "expand_wildcards",
+    "search_type",
+)
+_OF_THE_RESPONSE = ("typed_keys", "rest_total_hits_as_int", "pretty", "human", "error_trace")
+_WITHOUT_EFFECT = frozenset((
+    "batched_reduce_size", "ccs_minimize_roundtrips", "max_concurrent_shard_requests", "pre_filter_shard_size",
+    "request_cache", "allow_partial_search_results",
+))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """`header` goes into each `_msearch` header line, `response` into the URL of the gateway's own requests."""
+
+    header: dict[str, Any] = field(default_factory=dict)
+    response: dict[str, str] = field(default_factory=dict)
+
+
+def apply_parameters(body: dict[str, Any], given: Mapping[str, str]) -> tuple[dict[str, Any], Parameters]:
+    """The body with what the URL says of it, and the rest. Raises InvalidRequest naming a parameter that cannot be combined."""
+    body = dict(body)
+    header: dict[str, Any] = {}
+    response: dict[str, str] = {}
+    for name, value in given.items():
+        if name in _WITH_EACH_REQUEST:
+            header[name] = value
+        elif name in _OF_THE_RESPONSE:
+            response[name] = value
+        elif name in ("size", "from"):
+            body[name] = _whole_number(name, value)
+        elif name == "track_total_hits":
+            body[name] = value == "true" if value in ("true", "false") else _whole_number(name, value)
+        elif name == "explain":
+            body[name] = value != "false"
+        elif name == "timeout":
+            body[name] = value
+        elif name in ("_source", "_source_includes", "_source_excludes"):
+            body["_source"] = _source(name, value, body.get("_source"))
+        elif name not in _WITHOUT_EFFECT:
+            raise InvalidRequest(f"URL parameter [{name}] cannot be combined with a fused search")
+    return body, Parameters(header, response)
+
+
+def _whole_number(name: str, value: str) -> int:
+    try:
+        return int(value)
+    except ValueError as error:
+        raise InvalidRequest(f"URL parameter [{name}] must be a whole number, but is [{value}]") from error
+
+
+def _source(name: str, value: str, present: Any) -> Any:
+    if name == "_source":
+        return value == "true" if value in ("true", "false") else value.split(",")
+    base = present if isinstance(present, dict) else {}
+    return {**base, name.removeprefix("_source_"): value.split(",")}

@@ -1,0 +1,197 @@
+"""From the request tree to Elasticsearch requests. Pure functions: values in, request bodies out."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mappings.attachment import Attachment
+from query.fusion import Key
+from query.request import DEFAULT_ALPHA, DEFAULT_WINDOW, Hybrid, KnnLeg, Leg, LinearLeg, RrfLeg, Search, StandardLeg
+
+LEXICAL, SEMANTIC = "lexical", "semantic"
+INNER_HITS = "passages"
+Vector = NDArray[np.float32]
+
+
+def lexical_leg(hybrid: Hybrid, attachment: Attachment) -> StandardLeg:
+    """BM25 over the fields, scored as if they were one (BM25F) where that is possible: without boosts below 1."""
+    fields = list(hybrid.fields or attachment.defaults.fields or attachment.source_fields)
+    return StandardLeg(lexical_query(hybrid.query, fields), hybrid.filters, name=LEXICAL)
+
+
+def lexical_query(text: str, fields: Sequence[str]) -> dict[str, Any]:
+    if len(fields) == 1 and "^" not in fields[0]:
+        return {"match": {fields[0]: {"query": text}}}
+    return {"multi_match": {"query": text, "fields": list(fields), "type": "most_fields"}}
+
+
+def semantic_leg(hybrid: Hybrid, attachment: Attachment, vector: Vector, window: int) -> KnnLeg:
+    """The nearest passages, each document counted once with its best one."""
+    return KnnLeg(knn_section(attachment.vector_field, vector, window), hybrid.filters, name=SEMANTIC)
+
+
+def knn_section(field: str, vector: Vector, k: int) -> dict[str, Any]:
+    return {"field": field, "query_vector": vector, "k": k, "num_candidates": num_candidates(k)}
+
+
+def num_candidates(k: int) -> int:
+    """Candidates a shard: half as many again as wanted, at least 100, and no more than Elasticsearch allows."""
+    return min(10_000, max(100, k + k // 2))
+
+
+def semantic_clause(attachment: Attachment, vector: Vector, k: int, boost: float | None = None) -> dict[str, Any]:
+    """The `semantic` query as Elasticsearch knows it: kNN over nested passages, a document scored by its best one."""
+    knn: dict[str, Any] = knn_section(attachment.vector_field, vector, k)
+    nested: dict[str, Any] = {"path": attachment.passages_path, "score_mode": "max", "query": {"knn": knn}}
+    return {"nested": nested if boost is None else {**nested, "boost": boost}}
+
+
+def window_of(hybrid: Hybrid, attachment: Attachment, search: Search) -> int:
+    """How many hits of each leg are looked at: as asked, else the attachment's, else 100; never less than the page needs."""
+    return hybrid.window or max(attachment.defaults.rank_window_size or DEFAULT_WINDOW, search.start + search.size)
+
+
+def alpha_of(hybrid: Hybrid, attachment: Attachment) -> float:
+    for value in (hybrid.alpha, attachment.defaults.alpha):
+        if value is not None:
+            return value
+    return DEFAULT_ALPHA
+
+
+def leaves(leg: Leg) -> Iterator[StandardLeg | KnnLeg]:
+    """The legs that Elasticsearch answers, in the order of their first appearance."""
+    if isinstance(leg, RrfLeg | LinearLeg):
+        for weighted in leg.legs:
+            yield from leaves(weighted.leg)
+    else:
+        yield leg
+
+
+def leaf_windows(leg: Leg, window: int = 0) -> Iterator[int]:
+    """The window that each of `leaves` is cut to: that of the fusion it stands in."""
+    if isinstance(leg, RrfLeg | LinearLeg):
+        for weighted in leg.legs:
+            yield from leaf_windows(weighted.leg, leg.window)
+    else:
+        yield window
+
+
+def leaf_body(leg: StandardLeg | KnnLeg, window: int, search: Search) -> dict[str, Any]:
+    """The request for one leg's ranked list: ids and scores only."""
+    body: dict[str, Any] = {"size": window, "_source": False, "track_total_hits": False}
+    if isinstance(leg, StandardLeg):
+        body["query"] = filtered(leg.query, leg.filters)
+    else:
+        body["knn"] = {"k": window, "num_candidates": num_candidates(window), **leg.section}
+        if leg.filters:
+            body["knn"]["filter"] = list(leg.filters)
+    if leg.min_score is not None:
+        body["min_score"] = leg.min_score
+    return _with_common(body, search)
+
+
+def filtered(query: dict[str, Any], filters: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {"bool": {"must": [query], "filter": list(filters)}} if filters else query
+
+
+def exact_scores_body(
+    keys: Sequence[Key], lexical: StandardLeg, attachment: Attachment, vector: Vector, search: Search
+) -> dict[str, Any]:
+    """Both true scores of every candidate, as named queries: BM25, and dot product + 1 of its best passage."""
+    dot = {"nested": {
+        "path": attachment.passages_path,
+        "score_mode": "max",
+        "query": exact_dot(attachment, vector),
+        "_name": SEMANTIC,
+    }}  # fmt: skip
+    body = {
+        "size": len(keys),
+        "_source": False,
+        "track_total_hits": False,
+        "query": {"bool": {"filter": [these(keys)], "should": [_named(lexical.query, LEXICAL), dot]}},
+    }
+    return _with_common(body, search)
+
+
+def exact_dot(attachment: Attachment, vector: Vector) -> dict[str, Any]:
+    """Dot product + 1 by the vectors as they were written, not as they were quantised. Never negative on unit vectors."""
+    source = "Math.max(0.0, dotProduct(params.vector, params.field) + 1.0)"
+    return {"script_score": {
+        "query": {"exists": {"field": attachment.vector_field}},
+        "script": {"source": source, "params": {"vector": vector, "field": attachment.vector_field}},
+    }}  # fmt: skip
+
+
+def page_body(
+    keys: Sequence[Key], search: Search, highlighted: Sequence[dict[str, Any]], passages: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What the caller wants to see of the hits of one page."""
+    page = dict(search.page)
+    if "highlight" in page and highlighted and isinstance(page["highlight"], dict):
+        page["highlight"] = {"highlight_query": {"bool": {"should": list(highlighted)}}, **page["highlight"]}
+    query: dict[str, Any] = {"bool": {"filter": [these(keys)]}}
+    if passages is not None:
+        query["bool"]["should"] = [passages]
+    return _with_common({**page, "size": len(keys), "track_total_hits": False, "query": query}, search)
+
+
+def best_passage_clause(attachment: Attachment, vector: Vector) -> dict[str, Any]:
+    """Finds the passage of each hit that is nearest to the query, with its offsets."""
+    path = attachment.passages_path
+    return {"nested": {
+        "path": path,
+        "score_mode": "max",
+        "query": exact_dot(attachment, vector),
+        "inner_hits": {"name": INNER_HITS, "size": 1, "_source": [f"{path}.start", f"{path}.end"]},
+    }}  # fmt: skip
+
+
+def source_body(keys: Sequence[Key], attachment: Attachment) -> dict[str, Any]:
+    """The source fields of hits, to cut the text of their passages from."""
+    return {
+        "size": len(keys),
+        "_source": list(attachment.source_fields),
+        "track_total_hits": False,
+        "query": these(keys),
+    }
+
+
+def totals_body(leg_queries: Sequence[dict[str, Any]], nearest: Iterable[Key], search: Search) -> dict[str, Any]:
+    """Counts and aggregates over what any leg matches: all of a query's matches, and the nearest of a vector."""
+    should = [*leg_queries]
+    near = list(nearest)
+    if near:
+        should.append(these(near))
+    body: dict[str, Any] = {
+        "size": 0,
+        "track_total_hits": search.track_total_hits,
+        "query": {"bool": {"should": should, "minimum_should_match": 1}} if should else {"match_none": {}},
+    }
+    if search.aggregations is not None:
+        body["aggs"] = search.aggregations
+    return _with_common(body, search)
+
+
+def these(keys: Sequence[Key]) -> dict[str, Any]:
+    """A query for exactly these documents; ids are unique within an index only."""
+    by_index: dict[str, list[str]] = {}
+    for key in keys:
+        by_index.setdefault(key.index, []).append(key.id)
+    clauses = [
+        {"bool": {"filter": [{"term": {"_index": index}}, {"ids": {"values": ids}}]}} for index, ids in by_index.items()
+    ]
+    return clauses[0] if len(clauses) == 1 else {"bool": {"should": clauses, "minimum_should_match": 1}}
+
+
+def _named(query: dict[str, Any], name: str) -> dict[str, Any]:
+    return {"bool": {"must": [query], "_name": name}}
+
+
+def _with_common(body: dict[str, Any], search: Search) -> dict[str, Any]:
+    if search.runtime_mappings is not None:
+        body["runtime_mappings"] = search.runtime_mappings
+    if search.timeout is not None:
+        body["timeout"] = search.timeout
+    return body

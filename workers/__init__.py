@@ -1,0 +1,1 @@
+"""From task to vector: Celery tasks that read, split, encode and conditionally write."""

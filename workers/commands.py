@@ -1,0 +1,15 @@
+"""`esblend worker`."""
+
+import typer
+
+from esblend.settings import Settings
+
+app = typer.Typer()
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker: takes tasks from Redis, writes vectors to Elasticsearch."""
+    from workers.worker import run_worker
+
+    run_worker(Settings())

@@ -1,0 +1,121 @@
+"""Splits a document's text into passages that the model reads whole, by the model's own word pieces."""
+
+import bisect
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from esblend.encoder.tokenizer import TextTokenizer
+from mappings.attachment import PassageSettings
+from mappings.source import SEPARATOR, SourceText
+
+# A sentence ends at its mark and closing quotes, before white space (none needed in Chinese or Japanese), or at a line's end.
+_SENTENCE_END = re.compile(r"""[.!?…]+["'”’)\]]*\s+|[。！？]+[」』”’）]*\s*|\n\s*""")
+_TITLE_SHARE = 4
+"""A title longer than this part of a passage (a quarter) is not repeated."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Characters `start` to `end` of the source text, and what the model reads for them (the title may stand before)."""
+
+    start: int
+    end: int
+    text: str
+
+
+def split(source: SourceText, tokenizer: TextTokenizer, settings: PassageSettings) -> list[Passage]:
+    """Passages of at most `settings.max_tokens` word pieces, special tokens and the repeated title counted.
+
+    They break at sentences where there are any in reach, else at words; a word is split only when it is longer than a
+    passage. Each begins where the one before it ended or, to overlap, a little earlier; together they cover all of the
+    text. A text without anything but white space has none.
+    """
+    text = source.text
+    spans = tokenizer.spans(text)
+    if not text.strip():
+        return []
+    room = settings.max_tokens - tokenizer.special_tokens
+    if len(spans) <= room:
+        return [Passage(0, len(text), text)]
+    title = source.title
+    title_tokens = tokenizer.count(title + SEPARATOR) if title else 0
+    if title_tokens * _TITLE_SHARE > room:
+        title, title_tokens = "", 0
+    words = _word_starts(text, spans)
+    sentences = _sentence_starts(text, spans)
+    passages: list[Passage] = []
+    first = 0
+    while first < len(spans):
+        prefix = title + SEPARATOR if title and passages and spans[first][0] >= len(title) else ""
+        capacity = room - (title_tokens if prefix else 0)
+        last = first + capacity
+        while True:
+            last = _break_before(first, last, len(spans), sentences, words)
+            start = 0 if not passages else spans[first][0]
+            end = len(text) if last >= len(spans) else spans[last][0]
+            excess = tokenizer.count(prefix + text[start:end]) - room
+            if excess <= 0 or last - first <= 1:
+                break
+            # Some tokenizers mark the beginning of a text with a piece more than the slice had.
+            last = max(first + 1, last - excess)
+        passages.append(Passage(start, end, prefix + text[start:end]))
+        if last >= len(spans):
+            break
+        first = _overlap_from(first, last, settings.overlap_tokens, sentences, words)
+    return passages
+
+
+def _break_before(first: int, last: int, count: int, sentences: Sequence[int], words: Sequence[int]) -> int:
+    """The word piece before which a passage from `first` ends: at most `last`, at a sentence in its second half if any."""
+    if last >= count:
+        return count
+    sentence = _last_at_most(sentences, last)
+    if sentence > first + (last - first) // 2:
+        return sentence
+    word = _last_at_most(words, last)
+    return word if word > first else last
+
+
+def _overlap_from(first: int, last: int, overlap: int, sentences: Sequence[int], words: Sequence[int]) -> int:
+    """Where the next passage begins: a sentence or word start within `overlap` pieces before `last`, else `last`."""
+    for starts in (sentences, words):
+        position = bisect.bisect_left(starts, max(first + 1, last - overlap))
+        if position < len(starts) and starts[position] < last:
+            return starts[position]
+    return last
+
+
+def _last_at_most(starts: Sequence[int], limit: int) -> int:
+    position = bisect.bisect_right(starts, limit)
+    return starts[position - 1] if position else -1
+
+
+def _sentence_starts(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
+    begins = [start for start, _ in spans]
+    found = {bisect.bisect_left(begins, match.end()) for match in _SENTENCE_END.finditer(text)}
+    return sorted(position for position in found if 0 < position < len(spans))
+
+
+def _word_starts(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
+    return [
+        position
+        for position in range(1, len(spans))
+        if spans[position][0] > spans[position - 1][1]
+        or (spans[position][0] > spans[position - 1][0] and not _within_word(text, spans[position][0]))
+    ]
+
+
+def _within_word(text: str, position: int) -> bool:
+    return _joins(text[position - 1]) and _joins(text[position])
+
+
+def _joins(char: str) -> bool:
+    """Letters, digits, marks and apostrophes hold a word together; ideographs and kana stand for themselves."""
+    if char.isascii():
+        return char.isalnum() or char in "_'"
+    category = unicodedata.category(char)
+    if category == "Lo":
+        return not unicodedata.name(char, "").startswith(("CJK", "HIRAGANA", "KATAKANA"))
+    return category[0] in "LNM"
