@@ -64,7 +64,6 @@ def make_celery(settings: Settings) -> Celery:
         result_serializer="json",
         accept_content=["json"],
         task_queues=[Queue(queue_name(lane)) for lane in LANES],  # type: ignore[no-untyped-call]
-       ,
         task_default_queue=queue_name("backfill"),
         task_create_missing_queues=False,
         task_acks_late=True,
