@@ -22,16 +22,16 @@ from elasticsearch import ApiError, AsyncElasticsearch
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from esblend.elastic import connect_async, error_body
-from esblend.errors import EsblendError, MalformedRequest, ModelError, UpstreamError, UpstreamUnavailable
+from esblend.errors import EsblendError, MalformedRequest, ModelError, UpstreamUnavailable
 from esblend.logs import configure_logging
 from esblend.ready import announce_ready
 from esblend.settings import Settings
 from query.embedder import QueryEmbedder
-from query.management import Management, StatusReader
+from query.management import PRODUCT, Management, StatusReader, answer
 from query.metadata import Metadata
 from query.parameters import apply_parameters
 from query.request import is_ours, parse_search
@@ -42,7 +42,6 @@ from query.upstream import Upstream, body_stream
 log = structlog.get_logger()
 # A body without any of these words asks for nothing that Elasticsearch does not do itself.
 _OUR_WORDS = (b'"hybrid"', b'"rrf"', b'"linear"', b'"semantic"')
-_PRODUCT = {"X-elastic-product": "Elasticsearch"}
 
 
 class Gateway:
@@ -251,7 +250,7 @@ def _json_response(scope: Scope, content: dict[str, Any], headers: dict[str, str
     kind = accept if accept.startswith("application/vnd.elasticsearch+json") else "application/json"
     is_pretty = _parameters(scope).get("pretty", "false") in ("", "true")
     raw = orjson.dumps(content, option=orjson.OPT_INDENT_2 if is_pretty else 0)
-    headers = {**_PRODUCT, **headers}
+    headers = {**PRODUCT, **headers}
     if b"gzip" in asked.get(b"accept-encoding", b"") and len(raw) > 1000:
         raw = gzip.compress(raw, 1)
         headers["Content-Encoding"] = "gzip"
@@ -260,18 +259,16 @@ def _json_response(scope: Scope, content: dict[str, Any], headers: dict[str, str
 
 def error_response(error: Exception) -> Response:
     """Any error in Elasticsearch's shape, with a status; what is unexpected is logged, not shown."""
-    if isinstance(error, UpstreamError):
-        return JSONResponse(error.body(), error.status, headers=_PRODUCT)
     if isinstance(error, EsblendError):
-        return JSONResponse(error.body(), error.status, headers=_PRODUCT)
+        return answer(error.body(), status=error.status)
     if isinstance(error, ApiError):
-        return JSONResponse(error_body(error), error.meta.status, headers=_PRODUCT)
+        return answer(error_body(error), status=error.meta.status)
     if isinstance(error, TransportError):
         away = UpstreamUnavailable("Elasticsearch cannot be reached by the gateway")
-        return JSONResponse(away.body(), away.status, headers=_PRODUCT)
+        return answer(away.body(), status=away.status)
     log.error("unexpected error", exc_info=error)
     unexpected = EsblendError("an unexpected error in the gateway; its log says more")
-    return JSONResponse(unexpected.body(), unexpected.status, headers=_PRODUCT)
+    return answer(unexpected.body(), status=unexpected.status)
 
 
 async def _on_error(_: Request, error: Exception) -> Response:
@@ -282,7 +279,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     reason = f"no handler found for uri [{request.url.path}] and method [{request.method}]"
     cause = {"type": "illegal_argument_exception", "reason": reason}
-    return JSONResponse({"error": {"root_cause": [cause], **cause}, "status": status}, status, headers=_PRODUCT)
+    return answer({"error": {"root_cause": [cause], **cause}, "status": status}, status=status)
 
 
 async def _lifespan(running: Any, receive: Receive, send: Send) -> None:

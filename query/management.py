@@ -23,6 +23,7 @@ from query.upstream import Upstream
 
 StatusReader = Callable[[AsyncElasticsearch, str], Awaitable[BaseModel]]
 """Reads the status of an attached index; its model has `coverage`."""
+PRODUCT = {"X-elastic-product": "Elasticsearch"}
 _COVERAGE_POLL_SECONDS = 0.25
 _MAX_BODY = 1 << 20
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -58,12 +59,12 @@ class Management:
         ]
 
     async def live(self, _: Request) -> Response:
-        return JSONResponse({"status": "live"})
+        return answer({"status": "live"})
 
     async def ready(self, _: Request) -> Response:
         if await self._upstream.is_reachable():
-            return JSONResponse({"status": "ready"})
-        return JSONResponse({"status": "not ready", "reason": "Elasticsearch cannot be reached"}, status_code=503)
+            return answer({"status": "ready"})
+        return answer({"status": "not ready", "reason": "Elasticsearch cannot be reached"}, status=503)
 
     async def put(self, request: Request) -> Response:
         wanted = parse_attach_request(await _json(request))
@@ -77,20 +78,20 @@ class Management:
             dry_run=_is_set(request, "dry_run"),
         )
         self._metadata.forget()
-        answer: dict[str, Any] = {"acknowledged": True, "index": done.index, "attachment": done.attachment.to_meta()}
+        content: dict[str, Any] = {"acknowledged": True, "index": done.index, "attachment": done.attachment.to_meta()}
         if _is_set(request, "dry_run"):
-            answer |= {"acknowledged": False, "dry_run": True, "mapping_additions": done.additions}
-        return JSONResponse(answer)
+            content |= {"acknowledged": False, "dry_run": True, "mapping_additions": done.additions}
+        return answer(content)
 
     async def get(self, request: Request) -> Response:
         index, attachment = await show(self._as_caller(request), request.path_params["index"])
-        return JSONResponse({"index": index, "attachment": attachment.to_meta()})
+        return answer({"index": index, "attachment": attachment.to_meta()})
 
     async def delete(self, request: Request) -> Response:
         index = await detach(self._as_caller(request), request.path_params["index"])
         self._metadata.forget()
         note = "the vectors stay in the documents and their fields in the mapping until the index is re-indexed"
-        return JSONResponse({"acknowledged": True, "index": index, "remains": note})
+        return answer({"acknowledged": True, "index": index, "remains": note})
 
     async def status(self, request: Request) -> Response:
         es, index = self._as_caller(request), request.path_params["index"]
@@ -100,10 +101,15 @@ class Management:
             status = await self._read_status(es, index)
             body = status.model_dump(mode="json")
             if wanted is None or body["coverage"] >= wanted:
-                return JSONResponse(body)
+                return answer(body)
             if time.monotonic() >= deadline:
-                return JSONResponse({**body, "timed_out": True}, status_code=408)
+                return answer({**body, "timed_out": True}, status=408)
             await asyncio.sleep(_COVERAGE_POLL_SECONDS)
+
+
+def answer(content: dict[str, Any], *, status: int = 200) -> Response:
+    """Every answer of the gateway's own bears Elasticsearch's product header, which its clients insist on."""
+    return JSONResponse(content, status, headers=PRODUCT)
 
 
 async def _json(request: Request) -> Any:
