@@ -1,0 +1,112 @@
+"""One real stack for all tests that need servers, started at first use and taken down at the end."""
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from elasticsearch import Elasticsearch
+
+ROOT = Path(__file__).parent.parent
+ESBLEND = [sys.executable, "-m", "esblend.cli"]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running stack: its addresses, its data dir, and clients."""
+
+    described: dict[str, Any]
+    data_dir: Path
+    es: Elasticsearch
+    """Straight to Elasticsearch."""
+    gateway: Elasticsearch
+    """The same client, through the gateway."""
+
+    def call(self, method: str, path: str, body: Any = None, **params: Any) -> dict[str, Any]:
+        """One of the gateway's own endpoints."""
+        headers = {"accept": "application/json", "content-type": "application/json"}
+        answer = self.gateway.perform_request(method, path, params=params, headers=headers, body=body)
+        return dict(answer.body)
+
+    def attach(self, index: str, *fields: str, **more: Any) -> dict[str, Any]:
+        return self.call("PUT", f"/_esblend/indices/{index}", {"source_fields": list(fields), **more})
+
+    def wait(self, index: str, seconds: int = 120) -> dict[str, Any]:
+        """The status once every document has its vectors."""
+        client = self.gateway.options(request_timeout=seconds + 10)
+        path = f"/_esblend/indices/{index}/status"
+        params = {"wait_for_coverage": "1.0", "timeout": f"{seconds}s"}
+        return dict(client.perform_request("GET", path, params=params, headers={"accept": "application/json"}).body)
+
+    def esblend(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run the command line against this stack."""
+        return run_esblend(*arguments, "--data-dir", str(self.data_dir), **options)
+
+
+def run_esblend(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    env = {key: value for key, value in os.environ.items() if not key.startswith("ESBLEND_")}
+    env |= {"COLUMNS": "160", **options.pop("env", {})}
+    if "ESBLEND_CACHE_DIR" in os.environ:
+        env["ESBLEND_CACHE_DIR"] = os.environ["ESBLEND_CACHE_DIR"]
+    return subprocess.run(
+        [*ESBLEND, *arguments], env=env, capture_output=True, text=True, timeout=900, check=False, **options
+    )
+
+
+def start_stack(data_dir: Path, *options: str) -> Stack:
+    started = run_esblend("up", "--json", "--model", "minilm", "--data-dir", str(data_dir), *options)
+    assert started.returncode == 0, f"esblend up failed:\n{started.stderr}"
+    described = json.loads(started.stdout)
+    auth = (described["username"], described["password"]) if "username" in described else None
+    return Stack(
+        described,
+        data_dir,
+        Elasticsearch(described["elasticsearch"], basic_auth=auth, request_timeout=60),
+        Elasticsearch(described["gateway"], basic_auth=auth, request_timeout=60),
+    )
+
+
+def stop_stack(stack: Stack) -> None:
+    stack.es.close()
+    stack.gateway.close()
+    stopped = run_esblend("down", "--data-dir", str(stack.data_dir))
+    assert stopped.returncode == 0, stopped.stderr
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack with the packaged MiniLM and security off."""
+    started = start_stack(tmp_path_factory.mktemp("stack"))
+    yield started
+    stop_stack(started)
+
+
+@pytest.fixture
+def index_name() -> str:
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def make_index(stack: Stack, index_name: str) -> Iterator[Callable[..., str]]:
+    """Creates an index (title and body as text by default) with documents; deletes it afterwards."""
+
+    def make(*documents: dict[str, Any], properties: dict[str, Any] | None = None, **settings: Any) -> str:
+        mapping = {"properties": properties or {"title": {"type": "text"}, "body": {"type": "text"}}}
+        stack.es.indices.create(
+            index=index_name, mappings=mapping, settings={"number_of_shards": 2, "number_of_replicas": 0, **settings}
+        )
+        operations: list[dict[str, Any]] = []
+        for number, document in enumerate(documents):
+            operations += [{"index": {"_id": str(number)}}, document]
+        if operations:
+            assert not stack.es.bulk(index=index_name, operations=operations, refresh=True)["errors"]
+        return index_name
+
+    yield make
+    stack.es.indices.delete(index=index_name, ignore_unavailable=True)
