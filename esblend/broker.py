@@ -11,6 +11,8 @@ from esblend.settings import Settings
 EMBED_TASK = "esblend.embed"
 Lane = Literal["live", "backfill"]
 LANES: tuple[Lane, ...] = ("live", "backfill")
+RUNNING_SECONDS = 9
+"""How long the sign of life of a worker on a task lasts when it is not renewed."""
 VISIBILITY_SECONDS = 3600
 """After this long Redis gives an unfinished task to another worker; longer than any batch takes."""
 

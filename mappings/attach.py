@@ -128,16 +128,24 @@ async def attachments(es: AsyncElasticsearch) -> dict[str, Attachment]:
     return {index: attachment for index, attachment in readable.items() if attachment}
 
 
-async def attachments_of(es: AsyncElasticsearch, target: str) -> dict[str, Attachment | None]:
-    """The attachment of each index that a search target stands for; None for an index without one.
+@dataclass(frozen=True)
+class IndexView:
+    """What a search must know of an index: its attachment, if any, and the search analyzer of each of its text fields."""
 
-    Raises IndexNotFound.
-    """
+    attachment: Attachment | None
+    analyzers: dict[str, str]
+
+
+async def view_indices(es: AsyncElasticsearch, target: str) -> dict[str, IndexView]:
+    """Each index that a search target stands for. Raises IndexNotFound."""
     try:
         found = await es.indices.get_mapping(index=target)
     except NotFoundError as error:
         raise IndexNotFound(f"no such index [{target}]") from error
-    return {index: read_attachment(body["mappings"]) for index, body in found.items()}
+    return {
+        index: IndexView(read_attachment(body["mappings"]), _analyzers(body["mappings"].get("properties") or {}))
+        for index, body in found.items()
+    }
 
 
 def _readable(mapping: dict[str, Any]) -> Attachment | None:
@@ -173,6 +181,16 @@ def check_text_field(index: str, properties: Mapping[str, Any], field: str) -> N
         raise InvalidRequest(
             f"field [{field}] of index [{index}] is of type [{kind}]; only text fields can be embedded"
         )
+
+
+def _analyzers(properties: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, field in properties.items():
+        if field.get("type") in TEXT_TYPES:
+            found[prefix + name] = field.get("search_analyzer", field.get("analyzer", "default"))
+        elif "properties" in field and field.get("type") != "nested":
+            found |= _analyzers(field["properties"], f"{prefix}{name}.")
+    return found
 
 
 def text_fields(properties: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -1,12 +1,13 @@
 """What the gateway knows of attached indices, asked from Elasticsearch and kept for a moment."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from elasticsearch import AsyncElasticsearch
 
 from esblend.errors import InvalidRequest, NotAttached
-from mappings.attach import attachments_of
+from mappings.attach import IndexView, view_indices
 from mappings.attachment import Attachment
 
 _KEEP_SECONDS = 1.0
@@ -19,40 +20,47 @@ class Target:
 
     indices: tuple[str, ...]
     attachment: Attachment
+    analyzers: tuple[dict[str, str], ...]
+    """For each index, the search analyzer of each text field."""
+
+    def share_analyzer(self, fields: Sequence[str]) -> bool:
+        """Whether `fields` (boosts allowed) are known in every index and analysed alike there."""
+        names = [field.partition("^")[0] for field in fields]
+        return all(len({analyzers.get(name, name) for name in names}) == 1 for analyzers in self.analyzers)
 
 
 class Metadata:
     """Attachments by search target. A change is seen within a second."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], tuple[float, dict[str, Attachment | None]]] = {}
+        self._kept: dict[tuple[str, str], tuple[float, dict[str, IndexView]]] = {}
 
     async def target(self, es: AsyncElasticsearch, name: str, caller: str) -> Target:
         """The indices that `name` stands for, as `caller` (a key that differs between rights) may see them.
 
         Raises IndexNotFound, NotAttached, or InvalidRequest when their attachments differ.
         """
-        found = await self._attachments(es, name, caller)
-        bare = [index for index, attachment in found.items() if attachment is None]
+        found = await self._views(es, name, caller)
+        bare = [index for index, view in found.items() if view.attachment is None]
         if bare or not found:
             named = ", ".join(bare[:5]) or name
             raise NotAttached(
                 f"index [{named}] is not attached: PUT /_esblend/indices/{bare[0] if bare else name} attaches it"
             )
-        attached = [attachment for attachment in found.values() if attachment]
+        attached = [view.attachment for view in found.values() if view.attachment]
         first = attached[0]
         if any(_search_identity(one) != _search_identity(first) for one in attached):
             raise InvalidRequest(f"[{name}] stands for indices with different attachments; search them one by one")
-        return Target(tuple(found), first)
+        return Target(tuple(found), first, tuple(view.analyzers for view in found.values()))
 
     def forget(self) -> None:
         self._kept.clear()
 
-    async def _attachments(self, es: AsyncElasticsearch, name: str, caller: str) -> dict[str, Attachment | None]:
+    async def _views(self, es: AsyncElasticsearch, name: str, caller: str) -> dict[str, IndexView]:
         kept = self._kept.get((name, caller))
         if kept and time.monotonic() - kept[0] < _KEEP_SECONDS:
             return kept[1]
-        found = await attachments_of(es, name)
+        found = await view_indices(es, name)
         if len(self._kept) >= _KEEP_MOST:
             self._kept.clear()
         self._kept[name, caller] = (time.monotonic(), found)

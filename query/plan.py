@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from mappings.attachment import Attachment
 from query.fusion import Key
+from query.metadata import Target
 from query.request import DEFAULT_ALPHA, DEFAULT_WINDOW, Hybrid, KnnLeg, Leg, LinearLeg, RrfLeg, Search, StandardLeg
 
 LEXICAL, SEMANTIC = "lexical", "semantic"
@@ -15,16 +16,30 @@ INNER_HITS = "passages"
 Vector = NDArray[np.float32]
 
 
-def lexical_leg(hybrid: Hybrid, attachment: Attachment) -> StandardLeg:
-    """BM25 over the fields, scored as if they were one (BM25F) where that is possible: without boosts below 1."""
+def lexical_leg(hybrid: Hybrid, target: Target) -> StandardLeg:
+    attachment = target.attachment
     fields = list(hybrid.fields or attachment.defaults.fields or attachment.source_fields)
-    return StandardLeg(lexical_query(hybrid.query, fields), hybrid.filters, name=LEXICAL)
+    return StandardLeg(
+        lexical_query(hybrid.query, fields, is_one=target.share_analyzer(fields)), hybrid.filters, name=LEXICAL
+    )
 
 
-def lexical_query(text: str, fields: Sequence[str]) -> dict[str, Any]:
+def lexical_query(text: str, fields: Sequence[str], *, is_one: bool) -> dict[str, Any]:
+    """BM25 over several fields as if they were one (BM25F, Robertson et al., CIKM 2004) where `is_one`, that is where they
+    are analysed alike; else the sum of each field's score. BM25F takes no boost below 1."""
     if len(fields) == 1 and "^" not in fields[0]:
         return {"match": {fields[0]: {"query": text}}}
+    if is_one and all(_boost(field) >= 1 for field in fields):
+        return {"combined_fields": {"query": text, "fields": list(fields)}}
     return {"multi_match": {"query": text, "fields": list(fields), "type": "most_fields"}}
+
+
+def _boost(field: str) -> float:
+    """The boost of `title^2`; 0 when it is no number, which Elasticsearch then says best."""
+    try:
+        return float(field.partition("^")[2] or 1)
+    except ValueError:
+        return 0.0
 
 
 def semantic_leg(hybrid: Hybrid, attachment: Attachment, vector: Vector, window: int) -> KnnLeg:

@@ -41,6 +41,8 @@ from query.request import Hybrid, KnnLeg, Leg, LinearLeg, RrfLeg, Search, Standa
 from query.upstream import Answer, RawHeaders, Upstream
 
 log = structlog.get_logger()
+MAX_IDS = 5000
+"""Elasticsearch takes at most `index.max_result_window` (10,000) ids in one query."""
 
 
 @dataclass(frozen=True)
@@ -162,32 +164,40 @@ class Session:
         return replace(leg, section={**section, "query_vector": vector})
 
     async def _hybrid(self, search: Search, hybrid: Hybrid) -> Ranking:
-        attachment = (await self._attached()).attachment
+        target = await self._attached()
+        attachment = target.attachment
         window = window_of(hybrid, attachment, search)
-        lexical = lexical_leg(hybrid, attachment)
-        vector, degraded = await self._embed_or_degrade(hybrid.query, attachment)
-        bodies = [leaf_body(lexical, window, search)]
+        lexical = lexical_leg(hybrid, target)
+        alpha = alpha_of(hybrid, attachment)
+        # A leg of weight 0 is not asked at all. When the semantic leg fails, the lexical one answers whatever its weight.
+        vector, degraded = await self._embed_or_degrade(hybrid.query, attachment) if alpha > 0 else (None, ())
+        asks_lexical = alpha < 1 or vector is None
+        bodies = [leaf_body(lexical, window, search)] if asks_lexical else []
         if vector is not None:
             bodies.append(leaf_body(semantic_leg(hybrid, attachment, vector, window), window, search))
         responses = await self._msearch(bodies)
-        lexical_scores = scores_of(_whole(responses[0]))
+        lexical_scores: Scores = scores_of(_whole(responses[0])) if asks_lexical else {}
         semantic_scores: Scores = {}
         if vector is not None:
-            semantic_scores, fault = _scores_or_fault(responses[1])
+            semantic_scores, fault = _scores_or_fault(responses[-1])
+            if fault and not asks_lexical:
+                lexical_scores = scores_of(_whole((await self._msearch([leaf_body(lexical, window, search)]))[0]))
             if fault:
                 degraded, vector = (*degraded, f"semantic: {fault}"), None
+        if vector is None and alpha > 0:
+            alpha = 0.0
         lists: tuple[Scores, Scores] = (lexical_scores, {key: 2 * score - 1 for key, score in semantic_scores.items()})
         fusion = hybrid.fusion or attachment.defaults.fusion or "linear"
         if fusion == "linear" and hybrid.blending == "exact" and vector is not None:
-            lists = await self._exact_scores(
-                [*dict.fromkeys([*lists[0], *lists[1]])], lexical, attachment, vector, search
-            )
-        fused = blend(lists, alpha_of(hybrid, attachment), fusion, hybrid.normalizer)
+            candidates = [*dict.fromkeys([*lists[0], *lists[1]])]
+            exact = await self._exact_scores(candidates, lexical, attachment, vector, search)
+            lists = exact if asks_lexical else ({}, exact[1])
+        fused = blend(lists, alpha, fusion, hybrid.normalizer)
         if hybrid.min_score is not None:
             fused = [one for one in fused if one.score >= hybrid.min_score]
         return Ranking(
             fused=fused,
-            match_queries=[filtered(lexical.query, lexical.filters)],
+            match_queries=[filtered(lexical.query, lexical.filters)] if asks_lexical or vector is None else [],
             nearest=list(semantic_scores),
             degraded=degraded,
             passages=best_passage_clause(attachment, vector) if hybrid.inner_hits and vector is not None else None,
@@ -207,11 +217,14 @@ class Session:
         """(BM25, dot product) of every candidate; each list best first, a document that a leg does not match left out."""
         if not keys:
             return {}, {}
-        body = exact_scores_body(keys, lexical, attachment, vector, search)
-        [response] = await self._msearch([body], named_scores=True)
-        named = {
-            Key(hit["_index"], hit["_id"]): hit.get("matched_queries") or {} for hit in _whole(response)["hits"]["hits"]
-        }
+        chunks = [keys[start : start + MAX_IDS] for start in range(0, len(keys), MAX_IDS)]
+        bodies = [exact_scores_body(chunk, lexical, attachment, vector, search) for chunk in chunks]
+        hits = [
+            hit
+            for response in await self._msearch(bodies, named_scores=True)
+            for hit in _whole(response)["hits"]["hits"]
+        ]
+        named = {Key(hit["_index"], hit["_id"]): hit.get("matched_queries") or {} for hit in hits}
         bm25 = {key: scores[LEXICAL] for key, scores in named.items() if LEXICAL in scores}
         dots = {key: scores[SEMANTIC] - 1 for key, scores in named.items() if SEMANTIC in scores}
         return _best_first(bm25), _best_first(dots)

@@ -10,11 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from elasticsearch import Elasticsearch
 
 ROOT = Path(__file__).parent.parent
 ESBLEND = [sys.executable, "-m", "esblend.cli"]
+
+
+# How long an example takes depends on what else the machine does; that is no property of the code.
+hypothesis.settings.register_profile("default", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("default")
 
 
 @dataclass(frozen=True)

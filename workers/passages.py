@@ -43,8 +43,7 @@ def split(source: SourceText, tokenizer: TextTokenizer, settings: PassageSetting
     title_tokens = tokenizer.count(title + SEPARATOR) if title else 0
     if title_tokens * _TITLE_SHARE > room:
         title, title_tokens = "", 0
-    words = _word_starts(text, spans)
-    sentences = _sentence_starts(text, spans)
+    starts = _Starts(_sentence_starts(text, spans), *_word_starts(text, spans))
     passages: list[Passage] = []
     first = 0
     while first < len(spans):
@@ -52,7 +51,7 @@ def split(source: SourceText, tokenizer: TextTokenizer, settings: PassageSetting
         capacity = room - (title_tokens if prefix else 0)
         last = first + capacity
         while True:
-            last = _break_before(first, last, len(spans), sentences, words)
+            last = _break_before(first, last, len(spans), starts)
             start = 0 if not passages else spans[first][0]
             end = len(text) if last >= len(spans) else spans[last][0]
             excess = tokenizer.count(prefix + text[start:end]) - room
@@ -63,27 +62,38 @@ def split(source: SourceText, tokenizer: TextTokenizer, settings: PassageSetting
         passages.append(Passage(start, end, prefix + text[start:end]))
         if last >= len(spans):
             break
-        first = _overlap_from(first, last, settings.overlap_tokens, sentences, words)
+        first = _overlap_from(first, last, settings.overlap_tokens, starts)
     return passages
 
 
-def _break_before(first: int, last: int, count: int, sentences: Sequence[int], words: Sequence[int]) -> int:
+@dataclass(frozen=True)
+class _Starts:
+    """Word pieces, by position, that begin a sentence; a word after white space (or an ideograph); a part of a word."""
+
+    sentences: list[int]
+    words: list[int]
+    parts: list[int]
+
+
+def _break_before(first: int, last: int, count: int, starts: _Starts) -> int:
     """The word piece before which a passage from `first` ends: at most `last`, at a sentence in its second half if any."""
     if last >= count:
         return count
-    sentence = _last_at_most(sentences, last)
+    sentence = _last_at_most(starts.sentences, last)
     if sentence > first + (last - first) // 2:
         return sentence
-    word = _last_at_most(words, last)
-    return word if word > first else last
+    for found in (_last_at_most(starts.words, last), _last_at_most(starts.parts, last)):
+        if found > first:
+            return found
+    return last
 
 
-def _overlap_from(first: int, last: int, overlap: int, sentences: Sequence[int], words: Sequence[int]) -> int:
+def _overlap_from(first: int, last: int, overlap: int, starts: _Starts) -> int:
     """Where the next passage begins: a sentence or word start within `overlap` pieces before `last`, else `last`."""
-    for starts in (sentences, words):
-        position = bisect.bisect_left(starts, max(first + 1, last - overlap))
-        if position < len(starts) and starts[position] < last:
-            return starts[position]
+    for found in (starts.sentences, starts.words):
+        position = bisect.bisect_left(found, max(first + 1, last - overlap))
+        if position < len(found) and found[position] < last:
+            return found[position]
     return last
 
 
@@ -98,24 +108,23 @@ def _sentence_starts(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
     return sorted(position for position in found if 0 < position < len(spans))
 
 
-def _word_starts(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
-    return [
-        position
-        for position in range(1, len(spans))
-        if spans[position][0] > spans[position - 1][1]
-        or (spans[position][0] > spans[position - 1][0] and not _within_word(text, spans[position][0]))
-    ]
-
-
-def _within_word(text: str, position: int) -> bool:
-    return _joins(text[position - 1]) and _joins(text[position])
+def _word_starts(text: str, spans: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    """(words, parts): where a word begins, and where at least no run of letters and digits is cut."""
+    words, parts = [], []
+    for position in range(1, len(spans)):
+        start, before = spans[position][0], spans[position - 1]
+        if start > before[1] or (start > before[0] and (_is_ideograph(text[start]) or _is_ideograph(text[start - 1]))):
+            words.append(position)
+        elif start > before[0] and not (_joins(text[start - 1]) and _joins(text[start])):
+            parts.append(position)
+    return words, parts
 
 
 def _joins(char: str) -> bool:
-    """Letters, digits, marks and apostrophes hold a word together; ideographs and kana stand for themselves."""
-    if char.isascii():
-        return char.isalnum() or char in "_'"
-    category = unicodedata.category(char)
-    if category == "Lo":
-        return not unicodedata.name(char, "").startswith(("CJK", "HIRAGANA", "KATAKANA"))
-    return category[0] in "LNM"
+    """Letters, digits, marks and apostrophes hold a word together."""
+    return char in "_'’" or unicodedata.category(char)[0] in "LNM"
+
+
+def _is_ideograph(char: str) -> bool:
+    """Chinese characters and kana stand for themselves: a text of them has no spaces."""
+    return not char.isascii() and unicodedata.name(char, "").startswith(("CJK UNIFIED", "HIRAGANA", "KATAKANA"))

@@ -73,9 +73,8 @@ def _with_usable_model(settings: Settings, asked: str | None) -> Settings:
         find_model(DEFAULT_MODEL)
     except ModelError as error:
         find_model(PACKAGED_MODEL)
-        err.print(
-            f"[yellow]{error.reason.split('.')[0]}; this stack uses the packaged model \\[minilm].[/]", highlight=False
-        )
+        message = f"{error.reason.split('. ')[0]}; this stack uses the packaged model [{PACKAGED_MODEL}]."
+        err.print(message, style="yellow", markup=False, highlight=False)
         return settings.model_copy(update={"model": PACKAGED_MODEL})
     return settings
 

@@ -3,6 +3,7 @@
 import json
 import urllib.request
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,9 @@ def assert_vector_of(stack: Stack, index: str, id_: str, text: str, encoder: Enc
     np.testing.assert_allclose(passages[0]["vector"], encoder.encode_documents([text])[0], atol=2e-5)
 
 
-def test_documents_of_before_the_attachment_are_embedded(stack: Stack, make_index: Callable[..., str], encoder: Encoder) -> None:
+def test_documents_of_before_the_attachment_are_embedded(
+    stack: Stack, make_index: Callable[..., str], encoder: Encoder
+) -> None:
     index = make_index({"title": "Wing", "body": "Lift of a swept wing."}, {"title": "", "body": "Heat transfer."})
     stack.attach(index, "title", "body")
     status = stack.wait(index)
@@ -94,7 +97,9 @@ def test_a_deleted_document_is_gone_and_nothing_waits_for_it(stack: Stack, make_
     assert (status["documents"], status["embedded"], status["pending"]) == (1, 1, 0)
 
 
-def test_routed_documents_are_embedded_where_they_lie(stack: Stack, make_index: Callable[..., str], encoder: Encoder) -> None:
+def test_routed_documents_are_embedded_where_they_lie(
+    stack: Stack, make_index: Callable[..., str], encoder: Encoder
+) -> None:
     index = make_index(number_of_shards=3)
     stack.attach(index, "body")
     for shard_key in ("anna", "bert", "carla"):
@@ -104,7 +109,9 @@ def test_routed_documents_are_embedded_where_they_lie(stack: Stack, make_index: 
         assert_vector_of(stack, index, f"of-{shard_key}", f"mail of {shard_key}", encoder)
 
 
-def test_an_index_made_anew_under_its_name_is_not_taken_for_the_old_one(stack: Stack, make_index: Callable[..., str]) -> None:
+def test_an_index_made_anew_under_its_name_is_not_taken_for_the_old_one(
+    stack: Stack, make_index: Callable[..., str]
+) -> None:
     index = make_index({"body": "first life"})
     stack.attach(index, "body")
     stack.wait(index)
@@ -126,7 +133,7 @@ def test_a_long_document_is_split_and_covered_to_its_end(stack: Stack, make_inde
     assert len(passages) > 4
     assert passages[0]["start"] == 0
     assert passages[-1]["end"] == len(whole)
-    for before, after in zip(passages, passages[1:], strict=False):
+    for before, after in pairwise(passages):
         assert before["start"] < after["start"] <= before["end"]
     assert all(abs(np.linalg.norm(p["vector"]) - 1) < 1e-4 for p in passages)
 
@@ -171,8 +178,12 @@ def test_a_text_that_is_taken_away_takes_its_vector_along(stack: Stack, make_ind
     assert stored(stack, index, "0")["passages"] == []
 
 
-def test_nested_objects_and_dotted_names_are_read(stack: Stack, make_index: Callable[..., str], encoder: Encoder) -> None:
-    properties = {"page": {"properties": {"head": {"type": "text"}, "parts": {"properties": {"text": {"type": "text"}}}}}}
+def test_nested_objects_and_dotted_names_are_read(
+    stack: Stack, make_index: Callable[..., str], encoder: Encoder
+) -> None:
+    properties = {
+        "page": {"properties": {"head": {"type": "text"}, "parts": {"properties": {"text": {"type": "text"}}}}}
+    }
     index = make_index(
         {"page": {"head": "Head", "parts": [{"text": "one"}, {"text": "two"}]}},
         {"page.head": "Dotted", "page.parts.text": "names"},

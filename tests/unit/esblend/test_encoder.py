@@ -1,0 +1,175 @@
+"""The encoder gives the reference's vectors, whatever stands beside a text in its batch."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from esblend.encoder.batches import token_batches
+from esblend.encoder.encoder import Encoder, load_encoder, unit_vectors
+from esblend.encoder.folder import find_model, read_folder
+from esblend.encoder.pooling import pool
+from esblend.encoder.threads import available_threads
+from esblend.errors import EncodingError, ModelError
+
+VARIED = [
+    "",
+    "word",
+    "word " * 10_000,
+    "🚀🌍 emoji 👩‍👩‍👧",
+    "\x00\x01 control \x1f",
+    "混合搜索结合了关键词和向量检索",
+    "بحث هجين في المستندات",
+    "def f(x):\n    return {**x, 'y': [1, 2]}  # code",
+    "same same same same same same same same",
+    "An ordinary sentence about the boundary layer of a wing.",
+    "\ud800 lone surrogate",
+]
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return load_encoder("minilm")
+
+
+def reference(texts: list[str]) -> np.ndarray:
+    """Plain transformers with mean pooling and normalisation, one text at a time."""
+    from transformers import AutoModel, AutoTokenizer
+
+    path = str(find_model("minilm").path)
+    tokenizer, model = AutoTokenizer.from_pretrained(path), AutoModel.from_pretrained(path).eval()
+    rows = []
+    for text in texts:
+        inputs = tokenizer(text, truncation=True, max_length=256, return_tensors="pt")
+        with torch.inference_mode():
+            hidden = model(**inputs).last_hidden_state
+        mask = inputs["attention_mask"].unsqueeze(-1).float()
+        mean = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
+        rows.append(torch.nn.functional.normalize(mean, dim=1)[0].numpy())
+    return np.stack(rows)
+
+
+def test_vectors_are_those_of_plain_transformers(encoder: Encoder) -> None:
+    texts = [text.replace("\ud800", "\ufffd") for text in VARIED]
+    cosines = (reference(texts) * encoder.encode_documents(VARIED)).sum(axis=1)
+    assert cosines.min() >= 0.99999, dict(zip(VARIED, cosines, strict=True))
+
+
+def test_a_text_alone_and_in_a_batch_gets_the_same_vector(encoder: Encoder) -> None:
+    together = encoder.encode_documents(VARIED)
+    backwards = encoder.encode_documents(VARIED[::-1])[::-1]
+    alone = np.stack([encoder.encode_documents([text])[0] for text in VARIED])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+    np.testing.assert_allclose(together, backwards, atol=1e-6)
+
+
+def test_vectors_have_unit_length(encoder: Encoder) -> None:
+    np.testing.assert_allclose(np.linalg.norm(encoder.encode_documents(VARIED), axis=1), 1, atol=1e-6)
+    assert encoder.encode_documents([]).shape == (0, 384)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
+def test_unusable_vectors_are_named(bad: float) -> None:
+    vectors = np.ones((3, 2), dtype=np.float32)
+    vectors[1] = bad
+    with pytest.raises(EncodingError, match=r"\[1\]"):
+        unit_vectors(vectors)
+
+
+@given(st.lists(st.integers(0, 600), max_size=60), st.integers(512, 2048))
+def test_batches_hold_each_text_once_within_the_budget(lengths: list[int], budget: int) -> None:
+    batches = token_batches(lengths, budget)
+    assert sorted(position for batch in batches for position in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[position] for position in batch) <= budget
+
+
+def test_pooling_by_hand() -> None:
+    hidden = torch.tensor([[[1.0, 4.0], [3.0, 0.0], [9.0, 9.0]]])
+    mask = torch.tensor([[1, 1, 0]])
+    expected = {
+        "mean": [2.0, 2.0],
+        "cls": [1.0, 4.0],
+        "max": [3.0, 4.0],
+        "mean_sqrt_len_tokens": [4 / 2**0.5, 4 / 2**0.5],
+        "weightedmean": [7 / 3, 4 / 3],
+        "lasttoken": [3.0, 0.0],
+    }
+    for mode, values in expected.items():
+        assert pool(hidden, mask, [mode])[0].tolist() == pytest.approx(values), mode
+    assert pool(hidden, mask, ["mean", "cls"]).shape == (1, 4)
+
+
+def test_padding_on_the_left_is_no_token() -> None:
+    hidden = torch.tensor([[[9.0], [1.0], [3.0]]])
+    mask = torch.tensor([[0, 1, 1]])
+    assert pool(hidden, mask, ["cls"]).item() == 1.0
+    assert pool(hidden, mask, ["lasttoken"]).item() == 3.0
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the packaged model that a test may change."""
+    return Path(shutil.copytree(find_model("minilm").path, tmp_path / "model"))
+
+
+def test_a_folder_is_read_from_its_own_files(copy: Path) -> None:
+    settings = {"prompts": {"query": "query: ", "document": "passage: "}}
+    (copy / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    (copy / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 64, "do_lower_case": True}))
+    (copy / "1_Pooling" / "config.json").write_text(
+        json.dumps({"pooling_mode_cls_token": True, "pooling_mode_max_tokens": True})
+    )
+    folder = read_folder(copy, "changed")
+    assert (folder.query_prompt, folder.document_prompt) == ("query: ", "passage: ")
+    assert (folder.max_tokens, folder.lower_case, folder.pooling_modes) == (64, True, ("cls", "max"))
+    assert Encoder(folder).dims == 768
+
+
+def test_the_digest_is_of_the_files_not_of_the_name(copy: Path) -> None:
+    original = find_model("minilm")
+    assert read_folder(copy, "another name").digest() == original.digest()
+    (copy / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 64}))
+    assert read_folder(copy, "minilm").digest() != original.digest()
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("", "empty"), ("/no/such/folder", "no such folder"), ("no-such-org/no-such-model", "no-such-model")],
+)
+def test_a_model_that_is_not_there_is_named(name: str, word: str) -> None:
+    with pytest.raises(ModelError, match=word):
+        find_model(name)
+
+
+def test_broken_folders_are_refused(copy: Path) -> None:
+    (copy / "model.safetensors").write_bytes(b"broken")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_encoder(str(copy))
+    (copy / "modules.json").write_text("{")
+    with pytest.raises(ModelError, match=r"modules\.json"):
+        find_model(str(copy))
+    (copy / "modules.json").unlink()
+    (copy / "config.json").unlink()
+    with pytest.raises(ModelError, match="neither"):
+        find_model(str(copy))
+
+
+def test_a_folder_cannot_point_outside_of_itself(copy: Path) -> None:
+    modules = json.loads((copy / "modules.json").read_text())
+    modules[1]["path"] = "../elsewhere"
+    (copy / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ModelError, match="outside"):
+        find_model(str(copy))
+
+
+def test_threads_follow_the_containers_quota(tmp_path: Path) -> None:
+    (tmp_path / "cpu.max").write_text("100000 100000\n")
+    assert available_threads(tmp_path) == 1
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert available_threads(tmp_path) >= 1

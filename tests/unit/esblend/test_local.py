@@ -1,0 +1,79 @@
+"""The one-machine stack's parts that need no server."""
+
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from esblend.errors import LocalStackError
+from esblend.local.distribution import find_distribution
+from esblend.local.java import no_java_message, read_java
+from esblend.local.ports import free_port
+from esblend.local.processes import family, find, kill, launch, stop
+
+
+def jdk(home: Path, version: str, modules: str | None) -> Path:
+    (home / "bin").mkdir(parents=True)
+    (home / "bin" / "java").write_text("#!/bin/sh\n")
+    (home / "bin" / "java").chmod(0o755)
+    lines = [f'JAVA_VERSION="{version}"'] + ([f'MODULES="{modules}"'] if modules is not None else [])
+    (home / "release").write_text("\n".join(lines))
+    return home
+
+
+def test_a_jdk_is_known_by_its_release_file(tmp_path: Path) -> None:
+    found = read_java(jdk(tmp_path / "25", "25.0.3", "java.base jdk.incubator.vector jdk.jlink"))
+    assert found is not None
+    assert found.major == 25
+    assert read_java(jdk(tmp_path / "runtime", "25.0.3", "java.base")) is None
+    assert read_java(jdk(tmp_path / "nameless", "21.0.1", None)) is None
+    assert read_java(tmp_path / "none") is None
+    old = read_java(jdk(tmp_path / "8", "1.8.0_292", "jdk.incubator.vector jdk.jlink"))
+    assert old is not None
+    assert old.major == 8
+
+
+def test_without_java_all_the_ways_out_are_told() -> None:
+    message = no_java_message(21, 99)
+    for way in ("ES_JAVA_HOME", "ESBLEND_ES_URL", "docker compose up"):
+        assert way in message
+
+
+def test_versions_may_be_shortened_and_unknown_ones_are_listed() -> None:
+    assert find_distribution("8.16").version == "8.16.6"
+    assert find_distribution("9.4.3").version == "9.4.3"
+    with pytest.raises(LocalStackError, match=r"9\.4\.3, 8\.16\.6"):
+        find_distribution("7.17")
+
+
+def test_busy_ports_are_passed_over() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        busy = taken.getsockname()[1]
+        assert free_port(busy) != busy
+    assert free_port(busy) == busy
+
+
+def test_a_process_is_known_by_its_birth_and_ended_with_its_family(tmp_path: Path) -> None:
+    sleep = "import time; time.sleep(600)"
+    code = (
+        f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', '{sleep}']); print('up', flush=True); {sleep}"
+    )
+    log = tmp_path / "log"
+    process = launch([sys.executable, "-c", code], log=log, env={}, cwd=tmp_path)
+    while "up" not in log.read_text():
+        assert find(process)
+    assert len(family(process)) == 2
+    assert find(process.model_copy(update={"created": process.created - 100})) is None
+    stop([process], grace_seconds=5)
+    assert find(process) is None
+    assert family(process) == []
+
+
+def test_kill_ends_a_family_at_once(tmp_path: Path) -> None:
+    process = launch([sys.executable, "-c", "import time; time.sleep(600)"], log=tmp_path / "log", env={}, cwd=tmp_path)
+    kill(process)
+    stop([process], grace_seconds=5)
+    assert find(process) is None
