@@ -65,9 +65,8 @@ PLAIN: dict[str, tuple[str, str, bytes | None, dict[str, str]]] = {
 def plain_index(stack: Stack) -> Any:
     stack.es.indices.create(index="plain-index", mappings={"properties": {"k": {"type": "keyword"}}})
     for id_ in ("1", "2", "a/b c"):
-        stack.es.index(
-            index="plain-index", id=id_, document={"t": "one " * int(id_ == "1") + "two " * 200}, refresh=True
-        )
+        document = {"t": "one " * int(id_ == "1") + "two " * 200, "k": int(id_ == "1")}
+        stack.es.index(index="plain-index", id=id_, document=document, refresh=True)
     yield
     stack.es.indices.delete(index="plain-index")
 

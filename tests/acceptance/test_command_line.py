@@ -1,0 +1,119 @@
+"""The command line, as a person and as a script use it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import ROOT, Stack, run_esblend
+
+
+def test_help_teaches() -> None:
+    shown = run_esblend("--help").stdout
+    for word in ("up", "attach", "index", "status", "search", "gateway", "worker", "feed", "Exit codes"):
+        assert word in shown
+    assert "JSONL" in run_esblend("index", "--help").stdout
+
+
+def test_a_wrong_option_is_a_wrong_usage() -> None:
+    assert run_esblend("attach", "i", "--feilds", "a").returncode == 2
+
+
+def test_nothing_answers(tmp_path: Path) -> None:
+    done = run_esblend("search", "i", "x", "--data-dir", str(tmp_path), env={"ESBLEND_GATEWAY_PORT": "9"})
+    assert done.returncode == 3
+    assert "esblend up" in done.stderr
+
+
+def test_a_wrong_setting_is_named() -> None:
+    done = run_esblend("feed", env={"ESBLEND_FEED_POLL_SECONDS": "often"})
+    assert done.returncode == 2
+    assert "ESBLEND_FEED_POLL_SECONDS" in done.stderr
+
+
+def test_from_files_to_an_answer(stack: Stack, index_name: str, tmp_path: Path) -> None:
+    documents = [
+        {"_id": "a", "title": "Whales", "body": "Large mammals of the sea."},
+        {"_id": "b", "title": "Bread", "body": "Flour, water, yeast."},
+    ]
+    jsonl = tmp_path / "documents.jsonl"
+    jsonl.write_text("".join(json.dumps(one) + "\n" for one in documents) + "broken\n")
+    done = stack.esblend("index", index_name, str(jsonl), "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["indexed"] == 2
+    assert f"{jsonl}:3" in json.loads(done.stdout)["errors"][0]
+
+    attached = stack.esblend("attach", index_name, "--fields", "title,body", "--json")
+    assert attached.returncode == 0, attached.stderr
+    assert json.loads(attached.stdout)["attachment"]["source_fields"] == ["title", "body"]
+
+    waited = stack.esblend("status", index_name, "--wait", "120", "--json")
+    assert waited.returncode == 0
+    assert json.loads(waited.stdout)["coverage"] == 1.0
+    assert index_name in stack.esblend("status").stdout
+
+    found = stack.esblend("search", index_name, "marine animals", "--json", "-n", "1")
+    assert [hit["_id"] for hit in json.loads(found.stdout)["hits"]["hits"]] == ["a"]
+    filtered = stack.esblend("search", index_name, "marine animals", "--filter", "title:bread", "--json")
+    assert [hit["_id"] for hit in json.loads(filtered.stdout)["hits"]["hits"]] == ["b"]
+    shown = stack.esblend("search", index_name, "marine animals", "--explain").stdout
+    assert "Large mammals of the sea." in shown
+    assert "raw score" in shown
+
+    detached = stack.esblend("detach", index_name)
+    assert detached.returncode == 0
+    again = stack.esblend("search", index_name, "x")
+    assert again.returncode == 1
+    assert "not attached" in again.stderr
+    stack.es.indices.delete(index=index_name)
+
+
+def test_csv_and_folders(stack: Stack, index_name: str, tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "one.md").write_text("# One\nFirst note.")
+    (tmp_path / "table.csv").write_text("id,title\n1,A\n2,B\n")
+    done = stack.esblend("index", index_name, str(tmp_path / "notes"), str(tmp_path / "table.csv"))
+    assert (done.returncode, done.stdout) == (0, f"Indexed 3 documents into {index_name}.\n")
+    missing = stack.esblend("index", index_name, str(tmp_path / "nothing.csv"))
+    assert missing.returncode == 1
+    assert "nothing.csv" in missing.stderr
+    stack.es.indices.delete(index=index_name)
+
+
+def test_ps_tells_the_same_as_up(stack: Stack) -> None:
+    shown = json.loads(stack.esblend("ps", "--json").stdout)
+    assert {key: shown[key] for key in ("elasticsearch", "redis", "gateway")} == {
+        key: stack.described[key] for key in ("elasticsearch", "redis", "gateway")
+    }
+    assert set(shown["pids"]) == {"elasticsearch", "redis", "feed", "worker", "gateway"}
+    for pids in shown["pids"].values():
+        assert all(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_up_on_a_running_stack_changes_nothing(stack: Stack) -> None:
+    before = json.loads(stack.esblend("ps", "--json").stdout)
+    assert json.loads(stack.esblend("up", "--json").stdout)["pids"] == before["pids"]
+    refused = stack.esblend("up", "--nodes", "3")
+    assert refused.returncode == 1
+    assert "--nodes" in refused.stderr
+
+
+def test_logs_show_each_process(stack: Stack) -> None:
+    shown = stack.esblend("logs", "gateway").stdout
+    assert "gateway ready" in shown
+
+
+def test_down_where_nothing_is(tmp_path: Path) -> None:
+    assert run_esblend("down", "--data-dir", str(tmp_path / "none")).stdout == "Nothing was running.\n"
+    assert run_esblend("ps", "--data-dir", str(tmp_path / "none")).returncode == 1
+
+
+@pytest.mark.parametrize(
+    "package", ["esblend", "esblend.settings", "mappings.attach", "indexer.feed", "workers.embed", "query.gateway"]
+)
+def test_importing_does_not_load_torch(package: str) -> None:
+    code = f"import sys, {package}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
