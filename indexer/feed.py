@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from esblend.elastic import back_off, connect_async, is_passing, wait_for_elasticsearch_async
 from esblend.logs import configure_logging
-from esblend.ready import announce_ready
+from esblend.ready import announce_ready, forget_ready
 from esblend.settings import Settings
 from indexer.changes import read_shards
 from indexer.checkpoints import (
@@ -129,6 +129,7 @@ class Feed:
 async def run_feed(settings: Settings) -> None:
     """Run until told to stop. Elasticsearch and Redis may be away at any time; the feed waits and goes on."""
     configure_logging(settings)
+    forget_ready(settings)
     stopping = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stopping.set)

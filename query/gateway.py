@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from esblend.elastic import connect_async, error_body
 from esblend.errors import EsblendError, MalformedRequest, ModelError, UpstreamUnavailable
 from esblend.logs import configure_logging
-from esblend.ready import announce_ready
+from esblend.ready import announce_ready, forget_ready
 from esblend.settings import Settings
 from query.embedder import QueryEmbedder
 from query.management import PRODUCT, Management, StatusReader, answer
@@ -297,6 +297,7 @@ async def _lifespan(running: Any, receive: Receive, send: Send) -> None:
 def run_gateway(settings: Settings, read_status: StatusReader) -> None:
     """Serve until told to stop."""
     configure_logging(settings)
+    forget_ready(settings)
     config = uvicorn.Config(
         Gateway(settings, read_status), host=settings.gateway_host, port=settings.gateway_port, log_config=None, access_log=False,
         server_header=False, date_header=False, h11_max_incomplete_event_size=64 * 1024, timeout_graceful_shutdown=10,

@@ -17,7 +17,7 @@ from esblend.broker import EMBED_TASK, LANES, RUNNING_SECONDS, EmbedTask, make_c
 from esblend.elastic import connect, wait_for_elasticsearch
 from esblend.errors import ModelError
 from esblend.logs import configure_logging
-from esblend.ready import announce_ready
+from esblend.ready import announce_ready, forget_ready
 from esblend.settings import Settings
 
 log = structlog.get_logger()
@@ -97,6 +97,7 @@ def _sign_of_life(redis: Redis, key: str) -> Iterator[None]:
 def run_worker(settings: Settings) -> None:
     """Run until told to stop; then the present batch is finished."""
     configure_logging(settings)
+    forget_ready(settings)
     with connect(settings) as es:
         wait_for_elasticsearch(es, settings.es_url)
     queues = ",".join(queue_name(lane) for lane in LANES)
