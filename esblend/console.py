@@ -1,5 +1,6 @@
 """What people see on a terminal: one console for tables and progress, JSON for scripts."""
 
+import os
 import sys
 from typing import Any
 
@@ -7,8 +8,8 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-out = Console()
-err = Console(stderr=True)
+out = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120)
+err = Console(stderr=True, width=None if sys.stderr.isatty() or "COLUMNS" in os.environ else 120)
 
 
 def print_json(value: Any) -> None:

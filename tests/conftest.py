@@ -66,6 +66,8 @@ def run_esblend(*arguments: str, **options: Any) -> subprocess.CompletedProcess[
 
 
 def start_stack(data_dir: Path, *options: str) -> Stack:
+    if "ESBLEND_ES_URL" in os.environ and "--security" not in options and "--es" not in options:
+        options = (*options, "--es", os.environ["ESBLEND_ES_URL"])
     started = run_esblend("up", "--json", "--model", "minilm", "--data-dir", str(data_dir), *options)
     assert started.returncode == 0, f"esblend up failed:\n{started.stderr}"
     described = json.loads(started.stdout)

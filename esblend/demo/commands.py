@@ -20,6 +20,7 @@ from esblend.client import call, connect_gateway, stating_errors
 from esblend.console import count_progress, err, out
 from esblend.demo.corpus import Entry, read_corpus
 from esblend.errors import LocalStackError
+from esblend.local.commands import given_servers
 from esblend.settings import Settings
 
 INDEX = "python-docs"
@@ -60,7 +61,10 @@ def demo(
     place = (data_dir or default_data_dir().parent / "demo").expanduser().resolve()
     with stating_errors():
         try:
-            state = up(place, StackOptions(model=MODEL), Settings(), lambda line: err.print(line, highlight=False))
+            settings = Settings()
+            es_url, redis_url = given_servers(settings)
+            options = StackOptions(es=es_url, redis=redis_url, model=MODEL)
+            state = up(place, options, settings, lambda line: err.print(line, highlight=False))
             err.print(
                 f"Elasticsearch {state.elasticsearch}, Redis {state.redis}, gateway {state.gateway}", highlight=False
             )

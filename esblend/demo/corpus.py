@@ -81,7 +81,7 @@ def _members(node: ast.Module | ast.ClassDef, prefix: str, module: str) -> Itera
 def _from_builtins() -> Iterator[Entry]:
     yield from _from_object("builtins", builtins, "")
     for name in sorted(sys.builtin_module_names):
-        public = name.lstrip("_")
+        public = "os" if name == "posix" else name.lstrip("_")
         if public in sys.stdlib_module_names:
             yield from _from_object(public, importlib.import_module(name), f"{public}.")
 

@@ -19,9 +19,12 @@ app = typer.Typer()
 @app.command()
 def up(
     es: Annotated[
-        str | None, typer.Option(help="An Elasticsearch that runs already; credentials by ESBLEND_ES_*.")
+        str | None,
+        typer.Option(help="An Elasticsearch that runs already (or ESBLEND_ES_URL); credentials by ESBLEND_ES_*."),
     ] = None,
-    redis: Annotated[str | None, typer.Option(help="A Redis or Valkey that runs already.")] = None,
+    redis: Annotated[
+        str | None, typer.Option(help="A Redis or Valkey that runs already (or ESBLEND_REDIS_URL).")
+    ] = None,
     data_dir: DataDir = None,
     model: Annotated[str | None, typer.Option(help="Model folder or hub name; [minilm] is the packaged one.")] = None,
     security: Annotated[bool, typer.Option("--security", help="Start Elasticsearch with security on.")] = False,
@@ -47,9 +50,11 @@ def up(
             if not err.is_terminal:
                 err.print(line, highlight=False)
 
+        given_es, given_redis = given_servers(settings)
         options = StackOptions(
-            es=es, redis=redis, model=model, security=security, nodes=nodes, es_version=es_version, workers=workers
-        )
+            es=es or (None if security else given_es), redis=redis or given_redis, model=model, security=security,
+            nodes=nodes, es_version=es_version, workers=workers,
+        )  # fmt: skip
         state = start(place, options, _with_usable_model(settings, model), say)
     described = {**state.describe(), "data_dir": str(place)}
     if as_json:
@@ -60,6 +65,14 @@ def up(
     if state.username:
         out.print(f"Username {state.username}   password {state.password}", highlight=False, markup=False)
     out.print("Next: esblend attach INDEX --fields title,body   (stop with: esblend down)", highlight=False)
+
+
+def given_servers(settings: Settings) -> tuple[str | None, str | None]:
+    """Elasticsearch and Redis where ESBLEND_ES_URL and ESBLEND_REDIS_URL name them; None means: start one."""
+    return (
+        settings.es_url if "es_url" in settings.model_fields_set else None,
+        settings.redis_url if "redis_url" in settings.model_fields_set else None,
+    )
 
 
 def _with_usable_model(settings: Settings, asked: str | None) -> Settings:
