@@ -27,7 +27,9 @@ class Settings(BaseSettings):
     encoder_threads: int | None = Field(
         default=None, ge=1, description="Default: what the machine or container allows."
     )
-    encoder_token_budget: int = Field(default=4096, ge=512, description="Padded word pieces in one forward pass.")
+    encoder_token_budget: int = Field(default=2048, ge=512, description="Word pieces in one forward pass.")
+    encoder_backend: Literal["auto", "torch", "openvino"] = "auto"
+    precision: Literal["exact", "fast"] = Field(default="exact", description="fast: int8 on CPUs, bf16 on GPUs.")
 
     gateway_url: str | None = Field(default=None, description="The gateway that the command line talks to.")
     gateway_host: str = "127.0.0.1"

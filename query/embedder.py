@@ -16,7 +16,7 @@ class QueryEmbedder:
     """One thread computes; PyTorch itself uses several. Loading a model waits in a thread of its own."""
 
     def __init__(self, settings: Settings) -> None:
-        self._encoders = Encoders(settings)
+        self._encoders = Encoders(settings, "queries")
         self._compute = ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._load = ThreadPoolExecutor(1, thread_name_prefix="load-model")
 

@@ -32,7 +32,7 @@ class _Child:
 
         self.es: Elasticsearch = connect(settings)
         self.redis = Redis.from_url(settings.redis_url, socket_timeout=5)
-        self.encoders = Encoders(settings)
+        self.encoders = Encoders(settings, "documents")
 
 
 def make_worker(settings: Settings) -> Celery:

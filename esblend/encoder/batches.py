@@ -18,3 +18,19 @@ def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
             width = max(1, lengths[position])
         batches[-1].append(position)
     return batches
+
+
+def packed_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Positions of `lengths`, longest first, in batches whose lengths add up to at most `budget`.
+
+    Every position appears once; a text longer than the budget stands alone.
+    """
+    batches: list[list[int]] = []
+    used = 0
+    for position in sorted(range(len(lengths)), key=lambda position: -lengths[position]):
+        if not batches or used + lengths[position] > budget:
+            batches.append([])
+            used = 0
+        batches[-1].append(position)
+        used += lengths[position]
+    return batches

@@ -4,7 +4,8 @@ import threading
 
 import structlog
 
-from esblend.encoder.encoder import Encoder, load_encoder
+from esblend.encoder.backend import Use
+from esblend.encoder.encoder import Encoder, EncoderOptions, load_encoder
 from esblend.errors import ModelError
 from esblend.settings import Settings
 
@@ -14,8 +15,14 @@ log = structlog.get_logger()
 class Encoders:
     """Loads models by name at first use and keeps them."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, use: Use) -> None:
+        self._options = EncoderOptions(
+            precision=settings.precision,
+            backend=settings.encoder_backend,
+            use=use,
+            threads=settings.encoder_threads,
+            token_budget=settings.encoder_token_budget,
+        )
         self._loaded: dict[str, Encoder] = {}
         self._lock = threading.Lock()
 
@@ -23,10 +30,10 @@ class Encoders:
         """Raises ModelError when the model cannot be loaded."""
         with self._lock:
             if name not in self._loaded:
-                self._loaded[name] = load_encoder(
-                    name, threads=self._settings.encoder_threads, token_budget=self._settings.encoder_token_budget
+                encoder = self._loaded[name] = load_encoder(name, self._options)
+                log.info(
+                    "model loaded", model=name, dims=encoder.dims, backend=encoder.backend, precision=encoder.precision
                 )
-                log.info("model loaded", model=name, dims=self._loaded[name].dims)
             return self._loaded[name]
 
     def matching(self, name: str, digest: str) -> Encoder:

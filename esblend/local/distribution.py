@@ -13,9 +13,9 @@ from pathlib import Path
 from filelock import FileLock
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from esblend.cache import cache_dir
 from esblend.console import err
 from esblend.errors import LocalStackError
-from esblend.local.paths import cache_dir
 
 DEFAULT_VERSION = "9.4.3"
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from esblend.cache import cache_dir
 from esblend.console import err
 from esblend.errors import LocalStackError
-from esblend.local.paths import cache_dir
 
 _FOLDERS_WITH_JVMS = (
     "/usr/lib/jvm", "/usr/java", "/opt", "/opt/java", "/usr/local/lib/jvm", "/Library/Java/JavaVirtualMachines",

@@ -1,4 +1,4 @@
-"""Where the one-machine stack keeps what it downloads and what it stores."""
+"""Where the one-machine stack keeps what it stores."""
 
 import hashlib
 import os
@@ -7,19 +7,8 @@ from pathlib import Path
 
 import platformdirs
 
+from esblend.cache import is_root
 from esblend.errors import LocalStackError
-
-
-def is_root() -> bool:
-    return hasattr(os, "geteuid") and os.geteuid() == 0
-
-
-def cache_dir() -> Path:
-    """Downloads, shared by all checkouts. Root's own cache would be closed to the user that runs Elasticsearch."""
-    override = os.environ.get("ESBLEND_CACHE_DIR")
-    if override:
-        return Path(override).expanduser().resolve()
-    return platformdirs.site_cache_path("esblend") if is_root() else platformdirs.user_cache_path("esblend")
 
 
 def default_data_dir() -> Path:

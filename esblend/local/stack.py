@@ -19,11 +19,12 @@ from pydantic import BaseModel, SecretStr
 from redis import Redis
 from redis.exceptions import RedisError
 
+from esblend.cache import cache_dir
 from esblend.elastic import connect
 from esblend.errors import LocalStackError
 from esblend.local.distribution import DEFAULT_VERSION, find_distribution
 from esblend.local.elasticsearch import Credentials, Node, new_credentials, start_node
-from esblend.local.paths import cache_dir, elasticsearch_dir
+from esblend.local.paths import elasticsearch_dir
 from esblend.local.ports import free_port
 from esblend.local.processes import Launched, family, find, launch, stop
 from esblend.local.valkey import start_valkey

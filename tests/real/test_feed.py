@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from esblend.encoder.encoder import Encoder, load_encoder
+from esblend.encoder.encoder import Encoder, EncoderOptions, load_encoder
 from tests.conftest import Stack
 
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    return load_encoder("minilm", threads=1)
+    return load_encoder("minilm", EncoderOptions(threads=1))
 
 
 def stored(stack: Stack, index: str, id_: str, routing: str | None = None) -> dict[str, Any]:

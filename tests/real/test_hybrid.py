@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from elasticsearch import BadRequestError, NotFoundError
 
-from esblend.encoder.encoder import Encoder, load_encoder
+from esblend.encoder.encoder import Encoder, EncoderOptions, load_encoder
 from tests.conftest import Stack
 
 INDEX = "test-hybrid"
@@ -50,7 +50,7 @@ def index(stack: Stack) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    return load_encoder("minilm", threads=1)
+    return load_encoder("minilm", EncoderOptions(threads=1))
 
 
 def hybrid(stack: Stack, text: str, *, top: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from esblend.encoder.encoder import load_encoder
+from esblend.encoder.encoder import EncoderOptions, load_encoder
 from tests.conftest import Stack, run_esblend, start_stack, stop_stack
 
 COUNT = 300
@@ -65,7 +65,7 @@ def assert_current(stack: Stack, index: str, words: str) -> None:
     status = stack.wait(index, seconds=180)
     assert (status["embedded"], status["dead_letters"]) == (COUNT, 0)
     hits = stack.es.search(index=index, size=COUNT, source={"exclude_vectors": False})["hits"]["hits"]  # type: ignore[arg-type]
-    encoder = load_encoder("minilm", threads=1)
+    encoder = load_encoder("minilm", EncoderOptions(threads=1))
     expected = encoder.encode_documents([text_of(int(hit["_id"]), words) for hit in hits])
     found = np.array([hit["_source"]["esblend"]["g1"]["passages"][0]["vector"] for hit in hits])
     assert len(hits) == COUNT

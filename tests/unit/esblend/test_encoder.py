@@ -10,11 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esblend.encoder.batches import token_batches
-from esblend.encoder.encoder import Encoder, load_encoder, unit_vectors
+from esblend.encoder.batches import packed_batches, token_batches
+from esblend.encoder.encoder import Encoder, EncoderOptions, load_encoder, unit_vectors
+from esblend.encoder.export import calibration_texts, exported_model
 from esblend.encoder.folder import find_model, read_folder
 from esblend.encoder.pooling import pool
 from esblend.encoder.threads import available_threads
+from esblend.encoder.tokenizer import TextTokenizer
+from esblend.encoder.torch_backend import TorchModel
 from esblend.errors import EncodingError, ModelError
 
 VARIED = [
@@ -32,9 +35,12 @@ VARIED = [
 ]
 
 
-@pytest.fixture(scope="module")
-def encoder() -> Encoder:
-    return load_encoder("minilm")
+@pytest.fixture(scope="module", params=["torch", "openvino"])
+def encoder(request: pytest.FixtureRequest) -> Encoder:
+    """The packaged MiniLM in full precision, on each backend."""
+    loaded = load_encoder("minilm", EncoderOptions(backend=request.param))
+    assert loaded.backend == request.param
+    return loaded
 
 
 def reference(texts: list[str]) -> np.ndarray:
@@ -60,6 +66,55 @@ def test_vectors_are_those_of_plain_transformers(encoder: Encoder) -> None:
     assert cosines.min() >= 0.99999, dict(zip(VARIED, cosines, strict=True))
 
 
+def test_vectors_are_those_of_sentence_transformers(encoder: Encoder) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    texts = [text.replace("\ud800", "\ufffd") for text in VARIED]
+    theirs = SentenceTransformer(str(find_model("minilm").path), device="cpu").encode(texts, normalize_embeddings=True)
+    cosines = (theirs * encoder.encode_documents(texts)).sum(axis=1)
+    assert cosines.min() >= 0.99999, dict(zip(VARIED, cosines, strict=True))
+
+
+def test_fast_is_close_to_exact(encoder: Encoder) -> None:
+    """On ordinary prose; `bench/encode` says what it costs in relevance."""
+    fast = load_encoder("minilm", EncoderOptions(backend="openvino", precision="fast"))
+    prose = [text for text in calibration_texts()[5::10] if len(text) > 100]
+    cosines = (fast.encode_documents(prose) * encoder.encode_documents(prose)).sum(axis=1)
+    assert cosines.min() >= 0.99
+    assert not np.allclose(cosines, 1, atol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(fast.encode_documents(VARIED), axis=1), 1, atol=1e-6)
+
+
+def test_fast_on_pytorch_needs_a_gpu() -> None:
+    if torch.cuda.is_available():
+        assert load_encoder("minilm", EncoderOptions(backend="torch", precision="fast")).dims == 384
+        return
+    with pytest.raises(ModelError, match="esblend\\[openvino\\]"):
+        load_encoder("minilm", EncoderOptions(backend="torch", precision="fast"))
+
+
+def test_pytorch_packs_without_padding_and_pads_to_the_same_vectors() -> None:
+    model = TorchModel(find_model("minilm"), precision="exact", threads=1, token_budget=600)
+    assert model.is_packed
+    ids = TextTokenizer(find_model("minilm")).ids([*VARIED, *VARIED])
+    packed = model.embed(ids)
+    model.is_packed = False
+    model._model = model._load("sdpa")
+    np.testing.assert_allclose(packed, model.embed(ids), atol=1e-5)
+
+
+def test_many_texts_are_tokenised_ahead_in_order(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = encoder.encode_documents(VARIED)
+    monkeypatch.setattr("esblend.encoder.encoder.BLOCK_TEXTS", 3)
+    np.testing.assert_allclose(encoder.encode_documents(VARIED), whole, atol=1e-6)
+
+
+def test_an_export_happens_once_a_digest(encoder: Encoder) -> None:
+    first = exported_model(encoder.folder, encoder.digest, "exact")
+    born = first.stat().st_mtime_ns
+    assert exported_model(encoder.folder, encoder.digest, "exact").stat().st_mtime_ns == born
+
+
 def test_a_text_alone_and_in_a_batch_gets_the_same_vector(encoder: Encoder) -> None:
     together = encoder.encode_documents(VARIED)
     backwards = encoder.encode_documents(VARIED[::-1])[::-1]
@@ -83,8 +138,11 @@ def test_unusable_vectors_are_named(bad: float) -> None:
 
 @given(st.lists(st.integers(0, 600), max_size=60), st.integers(512, 2048))
 def test_batches_hold_each_text_once_within_the_budget(lengths: list[int], budget: int) -> None:
-    batches = token_batches(lengths, budget)
-    assert sorted(position for batch in batches for position in batch) == list(range(len(lengths)))
+    batches, packed = token_batches(lengths, budget), packed_batches(lengths, budget)
+    for found in (batches, packed):
+        assert sorted(position for batch in found for position in batch) == list(range(len(lengths)))
+    for batch in packed:
+        assert len(batch) == 1 or sum(lengths[position] for position in batch) <= budget
     for batch in batches:
         assert len(batch) == 1 or len(batch) * max(lengths[position] for position in batch) <= budget
 
@@ -128,7 +186,7 @@ def test_a_folder_is_read_from_its_own_files(copy: Path) -> None:
     folder = read_folder(copy, "changed")
     assert (folder.query_prompt, folder.document_prompt) == ("query: ", "passage: ")
     assert (folder.max_tokens, folder.lower_case, folder.pooling_modes) == (64, True, ("cls", "max"))
-    assert Encoder(folder).dims == 768
+    assert Encoder(folder, EncoderOptions(backend="torch")).dims == 768
 
 
 def test_the_digest_is_of_the_files_not_of_the_name(copy: Path) -> None:

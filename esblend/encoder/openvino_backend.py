@@ -1,0 +1,63 @@
+"""OpenVINO on CPUs: full precision faster than PyTorch's, and int8 several times faster still."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from esblend.encoder.backend import Precision, Use
+from esblend.encoder.batches import token_batches
+from esblend.encoder.export import exported_model
+from esblend.encoder.folder import ModelFolder
+from esblend.errors import ModelError
+
+_WIDTH_STEP = 8
+"""Inputs are padded to multiples of this: each new shape costs OpenVINO some preparation."""
+
+
+class OpenVinoModel:
+    """A model exported once a machine. For documents each thread computes a batch of its own; for queries all threads one."""
+
+    def __init__(
+        self, folder: ModelFolder, *, digest: str, precision: Precision, use: Use, threads: int, token_budget: int
+    ) -> None:
+        path = exported_model(folder, digest, precision)
+        self.name = "openvino"
+        self._streams = threads if use == "documents" else 1
+        self._budget = max(512, token_budget // self._streams)
+        properties: dict[str, Any] = {
+            "NUM_STREAMS": str(self._streams),
+            "INFERENCE_NUM_THREADS": threads,
+            # Without it bf16 may be chosen, which is slower on many CPUs and not exact on any.
+            "INFERENCE_PRECISION_HINT": "f32",
+            # Several processes share the machine's cores; pinned ones would pile up on the same.
+            "ENABLE_CPU_PINNING": False,
+            "CACHE_DIR": str(path.parent / "compiled"),
+        }
+        try:
+            compiled = openvino.Core().compile_model(str(path), "CPU", properties)
+        except RuntimeError as error:
+            raise ModelError(f"model [{folder.name}] cannot be compiled by OpenVINO: {error}") from error
+        self._width = int(compiled.output(0).get_partial_shape()[1].get_length())
+        self._queue = openvino.AsyncInferQueue(compiled, self._streams)
+        self._rows: NDArray[np.float32] = np.empty((0, self._width), dtype=np.float32)
+        self._queue.set_callback(self._take)
+
+    def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """See `Backend`. One caller at a time."""
+        rows = self._rows = np.empty((len(ids), self._width), dtype=np.float32)
+        for batch in token_batches([len(row) for row in ids], self._budget):
+            width = -(-max(len(ids[position]) for position in batch) // _WIDTH_STEP) * _WIDTH_STEP
+            tokens = np.zeros((len(batch), width), dtype=np.int64)
+            mask = np.zeros((len(batch), width), dtype=np.int64)
+            for row, position in enumerate(batch):
+                tokens[row, : len(ids[position])] = ids[position]
+                mask[row, : len(ids[position])] = 1
+            self._queue.start_async([tokens, mask], batch)
+        self._queue.wait_all()
+        return rows
+
+    def _take(self, request: Any, batch: list[int]) -> None:
+        self._rows[batch] = request.get_output_tensor(0).data
