@@ -59,7 +59,7 @@ class Feed:
             await self._discover()
             self._discovered = time.monotonic()
         shards = await read_shards(self._es, sorted({feed.index for feed in self._feeds.values()}))
-        for key, feed in list(self._feeds.items()):
+        for feed in self._feeds.values():
             present = shards.get(feed.index)
             if present is None or present.uuid != feed.checkpoint.uuid:
                 self._discovered = float("-inf")  # deleted, closed or made anew: look at once
@@ -67,9 +67,10 @@ class Feed:
             try:
                 await feed.step(present)
             except ApiError as error:
-                if error.meta.status not in (403, 404) and not is_passing(error):
+                if is_passing(error):
                     raise
-                log.warning("an index cannot be read now", index=feed.index, key=key, cause=str(error.error))
+                # One index that cannot be read must not hold the others up.
+                feed.pause(f"it cannot be read: {error.error}")
 
     async def _discover(self) -> None:
         attached = await attachments(self._es)

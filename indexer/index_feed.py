@@ -54,18 +54,19 @@ class IndexFeed:
         """Take in what became of one of this feed's tasks. A failed task is read again from its checkpoint on."""
         lane, shard, _ = self._tasks.pop(outcome.task)
         if outcome.result is None:
-            self._failures += 1
-            self._pause_until = time.monotonic() + back_off(self._failures)
-            log.warning(
-                "a task failed; its changes will be read again",
-                index=self.index, task=outcome.task, retry_in_seconds=back_off(self._failures),
-            )  # fmt: skip
+            self.pause(f"task {outcome.task} failed")
             self.forget_unfinished(lane, shard)
             return
         self._failures = 0
         self._cursors[lane][shard].finish(outcome.task)
         self._own_writes.update(outcome.result.written)
         self._rate.append((time.monotonic(), len(outcome.result.written)))
+
+    def pause(self, reason: str) -> None:
+        """Read nothing for a while that grows with each failure in a row."""
+        self._failures += 1
+        self._pause_until = time.monotonic() + back_off(self._failures)
+        log.warning("pausing an index", index=self.index, reason=reason, retry_in_seconds=back_off(self._failures))
 
     def forget_unfinished(self, lane: Lane | None = None, shard: int | None = None) -> None:
         """Read again whatever was sent and not finished: of one shard's cursor, or of all."""

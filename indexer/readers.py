@@ -88,7 +88,15 @@ def _read_csv(file: Path, advance: Advance) -> Iterator[Read | Unreadable]:
     told = 0
     with file.open("rb") as raw:
         text = (line.decode("utf-8-sig" if number == 0 else "utf-8", "replace") for number, line in enumerate(raw))
-        for row in csv.DictReader(text, delimiter=separator):
+        rows = csv.DictReader(text, delimiter=separator)
+        while True:
+            try:
+                row = next(rows, None)
+            except csv.Error as error:
+                yield Unreadable(f"{file}:{rows.line_num}", f"no CSV: {error}")
+                break
+            if row is None:
+                break
             position = raw.tell()
             advance(position - told)
             told = position

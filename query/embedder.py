@@ -1,7 +1,11 @@
-"""Embeds query texts for the gateway, off its event loop."""
+"""Embeds query texts for the gateway, off its event loop: at once when idle, together under load, not at all when known."""
 
 import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,25 +15,99 @@ from esblend.encoder.registry import Encoders
 from esblend.settings import Settings
 from mappings.attachment import ModelIdentity
 
+Vector = NDArray[np.float32]
+A = TypeVar("A")
+R = TypeVar("R")
+KNOWN_QUERIES = 4096
+MOST_TOGETHER = 32
+
+
+@dataclass
+class _Waiting:
+    encoder: Encoder
+    text: str
+    vector: asyncio.Future[Vector]
+
 
 class QueryEmbedder:
-    """One thread computes; PyTorch itself uses several. Loading a model waits in a thread of its own."""
+    """One thread computes, the runtime itself uses several. Queries that arrive while it is busy are computed together next:
+    no query ever waits for company. Loading a model waits in a thread of its own."""
 
     def __init__(self, settings: Settings) -> None:
         self._encoders = Encoders(settings, "queries")
         self._compute = ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._load = ThreadPoolExecutor(1, thread_name_prefix="load-model")
+        self._known: OrderedDict[tuple[str, str], Vector] = OrderedDict()
+        self._waiting: list[_Waiting] = []
+        self._worker: asyncio.Task[None] | None = None
 
     async def load(self, name: str) -> Encoder:
         """Raises ModelError when the model cannot be loaded."""
-        return await asyncio.get_running_loop().run_in_executor(self._load, self._encoders.load, name)
+        loaded = self._encoders.loaded(name)
+        return loaded if loaded is not None else await _run(self._load, self._encoders.load, name)
 
-    async def embed(self, text: str, model: ModelIdentity) -> NDArray[np.float32]:
+    async def embed(self, text: str, model: ModelIdentity) -> Vector:
         """Unit vector of a query text: (dims,), float32. Raises ModelError or EncodingError."""
-        loop = asyncio.get_running_loop()
-        encoder = await loop.run_in_executor(self._load, self._encoders.matching, model.name, model.digest)
-        return await loop.run_in_executor(self._compute, encoder.encode_query, text)
+        known = self._known.get((model.digest, text))
+        if known is not None:
+            self._known.move_to_end((model.digest, text))
+            return known
+        await self.load(model.name)
+        encoder = self._encoders.matching(model.name, model.digest)
+        waiting = _Waiting(encoder, text, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
+        vector = await waiting.vector
+        self._known[model.digest, text] = vector
+        if len(self._known) > KNOWN_QUERIES:
+            self._known.popitem(last=False)
+        return vector
+
+    def describe(self) -> dict[str, dict[str, str]]:
+        """Backend and precision of each model that this gateway has loaded."""
+        return {
+            encoder.name: {"backend": encoder.backend, "precision": encoder.precision}
+            for encoder in self._encoders.all()
+        }
 
     def close(self) -> None:
         self._compute.shutdown(wait=False, cancel_futures=True)
         self._load.shutdown(wait=False, cancel_futures=True)
+
+    async def _work(self) -> None:
+        while self._waiting:
+            encoder = self._waiting[0].encoder
+            batch = [one for one in self._waiting if one.encoder is encoder][:MOST_TOGETHER]
+            self._waiting = [one for one in self._waiting if one not in batch]
+            try:
+                vectors = await _run(self._compute, encoder.encode_queries, [one.text for one in batch])
+            except Exception as error:
+                # One text may be at fault: each of several gets its own chance, and its own error.
+                await self._one_by_one(batch, error)
+                continue
+            for one, vector in zip(batch, vectors, strict=True):
+                _settle(one, vector)
+
+    async def _one_by_one(self, batch: list[_Waiting], error: Exception) -> None:
+        if len(batch) == 1:
+            _settle(batch[0], error)
+            return
+        for one in batch:
+            try:
+                _settle(one, await _run(self._compute, one.encoder.encode_query, one.text))
+            except Exception as own:
+                _settle(one, own)
+
+
+async def _run(pool: ThreadPoolExecutor, function: Callable[[A], R], argument: A) -> R:
+    return await asyncio.get_running_loop().run_in_executor(pool, function, argument)
+
+
+def _settle(one: _Waiting, outcome: Vector | Exception) -> None:
+    if one.vector.done():  # its caller went away
+        return
+    if isinstance(outcome, Exception):
+        one.vector.set_exception(outcome)
+    else:
+        one.vector.set_result(outcome)

@@ -99,7 +99,7 @@ class Management:
         deadline = time.monotonic() + _seconds(request.query_params.get("timeout", "60s"))
         while True:
             status = await self._read_status(es, index)
-            body = status.model_dump(mode="json")
+            body = {**status.model_dump(mode="json"), "encoder": self._embedder.describe()}
             if wanted is None or body["coverage"] >= wanted:
                 return answer(body)
             if time.monotonic() >= deadline:

@@ -83,7 +83,7 @@ def start_stack(data_dir: Path, *options: str) -> Stack:
 def stop_stack(stack: Stack) -> None:
     stack.es.close()
     stack.gateway.close()
-    stopped = run_esblend("down", "--data-dir", str(stack.data_dir))
+    stopped = run_esblend("down", "--delete", "--data-dir", str(stack.data_dir))
     assert stopped.returncode == 0, stopped.stderr
 
 

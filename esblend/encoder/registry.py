@@ -26,6 +26,13 @@ class Encoders:
         self._loaded: dict[str, Encoder] = {}
         self._lock = threading.Lock()
 
+    def loaded(self, name: str) -> Encoder | None:
+        """The encoder if it is loaded already; never waits."""
+        return self._loaded.get(name)
+
+    def all(self) -> list[Encoder]:
+        return list(self._loaded.values())
+
     def load(self, name: str) -> Encoder:
         """Raises ModelError when the model cannot be loaded."""
         with self._lock:
@@ -38,7 +45,7 @@ class Encoders:
 
     def matching(self, name: str, digest: str) -> Encoder:
         """The encoder of an attachment. Raises ModelError when this machine has other files under that name."""
-        encoder = self.load(name)
+        encoder = self.loaded(name) or self.load(name)
         if encoder.digest != digest:
             raise ModelError(
                 f"model [{name}] on this machine is not the one that the index was attached with "

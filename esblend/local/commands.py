@@ -93,13 +93,16 @@ def _with_usable_model(settings: Settings, asked: str | None) -> Settings:
 
 
 @app.command()
-def down(data_dir: DataDir = None) -> None:
-    """Stop every process of the stack. Its data stays."""
+def down(
+    data_dir: DataDir = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove its data, settings and logs as well.")] = False,
+) -> None:
+    """Stop every process of the stack. Its data stays, unless --delete is given."""
     from esblend.local.paths import default_data_dir
     from esblend.local.stack import down as stop
 
     with stating_errors():
-        ran = stop((data_dir or default_data_dir()).expanduser().resolve())
+        ran = stop((data_dir or default_data_dir()).expanduser().resolve(), delete=delete)
     out.print("Stopped." if ran else "Nothing was running.")
 
 

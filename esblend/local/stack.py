@@ -6,6 +6,7 @@ The state file in the data dir names every process, so that a second `up` starts
 """
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from pydantic import BaseModel, SecretStr
 from redis import Redis
 from redis.exceptions import RedisError
 
-from esblend.cache import cache_dir
+from esblend.cache import cache_dir, is_root
 from esblend.elastic import connect
 from esblend.errors import LocalStackError
 from esblend.local.distribution import DEFAULT_VERSION, find_distribution
@@ -107,6 +108,9 @@ def up(data_dir: Path, options: StackOptions, settings: Settings, say: Say) -> S
     cache_dir().mkdir(parents=True, exist_ok=True)
     with FileLock(data_dir / "stack.lock"):
         state = load_state(data_dir)
+        if state is None and is_root():
+            # Left by an earlier stack whose data dir is gone: as root Elasticsearch's files lie elsewhere.
+            shutil.rmtree(elasticsearch_dir(data_dir), ignore_errors=True)
         if state is None or not state.is_running():
             state = _plan(options, settings, state)
         else:
@@ -116,6 +120,7 @@ def up(data_dir: Path, options: StackOptions, settings: Settings, say: Say) -> S
             # A free port is only ours once a server listens on it, so stacks that start together take turns.
             with FileLock(cache_dir() / "ports.lock"):
                 _start_servers(state, data_dir, started, say)
+            _save(state, data_dir)
             _start_processes(state, data_dir, started, settings)
             _save(state, data_dir)
             _wait_until_ready(state, data_dir, settings, say)
@@ -127,8 +132,8 @@ def up(data_dir: Path, options: StackOptions, settings: Settings, say: Say) -> S
         return state
 
 
-def down(data_dir: Path) -> bool:
-    """End every process of the stack, in the order of the data's flow. False when none ran."""
+def down(data_dir: Path, *, delete: bool = False) -> bool:
+    """End every process of the stack, in the order of the data's flow; with `delete`, remove its data too. False when none ran."""
     if not data_dir.is_dir():
         return False
     with FileLock(data_dir / "stack.lock"):
@@ -138,6 +143,11 @@ def down(data_dir: Path) -> bool:
         ran = state.is_running()
         stop(_of(state, "feed", "gateway", "worker"), grace_seconds=20)
         stop(_of(state, "redis", "elasticsearch"), grace_seconds=40)
+        if delete:
+            shutil.rmtree(elasticsearch_dir(data_dir), ignore_errors=True)
+            for name in ("valkey", "logs", "ready"):
+                shutil.rmtree(data_dir / name, ignore_errors=True)
+            (data_dir / "stack.json").unlink()
         return ran
 
 
@@ -153,17 +163,17 @@ def _plan(options: StackOptions, settings: Settings, before: StackState | None) 
         raise LocalStackError(
             f"this data dir holds the data of Elasticsearch {again.es_version}; for {version} name another --data-dir"
         )
-    if again and options.security != (again.username is not None):
-        state_now = "on" if again.username else "off"
-        raise LocalStackError(f"this data dir belongs to a stack with security {state_now}; name another --data-dir")
+    if again and options.security and again.username is None:
+        raise LocalStackError("this data dir belongs to a stack with security off; name another --data-dir")
     count = options.nodes or (len(again.nodes) if again else 1)
     if again and count != len(again.nodes):
         raise LocalStackError(f"this data dir belongs to a stack of {len(again.nodes)} nodes; name another --data-dir")
     nodes = [] if options.es else _plan_nodes(count, again)
     credentials = None
-    if options.security and not options.es:
-        known = again.username and again.password if again else None
-        credentials = Credentials(str(again.username), str(again.password)) if again and known else new_credentials()
+    if again and again.username and again.password:
+        credentials = Credentials(again.username, again.password)
+    elif options.security and not options.es:
+        credentials = new_credentials()
     return StackState(
         elasticsearch=options.es or f"http://127.0.0.1:{nodes[0].http_port}",
         redis=options.redis or f"redis://127.0.0.1:{free_port(6379)}/0",

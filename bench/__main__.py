@@ -1,0 +1,19 @@
+"""`python -m bench`: measure everything, or name what: `python -m bench encode precision`."""
+
+import sys
+
+from bench import encode, precision
+
+MEASUREMENTS = {"encode": encode.main, "precision": precision.main}
+
+
+def main() -> None:
+    names = sys.argv[1:] or list(MEASUREMENTS)
+    for name in names:
+        if name not in MEASUREMENTS:
+            sys.exit(f"no such measurement: {name}; there are {', '.join(MEASUREMENTS)}")
+        MEASUREMENTS[name]()
+
+
+if __name__ == "__main__":
+    main()

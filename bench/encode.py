@@ -1,0 +1,187 @@
+"""Encoders side by side: documents and word pieces a second, cosine to the reference, one query, start-up, memory.
+
+All contenders get the same texts and threads, in interleaved rounds; the median counts. Start-up and memory are taken
+in a process of its own for each.
+"""
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.models import distilbert_shape
+from bench.report import write
+from esblend.encoder.encoder import EncoderOptions, load_encoder
+from esblend.encoder.export import calibration_texts
+from esblend.encoder.folder import find_model
+from esblend.encoder.threads import available_threads
+from esblend.encoder.tokenizer import TextTokenizer
+
+Vectors = NDArray[np.float32]
+ROUNDS = 3
+TEXTS = 120
+QUERIES = 40
+LONGEST, SHORTEST = 250, 10
+QUERY = "how does the boundary layer change with the angle of attack"
+
+
+@dataclass(frozen=True)
+class Contender:
+    documents: Callable[[list[str]], Vectors]
+    query: Callable[[str], Vectors]
+
+
+def sentence_transformers(path: str) -> Contender:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    torch.set_num_threads(available_threads())
+    model = SentenceTransformer(path, device="cpu")
+
+    def encode(texts: list[str]) -> Vectors:
+        found: Vectors = model.encode(texts, normalize_embeddings=True)
+        return found
+
+    return Contender(encode, lambda text: encode([text])[0])
+
+
+def transformers_loop(path: str) -> Contender:
+    """Batches of 32 in the order given, padded, mean pooling: what a first script does."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    torch.set_num_threads(available_threads())
+    tokenizer, model = AutoTokenizer.from_pretrained(path), AutoModel.from_pretrained(path).eval()
+
+    def encode(texts: list[str]) -> Vectors:
+        rows = []
+        for start in range(0, len(texts), 32):
+            inputs = tokenizer(
+                texts[start : start + 32], padding=True, truncation=True, max_length=256, return_tensors="pt"
+            )
+            inputs.pop("token_type_ids", None)
+            with torch.inference_mode():
+                hidden = model(**inputs).last_hidden_state
+            mask = inputs["attention_mask"].unsqueeze(-1).float()
+            mean = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
+            rows.append(torch.nn.functional.normalize(mean, dim=1).numpy())
+        return np.concatenate(rows)
+
+    return Contender(encode, lambda text: encode([text])[0])
+
+
+def esblend(backend: Any, precision: Any) -> Callable[[str], Contender]:
+    def load(path: str) -> Contender:
+        documents = load_encoder(path, EncoderOptions(backend=backend, precision=precision, use="documents"))
+        return Contender(lambda texts: documents.encode_documents(texts), lambda text: documents.encode_query(text))
+
+    return load
+
+
+def esblend_queries(backend: Any, precision: Any, path: str) -> Callable[[str], Vectors]:
+    return load_encoder(path, EncoderOptions(backend=backend, precision=precision, use="queries")).encode_query
+
+
+CONTENDERS: dict[str, Callable[[str], Contender]] = {
+    "sentence-transformers": sentence_transformers,
+    "plain transformers loop": transformers_loop,
+    "esblend torch exact": esblend("torch", "exact"),
+    "esblend openvino exact": esblend("openvino", "exact"),
+    "esblend openvino fast": esblend("openvino", "fast"),
+}
+
+
+def texts_of(path: str) -> tuple[list[str], int]:
+    """Prose of evenly spread lengths, and its word pieces in all."""
+    tokenizer = TextTokenizer(find_model(path))
+    prose = " ".join(calibration_texts()).split()
+    random = np.random.default_rng(7)
+    texts: list[str] = []
+    for length in np.linspace(SHORTEST, LONGEST, TEXTS).astype(int):
+        start = int(random.integers(0, len(prose) - 400))
+        text = " ".join(prose[start : start + 300])
+        spans = tokenizer.spans(text)[: length - tokenizer.special_tokens]
+        texts.append(text[: spans[-1][1]])
+    random.shuffle(texts)
+    return texts, sum(len(ids) for ids in tokenizer.ids(texts))
+
+
+def measure(model: str, path: str) -> list[dict[str, Any]]:
+    texts, pieces = texts_of(path)
+    loaded = {name: load(path) for name, load in CONTENDERS.items()}
+    queries = {
+        name: esblend_queries(*name.split()[1:], path) if name.startswith("esblend") else one.query
+        for name, one in loaded.items()
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in loaded}
+    latencies: dict[str, list[float]] = {name: [] for name in loaded}
+    vectors = {name: one.documents(texts) for name, one in loaded.items()}  # a warm-up as well
+    for _ in range(ROUNDS):
+        for name, one in loaded.items():
+            began = time.perf_counter()
+            one.documents(texts)
+            seconds[name].append(time.perf_counter() - began)
+        for name, query in queries.items():
+            for number in range(QUERIES):
+                began = time.perf_counter()
+                query(f"{QUERY} {number}")
+                if number >= 5:
+                    latencies[name].append((time.perf_counter() - began) * 1000)
+    reference = vectors["sentence-transformers"]
+    base = statistics.median(seconds["sentence-transformers"])
+    rows = []
+    for name in loaded:
+        median = statistics.median(seconds[name])
+        cosines = (vectors[name] * reference).sum(axis=1)
+        start, memory = start_up(name, path)
+        rows.append({
+            "model": model,
+            "contender": name,
+            "documents/s": round(TEXTS / median, 1),
+            "word pieces/s": round(pieces / median),
+            "relative": round(base / median, 2),
+            "cosine min": round(float(cosines.min()), 5),
+            "query p50 ms": round(statistics.median(latencies[name]), 2),
+            "query p95 ms": round(statistics.quantiles(latencies[name], n=20)[-1], 2),
+            "start-up s": round(start, 1),
+            "memory MB": round(memory),
+        })  # fmt: skip
+    return rows
+
+
+def start_up(name: str, path: str) -> tuple[float, float]:
+    """(seconds until the first vector, peak memory in MB) of a fresh process; what is exported is exported before."""
+    code = f"from bench.encode import one_start; one_start({name!r}, {path!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    return found["seconds"], found["megabytes"]
+
+
+def one_start(name: str, path: str) -> None:
+    began = time.perf_counter()
+    contender = CONTENDERS[name](path)
+    contender.query(QUERY)
+    seconds = time.perf_counter() - began
+    texts, _ = texts_of(path)
+    contender.documents(texts)
+    print(json.dumps({"seconds": seconds, "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+
+
+def main() -> None:
+    rows = measure("MiniLM", str(find_model("minilm").path)) + measure("DistilBERT shape", str(distilbert_shape()))
+    note = (
+        f"{TEXTS} texts of {SHORTEST} to {LONGEST} word pieces, {ROUNDS} interleaved rounds, medians; relative to "
+        "sentence-transformers' default `encode` in the same run. The DistilBERT has random weights. Start-up: from the first "
+        "import of a contender to its first vector, what is exported being there. sentence-transformers' own ONNX and OpenVINO "
+        "backends need `optimum`, which does not install beside the current transformers; fastembed and infinity-emb fetch their "
+        "models from a hub. Printed by `python -m bench encode`."
+    )
+    write("encode", "Encoders side by side", note, rows)
