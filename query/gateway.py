@@ -26,7 +26,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from esblend.elastic import connect_async, error_body
-from esblend.errors import EsblendError, MalformedRequest, ModelError, UpstreamUnavailable
+from esblend.errors import EsblendError, MalformedRequest, ModelError, NotAttached, UpstreamUnavailable
 from esblend.logs import configure_logging
 from esblend.ready import announce_ready, forget_ready
 from esblend.settings import Settings
@@ -118,11 +118,12 @@ class Gateway:
         chunks, ended = await self._read(receive)
         raw = b"".join(chunks)
         body = _parse_if_ours(raw, scope) if ended else None
+        if body is not None and await self._replace_semantic(scope, body) and not is_ours(body):
+            raw = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+            scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] not in _OF_THE_OLD_BODY]}
         if body is not None and is_ours(body):
-            answer, headers = await self._fused(scope, body)
-            await _json_response(scope, answer, headers)(scope, receive, send)
-        elif body is not None and any(True for _ in semantic_clauses(body)):
-            await self._semantic(scope, body, raw, send)
+            found, headers = await self._fused(scope, body)
+            await _json_response(scope, found, headers)(scope, receive, send)
         else:
             await self._upstream.forward(scope, raw if ended else body_stream(chunks, receive, ended=False), send)
 
@@ -133,29 +134,34 @@ class Gateway:
         session = Session(services, self._caller(scope), _target(scope), parameters)
         return await session.run(search), session.headers
 
-    async def _semantic(self, scope: Scope, body: dict[str, Any], raw: bytes, send: Send) -> None:
-        """Let Elasticsearch answer a search whose `semantic` clauses have become kNN."""
-        target = await self._metadata.target(
-            self._metadata_client(scope), _target(scope) or "*", self._caller(scope).key
-        )
-        attachment = target.attachment
-        if any(is_for(clause, attachment) for clause in semantic_clauses(body)):
-            start, size = body.get("from", 0), body.get("size", 10)
-            wanted = start + size if isinstance(start, int) and isinstance(size, int) else 10
-            await replace_semantic(
-                body,
-                attachment,
-                lambda text: self._embedder.embed(text, attachment.generation.model),
-                k=min(10_000, max(10, wanted)),
+    async def _replace_semantic(self, scope: Scope, body: dict[str, Any]) -> bool:
+        """Turn `semantic` clauses over attached indices into kNN; false when there were none.
+
+        Those that name a field of an index without attachment are Elasticsearch's own and stay.
+        """
+        clauses = list(semantic_clauses(body))
+        if not clauses:
+            return False
+        try:
+            target = await self._metadata.target(
+                self._metadata_client(scope), _target(scope) or "*", self._caller(scope).key
             )
-            raw = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
-            scope = {
-                **scope,
-                "headers": [
-                    pair for pair in scope["headers"] if pair[0] not in (b"content-length", b"content-encoding")
-                ],
-            }
-        await self._upstream.forward(scope, raw, send)
+        except NotAttached:
+            if all("field" in clause["semantic"] for clause in clauses):
+                return False
+            raise
+        attachment = target.attachment
+        if not any(is_for(clause, attachment) for clause in clauses):
+            return False
+        start, size = body.get("from", 0), body.get("size", 10)
+        wanted = start + size if isinstance(start, int) and isinstance(size, int) else 10
+        await replace_semantic(
+            body,
+            attachment,
+            lambda text: self._embedder.embed(text, attachment.generation.model),
+            k=min(10_000, max(100, wanted)),
+        )
+        return True
 
     async def _read(self, receive: Receive) -> tuple[list[bytes], bool]:
         """The body's chunks up to the limit of what is parsed, and whether that was all of it."""
@@ -185,6 +191,7 @@ class Gateway:
         return Caller(scope["headers"], "" if self._settings.has_credentials else hashlib.sha256(own).hexdigest())
 
 
+_OF_THE_OLD_BODY = (b"content-length", b"content-encoding")
 _CALLER_HEADERS = (
     b"authorization",
     b"es-client-authentication",

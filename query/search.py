@@ -75,6 +75,17 @@ class Ranking:
     attachment: Attachment | None = None
 
 
+@dataclass(frozen=True)
+class HybridLegs:
+    """What the legs of a hybrid query gave; `vector` is None, and `alpha` 0, where the semantic leg was not asked or failed."""
+
+    lexical: Scores
+    semantic: Scores
+    vector: Vector | None
+    alpha: float
+    degraded: tuple[str, ...]
+
+
 class Session:
     """One search on its way through its steps."""
 
@@ -109,13 +120,15 @@ class Session:
             "hits": {"max_score": ranking.fused[0].score if ranking.fused else None, "hits": hits},
         }
         total = total_of(responses[1], search, ranking.fused)
-        if total is not None:
+        if total is not None and self._parameters.response.get("rest_total_hits_as_int", "false") in ("", "true"):
+            body["hits"] = {"total": total["value"], **body["hits"]}
+        elif total is not None:
             body["hits"] = {"total": total, **body["hits"]}
         if "aggregations" in responses[1]:
             body["aggregations"] = responses[1]["aggregations"]
         if ranking.degraded:
             body["esblend"] = {"degraded": list(ranking.degraded)}
-            self.headers["Warning"] = f'299 esblend "{ranking.degraded[0]}"'
+            self.headers["Warning"] = warning_header(ranking.degraded[0])
         return body
 
     async def _page(self, search: Search, ranking: Ranking, page: Sequence[Fused]) -> list[dict[str, Any]]:
@@ -166,43 +179,46 @@ class Session:
     async def _hybrid(self, search: Search, hybrid: Hybrid) -> Ranking:
         target = await self._attached()
         attachment = target.attachment
-        window = window_of(hybrid, attachment, search)
         lexical = lexical_leg(hybrid, target)
-        alpha = alpha_of(hybrid, attachment)
-        # A leg of weight 0 is not asked at all. When the semantic leg fails, the lexical one answers whatever its weight.
-        vector, degraded = await self._embed_or_degrade(hybrid.query, attachment) if alpha > 0 else (None, ())
-        asks_lexical = alpha < 1 or vector is None
-        bodies = [leaf_body(lexical, window, search)] if asks_lexical else []
-        if vector is not None:
-            bodies.append(leaf_body(semantic_leg(hybrid, attachment, vector, window), window, search))
-        responses = await self._msearch(bodies)
-        lexical_scores: Scores = scores_of(_whole(responses[0])) if asks_lexical else {}
-        semantic_scores: Scores = {}
-        if vector is not None:
-            semantic_scores, fault = _scores_or_fault(responses[-1])
-            if fault and not asks_lexical:
-                lexical_scores = scores_of(_whole((await self._msearch([leaf_body(lexical, window, search)]))[0]))
-            if fault:
-                degraded, vector = (*degraded, f"semantic: {fault}"), None
-        if vector is None and alpha > 0:
-            alpha = 0.0
-        lists: tuple[Scores, Scores] = (lexical_scores, {key: 2 * score - 1 for key, score in semantic_scores.items()})
+        legs = await self._ask_legs(search, hybrid, lexical, attachment)
+        lists: tuple[Scores, Scores] = (legs.lexical, {key: 2 * score - 1 for key, score in legs.semantic.items()})
         fusion = hybrid.fusion or attachment.defaults.fusion or "linear"
-        if fusion == "linear" and hybrid.blending == "exact" and vector is not None:
-            candidates = [*dict.fromkeys([*lists[0], *lists[1]])]
-            exact = await self._exact_scores(candidates, lexical, attachment, vector, search)
-            lists = exact if asks_lexical else ({}, exact[1])
-        fused = blend(lists, alpha, fusion, hybrid.normalizer)
+        if fusion == "linear" and hybrid.blending == "exact" and legs.vector is not None:
+            candidates = [*dict.fromkeys([*legs.lexical, *legs.semantic])]
+            exact = await self._exact_scores(candidates, lexical, attachment, legs.vector, search)
+            lists = exact if legs.alpha < 1 else ({}, exact[1])
+        fused = blend(lists, legs.alpha, fusion, hybrid.normalizer)
         if hybrid.min_score is not None:
             fused = [one for one in fused if one.score >= hybrid.min_score]
+        shows_passages = hybrid.inner_hits and legs.vector is not None
         return Ranking(
             fused=fused,
-            match_queries=[filtered(lexical.query, lexical.filters)] if asks_lexical or vector is None else [],
-            nearest=list(semantic_scores),
-            degraded=degraded,
-            passages=best_passage_clause(attachment, vector) if hybrid.inner_hits and vector is not None else None,
+            match_queries=[filtered(lexical.query, lexical.filters)] if legs.alpha < 1 else [],
+            nearest=list(legs.semantic),
+            degraded=legs.degraded,
+            passages=best_passage_clause(attachment, legs.vector)
+            if shows_passages and legs.vector is not None
+            else None,
             attachment=attachment,
         )
+
+    async def _ask_legs(
+        self, search: Search, hybrid: Hybrid, lexical: StandardLeg, attachment: Attachment
+    ) -> HybridLegs:
+        """Both legs in one request; a leg of weight 0 is not asked. When the semantic leg fails, the lexical one answers alone."""
+        window, alpha = window_of(hybrid, attachment, search), alpha_of(hybrid, attachment)
+        lexical_body = leaf_body(lexical, window, search)
+        vector, degraded = await self._embed_or_degrade(hybrid.query, attachment) if alpha > 0 else (None, ())
+        if vector is not None:
+            semantic_body = leaf_body(semantic_leg(hybrid, attachment, vector, window), window, search)
+            responses = await self._msearch([semantic_body] if alpha == 1 else [semantic_body, lexical_body])
+            semantic, fault = _scores_or_fault(responses[0])
+            if fault is None:
+                found = scores_of(_whole(responses[1])) if alpha < 1 else {}
+                return HybridLegs(found, semantic, vector, alpha, ())
+            degraded = (f"semantic: {fault}",)
+        [response] = await self._msearch([lexical_body])
+        return HybridLegs(scores_of(_whole(response)), {}, None, 0.0, degraded)
 
     async def _embed_or_degrade(self, text: str, attachment: Attachment) -> tuple[Vector | None, tuple[str, ...]]:
         try:
@@ -277,6 +293,16 @@ def fuse(leg: Leg, lists: Iterator[Scores]) -> list[Fused]:
 def _ranked(weighted: Weighted, lists: Iterator[Scores], window: int) -> RankedLeg:
     inside = fuse(weighted.leg, lists)[:window]
     return RankedLeg(weighted.leg.name, {one.key: one.score for one in inside}, weighted.weight, weighted.normalizer)
+
+
+def warning_header(text: str) -> str:
+    """A `Warning` header (RFC 7234, section 5.5): code 299, quoted text of plain ASCII."""
+    plain = (
+        text.encode("ascii", "replace")
+        .decode()
+        .translate({ord('"'): "'", ord("\\"): "/", **dict.fromkeys(range(32), " ")})
+    )
+    return f'299 esblend "{plain}"'
 
 
 def scores_of(response: Mapping[str, Any]) -> dict[Key, float]:

@@ -21,6 +21,7 @@ from esblend.console import count_progress, err, out
 from esblend.demo.corpus import Entry, read_corpus
 from esblend.errors import LocalStackError
 from esblend.local.commands import given_servers
+from esblend.local.processes import leave_in_order
 from esblend.settings import Settings
 
 INDEX = "python-docs"
@@ -59,6 +60,7 @@ def demo(
     from esblend.local.stack import StackOptions, down, up
 
     place = (data_dir or default_data_dir().parent / "demo").expanduser().resolve()
+    leave_in_order()
     with stating_errors():
         try:
             settings = Settings()

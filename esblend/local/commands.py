@@ -38,9 +38,11 @@ def up(
     Called again on a running stack it starts only what has died.
     """
     from esblend.local.paths import default_data_dir
+    from esblend.local.processes import leave_in_order
     from esblend.local.stack import StackOptions
     from esblend.local.stack import up as start
 
+    leave_in_order()
     settings = Settings()
     place = (data_dir or default_data_dir()).expanduser().resolve()
     with stating_errors(), err.status("Starting") as status:

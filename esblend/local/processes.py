@@ -85,6 +85,16 @@ def _reap(pids: Iterable[int]) -> None:
             os.waitpid(pid, os.WNOHANG)
 
 
+def leave_in_order() -> None:
+    """Let this process end by an exception on SIGTERM and SIGHUP too, so that what it started is stopped on the way out."""
+
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    for sign in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sign, leave)
+
+
 def kill(launched: Launched) -> None:
     """End the process and its family at once."""
     for pid in reversed(family(launched)):

@@ -213,6 +213,31 @@ def test_semantic_clauses_stand_where_any_clause_may(stack: Stack, index: str, e
     }
 
 
+def test_semantic_clauses_in_a_leg_of_a_retriever(stack: Stack, index: str) -> None:
+    legs = [
+        {"standard": {"query": {"semantic": {"query": "pet animals"}}}},
+        {"standard": {"query": {"match": {"body": "water"}}}},
+    ]
+    answer = stack.gateway.search(index=INDEX, retriever={"rrf": {"retrievers": legs}})
+    assert {"cat", "dog", "sea"} <= set(ids(dict(answer.body)))
+
+
+def test_a_semantic_clause_on_an_index_without_attachment_is_elasticsearchs_own(stack: Stack, index_name: str) -> None:
+    stack.es.indices.create(index=index_name, mappings={"properties": {"body": {"type": "text"}}})
+    query = {"semantic": {"field": "body", "query": "x"}}
+    with pytest.raises(BadRequestError) as through:
+        stack.gateway.search(index=index_name, query=query)
+    with pytest.raises(BadRequestError) as direct:
+        stack.es.search(index=index_name, query=query)
+    assert through.value.body == direct.value.body
+    stack.es.indices.delete(index=index_name)
+
+
+def test_a_total_as_a_number(stack: Stack, index: str) -> None:
+    answer = stack.gateway.search(index=INDEX, query={"hybrid": {"query": "x"}}, rest_total_hits_as_int=True)
+    assert answer["hits"]["total"] == 6
+
+
 def test_what_came_without_vectors_is_found_by_its_words(stack: Stack, index: str, encoder: Encoder) -> None:
     """Before its vectors are there, a document gets nothing from the semantic leg, and its full share from the lexical one."""
     stack.es.index(index=INDEX, id="new", document={"title": "zyxwv", "kind": "new"}, refresh=True)

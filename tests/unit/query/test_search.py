@@ -4,7 +4,7 @@ import pytest
 
 from query.fusion import Key
 from query.request import LinearLeg, RrfLeg, StandardLeg, Weighted
-from query.search import blend, fuse
+from query.search import blend, fuse, warning_header
 
 A, B, C = (Key("i", one) for one in "abc")
 
@@ -12,6 +12,10 @@ A, B, C = (Key("i", one) for one in "abc")
 def test_the_default_blend_by_hand() -> None:
     fused = blend(({A: 8.0, B: 4.0}, {B: 0.9, C: -0.2}), 0.7, "linear", None)
     assert {one.key.id: round(one.score, 9) for one in fused} == {"b": 0.3 * 0.5 + 0.7 * 0.9, "a": 0.3, "c": -0.14}
+
+
+def test_a_warning_is_plain_ascii_in_quotes() -> None:
+    assert warning_header('model "é"\nfailed') == "299 esblend \"model '?' failed\""
 
 
 def test_a_blend_by_ranks() -> None:
