@@ -8,6 +8,7 @@ client -> /_esblend/...            -> management
 import contextlib
 import gzip
 import hashlib
+import socket
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -85,8 +86,6 @@ class Gateway:
             await self._embedder.load(self._settings.model)
         except ModelError as error:
             log.warning("the default model cannot be loaded; models of attached indices still can", reason=error.reason)
-        announce_ready(self._settings)
-        log.info("gateway ready", url=f"http://{self._settings.gateway_host}:{self._settings.gateway_port}")
         yield
         self._embedder.close()
         await self._upstream.close()
@@ -301,6 +300,20 @@ async def _lifespan(running: Any, receive: Receive, send: Send) -> None:
     await send({"type": "lifespan.shutdown.complete"})
 
 
+class _Server(uvicorn.Server):
+    """Tells that it is ready once it listens, not before."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+        super().__init__(config)
+        self._settings = settings
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            announce_ready(self._settings)
+            log.info("gateway ready", url=f"http://{self._settings.gateway_host}:{self._settings.gateway_port}")
+
+
 def run_gateway(settings: Settings, read_status: StatusReader) -> None:
     """Serve until told to stop."""
     configure_logging(settings)
@@ -310,4 +323,4 @@ def run_gateway(settings: Settings, read_status: StatusReader) -> None:
         server_header=False, date_header=False, h11_max_incomplete_event_size=64 * 1024, timeout_graceful_shutdown=10,
     )  # fmt: skip
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run()
+        _Server(config, settings).run()

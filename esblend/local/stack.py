@@ -26,7 +26,7 @@ from esblend.errors import LocalStackError
 from esblend.local.distribution import DEFAULT_VERSION, find_distribution
 from esblend.local.elasticsearch import Credentials, Node, new_credentials, start_node
 from esblend.local.paths import elasticsearch_dir
-from esblend.local.ports import free_port
+from esblend.local.ports import FreePorts
 from esblend.local.processes import Launched, family, find, launch, stop
 from esblend.local.valkey import start_valkey
 from esblend.settings import Settings
@@ -106,20 +106,20 @@ def up(data_dir: Path, options: StackOptions, settings: Settings, say: Say) -> S
     """Start what is missing and return when all of it is ready. Raises LocalStackError; then what this call started is ended."""
     data_dir.mkdir(parents=True, exist_ok=True)
     cache_dir().mkdir(parents=True, exist_ok=True)
-    with FileLock(data_dir / "stack.lock"):
+    # A free port is only ours once a server listens on it, so stacks that start at the same time take turns.
+    with FileLock(data_dir / "stack.lock"), FileLock(cache_dir() / "ports.lock"):
         state = load_state(data_dir)
         if state is None and is_root():
             # Left by an earlier stack whose data dir is gone: as root Elasticsearch's files lie elsewhere.
             shutil.rmtree(elasticsearch_dir(data_dir), ignore_errors=True)
         if state is None or not state.is_running():
-            state = _plan(options, settings, state)
+            with FreePorts() as ports:
+                state = _plan(options, settings, state, ports)
         else:
             _refuse_changes(state, options)
         started: list[Launched] = []
         try:
-            # A free port is only ours once a server listens on it, so stacks that start together take turns.
-            with FileLock(cache_dir() / "ports.lock"):
-                _start_servers(state, data_dir, started, say)
+            _start_servers(state, data_dir, started, say)
             _save(state, data_dir)
             _start_processes(state, data_dir, started, settings)
             _save(state, data_dir)
@@ -155,7 +155,7 @@ def _of(state: StackState, *names: str) -> list[Launched]:
     return [one for name in names for one in state.processes.get(name, []) if one]
 
 
-def _plan(options: StackOptions, settings: Settings, before: StackState | None) -> StackState:
+def _plan(options: StackOptions, settings: Settings, before: StackState | None, ports: FreePorts) -> StackState:
     """A new stack, or one that starts again over the data it left."""
     again = before if before and before.own_elasticsearch and not options.es else None
     version = find_distribution(options.es_version or (again.es_version if again else DEFAULT_VERSION)).version
@@ -168,7 +168,7 @@ def _plan(options: StackOptions, settings: Settings, before: StackState | None) 
     count = options.nodes or (len(again.nodes) if again else 1)
     if again and count != len(again.nodes):
         raise LocalStackError(f"this data dir belongs to a stack of {len(again.nodes)} nodes; name another --data-dir")
-    nodes = [] if options.es else _plan_nodes(count, again)
+    nodes = [] if options.es else _plan_nodes(count, again, ports)
     credentials = None
     if again and again.username and again.password:
         credentials = Credentials(again.username, again.password)
@@ -176,8 +176,8 @@ def _plan(options: StackOptions, settings: Settings, before: StackState | None) 
         credentials = new_credentials()
     return StackState(
         elasticsearch=options.es or f"http://127.0.0.1:{nodes[0].http_port}",
-        redis=options.redis or f"redis://127.0.0.1:{free_port(6379)}/0",
-        gateway=f"http://127.0.0.1:{free_port(settings.gateway_port)}",
+        redis=options.redis or f"redis://127.0.0.1:{ports.choose(6379)}/0",
+        gateway=f"http://127.0.0.1:{ports.choose(settings.gateway_port)}",
         model=options.model or (before.model if before else settings.model),
         es_version=version,
         own_elasticsearch=options.es is None,
@@ -189,14 +189,12 @@ def _plan(options: StackOptions, settings: Settings, before: StackState | None) 
     )
 
 
-def _plan_nodes(count: int, again: StackState | None) -> list[Node]:
+def _plan_nodes(count: int, again: StackState | None, ports: FreePorts) -> list[Node]:
     """Ports for each node; those of the last time where they are still free, since nodes remember each other by them."""
     nodes: list[Node] = []
     for number in range(count):
         http, transport = (again.nodes[number].http_port, again.nodes[number].transport_port) if again else (9200, 9300)
-        if any(http == node.http_port for node in nodes):
-            http, transport = 0, 0
-        nodes.append(Node(f"node-{number}", free_port(http), free_port(transport)))
+        nodes.append(Node(f"node-{number}", ports.choose(http), ports.choose(transport)))
     return nodes
 
 

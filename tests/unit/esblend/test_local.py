@@ -9,7 +9,7 @@ import pytest
 from esblend.errors import LocalStackError
 from esblend.local.distribution import find_distribution
 from esblend.local.java import no_java_message, read_java
-from esblend.local.ports import free_port
+from esblend.local.ports import FreePorts
 from esblend.local.processes import family, find, kill, launch, stop
 
 
@@ -52,8 +52,17 @@ def test_busy_ports_are_passed_over() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         busy = taken.getsockname()[1]
-        assert free_port(busy) != busy
-    assert free_port(busy) == busy
+        with FreePorts() as ports:
+            assert ports.choose(busy) != busy
+    with FreePorts() as ports:
+        assert ports.choose(busy) == busy
+
+
+def test_no_port_is_chosen_twice() -> None:
+    with FreePorts() as ports:
+        chosen = [ports.choose(0) for _ in range(200)]
+        assert len(set(chosen)) == 200
+        assert ports.choose(chosen[0]) not in chosen
 
 
 def test_a_process_is_known_by_its_birth_and_ended_with_its_family(tmp_path: Path) -> None:
