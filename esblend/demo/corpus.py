@@ -82,7 +82,7 @@ def _from_builtins() -> Iterator[Entry]:
     yield from _from_object("builtins", builtins, "")
     for name in sorted(sys.builtin_module_names):
         public = "os" if name == "posix" else name.lstrip("_")
-        if public in sys.stdlib_module_names:
+        if public in sys.stdlib_module_names and public != "builtins":
             yield from _from_object(public, importlib.import_module(name), f"{public}.")
 
 
