@@ -1,7 +1,42 @@
 """Free ports on loopback."""
 
+import errno
 import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
+
+from filelock import FileLock
+
+_TURN = "\0esblend-ports"
+_POLL_SECONDS = 0.1
+
+
+@contextmanager
+def turn_to_choose(fallback: Path) -> Iterator[None]:
+    """Let one process at a time choose ports and start servers on them, whoever's process it is.
+
+    On Linux the turn is a name in the abstract socket namespace: it belongs to the same network namespace as the ports do,
+    needs no file that two users could not share, and is given back when its holder dies. Elsewhere it is the lock file
+    `fallback`.
+    """
+    if sys.platform != "linux":
+        with FileLock(fallback):
+            yield
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as turn:
+        while True:
+            try:
+                turn.bind(_TURN)
+                break
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                time.sleep(_POLL_SECONDS)
+        yield
 
 
 class FreePorts:

@@ -26,7 +26,7 @@ from esblend.errors import LocalStackError
 from esblend.local.distribution import DEFAULT_VERSION, find_distribution
 from esblend.local.elasticsearch import Credentials, Node, new_credentials, start_node
 from esblend.local.paths import elasticsearch_dir
-from esblend.local.ports import FreePorts
+from esblend.local.ports import FreePorts, turn_to_choose
 from esblend.local.processes import Launched, family, find, launch, stop
 from esblend.local.valkey import start_valkey
 from esblend.settings import Settings
@@ -107,7 +107,7 @@ def up(data_dir: Path, options: StackOptions, settings: Settings, say: Say) -> S
     data_dir.mkdir(parents=True, exist_ok=True)
     cache_dir().mkdir(parents=True, exist_ok=True)
     # A free port is only ours once a server listens on it, so stacks that start at the same time take turns.
-    with FileLock(data_dir / "stack.lock"), FileLock(cache_dir() / "ports.lock"):
+    with FileLock(data_dir / "stack.lock"), turn_to_choose(cache_dir() / "ports.lock"):
         state = load_state(data_dir)
         if state is None and is_root():
             # Left by an earlier stack whose data dir is gone: as root Elasticsearch's files lie elsewhere.

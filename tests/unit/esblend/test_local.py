@@ -1,6 +1,7 @@
 """The one-machine stack's parts that need no server."""
 
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from esblend.errors import LocalStackError
 from esblend.local.distribution import find_distribution
 from esblend.local.java import no_java_message, read_java
-from esblend.local.ports import FreePorts
+from esblend.local.ports import FreePorts, turn_to_choose
 from esblend.local.processes import family, find, kill, launch, stop
 
 
@@ -56,6 +57,18 @@ def test_busy_ports_are_passed_over() -> None:
             assert ports.choose(busy) != busy
     with FreePorts() as ports:
         assert ports.choose(busy) == busy
+
+
+def test_one_process_at_a_time_chooses(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from esblend.local.ports import turn_to_choose\n"
+        "with turn_to_choose(Path(sys.argv[1])): print('mine', flush=True)"
+    )
+    with turn_to_choose(tmp_path / "lock"):
+        other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "lock")], stdout=subprocess.PIPE)
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(timeout=1)
+    assert other.communicate(timeout=60)[0] == b"mine\n"
 
 
 def test_no_port_is_chosen_twice() -> None:
