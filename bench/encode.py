@@ -176,7 +176,6 @@ def one_start(name: str, path: str) -> None:
 
 
 def main() -> None:
-    rows = measure("MiniLM", str(find_model("minilm").path)) + measure("DistilBERT shape", str(distilbert_shape()))
     note = (
         f"{TEXTS} texts of {SHORTEST} to {LONGEST} word pieces, {ROUNDS} interleaved rounds, medians; relative to "
         "sentence-transformers' default `encode` in the same run. The DistilBERT has random weights. Start-up: from the first "
@@ -184,4 +183,7 @@ def main() -> None:
         "backends need `optimum`, which does not install beside the current transformers; fastembed and infinity-emb fetch their "
         "models from a hub. Printed by `python -m bench encode`."
     )
-    write("encode", "Encoders side by side", note, rows)
+    rows: list[dict[str, Any]] = []
+    for model, path in (("MiniLM", str(find_model("minilm").path)), ("DistilBERT shape", str(distilbert_shape()))):
+        rows += measure(model, path)
+        write("encode", "Encoders side by side", note, rows)
