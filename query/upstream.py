@@ -85,7 +85,7 @@ class Upstream:
                 async for chunk in answer.content.iter_any():
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except aiohttp.ClientConnectorError as error:
+        except aiohttp.ClientConnectionError as error:
             raise UpstreamUnavailable("Elasticsearch cannot be reached by the gateway") from error
 
     async def request(

@@ -93,11 +93,3 @@ def leave_in_order() -> None:
 
     for sign in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sign, leave)
-
-
-def kill(launched: Launched) -> None:
-    """End the process and its family at once."""
-    for pid in reversed(family(launched)):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    _reap([launched.pid])

@@ -11,7 +11,7 @@ from esblend.errors import LocalStackError
 from esblend.local.distribution import find_distribution
 from esblend.local.java import no_java_message, read_java
 from esblend.local.ports import FreePorts, turn_to_choose
-from esblend.local.processes import family, find, kill, launch, stop
+from esblend.local.processes import family, find, launch, stop
 
 
 def jdk(home: Path, version: str, modules: str | None) -> Path:
@@ -92,10 +92,3 @@ def test_a_process_is_known_by_its_birth_and_ended_with_its_family(tmp_path: Pat
     stop([process], grace_seconds=5)
     assert find(process) is None
     assert family(process) == []
-
-
-def test_kill_ends_a_family_at_once(tmp_path: Path) -> None:
-    process = launch([sys.executable, "-c", "import time; time.sleep(600)"], log=tmp_path / "log", env={}, cwd=tmp_path)
-    kill(process)
-    stop([process], grace_seconds=5)
-    assert find(process) is None
