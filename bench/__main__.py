@@ -2,9 +2,9 @@
 
 import sys
 
-from bench import encode, precision
+from bench import encode, precision, queries
 
-MEASUREMENTS = {"encode": encode.main, "precision": precision.main}
+MEASUREMENTS = {"encode": encode.main, "queries": queries.main, "precision": precision.main}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Encoders side by side: documents and word pieces a second, cosine to the reference, one query, start-up, memory.
+"""Encoders side by side: documents and word pieces a second, cosine to the reference, start-up, memory.
 
 All contenders get the same texts and threads, in interleaved rounds; the median counts. Start-up and memory are taken
 in a process of its own for each.
@@ -28,7 +28,6 @@ from esblend.encoder.tokenizer import TextTokenizer
 Vectors = NDArray[np.float32]
 ROUNDS = 3
 TEXTS = 120
-QUERIES = 40
 LONGEST, SHORTEST = 250, 10
 QUERY = "how does the boundary layer change with the angle of attack"
 
@@ -117,24 +116,13 @@ def texts_of(path: str) -> tuple[list[str], int]:
 def measure(model: str, path: str) -> list[dict[str, Any]]:
     texts, pieces = texts_of(path)
     loaded = {name: load(path) for name, load in CONTENDERS.items()}
-    queries = {
-        name: esblend_queries(*name.split()[1:], path) if name.startswith("esblend") else one.query
-        for name, one in loaded.items()
-    }
     seconds: dict[str, list[float]] = {name: [] for name in loaded}
-    latencies: dict[str, list[float]] = {name: [] for name in loaded}
     vectors = {name: one.documents(texts) for name, one in loaded.items()}  # a warm-up as well
     for _ in range(ROUNDS):
         for name, one in loaded.items():
             began = time.perf_counter()
             one.documents(texts)
             seconds[name].append(time.perf_counter() - began)
-        for name, query in queries.items():
-            for number in range(QUERIES):
-                began = time.perf_counter()
-                query(f"{QUERY} {number}")
-                if number >= 5:
-                    latencies[name].append((time.perf_counter() - began) * 1000)
     reference = vectors["sentence-transformers"]
     base = statistics.median(seconds["sentence-transformers"])
     rows = []
@@ -149,8 +137,6 @@ def measure(model: str, path: str) -> list[dict[str, Any]]:
             "word pieces/s": round(pieces / median),
             "relative": round(base / median, 2),
             "cosine min": round(float(cosines.min()), 5),
-            "query p50 ms": round(statistics.median(latencies[name]), 2),
-            "query p95 ms": round(statistics.quantiles(latencies[name], n=20)[-1], 2),
             "start-up s": round(start, 1),
             "memory MB": round(memory),
         })  # fmt: skip

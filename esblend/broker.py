@@ -36,6 +36,9 @@ class EmbedTask(BaseModel):
     uuid: str
     generation: str
     documents: list[DocumentRef] = Field(min_length=1, max_length=1000)
+    action: Literal["embed", "renew", "drop"] = "embed"
+    """embed: what changed. Asked for by a person: renew (a retried dead letter, a repair) also what looks unchanged, or
+    drop: leave the document without vectors until its text changes."""
 
 
 class EmbedResult(BaseModel):
@@ -47,6 +50,18 @@ class EmbedResult(BaseModel):
     gone: int = 0
     conflicts: int = 0
     dead_letters: int = 0
+    seconds: float = 0.0
+    """From the first read to the last write."""
+
+    def plus(self, other: "EmbedResult") -> "EmbedResult":
+        return EmbedResult(
+            written=self.written | other.written,
+            unchanged=self.unchanged + other.unchanged,
+            gone=self.gone + other.gone,
+            conflicts=self.conflicts + other.conflicts,
+            dead_letters=self.dead_letters + other.dead_letters,
+            seconds=self.seconds + other.seconds,
+        )
 
 
 def queue_name(lane: Lane) -> str:

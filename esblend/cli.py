@@ -14,7 +14,7 @@ from esblend.client import USAGE
 from esblend.console import err, out
 from esblend.demo import commands as demo_commands
 from esblend.local import commands as local_commands
-from indexer.status import read_status
+from indexer.endpoints import make_routes
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,7 +33,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 nothing answers, 4 ans
 _PANELS: dict[str, list[typer.Typer]] = {
     "A stack on this machine": [local_commands.app, demo_commands.app],
     "Indices": [mappings.commands.app, indexer.commands.app, query.commands.app],
-    "Processes, each alone, for production": [query.commands.gateway_command(read_status), workers.commands.app],
+    "Processes, each alone, for production": [query.commands.gateway_command(make_routes), workers.commands.app],
 }
 _PROCESSES = {"feed", "worker", "gateway"}
 

@@ -5,10 +5,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 import structlog
 from elastic_transport import ConnectionError as TransportConnectionError
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
-from elasticsearch.serializer import OrjsonSerializer
+from elasticsearch.serializer import JsonSerializer, OrjsonSerializer
 
 from esblend.settings import Settings
 
@@ -18,11 +19,21 @@ RETRY_FIRST_SECONDS = 0.5
 RETRY_MOST_SECONDS = 15.0
 
 
+class _Serializer(OrjsonSerializer):
+    """orjson, but for half surrogate pairs, which Elasticsearch keeps in a `_source` and orjson refuses."""
+
+    def loads(self, data: bytes) -> Any:
+        try:
+            return orjson.loads(data)
+        except orjson.JSONDecodeError:
+            return JsonSerializer.loads(self, data)
+
+
 def _options(settings: Settings, *, credentials: bool) -> dict[str, Any]:
     options: dict[str, Any] = {
         "hosts": settings.es_url,
         "request_timeout": settings.es_timeout_seconds,
-        "serializers": {"application/json": OrjsonSerializer()},
+        "serializers": {"application/json": _Serializer()},
     }
     if settings.es_ca_certs:
         options["ca_certs"] = str(settings.es_ca_certs)
@@ -54,6 +65,12 @@ def is_passing(error: Exception) -> bool:
     if isinstance(error, ApiError):
         return error.meta.status in (408, 429, 502, 503, 504)
     return isinstance(error, TransportConnectionError)
+
+
+def keeps_vectors_back(es: Elasticsearch) -> bool:
+    """Whether this server leaves vectors out of `_source` unless asked for them (9.2 and later)."""
+    major, minor = es.info()["version"]["number"].split(".")[:2]
+    return (int(major), int(minor)) >= (9, 2)
 
 
 async def wait_for_elasticsearch_async(es: AsyncElasticsearch, url: str) -> None:

@@ -72,6 +72,19 @@ class UpstreamUnavailable(EsblendError):
     type = "upstream_unavailable_exception"
 
 
+class IndexUnavailable(EsblendError):
+    """An index takes no reads or writes just now (closed, blocked, a right is missing); a later try may succeed."""
+
+    status = 503
+    type = "index_unavailable_exception"
+
+
+class QueueUnsafe(EsblendError):
+    """The broker may lose tasks."""
+
+    type = "queue_unsafe_exception"
+
+
 class UpstreamError(EsblendError):
     """Elasticsearch refused a request; its own answer goes on to the caller."""
 

@@ -31,6 +31,11 @@ class Settings(BaseSettings):
     encoder_backend: Literal["auto", "torch", "openvino"] = "auto"
     precision: Literal["exact", "fast"] = Field(default="exact", description="fast: int8 on CPUs, bf16 on GPUs.")
 
+    embedding_cache: Path | None = Field(
+        default=None, description="File for vectors of texts seen before; default: in the user's cache folder."
+    )
+    embedding_cache_mb: int = Field(default=256, ge=0, description="Size of that file at most; 0: no cache.")
+
     gateway_url: str | None = Field(default=None, description="The gateway that the command line talks to.")
     gateway_host: str = "127.0.0.1"
     gateway_port: int = Field(default=9280, ge=1, le=65535)

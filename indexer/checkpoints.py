@@ -1,8 +1,9 @@
 """How far the change feed is, kept in Elasticsearch: one small document for each attached index and generation."""
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from elasticsearch import AsyncElasticsearch, BadRequestError, NotFoundError
+from elasticsearch import AsyncElasticsearch, BadRequestError, ConflictError, NotFoundError
 from pydantic import BaseModel, ConfigDict
 
 CHECKPOINTS_INDEX = "esblend-checkpoints"
@@ -30,6 +31,8 @@ class Checkpoint(BaseModel):
     index: str
     uuid: str
     generation: str
+    owner: str | None = None
+    """The feed process that follows it (see `indexer.leases`)."""
     shards: dict[int, ShardCheckpoint] = {}
     pending_since: float | None = None
     """When the feed first saw the oldest change that is not done (seconds since 1970); None when all are."""
@@ -39,6 +42,14 @@ class Checkpoint(BaseModel):
     @property
     def id(self) -> str:
         return checkpoint_id(self.uuid, self.generation)
+
+
+@dataclass(frozen=True)
+class Version:
+    """Which version of a stored checkpoint was read or written; only its holder may write the next."""
+
+    seq_no: int
+    primary_term: int
 
 
 def checkpoint_id(uuid: str, generation: str) -> str:
@@ -57,22 +68,47 @@ async def ensure_checkpoints_index(es: AsyncElasticsearch) -> None:
 
 async def load_checkpoint(es: AsyncElasticsearch, uuid: str, generation: str) -> Checkpoint | None:
     """The checkpoint as it was last saved; None when there is none."""
+    found = await load_checkpoints(es, [checkpoint_id(uuid, generation)])
+    return next((checkpoint for checkpoint, _ in found.values()), None)
+
+
+async def load_checkpoints(es: AsyncElasticsearch, ids: list[str]) -> dict[str, tuple[Checkpoint, Version]]:
+    """Those of `ids` that are stored, each with its version."""
+    if not ids:
+        return {}
     try:
-        found = await es.get(index=CHECKPOINTS_INDEX, id=checkpoint_id(uuid, generation))
+        answer = await es.mget(index=CHECKPOINTS_INDEX, ids=ids)
     except NotFoundError:
+        return {}
+    return {
+        found["_id"]: (
+            Checkpoint.model_validate(found["_source"]),
+            Version(found["_seq_no"], found["_primary_term"]),
+        )
+        for found in answer["docs"]
+        if found.get("found")
+    }
+
+
+async def save_checkpoint(es: AsyncElasticsearch, checkpoint: Checkpoint, version: Version | None) -> Version | None:
+    """Write over `version` (None: where there is none yet) and no other; gives the new version, None when someone else wrote."""
+    condition: dict[str, Any] = (
+        {"if_seq_no": version.seq_no, "if_primary_term": version.primary_term} if version else {"op_type": "create"}
+    )
+    try:
+        answer = await es.index(
+            index=CHECKPOINTS_INDEX, id=checkpoint.id, document=checkpoint.model_dump(mode="json"), **condition
+        )
+    except ConflictError:
         return None
-    return Checkpoint.model_validate(found["_source"])
-
-
-async def save_checkpoint(es: AsyncElasticsearch, checkpoint: Checkpoint) -> None:
-    await es.index(index=CHECKPOINTS_INDEX, id=checkpoint.id, document=checkpoint.model_dump(mode="json"))
+    return Version(answer["_seq_no"], answer["_primary_term"])
 
 
 async def delete_checkpoints_but(es: AsyncElasticsearch, keep: set[str]) -> None:
     """Remove the checkpoints of indices that are no longer attached or no longer there."""
     await es.delete_by_query(
         index=CHECKPOINTS_INDEX,
-        query={"bool": {"must_not": [{"ids": {"values": sorted(keep)}}]}},
+        query={"bool": {"filter": [{"exists": {"field": "uuid"}}], "must_not": [{"ids": {"values": sorted(keep)}}]}},
         conflicts="proceed",
         refresh=True,
         ignore_unavailable=True,

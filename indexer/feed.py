@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import signal
 import time
+from dataclasses import dataclass
 
 import structlog
 from elastic_transport import TransportError
@@ -14,6 +15,7 @@ from elasticsearch import ApiError, AsyncElasticsearch
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from esblend.broker import EmbedTask
 from esblend.elastic import back_off, connect_async, is_passing, wait_for_elasticsearch_async
 from esblend.logs import configure_logging
 from esblend.ready import announce_ready, forget_ready
@@ -24,28 +26,47 @@ from indexer.checkpoints import (
     checkpoint_id,
     delete_checkpoints_but,
     ensure_checkpoints_index,
-    load_checkpoint,
+    load_checkpoints,
 )
-from indexer.index_feed import IndexFeed
+from indexer.dead_letters import discard, requests
+from indexer.index_feed import IndexFeed, LeaseLostError
+from indexer.leases import Leases
 from indexer.queue import TaskQueue
 from mappings.attach import attachments
+from mappings.attachment import Attachment
+from mappings.dead_letters import DROP
 
 log = structlog.get_logger()
+_ASK_AGAIN_SECONDS = 60.0
 _BUSY_POLL_SECONDS = 0.1
 _ABANDONED_CHECK_SECONDS = 3.0
 
 
+@dataclass(frozen=True)
+class Followed:
+    """One generation of an attached index, as last discovered."""
+
+    index: str
+    uuid: str
+    generation: str
+    attachment: Attachment
+
+
 class Feed:
-    """All attached indices, one `IndexFeed` for each generation."""
+    """All attached indices that no other feed process follows, one `IndexFeed` for each generation."""
 
     def __init__(self, es: AsyncElasticsearch, queue: TaskQueue, settings: Settings) -> None:
         self._es = es
         self._queue = queue
         self._settings = settings
+        self._leases = Leases(es)
+        self._wanted: dict[str, Followed] = {}
         self._feeds: dict[str, IndexFeed] = {}
         self._discovered = float("-inf")
+        self._cluster_state: str | None = None
         self._looked_for_abandoned = 0.0
         self._suspects: set[str] = set()
+        self._asked: dict[str, float] = {}
 
     @property
     def is_busy(self) -> bool:
@@ -53,47 +74,111 @@ class Feed:
 
     async def step(self) -> None:
         """One round: results in, new attachments, changes out."""
+        await self._leases.beat()
         await self._recover_lost_tasks()
         await self._collect()
         if time.monotonic() - self._discovered >= self._settings.feed_discovery_seconds:
             await self._discover()
+            await self._take_over()
+            await self._pass_requests_on()
             self._discovered = time.monotonic()
         shards = await read_shards(self._es, sorted({feed.index for feed in self._feeds.values()}))
-        for feed in self._feeds.values():
+        for key, feed in list(self._feeds.items()):
             present = shards.get(feed.index)
             if present is None or present.uuid != feed.checkpoint.uuid:
                 self._discovered = float("-inf")  # deleted, closed or made anew: look at once
+                self._cluster_state = None
                 continue
             try:
                 await feed.step(present)
+            except LeaseLostError:
+                log.warning("another feed follows this index now", index=feed.index)
+                del self._feeds[key]
             except ApiError as error:
                 if is_passing(error):
                     raise
                 # One index that cannot be read must not hold the others up.
                 feed.pause(f"it cannot be read: {error.error}")
 
+    async def stop(self) -> None:
+        """Let the others take over at once."""
+        await self._leases.resign()
+
     async def _discover(self) -> None:
+        """Find out what is attached. An attachment is cluster state, so nothing can be new while that stands still."""
+        state = await self._read_cluster_state()
+        if state is not None and state == self._cluster_state:
+            return
         attached = await attachments(self._es)
         shards = await read_shards(self._es, sorted(attached))
-        wanted: dict[str, tuple[str, str, str]] = {}
-        for index, attachment in attached.items():
-            if index in shards:
-                for generation in attachment.generations:
-                    wanted[checkpoint_id(shards[index].uuid, generation)] = (index, shards[index].uuid, generation)
-        is_changed = self._feeds.keys() != wanted.keys()
+        wanted = {
+            checkpoint_id(shards[index].uuid, generation): Followed(index, shards[index].uuid, generation, attachment)
+            for index, attachment in attached.items()
+            if index in shards
+            for generation in attachment.generations
+        }
+        is_changed = self._wanted.keys() != wanted.keys()
+        self._wanted = wanted
         for key in self._feeds.keys() - wanted.keys():
             log.info("no longer following", index=self._feeds.pop(key).index)
-        for key in wanted.keys() - self._feeds.keys():
-            index, uuid, generation = wanted[key]
-            known = await load_checkpoint(self._es, uuid, generation)
-            self._feeds[key] = IndexFeed(
-                known or Checkpoint(index=index, uuid=uuid, generation=generation),
-                self._es, self._queue, self._settings,
-            )  # fmt: skip
-            log.info("following", index=index, generation=generation, resumed=known is not None)
+        for key, feed in self._feeds.items():
+            feed.backfill = wanted[key].attachment.backfill
         # A closed index, or one whose primaries are away, keeps its checkpoint.
         if is_changed and not attached.keys() - shards.keys():
             await delete_checkpoints_but(self._es, set(wanted))
+        self._cluster_state = state if not attached.keys() - shards.keys() else None
+
+    async def _read_cluster_state(self) -> str | None:
+        """A word that changes with every change of the cluster's state; None when this user may not see it."""
+        try:
+            answer = await self._es.cluster.state(metric="version", filter_path="state_uuid")
+        except ApiError as error:
+            if error.meta.status == 403:
+                return None
+            raise
+        return str(answer["state_uuid"])
+
+    async def _take_over(self) -> None:
+        """Follow what nobody follows, or only a process that is dead."""
+        keys = sorted(self._wanted.keys() - self._feeds.keys())
+        stored = await load_checkpoints(self._es, keys)
+        owners = {checkpoint.owner for checkpoint, _ in stored.values() if checkpoint.owner}
+        dead = await self._leases.dead(owners)
+        for key in keys:
+            followed = self._wanted[key]
+            checkpoint, version = stored.get(key, (None, None))
+            if checkpoint is not None and checkpoint.owner and checkpoint.owner not in dead | {self._leases.me}:
+                continue
+            mine = (checkpoint or Checkpoint(index=followed.index, uuid=followed.uuid, generation=followed.generation)
+                    ).model_copy(update={"owner": self._leases.me})  # fmt: skip
+            feed = IndexFeed(mine, version, self._es, self._queue, self._settings)
+            feed.backfill = followed.attachment.backfill
+            try:
+                await feed.save()
+            except LeaseLostError:
+                continue  # another was quicker
+            self._feeds[key] = feed
+            log.info("following", index=followed.index, generation=followed.generation, resumed=checkpoint is not None)
+        await self._leases.bury(dead)
+
+    async def _pass_requests_on(self) -> None:
+        """Make tasks of what people asked for on dead letters. Asked again after a while if nothing came of it."""
+        now = time.monotonic()
+        found = await requests(self._es)
+        self._asked = {request.letter: self._asked.get(request.letter, float("-inf")) for request in found}
+        orphans = []
+        for request in found:
+            key = checkpoint_id(request.uuid, request.generation)
+            if key not in self._wanted:
+                orphans.append(request.letter)
+            elif key in self._feeds and now - self._asked[request.letter] > _ASK_AGAIN_SECONDS:
+                task = EmbedTask(
+                    index=self._wanted[key].index, uuid=request.uuid, generation=request.generation,
+                    documents=[request.document], action="drop" if request.action == DROP else "renew",
+                )  # fmt: skip
+                await asyncio.to_thread(self._queue.send, "live", task)
+                self._asked[request.letter] = now
+        await discard(self._es, orphans)
 
     async def _collect(self) -> None:
         for feed in self._feeds.values():
@@ -136,19 +221,21 @@ async def run_feed(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(sign, stopping.set)
     queue = TaskQueue(settings)
     async with connect_async(settings) as es:
-        work = asyncio.create_task(_follow(es, queue, settings))
+        feed = Feed(es, queue, settings)
+        work = asyncio.create_task(_follow(es, feed, settings))
         stop = asyncio.create_task(stopping.wait())
         await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
         work.cancel()
         stop.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await work
+        with contextlib.suppress(ApiError, TransportError):
+            await feed.stop()
     queue.close()
 
 
-async def _follow(es: AsyncElasticsearch, queue: TaskQueue, settings: Settings) -> None:
+async def _follow(es: AsyncElasticsearch, feed: Feed, settings: Settings) -> None:
     await wait_for_elasticsearch_async(es, settings.es_url)
-    feed = Feed(es, queue, settings)
     failures = 0
     is_ready = False
     while True:

@@ -11,30 +11,47 @@ from esblend.broker import DocumentRef, EmbedTask, Lane
 from esblend.elastic import back_off
 from esblend.settings import Settings
 from indexer.changes import IndexShards, read_changes
-from indexer.checkpoints import Checkpoint, ShardCheckpoint, save_checkpoint
+from indexer.checkpoints import Checkpoint, ShardCheckpoint, Version, save_checkpoint
 from indexer.cursor import Cursor
+from indexer.pace import Pace, RateLimit
 from indexer.queue import Outcome, TaskQueue
+from mappings.attachment import BackfillControl
 
 log = structlog.get_logger()
 _SAVE_SECONDS = 1.0
 _RATE_SECONDS = 10.0
 
 
+class LeaseLostError(Exception):
+    """Another feed process follows this index now."""
+
+
 class IndexFeed:
     """Two cursors a shard: `live` follows the changes since the attachment, `backfill` brings what was there before."""
 
-    def __init__(self, checkpoint: Checkpoint, es: AsyncElasticsearch, queue: TaskQueue, settings: Settings) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        version: Version | None,
+        es: AsyncElasticsearch,
+        queue: TaskQueue,
+        settings: Settings,
+    ) -> None:
         self.checkpoint = checkpoint
+        self.backfill = BackfillControl()
+        self._version = version
         self._es = es
         self._queue = queue
         self._settings = settings
         self._cursors: dict[Lane, dict[int, Cursor]] = {"live": {}, "backfill": {}}
-        self._tasks: dict[str, tuple[Lane, int, float]] = {}
+        self._tasks: dict[str, tuple[Lane, int, float, int]] = {}
         self._own_writes: dict[str, int] = {}
         self._rate: deque[tuple[float, int]] = deque()
         self._failures = 0
         self._pause_until = 0.0
         self._saved: tuple[float, str] = (0.0, "")
+        self._pace = Pace(settings.feed_batch_documents)
+        self._backfill_rate = RateLimit()
         for shard, position in checkpoint.shards.items():
             self._open(shard, position)
 
@@ -52,7 +69,7 @@ class IndexFeed:
 
     def finish(self, outcome: Outcome) -> None:
         """Take in what became of one of this feed's tasks. A failed task is read again from its checkpoint on."""
-        lane, shard, _ = self._tasks.pop(outcome.task)
+        lane, shard, _, documents = self._tasks.pop(outcome.task)
         if outcome.result is None:
             self.pause(f"task {outcome.task} failed")
             self.forget_unfinished(lane, shard)
@@ -60,6 +77,7 @@ class IndexFeed:
         self._failures = 0
         self._cursors[lane][shard].finish(outcome.task)
         self._own_writes.update(outcome.result.written)
+        self._pace.learn(documents, outcome.result.seconds)
         self._rate.append((time.monotonic(), len(outcome.result.written)))
 
     def pause(self, reason: str) -> None:
@@ -80,10 +98,11 @@ class IndexFeed:
 
     def oldest_task_age(self) -> float:
         """Seconds since the oldest unfinished task was sent; 0 when there is none."""
-        return time.monotonic() - min((sent for _, _, sent in self._tasks.values()), default=time.monotonic())
+        return time.monotonic() - min((sent for _, _, sent, _ in self._tasks.values()), default=time.monotonic())
 
     async def step(self, shards: IndexShards) -> None:
         """Make tasks of new changes, up to the limit of tasks in flight, and save the checkpoint when it moved."""
+        self._backfill_rate.per_second = self.backfill.documents_per_second
         for shard, checkpoint in shards.global_checkpoints.items():
             if shard not in self._cursors["live"]:
                 self._open(shard, ShardCheckpoint(live=checkpoint, backfill=-1, backfill_end=checkpoint))
@@ -95,7 +114,10 @@ class IndexFeed:
         await self._save_if_moved(shards)
 
     async def save(self) -> None:
-        await save_checkpoint(self._es, self.checkpoint)
+        """Raises LeaseLostError when another process wrote the checkpoint since."""
+        self._version = await save_checkpoint(self._es, self.checkpoint, self._version)
+        if self._version is None:
+            raise LeaseLostError(self.index)
 
     def _open(self, shard: int, position: ShardCheckpoint) -> None:
         self._cursors["live"][shard] = Cursor(done=position.live)
@@ -107,9 +129,11 @@ class IndexFeed:
         return shards.global_checkpoints.get(shard, -1) if end is None else end
 
     def _has_unsent(self, shards: IndexShards) -> bool:
+        """Whether there is something to send that may be sent now."""
         return any(
             cursor.sent < self._limit(lane, shard, shards)
             for lane, cursors in self._cursors.items()
+            if self._may_send(lane)
             for shard, cursor in cursors.items()
         )
 
@@ -119,18 +143,25 @@ class IndexFeed:
             if shard not in shards.global_checkpoints:
                 continue  # its primary is not assigned just now
             limit = self._limit(lane, shard, shards)
-            while cursors[shard].sent < limit and self._in_flight(lane) < self._settings.feed_max_tasks_in_flight:
+            while cursors[shard].sent < limit and self._may_send(lane):
                 await self._send_batch(lane, shard, limit)
         for shard in [shard for shard, cursor in cursors.items() if cursor.is_finished]:
             del cursors[shard]
             log.info("backfill done", index=self.index, shard=shard)
+
+    def _may_send(self, lane: Lane) -> bool:
+        if self._in_flight(lane) >= self._settings.feed_max_tasks_in_flight:
+            return False
+        return lane == "live" or (not self.backfill.paused and self._backfill_rate.allows())
 
     def _in_flight(self, lane: Lane) -> int:
         return sum(1 for place in self._tasks.values() if place[0] == lane)
 
     async def _send_batch(self, lane: Lane, shard: int, limit: int) -> None:
         cursor = self._cursors[lane][shard]
-        size = self._settings.feed_batch_documents
+        size = self._pace.documents
+        if lane == "backfill":
+            size = self._backfill_rate.at_most(size)
         changes = await read_changes(self._es, self.index, shard, after=cursor.sent, until=limit, size=size)
         until = changes[-1].seq_no if len(changes) == size else limit
         foreign = [change for change in changes if not self._is_own(change)]
@@ -141,7 +172,9 @@ class IndexFeed:
             index=self.index, uuid=self.checkpoint.uuid, generation=self.checkpoint.generation, documents=foreign
         )
         task = await asyncio.to_thread(self._queue.send, lane, message)
-        self._tasks[task] = (lane, shard, time.monotonic())
+        self._tasks[task] = (lane, shard, time.monotonic(), len(foreign))
+        if lane == "backfill":
+            self._backfill_rate.spend(len(foreign))
         cursor.send(until, task)
 
     def _is_own(self, change: DocumentRef) -> bool:

@@ -9,7 +9,9 @@ from pydantic import BaseModel
 from indexer.changes import read_shards
 from indexer.checkpoints import Checkpoint, load_checkpoint
 from mappings.attach import show
-from mappings.attachment import Attachment
+from mappings.attachment import DEAD_LETTER, DROPPED, EMBEDDED, NO_TEXT, Attachment
+
+_STATES = {"embedded": EMBEDDED, "without_text": NO_TEXT, "dead_letters": DEAD_LETTER, "dropped": DROPPED}
 
 
 class GenerationStatus(BaseModel):
@@ -18,22 +20,33 @@ class GenerationStatus(BaseModel):
     active: bool
 
 
+class BackfillStatus(BaseModel):
+    remaining: int
+    """Sequence numbers that it has still to go over; about as many documents."""
+    seconds_left: float | None
+    """At the present speed; None when that is not known or nothing moves."""
+    paused: bool
+    documents_per_second: float | None
+    """The limit that was set; None when there is none."""
+
+
 class IndexStatus(BaseModel):
-    """`documents` = `embedded` + `without_text` + `dead_letters` + `pending`."""
+    """`documents` = `embedded` + `without_text` + `dead_letters` + `dropped` + `pending`."""
 
     index: str
     documents: int
     embedded: int
     without_text: int
     dead_letters: int
+    dropped: int
+    """Dead letters that a person gave up."""
     pending: int
     coverage: float
     """Share of documents whose vectors are current, 0 to 1; dead letters and documents without text count as done."""
     lag_seconds: float
     """Age of the oldest change without its vector; 0 when there is none."""
     documents_per_second: float
-    backfill_remaining: int
-    """Sequence numbers that the backfill has still to go over."""
+    backfill: BackfillStatus
     generations: dict[str, GenerationStatus]
 
 
@@ -56,7 +69,8 @@ async def read_status(es: AsyncElasticsearch, name: str) -> IndexStatus:
         coverage=1.0 if not documents else round(done / documents, 6) if counts["pending"] else 1.0,
         lag_seconds=_lag(counts["pending"], checkpoint),
         documents_per_second=checkpoint.documents_per_second if checkpoint and checkpoint.pending_since else 0.0,
-        backfill_remaining=_backfill_remaining(checkpoint),
+        dropped=counts["dropped"],
+        backfill=_backfill(checkpoint, attachment),
         generations={
             key: GenerationStatus(model=value.model.name, dims=value.model.dims, active=key == attachment.active)
             for key, value in attachment.generations.items()
@@ -79,7 +93,7 @@ async def _counts(
 ) -> dict[str, int]:
     """Counts by state, where a document that changed since the checkpoint is pending whatever its old state says."""
     never = {"bool": {"must_not": [{"exists": {"field": attachment.fingerprint_field}}]}}
-    total = {"documents": 0, "embedded": 0, "without_text": 0, "dead_letters": 0, "pending": 0}
+    total = {"documents": 0, "embedded": 0, "without_text": 0, "dead_letters": 0, "dropped": 0, "pending": 0}
     for shard, live in _live_positions(checkpoint):
         changed: dict[str, Any] = {"range": {"_seq_no": {"gt": live}}} if shard is not None else {"match_none": {}}
         settled = {"must_not": [changed]}
@@ -90,9 +104,10 @@ async def _counts(
             track_total_hits=True,
             aggs={
                 "pending": {"filter": {"bool": {"should": [never, changed]}}},
-                "embedded": {"filter": {"bool": {"filter": [_state(attachment, "embedded")], **settled}}},
-                "without_text": {"filter": {"bool": {"filter": [_state(attachment, "no_text")], **settled}}},
-                "dead_letters": {"filter": {"bool": {"filter": [_state(attachment, "dead_letter")], **settled}}},
+                **{
+                    name: {"filter": {"bool": {"filter": [{"term": {attachment.state_field: state}}], **settled}}}
+                    for name, state in _STATES.items()
+                },
             },
         )
         total["documents"] += answer["hits"]["total"]["value"]
@@ -107,17 +122,22 @@ def _live_positions(checkpoint: Checkpoint | None) -> list[tuple[int | None, int
     return [(shard, position.live) for shard, position in sorted(checkpoint.shards.items())]
 
 
-def _state(attachment: Attachment, state: str) -> dict[str, Any]:
-    return {"term": {attachment.state_field: state}}
-
-
 def _lag(pending: int, checkpoint: Checkpoint | None) -> float:
     if not pending or checkpoint is None or checkpoint.pending_since is None:
         return 0.0
     return round(max(0.0, time.time() - checkpoint.pending_since), 1)
 
 
-def _backfill_remaining(checkpoint: Checkpoint | None) -> int:
-    if checkpoint is None:
-        return 0
-    return sum(shard.backfill_end - shard.backfill for shard in checkpoint.shards.values())
+def _backfill(checkpoint: Checkpoint | None, attachment: Attachment) -> BackfillStatus:
+    control = attachment.backfill
+    remaining = sum(shard.backfill_end - shard.backfill for shard in checkpoint.shards.values()) if checkpoint else 0
+    speed = checkpoint.documents_per_second if checkpoint else 0.0
+    seconds_left: float | None = 0.0
+    if remaining:
+        seconds_left = round(remaining / speed, 1) if speed and not control.paused else None
+    return BackfillStatus(
+        remaining=remaining,
+        seconds_left=seconds_left,
+        paused=control.paused,
+        documents_per_second=control.documents_per_second,
+    )

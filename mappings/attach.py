@@ -5,18 +5,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from elasticsearch import AsyncElasticsearch, NotFoundError
+from pydantic import ValidationError
 
 from esblend.errors import AlreadyAttached, IndexNotFound, InvalidRequest, NotAttached
 from mappings.attachment import (
     META_KEY,
     Attachment,
     AttachRequest,
+    BackfillControl,
     Generation,
     ModelIdentity,
     PassageSettings,
+    describe_validation,
     read_attachment,
 )
 from mappings.builder import mapping_additions
+from mappings.guard import check_guard, install_guard, read_final_pipeline, remove_guard
 
 TEXT_TYPES = frozenset({"text", "match_only_text", "annotated_text", "search_as_you_type"})
 DEFAULT_FIELD = "esblend"
@@ -91,19 +95,58 @@ async def attach(
     if present is not None:
         _refuse_other_settings(index, present, request, generation)
         return Attached(index, present, changed=False, additions={})
+    if request.guard:
+        await check_guard(es)
     field, number = choose_field(properties)
     attachment = Attachment(
         field=field,
         source_fields=request.source_fields,
         active=f"g{number}",
         generations={f"g{number}": generation},
+        guard=request.guard,
+        final_pipeline_before=await read_final_pipeline(es, index) if request.guard else None,
+        versioning=request.versioning,
         defaults=request.defaults,
     )
     additions = mapping_additions(attachment)
     if not dry_run:
-        meta = {**(mapping.get("_meta") or {}), META_KEY: attachment.to_meta()}
-        await es.indices.put_mapping(index=index, properties=additions, meta=meta)
+        await _put(es, index, mapping, attachment, additions)
     return Attached(index, attachment, changed=True, additions=additions)
+
+
+async def _put(
+    es: AsyncElasticsearch, index: str, mapping: dict[str, Any], attachment: Attachment, additions: dict[str, Any]
+) -> None:
+    meta = {**(mapping.get("_meta") or {}), META_KEY: attachment.to_meta()}
+    if not attachment.guard:
+        await es.indices.put_mapping(index=index, properties=additions, meta=meta)
+        return
+    # Before there is a vector the guard has nothing to do, so it comes first and goes again when the rest fails.
+    await install_guard(es, index, attachment)
+    try:
+        await es.indices.put_mapping(index=index, properties=additions, meta=meta)
+    except Exception:
+        await remove_guard(es, index, attachment)
+        raise
+
+
+async def control_backfill(es: AsyncElasticsearch, name: str, changes: dict[str, Any]) -> tuple[str, BackfillControl]:
+    """Pause, resume or slow down a backfill: (concrete index, what holds now). The feed heeds it within seconds.
+
+    Raises IndexNotFound, NotAttached, or InvalidRequest on an unknown or wrong key.
+    """
+    index, mapping = await find_index(es, name)
+    attachment = read_attachment(mapping)
+    if attachment is None:
+        raise NotAttached(f"index [{index}] is not attached")
+    try:
+        control = BackfillControl.model_validate(attachment.backfill.model_dump() | changes)
+    except ValidationError as error:
+        raise InvalidRequest(describe_validation(error)) from error
+    if control != attachment.backfill:
+        changed = attachment.model_copy(update={"backfill": control})
+        await es.indices.put_mapping(index=index, meta={**mapping["_meta"], META_KEY: changed.to_meta()})
+    return index, control
 
 
 async def detach(es: AsyncElasticsearch, name: str) -> str:
@@ -115,6 +158,9 @@ async def detach(es: AsyncElasticsearch, name: str) -> str:
     meta = dict(mapping.get("_meta") or {})
     if meta.pop(META_KEY, None) is None:
         raise NotAttached(f"index [{index}] is not attached")
+    attachment = _readable(mapping)
+    if attachment is not None and attachment.guard:
+        await remove_guard(es, index, attachment)
     await es.indices.put_mapping(index=index, meta=meta)
     return index
 
@@ -122,7 +168,7 @@ async def detach(es: AsyncElasticsearch, name: str) -> str:
 async def attachments(es: AsyncElasticsearch) -> dict[str, Attachment]:
     """Every attached index of the cluster, but for those whose attachment has a newer format."""
     found = await es.indices.get_mapping(
-        index="*", expand_wildcards=["open", "hidden"], filter_path=f"*.mappings._meta.{META_KEY}"
+        index="*", expand_wildcards=["open", "closed", "hidden"], filter_path=f"*.mappings._meta.{META_KEY}"
     )
     readable = {index: _readable(body["mappings"]) for index, body in found.items()}
     return {index: attachment for index, attachment in readable.items() if attachment}
@@ -223,6 +269,8 @@ def _refuse_other_settings(index: str, present: Attachment, request: AttachReque
             ("model", present.generation.model.digest, generation.model.digest),
             ("passages", present.generation.passages, generation.passages),
             ("vector", present.generation.vector, generation.vector),
+            ("guard", present.guard, request.guard),
+            ("versioning", present.versioning, request.versioning),
             ("defaults", present.defaults, request.defaults),
         )
         if now != wanted

@@ -8,6 +8,8 @@ from esblend.errors import InvalidRequest, MalformedRequest
 
 FORMAT: Literal[1] = 1
 META_KEY = "esblend"
+EMBEDDED, NO_TEXT, DEAD_LETTER, DROPPED = "embedded", "no_text", "dead_letter", "dropped"
+"""A document's `state`, for each generation. Dropped: a dead letter that a person gave up, until its text changes."""
 FieldName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=512)]
 
 
@@ -67,6 +69,13 @@ class Generation(_Frozen):
     vector: VectorOptions
 
 
+class BackfillControl(_Frozen):
+    """How the documents of before the attachment are embedded; changed by `esblend backfill` at any time."""
+
+    paused: bool = False
+    documents_per_second: float | None = Field(default=None, gt=0, description="At most so many; None: no limit.")
+
+
 class AttachRequest(_Frozen):
     """The body of `PUT /_esblend/indices/{index}`."""
 
@@ -74,8 +83,10 @@ class AttachRequest(_Frozen):
     model: str | None = None
     passages: PassageSettings = PassageSettings()
     vector: VectorOptions = VectorOptions()
-    guard: Literal[False] = False
-    versioning: Literal["internal"] = "internal"
+    guard: bool = Field(default=False, description="Drop vectors in the very write that changes the text.")
+    versioning: Literal["internal", "external"] = Field(
+        default="internal", description="external: writers bring their own version numbers."
+    )
     defaults: QueryDefaults = QueryDefaults()
 
     @field_validator("source_fields")
@@ -96,8 +107,11 @@ class Attachment(_Frozen):
     active: str
     """The name of the generation that searches use."""
     generations: dict[str, Generation]
-    guard: Literal[False] = False
-    versioning: Literal["internal"] = "internal"
+    guard: bool = False
+    final_pipeline_before: str | None = None
+    """The index's own `final_pipeline`, which the guard runs first and which comes back when it is detached."""
+    versioning: Literal["internal", "external"] = "internal"
+    backfill: BackfillControl = BackfillControl()
     defaults: QueryDefaults = QueryDefaults()
 
     @property
@@ -133,9 +147,6 @@ def parse_attach_request(body: Any) -> AttachRequest:
     """Raises MalformedRequest or InvalidRequest naming the key at fault."""
     if not isinstance(body, dict):
         raise MalformedRequest("the body must be a JSON object with [source_fields]")
-    for key, allowed in (("guard", "false"), ("versioning", "internal")):
-        if body.get(key) not in (None, False, "internal"):
-            raise InvalidRequest(f"[{key}] can only be [{allowed}] in this version of esblend")
     try:
         return AttachRequest.model_validate(body)
     except ValidationError as error:

@@ -22,6 +22,12 @@ def attach(
     vector_type: Annotated[
         str | None, typer.Option(help="hnsw, int8_hnsw, int4_hnsw, bbq_hnsw, flat, ... (int8_hnsw)")
     ] = None,
+    guard: Annotated[
+        bool, typer.Option("--guard", help="Drop a vector in the very write that changes its text (a final_pipeline).")
+    ] = False,
+    versioning: Annotated[
+        str, typer.Option(help="external: writers bring their own version numbers (version_type=external).")
+    ] = "internal",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be added to the mapping; change nothing.")
     ] = False,
@@ -38,6 +44,7 @@ def attach(
     passages = {"max_tokens": max_tokens, "overlap_tokens": overlap_tokens}
     body["passages"] = {key: value for key, value in passages.items() if value is not None}
     body["vector"] = {"type": vector_type} if vector_type else {}
+    body |= {"guard": guard, "versioning": versioning}
     with gateway(data_dir) as es:
         params = {"dry_run": "true"} if dry_run else {}
         answer = call(

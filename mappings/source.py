@@ -1,7 +1,9 @@
 """The text of a document: what is embedded, read from its `_source` as the writers left it."""
 
+import base64
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,13 +31,69 @@ def source_text(source: Mapping[str, Any], fields: Sequence[str]) -> SourceText:
     return SourceText(SEPARATOR.join(filled), title)
 
 
-def fingerprint(text: str, fields: Sequence[str], generation: Generation) -> str:
-    """What was embedded: source text, model, passage settings. 40 hex digits of SHA-256."""
-    settings = f"{generation.model.digest}|{generation.passages.max_tokens}|{generation.passages.overlap_tokens}|{list(fields)}"
-    digest = hashlib.sha256(settings.encode())
-    digest.update(b"\0")
-    digest.update(text.encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()[:40]
+def kept(source: Mapping[str, Any], field: str, generation: str) -> Mapping[str, Any]:
+    """What a document holds of one generation: fingerprint, state, passages; empty when it holds nothing usable."""
+    ours = source.get(field)
+    found = ours.get(generation) if isinstance(ours, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def fingerprint(source: Mapping[str, Any], fields: Sequence[str], generation: Generation) -> str:
+    """What was embedded: the values of the source fields, model and passage settings. SHA-256 in base64.
+
+    Computed as Elasticsearch's `fingerprint` processor does it over the list [field, value, value, field, ...] with
+    `fingerprint_salt`, so that the guard's pipeline comes to the same (see `mappings.guard`).
+    """
+    digest = hashlib.sha256(fingerprint_salt(generation).encode())
+    for value in fingerprinted_values(source, fields):
+        digest.update(b"\0")
+        digest.update(_processor_bytes(value))
+    return base64.b64encode(digest.digest()).decode()
+
+
+def fingerprint_salt(generation: Generation) -> str:
+    """Everything but the text that decides the vectors."""
+    return f"{generation.model.digest}|{generation.passages.max_tokens}|{generation.passages.overlap_tokens}"
+
+
+def fingerprinted_values(source: Mapping[str, Any], fields: Sequence[str]) -> Iterator[Any]:
+    """For each field its name, how many values it has, and those, lists flattened; null and objects count as none."""
+    for field in fields:
+        values = list(_leaves(_values(source, field)))
+        yield field
+        yield str(len(values))
+        yield from values
+
+
+def can_be_guarded(source: Mapping[str, Any], fields: Sequence[str]) -> bool:
+    """Whether Elasticsearch's processor can fingerprint these values: it takes no whole numbers beyond 64 bits."""
+    return not any(
+        isinstance(value, int | float) and float(value).is_integer() and not -(2**63) <= value < 2**63
+        for value in fingerprinted_values(source, fields)
+    )
+
+
+def _leaves(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, list):
+            yield from _leaves(value)
+        elif value is not None and not isinstance(value, Mapping):
+            yield value
+
+
+def _processor_bytes(value: str | bool | int | float) -> bytes:
+    """A value as the `fingerprint` processor feeds it to the hash: Java's UTF-8, and numbers in their least width."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace")  # Java too writes a lone surrogate as a question mark
+    if isinstance(value, bool):
+        return b"\1" if value else b"\2"
+    if isinstance(value, float):
+        return struct.pack("<d", value)
+    if -(2**31) <= value < 2**31:
+        return struct.pack("<i", value)
+    if -(2**63) <= value < 2**63:
+        return struct.pack("<q", value)
+    return str(value).encode()  # see can_be_guarded
 
 
 def _values(source: Any, path: str) -> Iterator[Any]:

@@ -12,7 +12,6 @@ from rich.tree import Tree
 from esblend.client import USAGE, DataDir, Json, gateway
 from esblend.console import err, out, print_json
 from esblend.settings import Settings
-from query.management import StatusReader
 
 app = typer.Typer()
 
@@ -106,8 +105,8 @@ def _tree(hit: dict[str, Any]) -> Tree:
     return tree
 
 
-def gateway_command(read_status: StatusReader) -> typer.Typer:
-    """`esblend gateway`, which shows the status that the indexer reads."""
+def gateway_command(make_routes: Any) -> typer.Typer:
+    """`esblend gateway`, with further endpoints (see `query.gateway.MakeRoutes`)."""
     made = typer.Typer()
 
     @made.command(name="gateway")
@@ -120,6 +119,6 @@ def gateway_command(read_status: StatusReader) -> typer.Typer:
 
         given = {"gateway_host": host, "gateway_port": port}
         settings = Settings().model_copy(update={key: value for key, value in given.items() if value is not None})
-        run_gateway(settings, read_status)
+        run_gateway(settings, make_routes)
 
     return made

@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import socket
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -24,15 +24,17 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from esblend.elastic import connect_async, error_body
 from esblend.errors import EsblendError, MalformedRequest, ModelError, NotAttached, UpstreamUnavailable
+from esblend.http import PRODUCT, AsCaller, answer
 from esblend.logs import configure_logging
 from esblend.ready import announce_ready, forget_ready
 from esblend.settings import Settings
 from query.embedder import QueryEmbedder
-from query.management import PRODUCT, Management, StatusReader, answer
+from query.management import Management
 from query.metadata import Metadata
 from query.parameters import apply_parameters
 from query.request import is_ours, parse_search
@@ -45,26 +47,27 @@ log = structlog.get_logger()
 _OUR_WORDS = (b'"hybrid"', b'"rrf"', b'"linear"', b'"semantic"')
 
 
+MakeRoutes = Callable[[AsCaller, Callable[[], dict[str, Any]]], list[Route]]
+"""Makes further endpoints below /_esblend, given a caller's client and what the encoder says of itself."""
+
+
 class Gateway:
     """The ASGI application."""
 
-    def __init__(self, settings: Settings, read_status: StatusReader) -> None:
+    def __init__(self, settings: Settings, make_routes: MakeRoutes) -> None:
         self._settings = settings
         self._upstream = Upstream(settings)
         self._metadata = Metadata()
         self._embedder = QueryEmbedder(settings)
         self._es: AsyncElasticsearch = connect_async(settings)
         self._bare_es: AsyncElasticsearch = connect_async(settings, credentials=False)
-        management = Management(
-            settings,
-            self._upstream,
-            self._metadata,
-            self._embedder,
-            read_status,
-            lambda request: self._as_caller(request.scope),
-        )
+
+        def as_caller(request: Request) -> AsyncElasticsearch:
+            return self._as_caller(request.scope)
+
+        management = Management(settings, self._upstream, self._metadata, self._embedder, as_caller)
         self._management: ASGIApp = Starlette(
-            routes=management.routes(),
+            routes=[*management.routes(), *make_routes(as_caller, self._embedder.describe)],
             exception_handlers={
                 EsblendError: _on_error, ApiError: _on_error, TransportError: _on_error, HTTPException: _on_http_error,
                 Exception: _on_error,
@@ -314,12 +317,12 @@ class _Server(uvicorn.Server):
             log.info("gateway ready", url=f"http://{self._settings.gateway_host}:{self._settings.gateway_port}")
 
 
-def run_gateway(settings: Settings, read_status: StatusReader) -> None:
+def run_gateway(settings: Settings, make_routes: MakeRoutes) -> None:
     """Serve until told to stop."""
     configure_logging(settings)
     forget_ready(settings)
     config = uvicorn.Config(
-        Gateway(settings, read_status), host=settings.gateway_host, port=settings.gateway_port, log_config=None, access_log=False,
+        Gateway(settings, make_routes), host=settings.gateway_host, port=settings.gateway_port, log_config=None, access_log=False,
         server_header=False, date_header=False, h11_max_incomplete_event_size=64 * 1024, timeout_graceful_shutdown=10,
     )  # fmt: skip
     with contextlib.suppress(KeyboardInterrupt):

@@ -2,6 +2,7 @@
 
 import typer
 
+from esblend.client import stating_errors
 from esblend.settings import Settings
 
 app = typer.Typer()
@@ -12,4 +13,5 @@ def worker() -> None:
     """Run a worker: takes tasks from Redis, writes vectors to Elasticsearch."""
     from workers.worker import run_worker
 
-    run_worker(Settings())
+    with stating_errors():
+        run_worker(Settings())

@@ -34,14 +34,14 @@ def patiently_again() -> Iterator[Attempt]:
         yield Attempt(number)
 
 
-def patiently(call: Callable[[], T]) -> T:
-    """The result of `call`, tried again while Elasticsearch is away. Raises its error when it is no passing one,
-    or when the attempts are used up: then the task goes back to its queue."""
+def patiently(call: Callable[[], T], *, gives_up: Callable[[Exception], bool] = lambda _: False) -> T:
+    """The result of `call`, tried again while Elasticsearch is away. Raises its error when it is no passing one or
+    `gives_up` says so, or when the attempts are used up: then the feed reads the task's changes again."""
     for attempt in patiently_again():
         try:
             return call()
         except (ApiError, TransportError) as error:
-            if attempt.is_last or not is_passing(error):
+            if attempt.is_last or gives_up(error) or not is_passing(error):
                 raise
             log.warning("Elasticsearch is away", retry_in_seconds=back_off(attempt.number), cause=type(error).__name__)
     raise AssertionError("unreachable: the last attempt returns or raises")

@@ -1,48 +1,53 @@
 """The worker process: a Celery worker whose one child loads the model after the fork, once."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from celery import Celery, Task
 from celery.signals import worker_process_init
-from elasticsearch import Elasticsearch
 from pydantic import ValidationError
 from redis import Redis
 from redis.exceptions import RedisError
 
 from esblend.broker import EMBED_TASK, LANES, RUNNING_SECONDS, EmbedTask, make_celery, queue_name, running_key
-from esblend.elastic import connect, wait_for_elasticsearch
-from esblend.errors import ModelError
+from esblend.elastic import back_off, connect, wait_for_elasticsearch
+from esblend.errors import ModelError, QueueUnsafe
 from esblend.logs import configure_logging
 from esblend.ready import announce_ready, forget_ready
 from esblend.settings import Settings
 
+if TYPE_CHECKING:
+    from workers.embed import Workshop
+
 log = structlog.get_logger()
 
 
-class _Child:
-    """What the process that runs the tasks holds."""
+def _make_workshop(settings: Settings) -> "Workshop":
+    """What the process that runs the tasks holds. torch is imported here, in the child: it must not be before a fork."""
+    from esblend.encoder.registry import Encoders
+    from esblend.encoder.vector_cache import cache_for
+    from workers.embed import Workshop
 
-    def __init__(self, settings: Settings) -> None:
-        # torch is imported here, in the child: it must not be set up before a fork.
-        from esblend.encoder.registry import Encoders
-
-        self.es: Elasticsearch = connect(settings)
-        self.redis = Redis.from_url(settings.redis_url, socket_timeout=5)
-        self.encoders = Encoders(settings, "documents")
+    return Workshop(
+        connect(settings),
+        Redis.from_url(settings.redis_url, socket_timeout=5),
+        Encoders(settings, "documents"),
+        lambda encoder: cache_for(encoder, settings),
+    )
 
 
 def make_worker(settings: Settings) -> Celery:
     """The Celery application with its one task."""
     app = make_celery(settings)
-    child: list[_Child] = []
+    child: list[Workshop] = []
 
     def set_up(**_: Any) -> None:
         configure_logging(settings)
-        child.append(_Child(settings))
+        child.append(_make_workshop(settings))
         try:
             child[0].encoders.load(settings.model)
         except ModelError as error:
@@ -62,7 +67,7 @@ def make_worker(settings: Settings) -> Celery:
             )
             return {}
         with _sign_of_life(child[0].redis, running_key(self.request.id)):
-            result = embed(task, child[0].es, child[0].encoders)
+            result = embed(task, child[0])
         log.info(
             "embedded", index=task.index, written=len(result.written), unchanged=result.unchanged, gone=result.gone,
             conflicts=result.conflicts, dead_letters=result.dead_letters,
@@ -94,12 +99,32 @@ def _sign_of_life(redis: Redis, key: str) -> Iterator[None]:
         thread.join()
 
 
+def refuse_evicting_redis(settings: Settings) -> None:
+    """Raises QueueUnsafe when this Redis may throw queued tasks away to make room. Waits while it is not there."""
+    attempt = 0
+    while True:
+        try:
+            with Redis.from_url(settings.redis_url, socket_timeout=5) as redis:
+                policy = str(redis.info("memory").get("maxmemory_policy", "noeviction"))
+            break
+        except RedisError as error:
+            log.warning("waiting for Redis", retry_in_seconds=back_off(attempt), cause=type(error).__name__)
+            time.sleep(back_off(attempt))
+            attempt += 1
+    if policy.startswith("allkeys"):
+        raise QueueUnsafe(
+            f"Redis has maxmemory-policy [{policy}], which may evict queued tasks: "
+            "set it to [noeviction] (CONFIG SET maxmemory-policy noeviction), or give esblend a Redis of its own"
+        )
+
+
 def run_worker(settings: Settings) -> None:
     """Run until told to stop; then the present batch is finished."""
     configure_logging(settings)
     forget_ready(settings)
     with connect(settings) as es:
         wait_for_elasticsearch(es, settings.es_url)
+    refuse_evicting_redis(settings)
     queues = ",".join(queue_name(lane) for lane in LANES)
     make_worker(settings).worker_main(
         ["worker", "--queues", queues, "--concurrency", "1", "--pool", "prefork", "--loglevel", settings.log_level,

@@ -66,8 +66,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "overlap_tokens",
     ),
     "an unknown vector type": ({"source_fields": ["a"], "vector": {"type": "ivf"}}, "vector.type"),
-    "guard": ({"source_fields": ["a"], "guard": True}, "guard"),
-    "external versions": ({"source_fields": ["a"], "versioning": "external"}, "versioning"),
+    "guard": ({"source_fields": ["a"], "guard": "yes please"}, "guard"),
+    "versioning": ({"source_fields": ["a"], "versioning": "mine"}, "versioning"),
     "alpha out of range": ({"source_fields": ["a"], "defaults": {"alpha": 2}}, "defaults.alpha"),
 }
 

@@ -1,5 +1,7 @@
 """What counts as a document's text."""
 
+import base64
+import hashlib
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mappings.attachment import Generation, ModelIdentity, PassageSettings, VectorOptions
-from mappings.source import fingerprint, source_text
+from mappings.source import can_be_guarded, fingerprint, source_text
 
 CASES: dict[str, tuple[dict[str, Any], str]] = {
     "a string is taken as it is": ({"body": " a  b\n"}, " a  b\n"),
@@ -50,21 +52,36 @@ def generation(**changes: Any) -> Generation:
     return Generation(model=model, passages=PassageSettings(**changes), vector=VectorOptions())
 
 
-def test_a_fingerprint_is_of_text_model_and_settings() -> None:
-    known = fingerprint("text", ["body"], generation())
-    assert known == fingerprint("text", ["body"], generation())
+def of(text: Any, field: str = "body", **changes: Any) -> str:
+    return fingerprint({field: text}, [field], generation(**changes))
+
+
+def test_a_fingerprint_is_of_values_model_and_settings() -> None:
+    known = of("text")
+    assert known == of("text")
     others = [
-        fingerprint("texts", ["body"], generation()),
-        fingerprint("text", ["title"], generation()),
-        fingerprint("text", ["body"], generation(digest="e")),
-        fingerprint("text", ["body"], generation(max_tokens=100)),
-        fingerprint("text", ["body"], generation(overlap_tokens=10)),
-    ]
+        of("texts"), of("text", "title"), of("text", digest="e"), of("text", max_tokens=100), of("text", overlap_tokens=10)
+    ]  # fmt: skip
     assert len({known, *others}) == 6
 
 
-def test_a_lone_surrogate_has_a_fingerprint() -> None:
-    assert len(fingerprint("\ud800", ["body"], generation())) == 40
+def test_a_fingerprint_tells_apart_what_gives_the_same_text() -> None:
+    fields = ["title", "body"]
+    one, other = {"title": "a", "body": "b"}, {"body": ["a", "b"]}
+    assert source_text(one, fields).text == source_text(other, fields).text
+    assert fingerprint(one, fields, generation()) != fingerprint(other, fields, generation())
+    assert of("a\0b") != of(["a", "b"])
+
+
+def test_a_fingerprint_is_sha_256_as_the_processor_feeds_it() -> None:
+    parts = [b"d|250|30", b"body", b"4", "é".encode(), b"?", b"\x05\0\0\0", b"\1"]
+    expected = base64.b64encode(hashlib.sha256(b"\0".join(parts)).digest()).decode()
+    assert of(["é", None, ["\ud800", 5], {"an": "object"}, True]) == expected
+
+
+@pytest.mark.parametrize(("value", "expected"), [("1", True), (2**63 - 1, True), (2**63, False), (2.0**70, False)])
+def test_whole_numbers_beyond_64_bits_cannot_be_guarded(value: Any, expected: bool) -> None:
+    assert can_be_guarded({"body": ["x", value]}, ["body"]) is expected
 
 
 json_values = st.recursive(
@@ -76,4 +93,6 @@ json_values = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["a", "b", "a.b"]), json_values))
 def test_no_source_is_too_odd(source: dict[str, Any]) -> None:
-    assert isinstance(source_text(source, ["a", "a.b", "b.a.b"]).text, str)
+    fields = ["a", "a.b", "b.a.b"]
+    assert isinstance(source_text(source, fields).text, str)
+    assert len(fingerprint(source, fields, generation())) == 44

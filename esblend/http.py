@@ -1,0 +1,50 @@
+"""What the gateway's own endpoints share: answers, bodies and parameters, in Elasticsearch's manners."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from elasticsearch import AsyncElasticsearch
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from esblend.errors import InvalidRequest, MalformedRequest
+
+AsCaller = Callable[[Request], AsyncElasticsearch]
+"""Gives a client with the credentials of whoever sent the request."""
+PRODUCT = {"X-elastic-product": "Elasticsearch"}
+_MAX_BODY = 1 << 20
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def answer(content: Any, *, status: int = 200) -> Response:
+    """Every answer of the gateway's own bears Elasticsearch's product header, which its clients insist on."""
+    return JSONResponse(content, status, headers=PRODUCT)
+
+
+async def read_json(request: Request) -> Any:
+    """The body; None when there is none. Raises InvalidRequest when it is too large, MalformedRequest when it is no JSON."""
+    raw = bytearray()
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > _MAX_BODY:
+            raise InvalidRequest(f"the body is larger than {_MAX_BODY} bytes")
+    if not raw:
+        return None
+    try:
+        return orjson.loads(bytes(raw))
+    except orjson.JSONDecodeError as error:
+        raise MalformedRequest(f"the body is no JSON: {error}") from error
+
+
+def is_set(request: Request, name: str) -> bool:
+    return request.query_params.get(name, "false") in ("", "true")
+
+
+def seconds(value: str, *, name: str = "timeout") -> float:
+    """Seconds of a time as Elasticsearch writes it, an hour at most."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", value)
+    if found is None:
+        raise InvalidRequest(f"[{name}] must be a time as in [60s] or [2m], but is [{value}]")
+    return min(3600.0, float(found.group(1)) * _UNITS[found.group(2)])

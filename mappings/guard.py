@@ -1,0 +1,133 @@
+"""The guard: a `final_pipeline` that drops a vector in the very write that changes its text.
+
+write -> the index's own final_pipeline -> gather the source fields' values -> fingerprint -> differs? drop the vectors
+
+It runs on `_update` too. What cannot be fingerprinted loses its vectors: better none than stale ones.
+"""
+
+from contextlib import suppress
+from typing import Any
+
+from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
+
+from esblend.errors import InvalidRequest
+from mappings.attachment import Attachment
+from mappings.source import fingerprint_salt
+
+_PROCESSORS = {"fingerprint", "script", "pipeline"}
+# As `mappings.source.fingerprinted_values`, word for word.
+_GATHER = """
+void leaves(def value, List out) {
+  if (value instanceof List) { for (def item : value) { leaves(item, out); } }
+  else if (value != null && !(value instanceof Map)) { out.add(value); }
+}
+void values(def node, String path, List out) {
+  if (node instanceof List) { for (def item : node) { values(item, path, out); } return; }
+  if (!(node instanceof Map)) { return; }
+  if (node.containsKey(path)) { leaves(node[path], out); }
+  int cut = path.indexOf('.');
+  while (cut >= 0) {
+    String head = path.substring(0, cut);
+    if (node.containsKey(head)) { values(node[head], path.substring(cut + 1), out); }
+    cut = path.indexOf('.', cut + 1);
+  }
+}
+List out = new ArrayList();
+for (String field : params.fields) {
+  List found = new ArrayList();
+  values(ctx, field, found);
+  out.add(field);
+  out.add(String.valueOf(found.size()));
+  out.addAll(found);
+}
+ctx[params.gathered] = out;
+"""
+_COMPARE = """
+def ours = ctx[params.field];
+for (String generation : params.generations) {
+  def kept = ours[generation];
+  if (kept instanceof Map && kept.fingerprint != ctx[params.gathered + generation]) { ours.remove(generation); }
+  ctx.remove(params.gathered + generation);
+}
+ctx.remove(params.gathered);
+if (ours.isEmpty()) { ctx.remove(params.field); }
+"""
+
+
+def pipeline_name(index: str) -> str:
+    return f"esblend-guard-{index}"
+
+
+def guard_pipeline(attachment: Attachment) -> dict[str, Any]:
+    """The body of the pipeline."""
+    field = attachment.field
+    gathered = f"{field}_guard_"
+    has_ours = f"ctx['{field}'] instanceof Map"
+    generations = sorted(attachment.generations)
+    gather = {
+        "lang": "painless",
+        "source": _GATHER,
+        "params": {"fields": attachment.source_fields, "gathered": gathered},
+    }
+    compare = {
+        "lang": "painless",
+        "source": _COMPARE,
+        "params": {"field": field, "gathered": gathered, "generations": generations},
+    }
+    drop = {"remove": {"field": [field, gathered, *(gathered + name for name in generations)], "ignore_missing": True}}
+    processors: list[dict[str, Any]] = []
+    if attachment.final_pipeline_before:
+        processors.append({"pipeline": {"name": attachment.final_pipeline_before}})
+    processors.append({"script": {**gather, "if": has_ours, "ignore_failure": True}})
+    processors += [
+        {
+            "fingerprint": {
+                "fields": [gathered],
+                "target_field": gathered + name,
+                "salt": fingerprint_salt(attachment.generations[name]),
+                "method": "SHA-256",
+                "if": has_ours,
+                "ignore_failure": True,
+            }
+        }
+        for name in generations
+    ]
+    processors.append({"script": {**compare, "if": has_ours, "on_failure": [drop]}})
+    return {"description": "Drops vectors whose text has changed. Kept by esblend.", "processors": processors}
+
+
+async def check_guard(es: AsyncElasticsearch) -> None:
+    """Raises InvalidRequest when a node lacks what the guard needs."""
+    try:
+        answer = await es.nodes.info(metric="ingest", filter_path="nodes.*.name,nodes.*.ingest.processors.type")
+    except ApiError as error:
+        if error.meta.status == 403:
+            return  # not to be seen by this caller; putting the pipeline will tell
+        raise
+    for node in answer.get("nodes", {}).values():
+        missing = _PROCESSORS - {processor["type"] for processor in node.get("ingest", {}).get("processors", [])}
+        if missing:
+            raise InvalidRequest(
+                f"[guard] needs the ingest processors {sorted(missing)}, which node [{node.get('name')}] lacks: "
+                "install the module ingest-common there, or attach without the guard"
+            )
+
+
+async def read_final_pipeline(es: AsyncElasticsearch, index: str) -> str | None:
+    """The index's own final pipeline, not the guard's."""
+    answer = await es.indices.get_settings(index=index, name="index.final_pipeline", flat_settings=True)
+    name = answer.body[index]["settings"].get("index.final_pipeline")
+    return None if name in (None, "_none", pipeline_name(index)) else str(name)
+
+
+async def install_guard(es: AsyncElasticsearch, index: str, attachment: Attachment) -> None:
+    await es.ingest.put_pipeline(id=pipeline_name(index), **guard_pipeline(attachment))
+    await es.indices.put_settings(index=index, settings={"index.final_pipeline": pipeline_name(index)})
+
+
+async def remove_guard(es: AsyncElasticsearch, index: str, attachment: Attachment) -> None:
+    """Give the index its own final pipeline back."""
+    before = attachment.final_pipeline_before or "_none"
+    await es.indices.put_settings(index=index, settings={"index.final_pipeline": before})
+    with suppress(NotFoundError):
+        await es.ingest.delete_pipeline(id=pipeline_name(index))
