@@ -8,9 +8,9 @@ import numpy as np
 from bench.report import write
 from esblend.encoder.encoder import Encoder, EncoderOptions, load_encoder
 from mappings.attachment import PassageSettings
+from mappings.passages import split
 from mappings.source import source_text
 from tests.collections import Collection, find_collection, ndcg, read_collection
-from workers.passages import split
 
 COLLECTIONS = ("cranfield", "scifact")
 

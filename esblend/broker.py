@@ -42,10 +42,9 @@ class EmbedTask(BaseModel):
 
 
 class EmbedResult(BaseModel):
-    """What became of a task's documents. `written` gives the sequence number of each conditional write, by document id,
-    so that the feed knows the worker's own writes when it meets them."""
+    """What became of a task's documents."""
 
-    written: dict[str, int] = {}
+    written: int = 0
     unchanged: int = 0
     gone: int = 0
     conflicts: int = 0
@@ -55,7 +54,7 @@ class EmbedResult(BaseModel):
 
     def plus(self, other: "EmbedResult") -> "EmbedResult":
         return EmbedResult(
-            written=self.written | other.written,
+            written=self.written + other.written,
             unchanged=self.unchanged + other.unchanged,
             gone=self.gone + other.gone,
             conflicts=self.conflicts + other.conflicts,
@@ -71,6 +70,14 @@ def queue_name(lane: Lane) -> str:
 def running_key(task: str) -> str:
     """The Redis key that lives while a worker works on a task."""
     return f"esblend:running:{task}"
+
+
+def written_key(task: str) -> str:
+    """The Redis list of a task's own writes: JSON objects of sequence numbers by document id, one for each portion.
+
+    The feed reads it, so that it knows these changes when it meets them; when it is lost, they are read in vain once.
+    """
+    return f"esblend:written:{task}"
 
 
 def make_celery(settings: Settings) -> Celery:

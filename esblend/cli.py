@@ -6,6 +6,9 @@ import typer
 from pydantic import ValidationError
 
 import indexer.commands
+import indexer.dead_letter_commands
+import indexer.doctor_command
+import indexer.verify_command
 import mappings.commands
 import query.commands
 import workers.commands
@@ -33,6 +36,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 nothing answers, 4 ans
 _PANELS: dict[str, list[typer.Typer]] = {
     "A stack on this machine": [local_commands.app, demo_commands.app],
     "Indices": [mappings.commands.app, indexer.commands.app, query.commands.app],
+    "Care": [indexer.verify_command.app, indexer.doctor_command.app],
     "Processes, each alone, for production": [query.commands.gateway_command(make_routes), workers.commands.app],
 }
 _PROCESSES = {"feed", "worker", "gateway"}
@@ -43,8 +47,9 @@ def _join() -> None:
         for part in parts:
             for command in part.registered_commands:
                 name = command.name or getattr(command.callback, "__name__", "")
-                command.rich_help_panel = list(_PANELS)[2] if name in _PROCESSES else panel
+                command.rich_help_panel = list(_PANELS)[-1] if name in _PROCESSES else panel
                 app.registered_commands.append(command)
+    app.add_typer(indexer.dead_letter_commands.app, rich_help_panel="Care")
 
 
 _join()

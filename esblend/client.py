@@ -26,16 +26,27 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for 
 
 def connect_gateway(data_dir: Path | None) -> Elasticsearch:
     """A client for the gateway: `ESBLEND_GATEWAY_URL`, else the running stack of the data dir, else the default address."""
-    from esblend.local.paths import default_data_dir
-    from esblend.local.stack import load_state
-
     settings = Settings()
+    state = _state(settings, data_dir)
     if settings.gateway_url:
         return connect(settings.model_copy(update={"es_url": settings.gateway_url}))
-    state = load_state(data_dir or default_data_dir())
     if state is not None:
         return connect(state.settings(settings).model_copy(update={"es_url": state.gateway}))
     return connect(settings.model_copy(update={"es_url": f"http://{settings.gateway_host}:{settings.gateway_port}"}))
+
+
+def process_settings(data_dir: Path | None) -> Settings:
+    """What feed and workers run with: the settings of the running stack of the data dir, else those of the environment."""
+    settings = Settings()
+    state = _state(settings, data_dir)
+    return settings if state is None else state.settings(settings)
+
+
+def _state(settings: Settings, data_dir: Path | None) -> Any:
+    from esblend.local.paths import default_data_dir
+    from esblend.local.stack import load_state
+
+    return None if settings.gateway_url else load_state(data_dir or default_data_dir())
 
 
 @contextmanager

@@ -31,8 +31,10 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
-    # The client logs each request on info; that is one line for every search.
-    for noisy in ("elastic_transport", "elasticsearch", "httpx", "huggingface_hub"):
+    # The client logs each request on info, Celery each task twice; what matters of them is logged by esblend.
+    for noisy in (
+        "elastic_transport", "elasticsearch", "httpx", "huggingface_hub", "celery.worker.strategy", "celery.app.trace"
+    ):  # fmt: skip
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -14,7 +15,7 @@ from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from esblend.client import FAILED, INCOMPLETE, DataDir, Json, call, gateway
+from esblend.client import FAILED, INCOMPLETE, USAGE, DataDir, Json, call, gateway
 from esblend.console import err, out, print_json
 from esblend.settings import Settings
 from indexer.readers import Unreadable, read_documents, total_bytes
@@ -134,7 +135,17 @@ def _is_covered(statuses: list[dict[str, Any]]) -> bool:
 
 def _table(statuses: list[dict[str, Any]]) -> Table:
     table = Table(
-        "index", "documents", "embedded", "no text", "pending", "dead letters", "coverage", "lag", "docs/s", "model"
+        "index",
+        "documents",
+        "embedded",
+        "no text",
+        "pending",
+        "dead letters",
+        "coverage",
+        "lag",
+        "docs/s",
+        "left",
+        "model",
     )
     for one in statuses:
         colour = "green" if one["coverage"] >= 1 else "yellow"
@@ -142,14 +153,57 @@ def _table(statuses: list[dict[str, Any]]) -> Table:
         table.add_row(
             one["index"], str(one["documents"]), str(one["embedded"]), str(one["without_text"]), str(one["pending"]),
             f"[red]{one['dead_letters']}[/]" if one["dead_letters"] else "0", f"[{colour}]{_percent(one['coverage'])}[/]",
-            f"{one['lag_seconds']:.1f} s", f"{one['documents_per_second']:.1f}", model.rsplit("/", 1)[-1],
+            f"{one['lag_seconds']:.1f} s", f"{one['documents_per_second']:.1f}", _left(one["backfill"]),
+            model.rsplit("/", 1)[-1],
         )  # fmt: skip
     return table
+
+
+def _left(backfill: dict[str, Any]) -> str:
+    """How long the backfill will still take."""
+    if not backfill["remaining"]:
+        return ""
+    if backfill["paused"]:
+        return f"{backfill['remaining']} paused"
+    seconds = backfill["seconds_left"]
+    return f"{backfill['remaining']}" if seconds is None else f"{timedelta(seconds=round(seconds))}"
 
 
 def _percent(coverage: float) -> str:
     """Never 100 % while something is missing."""
     return f"{int(coverage * 1000) / 10:.1f} %"
+
+
+@app.command()
+def backfill(
+    name: Annotated[str, typer.Argument(metavar="INDEX", help="An attached index.")],
+    pause: Annotated[bool, typer.Option("--pause", help="Stop it; live changes go on.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Let it go on from where it stopped.")] = False,
+    rate: Annotated[
+        float | None, typer.Option(min=0, help="Documents a second at most; 0 takes the limit away.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Show, pause, resume or slow down the embedding of the documents that were there before the attachment."""
+    if pause and resume:
+        err.print("Say --pause or --resume, not both.", style="red")
+        raise typer.Exit(USAGE)
+    changes: dict[str, Any] = {"paused": pause} if pause or resume else {}
+    if rate is not None:
+        changes["documents_per_second"] = rate or None
+    path = f"/_esblend/indices/{quote(name, safe='')}"
+    with gateway(data_dir) as es:
+        if changes:
+            call(es, "POST", f"{path}/backfill", changes)
+        found = call(es, "GET", f"{path}/status")["backfill"]
+    if as_json:
+        print_json(found)
+        return
+    limit = f", at most {found['documents_per_second']:g} documents a second" if found["documents_per_second"] else ""
+    left = f", about {found['seconds_left']:.0f} s" if found["remaining"] and found["seconds_left"] else ""
+    state = "done" if not found["remaining"] else "paused" if found["paused"] else "running"
+    out.print(f"{state}: {found['remaining']} changes left{left}{limit}", highlight=False)
 
 
 @app.command()

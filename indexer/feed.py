@@ -183,6 +183,7 @@ class Feed:
     async def _collect(self) -> None:
         for feed in self._feeds.values():
             if feed.is_busy:
+                await feed.learn_own_writes()
                 for outcome in await asyncio.to_thread(self._queue.collect, feed.tasks):
                     feed.finish(outcome)
 

@@ -76,9 +76,12 @@ class IndexFeed:
             return
         self._failures = 0
         self._cursors[lane][shard].finish(outcome.task)
-        self._own_writes.update(outcome.result.written)
         self._pace.learn(documents, outcome.result.seconds)
-        self._rate.append((time.monotonic(), len(outcome.result.written)))
+        self._rate.append((time.monotonic(), outcome.result.written))
+
+    async def learn_own_writes(self) -> None:
+        """Take in what the workers wrote so far, so that those changes need no work when they are met."""
+        self._own_writes |= await asyncio.to_thread(self._queue.written, self.tasks)
 
     def pause(self, reason: str) -> None:
         """Read nothing for a while that grows with each failure in a row."""
@@ -164,6 +167,9 @@ class IndexFeed:
             size = self._backfill_rate.at_most(size)
         changes = await read_changes(self._es, self.index, shard, after=cursor.sent, until=limit, size=size)
         until = changes[-1].seq_no if len(changes) == size else limit
+        if changes and self._tasks:
+            # Asked after the changes were read, so that what a worker wrote just before is known.
+            await self.learn_own_writes()
         foreign = [change for change in changes if not self._is_own(change)]
         if not foreign:
             cursor.send(until, None)
@@ -179,10 +185,11 @@ class IndexFeed:
 
     def _is_own(self, change: DocumentRef) -> bool:
         """Whether this very version is a worker's write, which needs no further work."""
-        if self._own_writes.get(change.id) != change.seq_no:
+        own = self._own_writes.get(change.id)
+        if own is None or own > change.seq_no:
             return False
         del self._own_writes[change.id]
-        return True
+        return own == change.seq_no
 
     async def _save_if_moved(self, shards: IndexShards) -> None:
         now = time.time()

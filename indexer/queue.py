@@ -3,11 +3,12 @@
 import uuid
 from dataclasses import dataclass
 
+import orjson
 from celery import Celery
 from celery.result import AsyncResult
 from redis import Redis
 
-from esblend.broker import EMBED_TASK, EmbedResult, EmbedTask, Lane, make_celery, queue_name, running_key
+from esblend.broker import EMBED_TASK, EmbedResult, EmbedTask, Lane, make_celery, queue_name, running_key, written_key
 from esblend.settings import Settings
 
 
@@ -43,6 +44,23 @@ class TaskQueue:
             outcomes.append(Outcome(task, EmbedResult.model_validate(value) if isinstance(value, dict) else None))
             result.forget()
         return outcomes
+
+    def written(self, tasks: list[str]) -> dict[str, int]:
+        """What the workers wrote for `tasks` since this was last asked: sequence numbers by document id."""
+        found: dict[str, int] = {}
+        with self._redis.pipeline(transaction=True) as pipeline:
+            for task in tasks:
+                pipeline.lrange(written_key(task), 0, -1)
+                pipeline.delete(written_key(task))
+            for portions in pipeline.execute()[::2]:
+                for portion in portions:
+                    found |= orjson.loads(portion)
+        return found
+
+    def wait(self, task: str, *, seconds: float) -> EmbedResult:
+        """The result of a task. Raises Celery's TimeoutError, or what the task raised."""
+        value = AsyncResult(task, app=self._app).get(timeout=seconds, interval=0.1)
+        return EmbedResult.model_validate(value)
 
     def mark(self) -> None:
         """Leave a mark in Redis; when it is gone, Redis was emptied and so were the queues."""

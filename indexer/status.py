@@ -70,7 +70,7 @@ async def read_status(es: AsyncElasticsearch, name: str) -> IndexStatus:
         lag_seconds=_lag(counts["pending"], checkpoint),
         documents_per_second=checkpoint.documents_per_second if checkpoint and checkpoint.pending_since else 0.0,
         dropped=counts["dropped"],
-        backfill=_backfill(checkpoint, attachment),
+        backfill=_backfill(checkpoint, attachment, counts["pending"]),
         generations={
             key: GenerationStatus(model=value.model.name, dims=value.model.dims, active=key == attachment.active)
             for key, value in attachment.generations.items()
@@ -128,9 +128,11 @@ def _lag(pending: int, checkpoint: Checkpoint | None) -> float:
     return round(max(0.0, time.time() - checkpoint.pending_since), 1)
 
 
-def _backfill(checkpoint: Checkpoint | None, attachment: Attachment) -> BackfillStatus:
+def _backfill(checkpoint: Checkpoint | None, attachment: Attachment, pending: int) -> BackfillStatus:
     control = attachment.backfill
-    remaining = sum(shard.backfill_end - shard.backfill for shard in checkpoint.shards.values()) if checkpoint else 0
+    remaining = pending  # as long as no feed has looked at it
+    if checkpoint and checkpoint.shards:
+        remaining = sum(shard.backfill_end - shard.backfill for shard in checkpoint.shards.values())
     speed = checkpoint.documents_per_second if checkpoint else 0.0
     seconds_left: float | None = 0.0
     if remaining:

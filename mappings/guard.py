@@ -116,7 +116,7 @@ async def check_guard(es: AsyncElasticsearch) -> None:
 async def read_final_pipeline(es: AsyncElasticsearch, index: str) -> str | None:
     """The index's own final pipeline, not the guard's."""
     answer = await es.indices.get_settings(index=index, name="index.final_pipeline", flat_settings=True)
-    name = answer.body[index]["settings"].get("index.final_pipeline")
+    name = answer.body.get(index, {}).get("settings", {}).get("index.final_pipeline")
     return None if name in (None, "_none", pipeline_name(index)) else str(name)
 
 

@@ -31,6 +31,7 @@ from workers.writes import Write, Written, conditional_write, write_all
 
 log = structlog.get_logger()
 PORTIONS = 8
+Tell = Callable[[dict[str, int]], None]
 SMALLEST_PORTION = 32
 """Documents; fewer would leave the encoder short of texts to sort by length."""
 
@@ -63,8 +64,11 @@ class Workshop:
         return self._encode[encoder.digest]
 
 
-def embed(task: EmbedTask, workshop: Workshop) -> EmbedResult:
-    """Bring the vectors of the task's documents up to date. Doing it twice, late or out of order is harmless."""
+def embed(task: EmbedTask, workshop: Workshop, tell: Tell = lambda _: None) -> EmbedResult:
+    """Bring the vectors of the task's documents up to date. Doing it twice, late or out of order is harmless.
+
+    `tell` is told the sequence numbers of what was written, by document id, as soon as it was.
+    """
     began = time.monotonic()
     target = find_target(workshop.es, task)
     if target is None:
@@ -88,7 +92,7 @@ def embed(task: EmbedTask, workshop: Workshop) -> EmbedResult:
             embedded, failed = work(_to_do(task, portion), target, workshop)
             if writing is not None:
                 total = total.plus(writing.result())
-            writing = writer.submit(_write, task, workshop.es, target, portion, embedded, failed)
+            writing = writer.submit(_write, task, workshop.es, target, portion, embedded, failed, tell)
             if is_last:
                 break
         total = total.plus(writing.result())
@@ -131,18 +135,20 @@ def _write(
     portion: Portion,
     embedded: Sequence[Embedded],
     failed: Sequence[Failed],
+    tell: Tell,
 ) -> EmbedResult:
     results = write_all(es, [_vector_write(target, one) for one in embedded], read_at=portion.read_at)
     refused = [Failed(result.write.document, result.reason) for result in results if result.is_refused]
     results = [result for result in results if not result.is_refused]
     results += _bury(es, target, portion, [*failed, *refused])
     written = {result.write.document.id: result.seq_no for result in results if result.seq_no is not None}
+    tell(written)
     there = {document.id for document in portion.documents}
     healed = {one.document.id for one in embedded if one.document.known_state == DEAD_LETTER} & written.keys()
     gone = set(portion.asked_for) - there
     remove(es, target.uuid, target.name, sorted(healed | gone if task.action != "embed" else healed))
     return EmbedResult(
-        written=written,
+        written=len(written),
         unchanged=len(portion.documents) - len(embedded) - len(failed),
         gone=len(gone) + sum(result.is_gone for result in results),
         conflicts=sum(result.is_conflict for result in results),

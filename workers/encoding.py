@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from esblend.encoder.encoder import Encoder
 from esblend.errors import EsblendError
 from mappings.attachment import EMBEDDED
+from mappings.passages import Passage, split
 from workers.attempts import MAX_ATTEMPTS, MAX_TOGETHER, Attempts
 from workers.documents import Document, Target
-from workers.passages import Passage, split
 
 log = structlog.get_logger()
 Vectors = NDArray[np.float32]

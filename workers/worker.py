@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import structlog
 from celery import Celery, Task
 from celery.signals import worker_process_init
@@ -13,7 +14,17 @@ from pydantic import ValidationError
 from redis import Redis
 from redis.exceptions import RedisError
 
-from esblend.broker import EMBED_TASK, LANES, RUNNING_SECONDS, EmbedTask, make_celery, queue_name, running_key
+from esblend.broker import (
+    EMBED_TASK,
+    LANES,
+    RUNNING_SECONDS,
+    VISIBILITY_SECONDS,
+    EmbedTask,
+    make_celery,
+    queue_name,
+    running_key,
+    written_key,
+)
 from esblend.elastic import back_off, connect, wait_for_elasticsearch
 from esblend.errors import ModelError, QueueUnsafe
 from esblend.logs import configure_logging
@@ -67,15 +78,22 @@ def make_worker(settings: Settings) -> Celery:
             )
             return {}
         with _sign_of_life(child[0].redis, running_key(self.request.id)):
-            result = embed(task, child[0])
+            result = embed(task, child[0], lambda written: _tell(child[0].redis, self.request.id, written))
         log.info(
-            "embedded", index=task.index, written=len(result.written), unchanged=result.unchanged, gone=result.gone,
+            "embedded", index=task.index, written=result.written, unchanged=result.unchanged, gone=result.gone,
             conflicts=result.conflicts, dead_letters=result.dead_letters,
         )  # fmt: skip
         return result.model_dump()
 
     app.task(embed_task, name=EMBED_TASK, bind=True)
     return app
+
+
+def _tell(redis: Redis, task: str, written: dict[str, int]) -> None:
+    with suppress(RedisError), redis.pipeline(transaction=True) as pipeline:
+        pipeline.rpush(written_key(task), orjson.dumps(written))
+        pipeline.expire(written_key(task), VISIBILITY_SECONDS)
+        pipeline.execute()
 
 
 @contextmanager

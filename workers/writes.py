@@ -17,7 +17,7 @@ MAX_BULK_BYTES = 8 * 2**20
 EXTERNAL_SECONDS = 30
 """Elasticsearch remembers a deletion for 60 s; a write by version only that comes later would bring the document back."""
 _OVERLOADED, _GONE, _CONFLICT = 429, 404, 409
-_DOCUMENTS_OWN_FAULT = (400, 413)
+_DOCUMENTS_OWN_FAULT = (400, 413, 500)
 
 
 @dataclass(frozen=True)

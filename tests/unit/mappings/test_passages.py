@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from esblend.encoder.folder import find_model
 from esblend.encoder.tokenizer import TextTokenizer
 from mappings.attachment import PassageSettings
+from mappings.passages import split
 from mappings.source import SourceText
-from workers.passages import split
 
 TOKENIZER = TextTokenizer(find_model("minilm"))
 SMALL = PassageSettings(max_tokens=20, overlap_tokens=5)
