@@ -2,9 +2,15 @@
 
 import sys
 
-from bench import encode, precision, queries
+from bench import encode, lag, pipeline, precision, queries
 
-MEASUREMENTS = {"encode": encode.main, "queries": queries.main, "precision": precision.main}
+MEASUREMENTS = {
+    "encode": encode.main,
+    "queries": queries.main,
+    "precision": precision.main,
+    "pipeline": pipeline.main,
+    "lag": lag.main,
+}
 
 
 def main() -> None:

@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     feed_discovery_seconds: float = Field(
         default=3.0, gt=0, description="How often newly attached indices are looked for."
     )
-    feed_batch_documents: int = Field(default=64, ge=1, le=1000, description="Documents in one task.")
+    feed_batch_documents: int = Field(default=1000, ge=1, le=1000, description="Documents in one task at most.")
     feed_max_tasks_in_flight: int = Field(default=16, ge=1, description="Unfinished tasks per index and lane.")
     feed_task_timeout_seconds: float = Field(default=900, gt=0, description="A task without a result is sent again.")
 

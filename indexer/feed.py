@@ -183,8 +183,9 @@ class Feed:
     async def _collect(self) -> None:
         for feed in self._feeds.values():
             if feed.is_busy:
-                await feed.learn_own_writes()
-                for outcome in await asyncio.to_thread(self._queue.collect, feed.tasks):
+                outcomes = await asyncio.to_thread(self._queue.collect, feed.tasks)
+                await feed.learn_own_writes()  # those of finished tasks are complete now
+                for outcome in outcomes:
                     feed.finish(outcome)
 
     async def _recover_lost_tasks(self) -> None:

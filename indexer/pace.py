@@ -38,7 +38,7 @@ class RateLimit:
 
     per_second: float | None = None
     _level: float = 0.0
-    _filled: float = field(default_factory=time.monotonic)
+    _filled: float = field(default_factory=lambda: time.monotonic())
 
     def allows(self) -> bool:
         return self.at_most(1) >= 1

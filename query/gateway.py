@@ -9,11 +9,12 @@ import contextlib
 import gzip
 import hashlib
 import socket
+import time
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 import orjson
 import structlog
@@ -29,7 +30,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from esblend.elastic import connect_async, error_body
 from esblend.errors import EsblendError, MalformedRequest, ModelError, NotAttached, UpstreamUnavailable
-from esblend.http import PRODUCT, AsCaller, answer
+from esblend.http import PRODUCT, AsCaller, answer, seconds
 from esblend.logs import configure_logging
 from esblend.ready import announce_ready, forget_ready
 from esblend.settings import Settings
@@ -37,10 +38,18 @@ from query.embedder import QueryEmbedder
 from query.management import Management
 from query.metadata import Metadata
 from query.parameters import apply_parameters
+from query.read_your_writes import (
+    asks_to_wait,
+    parameters,
+    refresh_if_asked,
+    wait_until_embedded,
+    without_wait,
+    written_documents,
+)
 from query.request import is_ours, parse_search
 from query.search import Caller, Services, Session
 from query.semantic import is_for, replace_semantic, semantic_clauses
-from query.upstream import Upstream, body_stream
+from query.upstream import Captured, Upstream, body_stream
 
 log = structlog.get_logger()
 # A body without any of these words asks for nothing that Elasticsearch does not do itself.
@@ -106,6 +115,8 @@ class Gateway:
         try:
             if _is_search(scope):
                 await self._search(scope, receive, send_once)
+            elif asks_to_wait(scope):
+                await self._write_and_wait(scope, receive, send_once)
             else:
                 body = None if _has_no_body(scope) else body_stream([], receive, ended=False)
                 await self._upstream.forward(scope, body, send_once)
@@ -129,11 +140,36 @@ class Gateway:
         else:
             await self._upstream.forward(scope, raw if ended else body_stream(chunks, receive, ended=False), send)
 
+    async def _write_and_wait(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A write that is answered when its documents have their vectors, or its time is over."""
+        deadline = time.monotonic() + seconds(parameters(scope).get("timeout", "60s"))
+        plain = without_wait(scope)
+        body = b""
+        async for chunk in body_stream([], receive, ended=_has_no_body(scope)):
+            body += chunk
+            if len(body) > _MAX_DECOMPRESSED:
+                raise MalformedRequest(
+                    f"the body of a write with [wait_for=embedded] is larger than {_MAX_DECOMPRESSED} bytes"
+                )
+        answer = Captured()
+        await self._upstream.forward(plain, body, answer.take)
+        content = answer.json()
+        if content is not None:
+            es = self._as_caller(scope)
+            documents = written_documents(scope, body, content)
+            attached = await self._metadata.attached(
+                self._metadata_client(scope), {one.index for one in documents}, self._caller(scope).key
+            )
+            found = await wait_until_embedded(es, attached, documents, deadline=deadline)
+            await refresh_if_asked(es, scope, documents)
+            answer.replace({**content, "esblend": found})
+        await answer.pass_on(send)
+
     async def _fused(self, scope: Scope, body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-        body, parameters = apply_parameters(body, _parameters(scope))
+        body, given = apply_parameters(body, parameters(scope))
         search = parse_search(body)
         services = Services(self._upstream, self._metadata_client(scope), self._metadata, self._embedder)
-        session = Session(services, self._caller(scope), _target(scope), parameters)
+        session = Session(services, self._caller(scope), _target(scope), given)
         return await session.run(search), session.headers
 
     async def _replace_semantic(self, scope: Scope, body: dict[str, Any]) -> bool:
@@ -218,10 +254,6 @@ def _has_no_body(scope: Scope) -> bool:
     return not any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
 
 
-def _parameters(scope: Scope) -> dict[str, str]:
-    return dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
-
-
 def _parse_if_ours(raw: bytes, scope: Scope) -> dict[str, Any] | None:
     """The body when it may ask for something of esblend's; None when it is surely Elasticsearch's own affair."""
     headers = dict(scope["headers"])
@@ -257,7 +289,7 @@ def _json_response(scope: Scope, content: dict[str, Any], headers: dict[str, str
     asked = dict(scope["headers"])
     accept = asked.get(b"accept", b"application/json").decode("latin-1")
     kind = accept if accept.startswith("application/vnd.elasticsearch+json") else "application/json"
-    is_pretty = _parameters(scope).get("pretty", "false") in ("", "true")
+    is_pretty = parameters(scope).get("pretty", "false") in ("", "true")
     raw = orjson.dumps(content, option=orjson.OPT_INDENT_2 if is_pretty else 0)
     headers = {**PRODUCT, **headers}
     if b"gzip" in asked.get(b"accept-encoding", b"") and len(raw) > 1000:

@@ -1,7 +1,7 @@
 """What the gateway knows of attached indices, asked from Elasticsearch and kept for a moment."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from elasticsearch import AsyncElasticsearch
@@ -52,6 +52,15 @@ class Metadata:
         if any(_search_identity(one) != _search_identity(first) for one in attached):
             raise InvalidRequest(f"[{name}] stands for indices with different attachments; search them one by one")
         return Target(tuple(found), first, tuple(view.analyzers for view in found.values()))
+
+    async def attached(self, es: AsyncElasticsearch, indices: Iterable[str], caller: str) -> dict[str, Attachment]:
+        """The attachments of those of `indices` that have one."""
+        found: dict[str, Attachment] = {}
+        for index in sorted(indices):
+            for name, view in (await self._views(es, index, caller)).items():
+                if view.attachment is not None:
+                    found[name] = view.attachment
+        return found
 
     def forget(self) -> None:
         self._kept.clear()

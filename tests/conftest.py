@@ -65,8 +65,8 @@ def run_esblend(*arguments: str, **options: Any) -> subprocess.CompletedProcess[
     )
 
 
-def start_stack(data_dir: Path, *options: str) -> Stack:
-    if "ESBLEND_ES_URL" in os.environ and "--security" not in options and "--es" not in options:
+def start_stack(data_dir: Path, *options: str, own_elasticsearch: bool = False) -> Stack:
+    if "ESBLEND_ES_URL" in os.environ and not own_elasticsearch and "--security" not in options:
         options = (*options, "--es", os.environ["ESBLEND_ES_URL"])
     started = run_esblend("up", "--json", "--model", "minilm", "--data-dir", str(data_dir), *options)
     assert started.returncode == 0, f"esblend up failed:\n{started.stderr}"
@@ -91,6 +91,14 @@ def stop_stack(stack: Stack) -> None:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack with the packaged MiniLM and security off."""
     started = start_stack(tmp_path_factory.mktemp("stack"))
+    yield started
+    stop_stack(started)
+
+
+@pytest.fixture(scope="session")
+def fault_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack for tests that kill its parts. Whoever kills one revives it."""
+    started = start_stack(tmp_path_factory.mktemp("faults"), own_elasticsearch=True)
     yield started
     stop_stack(started)
 

@@ -28,8 +28,24 @@ def keep(es: Elasticsearch, letters: Sequence[DeadLetter]) -> None:
     patiently(lambda: es.bulk(index=DEAD_LETTERS_INDEX, operations=operations, refresh=True))
 
 
+def has_any(es: Elasticsearch, uuid: str, generation: str) -> bool:
+    """Whether an index has letters at all."""
+    terms = [{"term": {"uuid": uuid}}, {"term": {"generation": generation}}]
+    answer = patiently(
+        lambda: es.search(
+            index=DEAD_LETTERS_INDEX,
+            query={"bool": {"filter": terms}},
+            size=0,
+            terminate_after=1,
+            ignore_unavailable=True,
+            expand_wildcards=["open", "hidden"],
+        )
+    )
+    return int(answer["hits"]["total"]["value"]) > 0
+
+
 def remove(es: Elasticsearch, uuid: str, generation: str, documents: Sequence[str]) -> None:
-    """Take the letters of documents away that have been embedded since."""
+    """Take the letters of documents away, of those that have one."""
     if not documents:
         return
     operations = [{"delete": {"_id": letter_id(uuid, generation, document)}} for document in documents]

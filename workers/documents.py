@@ -49,7 +49,6 @@ class Document:
     source: SourceText
     fingerprint: str
     known_fingerprint: str | None
-    known_state: str | None
     can_be_guarded: bool = True
     whole: dict[str, Any] | None = None
     """The complete `_source`, vectors included; only where writing needs it."""
@@ -82,7 +81,7 @@ def _get(es: Elasticsearch, target: Target, wanted: list[tuple[str, str | None]]
     items = [{"_id": id_, **({"routing": routing} if routing is not None else {})} for id_, routing in wanted]
     if target.attachment.versioning == "internal":
         root = f"{target.attachment.field}.{target.name}"
-        includes = [*target.attachment.source_fields, f"{root}.fingerprint", f"{root}.state"]
+        includes = [*target.attachment.source_fields, f"{root}.fingerprint"]
         parameters = {"_source_includes": ",".join(includes)}
     else:
         parameters = {"_source_exclude_vectors": "false"} if keeps_vectors_back(es) else {}
@@ -129,7 +128,6 @@ def _document(found: dict[str, Any], target: Target) -> Document:
         source=source_text(source, fields),
         fingerprint=fingerprint(source, fields, target.generation),
         known_fingerprint=known.get("fingerprint"),
-        known_state=known.get("state"),
         can_be_guarded=not target.attachment.guard or can_be_guarded(source, fields),
         whole=source if target.attachment.versioning == "external" else None,
     )

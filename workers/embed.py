@@ -24,7 +24,7 @@ from esblend.encoder.vector_cache import VectorCache
 from mappings.attachment import DEAD_LETTER, DROPPED, NO_TEXT
 from mappings.dead_letters import DeadLetter
 from workers.attempts import Attempts
-from workers.dead_letters import keep, remove
+from workers.dead_letters import has_any, keep, remove
 from workers.documents import Document, Target, find_target, read_documents
 from workers.encoding import Embedded, Encode, Encoding, Failed
 from workers.writes import Write, Written, conditional_write, write_all
@@ -43,6 +43,7 @@ class Portion:
     asked_for: list[str]
     documents: list[Document]
     read_at: float
+    may_have_letters: bool
 
 
 @dataclass
@@ -74,11 +75,13 @@ def embed(task: EmbedTask, workshop: Workshop, tell: Tell = lambda _: None) -> E
     if target is None:
         return EmbedResult(gone=len(task.documents))
     total = EmbedResult()
+    may_have_letters = has_any(workshop.es, target.uuid, target.name)
     work = _drop if task.action == "drop" else _encode
 
     def read(references: Sequence[DocumentRef]) -> Portion:
         read_at = time.monotonic()
-        return Portion([one.id for one in references], read_documents(workshop.es, target, references), read_at)
+        documents = read_documents(workshop.es, target, references)
+        return Portion([one.id for one in references], documents, read_at, may_have_letters)
 
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
         waiting = _portions(task.documents)
@@ -92,7 +95,7 @@ def embed(task: EmbedTask, workshop: Workshop, tell: Tell = lambda _: None) -> E
             embedded, failed = work(_to_do(task, portion), target, workshop)
             if writing is not None:
                 total = total.plus(writing.result())
-            writing = writer.submit(_write, task, workshop.es, target, portion, embedded, failed, tell)
+            writing = writer.submit(_write, workshop.es, target, portion, embedded, failed, tell)
             if is_last:
                 break
         total = total.plus(writing.result())
@@ -129,7 +132,6 @@ def _encode(documents: Sequence[Document], target: Target, workshop: Workshop) -
 
 
 def _write(
-    task: EmbedTask,
     es: Elasticsearch,
     target: Target,
     portion: Portion,
@@ -143,10 +145,10 @@ def _write(
     results += _bury(es, target, portion, [*failed, *refused])
     written = {result.write.document.id: result.seq_no for result in results if result.seq_no is not None}
     tell(written)
-    there = {document.id for document in portion.documents}
-    healed = {one.document.id for one in embedded if one.document.known_state == DEAD_LETTER} & written.keys()
-    gone = set(portion.asked_for) - there
-    remove(es, target.uuid, target.name, sorted(healed | gone if task.action != "embed" else healed))
+    gone = set(portion.asked_for) - {document.id for document in portion.documents}
+    if portion.may_have_letters:
+        still_dead = {one.document.id for one in [*failed, *refused]}
+        remove(es, target.uuid, target.name, sorted((written.keys() | gone) - still_dead))
     return EmbedResult(
         written=len(written),
         unchanged=len(portion.documents) - len(embedded) - len(failed),

@@ -132,8 +132,8 @@ def _written(write: Write, item: dict[str, Any]) -> Written:
     status = int(item["status"])
     if error.get("type") == "index_not_found_exception":
         status = _GONE
-    elif error.get("type") in ("index_closed_exception", "cluster_block_exception") and status != _OVERLOADED:
-        status = 503
+    elif error.get("type") in ("index_closed_exception", "cluster_block_exception"):
+        status = 503  # also where a full disk makes it a 429: a worker that waited for that would keep others waiting
     return Written(write, status, item.get("_seq_no"), reason)
 
 

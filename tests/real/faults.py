@@ -1,0 +1,148 @@
+"""Tools of the fault tests: a stack whose every part may be killed, processes of one's own beside it, a bad network."""
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from esblend.encoder.encoder import EncoderOptions, load_encoder
+from tests.conftest import ROOT, Stack, run_esblend
+
+
+def pids(stack: Stack, name: str) -> list[int]:
+    import json
+
+    return list(json.loads(stack.esblend("ps", "--json").stdout)["pids"][name])
+
+
+def kill(stack: Stack, *names: str) -> None:
+    for name in names:
+        for pid in reversed(pids(stack, name)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def revive(stack: Stack) -> None:
+    again = run_esblend("up", "--json", "--data-dir", str(stack.data_dir))
+    assert again.returncode == 0, again.stderr
+
+
+def wait_for(what: str, holds: Callable[[], Any], seconds: float = 120) -> Any:
+    """The first true value of `holds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = holds()
+        if value:
+            return value
+        threading.Event().wait(0.05)
+    raise AssertionError(f"{what} did not come about within {seconds} s")
+
+
+@contextmanager
+def process(stack: Stack, *command: str, place: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process beside those of the stack, on its servers, once it is ready."""
+    ready = place / f"ready-{random.getrandbits(40)}"
+    log = place / f"{ready.name}.log"
+    env = {
+        **os.environ, "ESBLEND_ES_URL": stack.described["elasticsearch"], "ESBLEND_REDIS_URL": stack.described["redis"],
+        "ESBLEND_MODEL": "minilm", "ESBLEND_READY_FILE": str(ready), "PYTHONPATH": str(ROOT), **environment,
+    }  # fmt: skip
+    with log.open("wb") as output:
+        started = subprocess.Popen([sys.executable, "-m", *command], env=env, cwd=place, stderr=output, stdout=output)
+    try:
+        wait_for(f"{command} ready", lambda: ready.exists() or started.poll() is not None)
+        assert started.poll() is None, log.read_text()
+        yield started
+    finally:
+        started.terminate()
+        try:
+            started.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            started.kill()
+            started.wait(timeout=30)
+
+
+def vectors_by_id(stack: Stack, index: str) -> dict[str, tuple[str, list[Any]]]:
+    """Each document's text and passages' vectors."""
+    hits = stack.es.search(index=index, size=10_000, source={"exclude_vectors": False})["hits"]["hits"]  # type: ignore[arg-type]
+    return {
+        hit["_id"]: (
+            hit["_source"].get("body", ""),
+            [passage["vector"] for passage in hit["_source"].get("esblend", {}).get("g1", {}).get("passages", [])],
+        )
+        for hit in hits
+    }
+
+
+def assert_vectors_of_present_texts(stack: Stack, index: str, count: int) -> None:
+    """Every document has exactly the vector of its text, and `esblend verify` finds nothing."""
+    stack.wait(index, seconds=180)
+    found = vectors_by_id(stack, index)
+    assert len(found) == count
+    without = [id_ for id_, (_, vectors) in found.items() if len(vectors) != 1]
+    assert not without, f"without a vector: {without[:10]}"
+    encoder = load_encoder("minilm", EncoderOptions(threads=1))
+    expected = encoder.encode_documents([text for text, _ in found.values()])
+    products = (np.array([vectors[0] for _, vectors in found.values()]) * expected).sum(axis=1)
+    np.testing.assert_allclose(products, 1, atol=1e-4)
+    verified = stack.esblend("verify", index, "--sample", "5", "--json")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+class BadNetwork:
+    """A TCP proxy in front of a server that is slow, breaks connections, or lets the answers of requests get lost."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self.delay_seconds = 0.0
+        self.reset_probability = 0.0
+        self.lost_answer_probability = 0.0
+        """A request goes through and the connection breaks before its answer: the write has happened."""
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self.port = 0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "BadNetwork":
+        self._thread.start()
+        self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self.port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        self._loop.run_forever()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(*self._target)
+
+        async def carry(source: asyncio.StreamReader, target: asyncio.StreamWriter, *, answers: bool) -> None:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                while data := await source.read(65536):
+                    await asyncio.sleep(self.delay_seconds)
+                    chance = self.lost_answer_probability if answers else self.reset_probability
+                    if random.random() < chance:
+                        break
+                    target.write(data)
+                    await target.drain()
+            for one in (writer, back):
+                one.transport.abort() if hasattr(one, "transport") else None  # type: ignore[attr-defined]
+
+        await asyncio.gather(carry(reader, back, answers=False), carry(there, writer, answers=True))

@@ -1,0 +1,80 @@
+"""Vectors of texts seen before are not computed again, and the file stays small."""
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from esblend.encoder.vector_cache import VectorCache, Vectors
+
+DIMS = 4
+
+
+class Counting:
+    """Gives each text a vector of its own, and counts."""
+
+    def __init__(self) -> None:
+        self.computed: list[str] = []
+
+    def __call__(self, texts: list[str]) -> Vectors:
+        self.computed += texts
+        return np.array([[len(text), sum(map(ord, text)), 1, 0] for text in texts], dtype=np.float32)
+
+
+def cache(place: Path, scope: str = "model", max_bytes: int = 10**6) -> VectorCache:
+    return VectorCache(place / "vectors.sqlite", scope=scope, dims=DIMS, max_bytes=max_bytes)
+
+
+def test_each_text_is_computed_once(tmp_path: Path) -> None:
+    compute = Counting()
+    first = cache(tmp_path).through(["a", "b", "a"], compute)
+    again = cache(tmp_path).through(["b", "c", "a"], compute)
+    assert compute.computed == ["a", "b", "c"]
+    np.testing.assert_array_equal(first, Counting()(["a", "b", "a"]))
+    np.testing.assert_array_equal(again, Counting()(["b", "c", "a"]))
+
+
+def test_no_text_gives_no_vector(tmp_path: Path) -> None:
+    assert cache(tmp_path).through([], Counting()).shape == (0, DIMS)
+
+
+def test_another_model_or_precision_shares_nothing(tmp_path: Path) -> None:
+    compute = Counting()
+    cache(tmp_path, "one").through(["a"], compute)
+    cache(tmp_path, "other").through(["a"], compute)
+    assert compute.computed == ["a", "a"]
+
+
+def test_the_longest_unused_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0]
+    monkeypatch.setattr("esblend.encoder.vector_cache._now", lambda: now[0])
+    small = cache(tmp_path, max_bytes=100 * (DIMS * 4 + 90))
+    for number in range(40):
+        now[0] = number
+        small.through(["kept in use", *(f"{number}-{other}" for other in range(10))], Counting())
+    with sqlite3.connect(tmp_path / "vectors.sqlite") as connection:
+        [(rows,)] = connection.execute("SELECT COUNT(*) FROM vectors")
+    assert rows <= 110
+    compute = Counting()
+    small.through(["kept in use", "0-0"], compute)
+    assert compute.computed == ["0-0"]
+
+
+def test_a_file_that_is_no_cache_costs_only_time(tmp_path: Path) -> None:
+    (tmp_path / "vectors.sqlite").write_text("this is no SQLite file, and never was one")
+    compute = Counting()
+    cache(tmp_path).through(["a"], compute)
+    cache(tmp_path).through(["a"], compute)
+    assert compute.computed == ["a", "a"]
+
+
+def test_what_fails_is_not_kept(tmp_path: Path) -> None:
+    def failing(_: list[str]) -> Vectors:
+        raise RuntimeError("injected")
+
+    with pytest.raises(RuntimeError):
+        cache(tmp_path).through(["a"], failing)
+    compute = Counting()
+    cache(tmp_path).through(["a"], compute)
+    assert compute.computed == ["a"]
