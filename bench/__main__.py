@@ -2,7 +2,7 @@
 
 import sys
 
-from bench import encode, lag, pipeline, precision, queries
+from bench import encode, guard, idle, lag, pipeline, precision, queries
 
 MEASUREMENTS = {
     "encode": encode.main,
@@ -10,6 +10,8 @@ MEASUREMENTS = {
     "precision": precision.main,
     "pipeline": pipeline.main,
     "lag": lag.main,
+    "idle": idle.main,
+    "guard": guard.main,
 }
 
 

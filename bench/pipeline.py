@@ -20,7 +20,7 @@ DOCUMENTS = 1500
 SHORT_DOCUMENTS = 200_000
 ROUNDS = 3
 WORKERS = (1, 2, 4)
-_INDEX = {
+INDEX_BODY = {
     "settings": {"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": "1s"},
     "mappings": {"properties": {"body": {"type": "text"}}},
 }
@@ -42,7 +42,7 @@ def short_texts(count: int) -> Iterator[str]:
 
 def fresh_index(stack: BenchStack, name: str, bodies: Any) -> None:
     stack.es.options(ignore_status=404).indices.delete(index=name)
-    stack.es.indices.create(index=name, **_INDEX)
+    stack.es.indices.create(index=name, **INDEX_BODY)
     actions = ({"_index": name, "_id": str(number), "body": body} for number, body in enumerate(bodies))
     for is_done, item in parallel_bulk(stack.es, actions, thread_count=2, chunk_size=1000):
         assert is_done, item
@@ -190,7 +190,7 @@ def main() -> None:
         "`python -m bench pipeline`."
     )
     with bench_stack() as stack:
-        stack.es.indices.create(index="template", **_INDEX)
+        stack.es.indices.create(index="template", **INDEX_BODY)
         rows = throughput(stack)
         write("pipeline", "The pipeline", note, rows)
         rows += scaling(stack)

@@ -5,12 +5,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
 import structlog
 from elastic_transport import ConnectionError as TransportConnectionError
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
-from elasticsearch.serializer import JsonSerializer, OrjsonSerializer
+from elasticsearch.serializer import OrjsonSerializer
 
+from esblend import lenient_json
 from esblend.settings import Settings
 
 log = structlog.get_logger()
@@ -20,13 +20,8 @@ RETRY_MOST_SECONDS = 15.0
 
 
 class _Serializer(OrjsonSerializer):
-    """orjson, but for half surrogate pairs, which Elasticsearch keeps in a `_source` and orjson refuses."""
-
-    def loads(self, data: bytes) -> Any:
-        try:
-            return orjson.loads(data)
-        except orjson.JSONDecodeError:
-            return JsonSerializer.loads(self, data)
+    def json_loads(self, data: bytes) -> Any:
+        return lenient_json.loads(data)
 
 
 def _options(settings: Settings, *, credentials: bool) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class Feed:
         self._leases = Leases(es)
         self._wanted: dict[str, Followed] = {}
         self._feeds: dict[str, IndexFeed] = {}
+        self._owners: set[str] = set()
         self._discovered = float("-inf")
         self._cluster_state: str | None = None
         self._looked_for_abandoned = 0.0
@@ -82,6 +83,8 @@ class Feed:
             await self._take_over()
             await self._pass_requests_on()
             self._discovered = time.monotonic()
+        elif await self._leases.dead(self._owners):
+            await self._take_over()
         shards = await read_shards(self._es, sorted({feed.index for feed in self._feeds.values()}))
         for key, feed in list(self._feeds.items()):
             present = shards.get(feed.index)
@@ -142,8 +145,8 @@ class Feed:
         """Follow what nobody follows, or only a process that is dead."""
         keys = sorted(self._wanted.keys() - self._feeds.keys())
         stored = await load_checkpoints(self._es, keys)
-        owners = {checkpoint.owner for checkpoint, _ in stored.values() if checkpoint.owner}
-        dead = await self._leases.dead(owners)
+        self._owners = {checkpoint.owner for checkpoint, _ in stored.values() if checkpoint.owner}
+        dead = await self._leases.dead(self._owners)
         for key in keys:
             followed = self._wanted[key]
             checkpoint, version = stored.get(key, (None, None))

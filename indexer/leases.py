@@ -14,7 +14,7 @@ from elasticsearch import AsyncElasticsearch, NotFoundError
 from indexer.checkpoints import CHECKPOINTS_INDEX
 
 BEAT_SECONDS = 1.0
-DEAD_AFTER_SECONDS = 5.0
+DEAD_AFTER_SECONDS = 4.0
 
 
 class Leases:
@@ -25,6 +25,8 @@ class Leases:
         self.me = uuid.uuid4().hex
         self._count = 0
         self._beaten = float("-inf")
+        self._looked = float("-inf")
+        self._dead: set[str] = set()
         self._seen: dict[str, tuple[int, float]] = {}
 
     async def beat(self) -> None:
@@ -38,11 +40,12 @@ class Leases:
     async def dead(self, owners: set[str]) -> set[str]:
         """Those of `owners` that stopped, or whose beat has stood still for long."""
         others = sorted(owners - {self.me})
-        if not others:
-            return set()
+        if not others or time.monotonic() - self._looked < BEAT_SECONDS:
+            return self._dead & owners
+        self._looked = time.monotonic()
         answer = await self._es.mget(index=CHECKPOINTS_INDEX, ids=[_beat_id(owner) for owner in others])
         now = time.monotonic()
-        dead = set()
+        dead: set[str] = set()
         for owner, found in zip(others, answer["docs"], strict=True):
             if not found.get("found"):
                 dead.add(owner)
@@ -52,6 +55,7 @@ class Leases:
                 self._seen[owner] = (beat, now)
             elif now - self._seen[owner][1] > DEAD_AFTER_SECONDS:
                 dead.add(owner)
+        self._dead = dead
         return dead
 
     async def bury(self, owners: set[str]) -> None:

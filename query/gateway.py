@@ -16,7 +16,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import unquote
 
-import orjson
 import structlog
 import uvicorn
 from elastic_transport import TransportError
@@ -28,6 +27,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from esblend import lenient_json
 from esblend.elastic import connect_async, error_body
 from esblend.errors import EsblendError, MalformedRequest, ModelError, NotAttached, UpstreamUnavailable
 from esblend.http import PRODUCT, AsCaller, answer, seconds
@@ -132,7 +132,7 @@ class Gateway:
         raw = b"".join(chunks)
         body = _parse_if_ours(raw, scope) if ended else None
         if body is not None and await self._replace_semantic(scope, body) and not is_ours(body):
-            raw = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+            raw = lenient_json.dumps(body)
             scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] not in _OF_THE_OLD_BODY]}
         if body is not None and is_ours(body):
             found, headers = await self._fused(scope, body)
@@ -264,8 +264,8 @@ def _parse_if_ours(raw: bytes, scope: Scope) -> dict[str, Any] | None:
     if not any(word in raw for word in _OUR_WORDS):
         return None
     try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError:
+        body = lenient_json.loads(raw)
+    except ValueError:
         return None  # Elasticsearch says best what is wrong with it
     return body if isinstance(body, dict) else None
 
@@ -290,7 +290,7 @@ def _json_response(scope: Scope, content: dict[str, Any], headers: dict[str, str
     accept = asked.get(b"accept", b"application/json").decode("latin-1")
     kind = accept if accept.startswith("application/vnd.elasticsearch+json") else "application/json"
     is_pretty = parameters(scope).get("pretty", "false") in ("", "true")
-    raw = orjson.dumps(content, option=orjson.OPT_INDENT_2 if is_pretty else 0)
+    raw = lenient_json.dumps(content, pretty=is_pretty)
     headers = {**PRODUCT, **headers}
     if b"gzip" in asked.get(b"accept-encoding", b"") and len(raw) > 1000:
         raw = gzip.compress(raw, 1)

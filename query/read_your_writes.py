@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-import orjson
 from elasticsearch import ApiError, AsyncElasticsearch
 from starlette.types import Scope
 
+from esblend import lenient_json
 from esblend.errors import InvalidRequest
 from mappings.attachment import DEAD_LETTER, Attachment
 from mappings.source import fingerprint, kept
@@ -81,7 +81,7 @@ def _actions(body: bytes) -> Iterator[dict[str, Any]]:
     for line in lines:
         if not line.strip():
             continue
-        [(name, metadata)] = orjson.loads(line).items()
+        [(name, metadata)] = lenient_json.loads(line).items()
         if name != "delete":
             next(lines, None)
         yield metadata or {}

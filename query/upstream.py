@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-import orjson
 from starlette.types import Receive, Scope, Send
 from yarl import URL
 
+from esblend import lenient_json
 from esblend.errors import UpstreamError, UpstreamUnavailable
 from esblend.settings import Settings
 
@@ -94,9 +94,9 @@ class Upstream:
         """Send JSON (or, for a list, NDJSON) with the caller's own headers. Raises UpstreamError on an error status."""
         own = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in headers if n.lower() not in _NOT_FOR_OWN_REQUESTS]
         data = (
-            b"".join(orjson.dumps(line, option=_OPTIONS) for line in body)
+            b"".join(lenient_json.dumps(line) + b"\n" for line in body)
             if isinstance(body, list)
-            else orjson.dumps(body, option=_OPTIONS)
+            else lenient_json.dumps(body)
         )
         kind = "application/x-ndjson" if isinstance(body, list) else "application/json"
         url = URL(self._base + path, encoded=True).update_query(params or {})
@@ -136,17 +136,14 @@ class Upstream:
         return URL(self._base + target, encoded=True)
 
 
-_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
-
-
 def _is_hop(name: bytes) -> bool:
     return name.lower() in HOP_BY_HOP
 
 
 def _parse(raw: bytes) -> dict[str, Any]:
     try:
-        content = orjson.loads(raw)
-    except orjson.JSONDecodeError:
+        content = lenient_json.loads(raw)
+    except ValueError:
         return {
             "error": {"root_cause": [], "type": "upstream_exception", "reason": raw[:500].decode("utf-8", "replace")}
         }
@@ -177,13 +174,13 @@ class Captured:
         if self._status >= 300:
             return None
         try:
-            content = orjson.loads(self._body)
-        except orjson.JSONDecodeError:
+            content = lenient_json.loads(self._body)
+        except ValueError:
             return None
         return content if isinstance(content, dict) else None
 
     def replace(self, content: dict[str, Any]) -> None:
-        self._body = orjson.dumps(content)
+        self._body = lenient_json.dumps(content)
         self._headers = [pair for pair in self._headers if pair[0] != b"content-length"]
         self._headers.append((b"content-length", str(len(self._body)).encode()))
 

@@ -1,14 +1,13 @@
 """Conditional writes: a vector goes only over the very version of the document that it was computed from."""
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from elasticsearch import ApiError, Elasticsearch
 
+from esblend import lenient_json
 from esblend.errors import IndexUnavailable
 from workers.documents import Document, Target
 from workers.patience import patiently, patiently_again
@@ -120,10 +119,7 @@ def _send(es: Elasticsearch, writes: list[Write], lines: list[bytes], read_at: f
 
 
 def _line(content: dict[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # half a surrogate pair in a document that is written again as a whole
-        return json.dumps(content, default=lambda vector: vector.tolist()).encode() + b"\n"
+    return lenient_json.dumps(content) + b"\n"
 
 
 def _written(write: Write, item: dict[str, Any]) -> Written:

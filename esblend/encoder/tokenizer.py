@@ -1,12 +1,16 @@
 """The model's own Rust tokenizer: word pieces for the model, character spans for the splitter."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from esblend.encoder.folder import ModelFolder
 from esblend.errors import ModelError
+
+_BLOCK_CHARACTERS = 100_000
+_SPACE = re.compile(r"\s")
 
 
 class TextTokenizer:
@@ -31,12 +35,28 @@ class TextTokenizer:
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """(start, end) of each word piece of `text`, in characters (code points), without special tokens."""
-        encoding = self._whole.encode(_clean(text), add_special_tokens=False)
-        return list(encoding.offsets)
+        found: list[tuple[int, int]] = []
+        for start, end in _blocks(text):
+            encoding = self._whole.encode(_clean(text[start:end]), add_special_tokens=False)
+            found += encoding.offsets if start == 0 else [(start + a, start + b) for a, b in encoding.offsets]
+        return found
 
     def count(self, text: str) -> int:
         """Word pieces of `text` without special tokens, uncut."""
         return len(self._whole.encode(_clean(text), add_special_tokens=False).ids)
+
+
+def _blocks(text: str) -> Iterator[tuple[int, int]]:
+    """(start, end) of parts of a long text, cut before white space, where no word piece is cut. They bound what one call
+    of the tokenizer takes in time and memory; a word longer than a block stays in one."""
+    start = 0
+    while len(text) - start > _BLOCK_CHARACTERS:
+        space = _SPACE.search(text, start + _BLOCK_CHARACTERS)
+        if space is None:
+            break
+        yield start, space.start()
+        start = space.start()
+    yield start, len(text)
 
 
 def _clean(text: str) -> str:

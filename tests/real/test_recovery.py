@@ -32,7 +32,7 @@ from tests.real.faults import (
     wait_for,
 )
 
-COUNT = 300
+COUNT = 150
 
 
 @pytest.fixture

@@ -114,3 +114,12 @@ def test_a_word_longer_than_a_passage_is_split() -> None:
     passages = split(SourceText(text, ""), TOKENIZER, PassageSettings(max_tokens=16, overlap_tokens=0))
     assert "".join(text[passage.start : passage.end] for passage in passages) == text
     assert len(passages) > 1
+
+
+def test_a_very_long_text_has_the_word_pieces_of_its_parts() -> None:
+    sentence = "Naïve Überlegungen — 中文 and 🚀 rockets, don't stop. "
+    spans = TOKENIZER.spans(sentence * 5000)
+    alone = TOKENIZER.spans(sentence)
+    assert spans == [
+        (start + turn * len(sentence), end + turn * len(sentence)) for turn in range(5000) for start, end in alone
+    ]

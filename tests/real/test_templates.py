@@ -1,0 +1,66 @@
+"""Indices that are made later from an attached template are followed by themselves; data streams and aliases too."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from elasticsearch import BadRequestError
+
+from tests.conftest import Stack
+
+
+@pytest.fixture
+def attached_mapping(stack: Stack, make_index: Callable[..., str]) -> dict[str, Any]:
+    """The mapping of an attached index, as a template's author copies it."""
+    index = make_index(properties={"body": {"type": "text"}, "@timestamp": {"type": "date"}})
+    stack.attach(index, "body")
+    return dict(stack.es.indices.get_mapping(index=index)[index]["mappings"])
+
+
+@pytest.fixture
+def template(stack: Stack, attached_mapping: dict[str, Any], index_name: str) -> Iterator[Callable[..., str]]:
+    name = f"made-{index_name}"
+
+    def make(**more: Any) -> str:
+        settings = {"number_of_shards": 1, "number_of_replicas": 0}
+        stack.es.indices.put_index_template(
+            name=name,
+            index_patterns=[f"{name}*"],
+            template={"mappings": attached_mapping, "settings": settings},
+            **more,
+        )
+        return name
+
+    yield make
+    stack.es.options(ignore_status=404).indices.delete_data_stream(name=f"{name}*", expand_wildcards="all")
+    stack.es.indices.delete(index=f"{name}-1,{name}-2", ignore_unavailable=True)
+    stack.es.indices.delete_index_template(name=name)
+
+
+def test_an_index_made_from_an_attached_template_is_followed(stack: Stack, template: Callable[..., str]) -> None:
+    name = template()
+    stack.es.index(index=f"{name}-1", id="a", document={"body": "the first text makes the index"})
+    assert stack.wait(f"{name}-1")["embedded"] == 1
+
+
+def test_a_data_stream_is_followed_through_a_rollover(stack: Stack, template: Callable[..., str]) -> None:
+    name = template(data_stream={})
+    for turn in range(2):
+        for number in range(5):
+            document = {"@timestamp": f"2026-01-0{number + 1}T00:00:00Z", "body": f"event {number} of turn {turn}"}
+            stack.es.index(index=name, op_type="create", document=document)
+        stack.es.indices.rollover(alias=name)
+    streams = stack.es.indices.get_data_stream(name=name)["data_streams"][0]["indices"]
+    assert [stack.wait(one["index_name"])["embedded"] for one in streams] == [5, 5, 0]
+
+
+def test_an_alias_of_one_index_is_attached_and_of_several_is_refused(
+    stack: Stack, make_index: Callable[..., str], template: Callable[..., str]
+) -> None:
+    index, name = make_index({"body": "text"}), template()
+    stack.es.indices.put_alias(index=index, name=f"alias-{index}")
+    assert stack.attach(f"alias-{index}", "body")["index"] == index
+    assert stack.wait(f"alias-{index}")["embedded"] == 1
+    stack.es.indices.create(index=f"{name}-2", aliases={f"alias-{index}": {}})
+    with pytest.raises(BadRequestError, match=f"{name}-2"):
+        stack.attach(f"alias-{index}", "body")
