@@ -2,7 +2,7 @@
 
 import sys
 
-from bench import encode, guard, idle, lag, pipeline, precision, queries
+from bench import chaos, encode, guard, idle, lag, pipeline, precision, queries
 
 MEASUREMENTS = {
     "encode": encode.main,
@@ -12,6 +12,7 @@ MEASUREMENTS = {
     "lag": lag.main,
     "idle": idle.main,
     "guard": guard.main,
+    "chaos": chaos.main,
 }
 
 

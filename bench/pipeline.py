@@ -16,7 +16,7 @@ from esblend.encoder.export import calibration_texts
 from mappings.attachment import Attachment
 from mappings.builder import mapping_additions
 
-DOCUMENTS = 1500
+DOCUMENTS = 800
 SHORT_DOCUMENTS = 200_000
 ROUNDS = 3
 WORKERS = (1, 2, 4)

@@ -17,7 +17,6 @@ def _ready_made(_: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
     return READY_MADE[[len(text) * 31 % 4096 for text in texts]]
 
 
-Encoder.encode_documents = _ready_made  # type: ignore[method-assign]
-
 if __name__ == "__main__":
+    Encoder.encode_documents = _ready_made  # type: ignore[method-assign]
     run_worker(Settings())

@@ -17,6 +17,7 @@ from esblend.client import USAGE
 from esblend.console import err, out
 from esblend.demo import commands as demo_commands
 from esblend.local import commands as local_commands
+from esblend.logs import configure_quietly
 from indexer.endpoints import make_routes
 
 app = typer.Typer(
@@ -64,6 +65,7 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 
 def main() -> None:
     """Entry point."""
+    configure_quietly()
     try:
         app()
     except ValidationError as error:

@@ -8,6 +8,14 @@ import structlog
 from esblend.settings import Settings
 
 
+def configure_quietly() -> None:
+    """For commands that are not processes: warnings only, and never on stdout, which is for their results."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
 def configure_logging(settings: Settings) -> None:
     """Send structlog and the standard library's loggers to stderr in the format of the settings."""
     shared: list[structlog.typing.Processor] = [

@@ -7,12 +7,13 @@ from collections import deque
 import structlog
 from elasticsearch import AsyncElasticsearch
 
-from esblend.broker import DocumentRef, EmbedTask, Lane
+from esblend.broker import EmbedTask, Lane
 from esblend.elastic import back_off
 from esblend.settings import Settings
 from indexer.changes import IndexShards, read_changes
 from indexer.checkpoints import Checkpoint, ShardCheckpoint, Version, save_checkpoint
 from indexer.cursor import Cursor
+from indexer.own_writes import OwnWrites
 from indexer.pace import Pace, RateLimit
 from indexer.queue import Outcome, TaskQueue
 from mappings.attachment import BackfillControl
@@ -45,7 +46,9 @@ class IndexFeed:
         self._settings = settings
         self._cursors: dict[Lane, dict[int, Cursor]] = {"live": {}, "backfill": {}}
         self._tasks: dict[str, tuple[Lane, int, float, int]] = {}
-        self._own_writes: dict[str, int] = {}
+        self._own = OwnWrites()
+        self._live_read = float("-inf")
+        self._is_backfill_visible = False
         self._rate: deque[tuple[float, int]] = deque()
         self._failures = 0
         self._pause_until = 0.0
@@ -81,7 +84,9 @@ class IndexFeed:
 
     async def learn_own_writes(self) -> None:
         """Take in what the workers wrote so far, so that those changes need no work when they are met."""
-        self._own_writes |= await asyncio.to_thread(self._queue.written, self.tasks)
+        for task, written in (await asyncio.to_thread(self._queue.written, self.tasks)).items():
+            if task in self._tasks:
+                self._own.add(self._tasks[task][1], written)
 
     def pause(self, reason: str) -> None:
         """Read nothing for a while that grows with each failure in a row."""
@@ -109,12 +114,34 @@ class IndexFeed:
         for shard, checkpoint in shards.global_checkpoints.items():
             if shard not in self._cursors["live"]:
                 self._open(shard, ShardCheckpoint(live=checkpoint, backfill=-1, backfill_end=checkpoint))
-        if self._has_unsent(shards) and time.monotonic() >= self._pause_until:
+        if self._tasks:
+            await self.learn_own_writes()
+        self._pass_own_writes(shards)
+        if time.monotonic() >= self._pause_until:
+            await self._send_due_lanes(shards)
+        await self._save_if_moved(shards)
+
+    def _pass_own_writes(self, shards: IndexShards) -> None:
+        """Go over what only workers wrote, without reading it: a backfill alone costs the feed no search of the live lane."""
+        for shard, cursor in self._cursors["live"].items():
+            end = self._own.end_of_run(shard, cursor.sent, shards.global_checkpoints.get(shard, -1))
+            if end > cursor.sent:
+                cursor.send(end, None)
+
+    async def _send_due_lanes(self, shards: IndexShards) -> None:
+        # While workers write, what is new is mostly theirs and known in a moment: to look at once would be in vain.
+        waits = self._tasks and time.monotonic() - self._live_read < self._settings.feed_poll_seconds
+        is_live_due = not waits and self._has_unsent("live", shards)
+        is_backfill_due = self._has_unsent("backfill", shards)
+        if is_live_due or (is_backfill_due and not self._is_backfill_visible):
             # The checkpoints were read before this refresh, so everything up to them is visible after it.
             await self._es.indices.refresh(index=self.index, ignore_unavailable=True)
-            for lane in ("live", "backfill"):
-                await self._send_lane(lane, shards)
-        await self._save_if_moved(shards)
+            self._is_backfill_visible = True
+        if is_live_due:
+            self._live_read = time.monotonic()
+            await self._send_lane("live", shards)
+        if is_backfill_due:
+            await self._send_lane("backfill", shards)
 
     async def save(self) -> None:
         """Raises LeaseLostError when another process wrote the checkpoint since."""
@@ -123,6 +150,7 @@ class IndexFeed:
             raise LeaseLostError(self.index)
 
     def _open(self, shard: int, position: ShardCheckpoint) -> None:
+        self._is_backfill_visible = False
         self._cursors["live"][shard] = Cursor(done=position.live)
         if position.backfill < position.backfill_end:
             self._cursors["backfill"][shard] = Cursor(done=position.backfill, end=position.backfill_end)
@@ -131,13 +159,10 @@ class IndexFeed:
         end = self._cursors[lane][shard].end
         return shards.global_checkpoints.get(shard, -1) if end is None else end
 
-    def _has_unsent(self, shards: IndexShards) -> bool:
-        """Whether there is something to send that may be sent now."""
-        return any(
-            cursor.sent < self._limit(lane, shard, shards)
-            for lane, cursors in self._cursors.items()
-            if self._may_send(lane)
-            for shard, cursor in cursors.items()
+    def _has_unsent(self, lane: Lane, shards: IndexShards) -> bool:
+        """Whether there is something to send in a lane that may be sent now."""
+        return self._may_send(lane) and any(
+            cursor.sent < self._limit(lane, shard, shards) for shard, cursor in self._cursors[lane].items()
         )
 
     async def _send_lane(self, lane: Lane, shards: IndexShards) -> None:
@@ -170,7 +195,7 @@ class IndexFeed:
         if changes and self._tasks:
             # Asked after the changes were read, so that what a worker wrote just before is known.
             await self.learn_own_writes()
-        foreign = [change for change in changes if not self._is_own(change)]
+        foreign = [change for change in changes if not self._own.is_own(shard, change.seq_no, change.id)]
         if not foreign:
             cursor.send(until, None)
             return
@@ -183,14 +208,6 @@ class IndexFeed:
             self._backfill_rate.spend(len(foreign))
         cursor.send(until, task)
 
-    def _is_own(self, change: DocumentRef) -> bool:
-        """Whether this very version is a worker's write, which needs no further work."""
-        own = self._own_writes.get(change.id)
-        if own is None or own > change.seq_no:
-            return False
-        del self._own_writes[change.id]
-        return own == change.seq_no
-
     async def _save_if_moved(self, shards: IndexShards) -> None:
         now = time.time()
         positions = {shard: self._position(shard) for shard in self._cursors["live"]}
@@ -199,7 +216,7 @@ class IndexFeed:
         )
         pending_since = (self.checkpoint.pending_since or now) if is_behind else None
         if not is_behind:
-            self._own_writes.clear()  # all of them lie below the checkpoint now
+            self._own.clear()  # all of them lie below the checkpoint now
         self.checkpoint = self.checkpoint.model_copy(
             update={
                 "shards": positions,

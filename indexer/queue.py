@@ -45,16 +45,16 @@ class TaskQueue:
             result.forget()
         return outcomes
 
-    def written(self, tasks: list[str]) -> dict[str, int]:
-        """What the workers wrote for `tasks` since this was last asked: sequence numbers by document id."""
-        found: dict[str, int] = {}
+    def written(self, tasks: list[str]) -> dict[str, dict[str, int]]:
+        """What the workers wrote for each of `tasks` since this was last asked: sequence numbers by document id."""
+        found: dict[str, dict[str, int]] = {task: {} for task in tasks}
         with self._redis.pipeline(transaction=True) as pipeline:
             for task in tasks:
                 pipeline.lrange(written_key(task), 0, -1)
                 pipeline.delete(written_key(task))
-            for portions in pipeline.execute()[::2]:
+            for task, portions in zip(tasks, pipeline.execute()[::2], strict=True):
                 for portion in portions:
-                    found |= orjson.loads(portion)
+                    found[task] |= orjson.loads(portion)
         return found
 
     def wait(self, task: str, *, seconds: float) -> EmbedResult:

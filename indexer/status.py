@@ -6,7 +6,7 @@ from typing import Any
 from elasticsearch import ApiError, AsyncElasticsearch
 from pydantic import BaseModel
 
-from indexer.changes import read_shards
+from indexer.changes import IndexShards, read_shards
 from indexer.checkpoints import Checkpoint, load_checkpoint
 from mappings.attach import show
 from mappings.attachment import DEAD_LETTER, DROPPED, EMBEDDED, NO_TEXT, Attachment
@@ -55,8 +55,11 @@ async def read_status(es: AsyncElasticsearch, name: str) -> IndexStatus:
     index, attachment = await show(es, name)
     shards = (await read_shards(es, [index])).get(index)
     checkpoint = await _checkpoint(es, shards.uuid if shards else "", attachment.active)
-    await es.indices.refresh(index=index)
     counts = await _counts(es, index, attachment, checkpoint)
+    if not counts["pending"] or _is_settled(shards, checkpoint):
+        # Done as far as can be seen; a refresh shows the rest. Before that, it would cost a busy index much.
+        await es.indices.refresh(index=index)
+        counts = await _counts(es, index, attachment, checkpoint)
     documents = counts["documents"]
     done = documents - counts["pending"]
     return IndexStatus(
@@ -75,6 +78,18 @@ async def read_status(es: AsyncElasticsearch, name: str) -> IndexStatus:
             key: GenerationStatus(model=value.model.name, dims=value.model.dims, active=key == attachment.active)
             for key, value in attachment.generations.items()
         },
+    )
+
+
+def _is_settled(shards: IndexShards | None, checkpoint: Checkpoint | None) -> bool:
+    """Whether the feed has nothing more to do; true where that cannot be known."""
+    if shards is None or checkpoint is None:
+        return True
+    return all(
+        shard in checkpoint.shards
+        and checkpoint.shards[shard].live >= position
+        and checkpoint.shards[shard].backfill >= checkpoint.shards[shard].backfill_end
+        for shard, position in shards.global_checkpoints.items()
     )
 
 

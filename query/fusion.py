@@ -69,12 +69,18 @@ def reciprocal_rank_fusion(legs: Sequence[RankedLeg], rank_constant: int = 60) -
     return _fuse(legs, part)
 
 
-def linear_fusion(legs: Sequence[RankedLeg]) -> list[Fused]:
-    """Fuse by a weighted sum of normalised scores, best first; a list without a document adds 0.
+def linear_fusion(legs: Sequence[RankedLeg], combination: str = "sum") -> list[Fused]:
+    """Fuse normalised scores, best first. Ties go to the document that the earlier legs rank better.
 
-    score(d) = sum over legs of weight * normalizer(raw score), as Elasticsearch's `linear` retriever. Ties go to the
-    document that the earlier legs rank better.
+    sum: score(d) = sum over legs of weight * normalizer(raw score), as Elasticsearch's `linear` retriever; a list without d
+    adds 0. The means are those of OpenSearch's normalization processor, w being a leg's weight and s its normalised score:
+    arithmetic_mean: sum(w * s) / sum(w), a list without d counting as 0; geometric_mean: exp(sum(w * ln s) / sum(w)) and
+    harmonic_mean: sum(w) / sum(w / s), both over the legs where s > 0.
+    Raises InvalidRequest on an unknown combination.
     """
+    combine = COMBINATIONS.get(combination)
+    if combine is None:
+        raise InvalidRequest(f"unknown combination [{combination}]; there are {', '.join(COMBINATIONS)}")
     normalized = [normalize(leg.scores, leg.normalizer) for leg in legs]
     ranks = [{key: rank for rank, key in enumerate(leg.scores, start=1)} for leg in legs]
 
@@ -82,15 +88,68 @@ def linear_fusion(legs: Sequence[RankedLeg]) -> list[Fused]:
         leg, value = legs[position], normalized[position].get(key, 0.0)
         return Part(leg.name, leg.weight, ranks[position].get(key), leg.scores.get(key), value, leg.weight * value)
 
-    return _fuse(legs, part)
+    return _fuse(legs, part, combine)
 
 
-def _fuse(legs: Sequence[RankedLeg], part: Callable[[int, Key], Part]) -> list[Fused]:
+def _sum(parts: Sequence[Part]) -> float:
+    return math.fsum(one.contribution for one in parts)
+
+
+def _arithmetic_mean(parts: Sequence[Part]) -> float:
+    weights = math.fsum(one.weight for one in parts)
+    return _sum(parts) / weights if weights else 0.0
+
+
+def _geometric_mean(parts: Sequence[Part]) -> float:
+    positive = [one for one in parts if one.normalized > 0]
+    weights = math.fsum(one.weight for one in positive)
+    return math.exp(math.fsum(one.weight * math.log(one.normalized) for one in positive) / weights) if weights else 0.0
+
+
+def _harmonic_mean(parts: Sequence[Part]) -> float:
+    positive = [one for one in parts if one.normalized > 0 and one.weight > 0]
+    shares = math.fsum(one.weight / one.normalized for one in positive)
+    return math.fsum(one.weight for one in positive) / shares if shares else 0.0
+
+
+COMBINATIONS: dict[str, Callable[[Sequence[Part]], float]] = {
+    "sum": _sum,
+    "arithmetic_mean": _arithmetic_mean,
+    "geometric_mean": _geometric_mean,
+    "harmonic_mean": _harmonic_mean,
+}
+
+
+def autocut(fused: Sequence[Fused], jumps: int) -> list[Fused]:
+    """The documents before the `jumps`-th steep fall of the score (Weaviate's idea of a jump).
+
+    With ranks and scores both scaled to [0, 1], a fall is steep where the curve lies furthest below the straight line from
+    the first score to the last, in each run between local peaks of that distance.
+    """
+    if len(fused) < 2 or jumps < 1:
+        return list(fused)
+    first, last = fused[0].score, fused[-1].score
+    if first - last < _EPSILON:
+        return list(fused)
+    below = [rank / (len(fused) - 1) - (first - one.score) / (first - last) for rank, one in enumerate(fused)]
+    falls = [
+        rank
+        for rank in range(1, len(fused))
+        if below[rank] < below[rank - 1] and (rank + 1 == len(fused) or below[rank] <= below[rank + 1])
+    ]
+    return list(fused[: falls[jumps - 1]] if len(falls) >= jumps else fused)
+
+
+def _fuse(
+    legs: Sequence[RankedLeg],
+    part: Callable[[int, Key], Part],
+    combine: Callable[[Sequence[Part]], float] = _sum,
+) -> list[Fused]:
     keys = dict.fromkeys(key for leg in legs for key in leg.scores)
     fused = []
     for key in keys:
         parts = tuple(part(position, key) for position in range(len(legs)))
-        fused.append(Fused(key, math.fsum(one.contribution for one in parts), parts))
+        fused.append(Fused(key, combine(parts), parts))
     # A missing rank sorts after every rank; the order of first appearance settles what is left (sort is stable).
     fused.sort(key=lambda one: (-one.score, [one.rank or math.inf for one in one.parts]))
     return fused
@@ -100,8 +159,10 @@ def normalize(scores: Scores, normalizer: str) -> dict[Key, float]:
     """Bring raw scores to a common scale. Raises InvalidRequest on an unknown name.
 
     none: as they are. minmax: (s - min) / (max - min), 1 where all are equal (Elasticsearch). l2_norm: s / sqrt(sum s^2)
-    (Elasticsearch). z_score: (s - mean) / standard deviation, 0 where all are equal. max: s / max, for scores whose lower
-    bound is 0 (theoretical min-max of Bruch et al., TOIS 2023, with the query's own maximum).
+    (Elasticsearch). z_score: (s - mean) / standard deviation, 0 where all are equal. dbsf: (s - (mean - 3 standard
+    deviations)) / (6 standard deviations), 0.5 where all are equal (distribution-based score fusion, Mazzeschi 2023). max:
+    s / max, for scores whose lower bound is 0; unit_dot: (s + 1) / 2, for dot products of unit vectors: together they are
+    the theoretical min-max of Bruch et al. (TOIS 2023), with the query's own maximum for BM25.
     """
     function = NORMALIZERS.get(normalizer)
     if function is None:
@@ -131,6 +192,18 @@ def _z_score(scores: Scores) -> dict[Key, float]:
     return {key: (value - mean) / deviation if deviation > _EPSILON else 0.0 for key, value in scores.items()}
 
 
+def _dbsf(scores: Scores) -> dict[Key, float]:
+    mean = math.fsum(scores.values()) / len(scores)
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in scores.values()) / len(scores))
+    if deviation <= _EPSILON:
+        return dict.fromkeys(scores, 0.5)
+    return {key: (value - mean + 3 * deviation) / (6 * deviation) for key, value in scores.items()}
+
+
+def _unit_dot(scores: Scores) -> dict[Key, float]:
+    return {key: (value + 1) / 2 for key, value in scores.items()}
+
+
 def _max(scores: Scores) -> dict[Key, float]:
     high = max(scores.values())
     return {key: value / high if high > _EPSILON else 0.0 for key, value in scores.items()}
@@ -141,5 +214,7 @@ NORMALIZERS: dict[str, Callable[[Scores], dict[Key, float]]] = {
     "minmax": _minmax,
     "l2_norm": _l2_norm,
     "z_score": _z_score,
+    "dbsf": _dbsf,
     "max": _max,
+    "unit_dot": _unit_dot,
 }

@@ -5,6 +5,7 @@ client -> /_esblend/...            -> management
        -> anything else            -> Elasticsearch, byte for byte
 """
 
+import asyncio
 import contextlib
 import gzip
 import hashlib
@@ -37,6 +38,7 @@ from esblend.settings import Settings
 from query.embedder import QueryEmbedder
 from query.management import Management
 from query.metadata import Metadata
+from query.multi_search import Item, in_place_of, lines_of, parameters_of, parse_items, target_of
 from query.parameters import apply_parameters
 from query.read_your_writes import (
     asks_to_wait,
@@ -48,12 +50,12 @@ from query.read_your_writes import (
 )
 from query.request import is_ours, parse_search
 from query.search import Caller, Services, Session
-from query.semantic import is_for, replace_semantic, semantic_clauses
+from query.semantic import is_for, replace_semantic, semantic_clauses, text_sections, text_to_embed
 from query.upstream import Captured, Upstream, body_stream
 
 log = structlog.get_logger()
 # A body without any of these words asks for nothing that Elasticsearch does not do itself.
-_OUR_WORDS = (b'"hybrid"', b'"rrf"', b'"linear"', b'"semantic"')
+_OUR_WORDS = (b'"hybrid"', b'"rrf"', b'"linear"', b'"semantic"', b'"query_vector_builder"')
 
 
 MakeRoutes = Callable[[AsCaller, Callable[[], dict[str, Any]]], list[Route]]
@@ -115,6 +117,8 @@ class Gateway:
         try:
             if _is_search(scope):
                 await self._search(scope, receive, send_once)
+            elif _is_search(scope, "_msearch"):
+                await self._multi_search(scope, receive, send_once)
             elif asks_to_wait(scope):
                 await self._write_and_wait(scope, receive, send_once)
             else:
@@ -131,11 +135,11 @@ class Gateway:
         chunks, ended = await self._read(receive)
         raw = b"".join(chunks)
         body = _parse_if_ours(raw, scope) if ended else None
-        if body is not None and await self._replace_semantic(scope, body) and not is_ours(body):
+        if body is not None and await self._replace_texts(scope, body, _target(scope)) and not is_ours(body):
             raw = lenient_json.dumps(body)
             scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] not in _OF_THE_OLD_BODY]}
         if body is not None and is_ours(body):
-            found, headers = await self._fused(scope, body)
+            found, headers = await self._fused(scope, body, _target(scope), parameters(scope))
             await _json_response(scope, found, headers)(scope, receive, send)
         else:
             await self._upstream.forward(scope, raw if ended else body_stream(chunks, receive, ended=False), send)
@@ -165,32 +169,71 @@ class Gateway:
             answer.replace({**content, "esblend": found})
         await answer.pass_on(send)
 
-    async def _fused(self, scope: Scope, body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-        body, given = apply_parameters(body, parameters(scope))
+    async def _multi_search(self, scope: Scope, receive: Receive, send: Send) -> None:
+        chunks, ended = await self._read(receive)
+        raw = b"".join(chunks)
+        plain = _decompressed(raw, scope) if ended else b""
+        if not any(word in plain for word in _OUR_WORDS):
+            await self._upstream.forward(scope, raw if ended else body_stream(chunks, receive, ended=False), send)
+            return
+        items = parse_items(plain)
+        answers = await asyncio.gather(*(self._one_of_many(scope, item) for item in items))
+        rest = [item for item, found in zip(items, answers, strict=True) if found is None]
+        path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
+        began = time.monotonic()
+        others: list[dict[str, Any]] = []
+        if rest:
+            answer = await self._upstream.request(
+                "POST", path, headers=scope["headers"], params=parameters(scope), body=lines_of(rest)
+            )
+            others = list(answer.body["responses"])
+        responses = [others.pop(0) if found is None else found for found in answers]
+        took = max([int((time.monotonic() - began) * 1000), *(one.get("took", 0) for one in responses)])
+        await _json_response(scope, {"took": took, "responses": responses}, {})(scope, receive, send)
+
+    async def _one_of_many(self, scope: Scope, item: Item) -> dict[str, Any] | None:
+        """The answer to one search of an `_msearch`, or its error; None when it is for Elasticsearch to answer."""
+        target = target_of(item.header, _target(scope))
+        try:
+            await self._replace_texts(scope, item.body, target)
+            if not is_ours(item.body):
+                return None
+            given = parameters_of(item.header, parameters(scope))
+            found, _ = await self._fused(scope, item.body, target, given)
+        except EsblendError as error:
+            return in_place_of(error)
+        return {**found, "status": 200}
+
+    async def _fused(
+        self, scope: Scope, body: dict[str, Any], target: str, given_parameters: dict[str, str]
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        body, given = apply_parameters(body, given_parameters)
         search = parse_search(body)
         services = Services(self._upstream, self._metadata_client(scope), self._metadata, self._embedder)
-        session = Session(services, self._caller(scope), _target(scope), given)
+        session = Session(services, self._caller(scope), target, given)
         return await session.run(search), session.headers
 
-    async def _replace_semantic(self, scope: Scope, body: dict[str, Any]) -> bool:
-        """Turn `semantic` clauses over attached indices into kNN; false when there were none.
+    async def _replace_texts(self, scope: Scope, body: dict[str, Any], name: str) -> bool:
+        """Turn `semantic` clauses, and texts in place of vectors, over attached indices into kNN; false when there were none.
 
         Those that name a field of an index without attachment are Elasticsearch's own and stay.
         """
-        clauses = list(semantic_clauses(body))
-        if not clauses:
+        clauses, sections = list(semantic_clauses(body)), list(text_sections(body))
+        if not clauses and not sections:
             return False
         try:
-            target = await self._metadata.target(
-                self._metadata_client(scope), _target(scope) or "*", self._caller(scope).key
-            )
+            target = await self._metadata.target(self._metadata_client(scope), name or "*", self._caller(scope).key)
         except NotAttached:
             if all("field" in clause["semantic"] for clause in clauses):
                 return False
             raise
         attachment = target.attachment
+        sections = [section for section in sections if section["field"] == attachment.vector_field]
+        for section in sections:
+            text = text_to_embed(section.pop("query_vector_builder"))
+            section["query_vector"] = await self._embedder.embed(text, attachment.generation.model)
         if not any(is_for(clause, attachment) for clause in clauses):
-            return False
+            return bool(sections)
         start, size = body.get("from", 0), body.get("size", 10)
         wanted = start + size if isinstance(start, int) and isinstance(size, int) else 10
         await replace_semantic(
@@ -239,10 +282,10 @@ _CALLER_HEADERS = (
 )
 
 
-def _is_search(scope: Scope) -> bool:
+def _is_search(scope: Scope, endpoint: str = "_search") -> bool:
     """`/_search` or `/{target}/_search` with a body."""
     steps = scope["path"].strip("/").split("/")
-    return scope["method"] in ("GET", "POST") and steps[-1] == "_search" and len(steps) <= 2 and not _has_no_body(scope)
+    return scope["method"] in ("GET", "POST") and steps[-1] == endpoint and len(steps) <= 2 and not _has_no_body(scope)
 
 
 def _target(scope: Scope) -> str:
@@ -259,8 +302,7 @@ def _parse_if_ours(raw: bytes, scope: Scope) -> dict[str, Any] | None:
     headers = dict(scope["headers"])
     if b"json" not in headers.get(b"content-type", b"application/json"):
         return None
-    if headers.get(b"content-encoding") == b"gzip":
-        raw = _decompress(raw)
+    raw = _decompressed(raw, scope)
     if not any(word in raw for word in _OUR_WORDS):
         return None
     try:
@@ -271,6 +313,10 @@ def _parse_if_ours(raw: bytes, scope: Scope) -> dict[str, Any] | None:
 
 
 _MAX_DECOMPRESSED = 64 * 2**20
+
+
+def _decompressed(raw: bytes, scope: Scope) -> bytes:
+    return _decompress(raw) if dict(scope["headers"]).get(b"content-encoding") == b"gzip" else raw
 
 
 def _decompress(raw: bytes) -> bytes:

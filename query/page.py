@@ -37,20 +37,20 @@ def find_passages(hits: Sequence[dict[str, Any]], sources: dict[str, Any], attac
 
 
 def total_of(response: dict[str, Any], search: Search, fused: Sequence[Fused]) -> dict[str, Any] | None:
-    """`hits.total`: the true match set of all legs; with a minimum score, the candidates that reach it."""
+    """`hits.total`: the true match set of all legs; with a minimum score or a cut, the candidates that are left."""
     if search.track_total_hits is False:
         return None
-    if search.ranking.min_score is not None:
+    if search.ranking.min_score is not None or getattr(search.ranking, "autocut", None) is not None:
         return {"value": len(fused), "relation": "eq"}
     total: dict[str, Any] | None = response["hits"].get("total")
     return total
 
 
-def explanation(one: Fused) -> dict[str, Any]:
-    """A score as a tree in Elasticsearch's shape, whose details add up to the value."""
+def explanation(one: Fused, combination: str = "sum") -> dict[str, Any]:
+    """A score as a tree in Elasticsearch's shape, whose details add up to the value (or have it as their weighted mean)."""
     return {
         "value": one.score,
-        "description": "sum of:",
+        "description": f"{combination.replace('_', ' ')} of:",
         "details": [
             {
                 "value": part.contribution,

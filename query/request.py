@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from esblend.errors import InvalidRequest, MalformedRequest
-from query.fusion import NORMALIZERS
+from query.fusion import COMBINATIONS
 
 DEFAULT_WINDOW = 100
 DEFAULT_ALPHA = 0.7
 MAX_WINDOW = 10_000
 MAX_LEGS = 32
 MAX_DEPTH = 8
+HYBRID_NORMALIZERS = ("none", "minmax", "l2_norm", "z_score", "dbsf", "theoretical")
 RETRIEVER_NORMALIZERS = ("none", "minmax", "l2_norm")
 # Options of the page of hits, sent as they are with the request that fetches it.
 PAGE_OPTIONS = (
@@ -80,6 +81,9 @@ class Hybrid:
     alpha: float | None = None
     fusion: str | None = None
     normalizer: str | None = None
+    combination: str = "sum"
+    autocut: int | None = None
+    """Show only what comes before this many steep falls of the score."""
     window: int | None = None
     blending: str = "exact"
     min_score: float | None = None
@@ -156,7 +160,8 @@ def _parse_hybrid(clause: dict[str, Any], *, size: int, start: int) -> Hybrid:
         raise InvalidRequest("[hybrid] is the whole query; nothing can stand beside it")
     body = clause["hybrid"]
     known = {
-        "query", "fields", "filter", "alpha", "fusion", "normalizer", "rank_window_size", "blending", "min_score", "inner_hits",
+        "query", "fields", "filter", "alpha", "fusion", "normalizer", "combination", "rank_window_size", "blending", "min_score",
+        "autocut", "inner_hits",
     }  # fmt: skip
     _refuse_unknown(body, known, "hybrid")
     text = body.get("query")
@@ -174,9 +179,12 @@ def _parse_hybrid(clause: dict[str, Any], *, size: int, start: int) -> Hybrid:
         )
     blending = _choice(body, "blending", ("exact", "windowed"), "hybrid") or "exact"
     fusion = _choice(body, "fusion", ("linear", "rrf"), "hybrid")
-    normalizer = _choice(body, "normalizer", tuple(NORMALIZERS), "hybrid")
+    normalizer = _choice(body, "normalizer", HYBRID_NORMALIZERS, "hybrid")
     if fusion == "rrf" and normalizer is not None:
         raise InvalidRequest("[hybrid.normalizer] belongs to [fusion: linear]; [rrf] looks at ranks only")
+    combination = _choice(body, "combination", tuple(COMBINATIONS), "hybrid")
+    if fusion == "rrf" and combination is not None:
+        raise InvalidRequest("[hybrid.combination] belongs to [fusion: linear]; [rrf] looks at ranks only")
     inner_hits = body.get("inner_hits")
     if inner_hits is not None and inner_hits not in (True, False, {}):
         raise InvalidRequest("[hybrid.inner_hits] must be true, false or {}")
@@ -187,6 +195,8 @@ def _parse_hybrid(clause: dict[str, Any], *, size: int, start: int) -> Hybrid:
         alpha=_number(body, "alpha", where="hybrid", low=0, high=1),
         fusion=fusion,
         normalizer=normalizer,
+        combination=combination or "sum",
+        autocut=_integer(body, "autocut", None, low=1, high=100, where="hybrid"),
         window=window,
         blending=blending,
         min_score=_number(body, "min_score", where="hybrid"),

@@ -15,7 +15,7 @@ from elasticsearch import AsyncElasticsearch
 from esblend.errors import EsblendError, InvalidRequest, UpstreamError
 from mappings.attachment import Attachment
 from query.embedder import QueryEmbedder
-from query.fusion import Fused, Key, Part, RankedLeg, Scores, linear_fusion, reciprocal_rank_fusion
+from query.fusion import Fused, Key, Part, RankedLeg, Scores, autocut, linear_fusion, reciprocal_rank_fusion
 from query.metadata import Metadata, Target
 from query.page import explanation, find_passages, show_hits, total_of
 from query.parameters import Parameters
@@ -38,6 +38,7 @@ from query.plan import (
     window_of,
 )
 from query.request import Hybrid, KnnLeg, Leg, LinearLeg, RrfLeg, Search, StandardLeg, Weighted
+from query.semantic import text_to_embed
 from query.upstream import Answer, RawHeaders, Upstream
 
 log = structlog.get_logger()
@@ -111,8 +112,9 @@ class Session:
             find_passages(hits, responses[2], ranking.attachment)
         if search.explain:
             by_key = {one.key: one for one in page}
+            combination = search.ranking.combination if isinstance(search.ranking, Hybrid) else "sum"
             for hit in hits:
-                hit["_explanation"] = explanation(by_key[Key(hit["_index"], hit["_id"])])
+                hit["_explanation"] = explanation(by_key[Key(hit["_index"], hit["_id"])], combination)
         body: dict[str, Any] = {
             "took": int((time.monotonic() - began) * 1000),
             "timed_out": any(response.get("timed_out", False) for response in responses),
@@ -165,7 +167,7 @@ class Session:
             return replace(leg, legs=legs)
         if isinstance(leg, StandardLeg) or "query_vector_builder" not in leg.section:
             return leg
-        text = _text_to_embed(leg.section["query_vector_builder"])
+        text = text_to_embed(leg.section["query_vector_builder"])
         attachment = (await self._attached()).attachment
         if leg.section["field"] != attachment.vector_field:
             raise InvalidRequest(
@@ -187,9 +189,11 @@ class Session:
             candidates = [*dict.fromkeys([*legs.lexical, *legs.semantic])]
             exact = await self._exact_scores(candidates, lexical, attachment, legs.vector, search)
             lists = exact if legs.alpha < 1 else ({}, exact[1])
-        fused = blend(lists, legs.alpha, fusion, hybrid.normalizer)
+        fused = blend(lists, legs.alpha, fusion, hybrid.normalizer, hybrid.combination)
         if hybrid.min_score is not None:
             fused = [one for one in fused if one.score >= hybrid.min_score]
+        if hybrid.autocut is not None:
+            fused = autocut(fused, hybrid.autocut)
         shows_passages = hybrid.inner_hits and legs.vector is not None
         return Ranking(
             fused=fused,
@@ -261,18 +265,24 @@ class Session:
         return list(answer.body["responses"])
 
 
-def blend(lists: tuple[Scores, Scores], alpha: float, fusion: str, normalizer: str | None) -> list[Fused]:
+def blend(
+    lists: tuple[Scores, Scores], alpha: float, fusion: str, normalizer: str | None, combination: str = "sum"
+) -> list[Fused]:
     """Fuse (BM25, dot product) of a hybrid query.
 
-    By default score = (1 - alpha) * BM25 / (the query's highest BM25 among the candidates) + alpha * dot product; with a
-    normaliser named, it is applied to both lists. A document without vectors gets 0 from the semantic leg.
+    By default score = (1 - alpha) * BM25 / (the query's highest BM25 among the candidates) + alpha * dot product. The
+    `theoretical` normaliser takes the bounds that are known: the same for BM25, and (dot + 1) / 2. Any other is applied to
+    both lists. A document without vectors gets 0 from the semantic leg.
     """
-    normalizers = (normalizer, normalizer) if normalizer else ("max", "none")
+    normalizers = _NORMALIZERS_BY_LEG.get(normalizer or "", (normalizer or "", normalizer or ""))
     legs = [
         RankedLeg(LEXICAL, lists[0], 1 - alpha, normalizers[0]),
         RankedLeg(SEMANTIC, lists[1], alpha, normalizers[1]),
     ]
-    return reciprocal_rank_fusion(legs) if fusion == "rrf" else linear_fusion(legs)
+    return reciprocal_rank_fusion(legs) if fusion == "rrf" else linear_fusion(legs, combination)
+
+
+_NORMALIZERS_BY_LEG = {"": ("max", "none"), "theoretical": ("max", "unit_dot")}
 
 
 def fuse(leg: Leg, lists: Iterator[Scores]) -> list[Fused]:
@@ -328,11 +338,3 @@ def _scores_or_fault(response: dict[str, Any]) -> tuple[dict[Key, float], str | 
     if "error" in response and int(response.get("status", 500)) >= 500:
         return {}, str(response["error"].get("reason", "the vector search failed"))
     return scores_of(_whole(response)), None
-
-
-def _text_to_embed(builder: Any) -> str:
-    inside = builder.get("text_embedding") if isinstance(builder, dict) else None
-    text = inside.get("model_text") if isinstance(inside, dict) else None
-    if not isinstance(text, str) or not text.strip():
-        raise InvalidRequest("[knn.query_vector_builder] needs [text_embedding.model_text], a text")
-    return text

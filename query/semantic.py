@@ -26,6 +26,28 @@ def semantic_clauses(body: Any) -> Iterator[dict[str, Any]]:
                 stack.extend(value.values())
 
 
+def text_sections(body: Any) -> Iterator[dict[str, Any]]:
+    """Every kNN section, query or retriever in `body` that has a text in place of a vector."""
+    stack = [body]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, list):
+            stack.extend(value)
+        elif isinstance(value, dict):
+            if "query_vector_builder" in value and isinstance(value.get("field"), str):
+                yield value
+            stack.extend(value.values())
+
+
+def text_to_embed(builder: Any) -> str:
+    """The text of a `query_vector_builder`. Raises InvalidRequest when there is none."""
+    inside = builder.get("text_embedding") if isinstance(builder, dict) else None
+    text = inside.get("model_text") if isinstance(inside, dict) else None
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidRequest("[knn.query_vector_builder] needs [text_embedding.model_text], a text")
+    return text
+
+
 def is_for(clause: dict[str, Any], attachment: Attachment) -> bool:
     """Whether a clause asks for the attachment's vectors, and not for a `semantic_text` field of Elasticsearch's own."""
     field = clause["semantic"].get("field")

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from elasticsearch import BadRequestError, Elasticsearch
 
+from esblend.errors import IndexUnavailable
 from mappings.dead_letters import (
     DEAD_LETTERS_INDEX,
     DEAD_LETTERS_MAPPINGS,
@@ -17,7 +18,7 @@ from workers.patience import patiently
 
 
 def keep(es: Elasticsearch, letters: Sequence[DeadLetter]) -> None:
-    """Write the letters; one that is there already is replaced."""
+    """Write the letters; one that is there already is replaced. Raises IndexUnavailable when they cannot be written."""
     if not letters:
         return
     _ensure_index(es)
@@ -25,7 +26,10 @@ def keep(es: Elasticsearch, letters: Sequence[DeadLetter]) -> None:
     for letter in letters:
         operations.append({"index": {"_id": letter_id(letter.uuid, letter.generation, letter.id)}})
         operations.append({**asdict(letter), "time": int(time.time() * 1000)})
-    patiently(lambda: es.bulk(index=DEAD_LETTERS_INDEX, operations=operations, refresh=True))
+    answer = patiently(lambda: es.bulk(index=DEAD_LETTERS_INDEX, operations=operations, refresh=True))
+    if answer["errors"]:
+        failed = next(item["index"]["error"] for item in answer["items"] if "error" in item["index"])
+        raise IndexUnavailable(f"[{DEAD_LETTERS_INDEX}] takes no letters: {failed.get('reason')}")
 
 
 def has_any(es: Elasticsearch, uuid: str, generation: str) -> bool:

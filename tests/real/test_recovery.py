@@ -20,7 +20,7 @@ from redis import Redis
 from esblend.broker import DocumentRef, EmbedTask
 from esblend.settings import Settings
 from indexer.queue import TaskQueue
-from tests.conftest import Stack
+from tests.conftest import Stack, run_esblend
 from tests.real.faults import (
     BadNetwork,
     assert_vectors_of_present_texts,
@@ -162,6 +162,30 @@ def test_a_block_on_writes_delays_vectors_and_loses_none(fault_stack: Stack, ind
     fault_stack.es.indices.put_settings(index=index, settings={block: None})
     assert_vectors_of_present_texts(fault_stack, index, COUNT)
     assert status(fault_stack, index)["dead_letters"] == 0
+
+
+def test_a_full_redis_delays_vectors_and_loses_none(fault_stack: Stack, index: str) -> None:
+    with Redis.from_url(fault_stack.described["redis"]) as redis:
+        redis.config_set("maxmemory", "1")
+        write(fault_stack, index, "while Redis is full")
+        wait_for("the feed to notice", lambda: "the change feed waits" in logs(fault_stack, "feed"))
+        redis.config_set("maxmemory", "0")
+    assert_vectors_of_present_texts(fault_stack, index, COUNT)
+
+
+def test_a_worker_refuses_a_redis_that_may_evict_its_queue(fault_stack: Stack) -> None:
+    env = {
+        "ESBLEND_ES_URL": fault_stack.described["elasticsearch"],
+        "ESBLEND_REDIS_URL": fault_stack.described["redis"],
+    }
+    with Redis.from_url(fault_stack.described["redis"]) as redis:
+        redis.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            refused = run_esblend("worker", env=env)
+        finally:
+            redis.config_set("maxmemory-policy", "noeviction")
+    assert refused.returncode == 1
+    assert "may evict queued tasks" in refused.stderr
 
 
 def test_a_closed_index_is_taken_up_again_where_it_was(fault_stack: Stack, filled: str) -> None:

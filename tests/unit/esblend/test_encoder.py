@@ -85,6 +85,23 @@ def test_fast_is_close_to_exact(encoder: Encoder) -> None:
     np.testing.assert_allclose(np.linalg.norm(fast.encode_documents(VARIED), axis=1), 1, atol=1e-6)
 
 
+def test_mixing_both_precisions_in_one_index_costs_little() -> None:
+    """Every other document by `fast`, questions by `exact`: the document that a question is from is found as well."""
+    exact, fast = (load_encoder("minilm", EncoderOptions(backend="openvino", precision=p)) for p in ("exact", "fast"))
+    texts = calibration_texts()[:150]
+    questions = exact.encode_queries([text.strip().split("\n")[0][:80] for text in texts])
+    by_exact, by_fast = exact.encode_documents(texts), fast.encode_documents(texts)
+    mixed = by_exact.copy()
+    mixed[::2] = by_fast[::2]
+
+    def mean_reciprocal_rank(documents: np.ndarray) -> float:
+        scores = questions @ documents.T
+        ranks = (scores >= np.diag(scores)[:, None]).sum(axis=1)
+        return float((1 / ranks).mean())
+
+    assert mean_reciprocal_rank(mixed) >= mean_reciprocal_rank(by_exact) - 0.01
+
+
 def test_fast_on_pytorch_needs_a_gpu() -> None:
     if torch.cuda.is_available():
         assert load_encoder("minilm", EncoderOptions(backend="torch", precision="fast")).dims == 384

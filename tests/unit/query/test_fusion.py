@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esblend.errors import InvalidRequest
-from query.fusion import Key, RankedLeg, linear_fusion, normalize, reciprocal_rank_fusion
+from query.fusion import COMBINATIONS, Fused, Key, RankedLeg, autocut, linear_fusion, normalize, reciprocal_rank_fusion
 
 
 def keys(*ids: str) -> list[Key]:
@@ -109,3 +109,64 @@ def test_a_score_is_the_exact_sum_of_its_parts(first: dict[Key, float], second: 
 def test_scores_descend(first: dict[Key, float], second: dict[Key, float]) -> None:
     fused = linear_fusion([RankedLeg("x", first), RankedLeg("y", second)])
     assert [one.score for one in fused] == sorted((one.score for one in fused), reverse=True)
+
+
+TWO_LEGS = [RankedLeg("x", {A: 0.5, B: 0.2}, weight=1.0), RankedLeg("y", {A: 0.8}, weight=3.0)]
+
+
+@pytest.mark.parametrize(
+    ("combination", "of_both", "of_one"),
+    [
+        ("sum", 0.5 + 3 * 0.8, 0.2),
+        ("arithmetic_mean", (0.5 + 3 * 0.8) / 4, 0.2 / 4),
+        ("geometric_mean", (0.5 * 0.8**3) ** (1 / 4), 0.2),
+        ("harmonic_mean", 4 / (1 / 0.5 + 3 / 0.8), 0.2),
+    ],
+)
+def test_combinations_by_hand(combination: str, of_both: float, of_one: float) -> None:
+    fused = {one.key: one.score for one in linear_fusion(TWO_LEGS, combination)}
+    assert fused == pytest.approx({A: of_both, B: of_one})
+
+
+@given(st.sampled_from(sorted(COMBINATIONS)), scores, scores)
+def test_a_leg_of_weight_zero_changes_no_order(
+    combination: str, one: dict[Key, float], other: dict[Key, float]
+) -> None:
+    alone = linear_fusion([RankedLeg("one", one)], combination)
+    both = linear_fusion([RankedLeg("one", one), RankedLeg("other", other, weight=0.0)], combination)
+    assert [f.key for f in both if f.key in one] == [f.key for f in alone]
+
+
+def test_an_unknown_combination_is_named() -> None:
+    with pytest.raises(InvalidRequest, match="median"):
+        linear_fusion(TWO_LEGS, "median")
+
+
+def test_dbsf_by_hand() -> None:
+    # mean 2, standard deviation 1
+    assert normalize({A: 3.0, B: 1.0}, "dbsf") == pytest.approx({A: 4 / 6, B: 2 / 6})
+    assert normalize({A: 3.0, B: 3.0}, "dbsf") == {A: 0.5, B: 0.5}
+
+
+def test_the_theoretical_bounds_of_a_dot_product() -> None:
+    assert normalize({A: 1.0, B: 0.0, C: -1.0}, "unit_dot") == {A: 1.0, B: 0.5, C: 0.0}
+
+
+def ranked(*found: float) -> list[Fused]:
+    return [Fused(Key("i", str(number)), score, ()) for number, score in enumerate(found)]
+
+
+@pytest.mark.parametrize(
+    ("found", "jumps", "left"),
+    [
+        ([1.0, 0.98, 0.97, 0.4, 0.39, 0.38], 1, 3),
+        ([1.0, 0.98, 0.6, 0.59, 0.1, 0.09], 1, 2),
+        ([1.0, 0.98, 0.6, 0.59, 0.1, 0.09], 2, 4),
+        ([1.0, 0.98, 0.97, 0.4, 0.39, 0.38], 9, 6),
+        ([0.5, 0.5, 0.5], 1, 3),
+        ([0.5], 1, 1),
+        ([], 1, 0),
+    ],
+)
+def test_autocut_by_hand(found: list[float], jumps: int, left: int) -> None:
+    assert len(autocut(ranked(*found), jumps)) == left
