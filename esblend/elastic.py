@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 from elastic_transport import ConnectionError as TransportConnectionError
+from elastic_transport import ConnectionTimeout
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
 from elasticsearch.serializer import OrjsonSerializer
 
@@ -59,7 +60,7 @@ def is_passing(error: Exception) -> bool:
     """Whether a later try may succeed: the server is away, restarting or overloaded."""
     if isinstance(error, ApiError):
         return error.meta.status in (408, 429, 502, 503, 504)
-    return isinstance(error, TransportConnectionError)
+    return isinstance(error, TransportConnectionError | ConnectionTimeout)
 
 
 def keeps_vectors_back(es: Elasticsearch) -> bool:

@@ -101,7 +101,7 @@ def assert_vectors_of_present_texts(stack: Stack, index: str, count: int) -> Non
 
 
 class BadNetwork:
-    """A TCP proxy in front of a server that is slow, breaks connections, or lets the answers of requests get lost."""
+    """A TCP proxy in front of a server: it is slow, breaks connections, refuses some, and lets answers get lost."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -109,6 +109,8 @@ class BadNetwork:
         self.reset_probability = 0.0
         self.lost_answer_probability = 0.0
         """A request goes through and the connection breaks before its answer: the write has happened."""
+        self.refusal_probability = 0.0
+        """A new connection gets a 429 or a 503, and is closed."""
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self.port = 0
@@ -131,6 +133,14 @@ class BadNetwork:
         self._loop.run_forever()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if random.random() < self.refusal_probability:
+            await reader.read(65536)
+            status = random.choice(["429 Too Many Requests", "503 Service Unavailable"])
+            writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+            with contextlib.suppress(OSError):
+                await writer.drain()
+            writer.close()
+            return
         there, back = await asyncio.open_connection(*self._target)
 
         async def carry(source: asyncio.StreamReader, target: asyncio.StreamWriter, *, answers: bool) -> None:

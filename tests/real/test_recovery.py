@@ -263,7 +263,7 @@ def test_two_feeds_do_the_work_once(fault_stack: Stack, index: str, tmp_path: Pa
 
 
 def test_a_bad_network_delays_vectors_and_loses_none(fault_stack: Stack, index: str, tmp_path: Path) -> None:
-    """Latency, broken connections, and requests that were carried out though their answer was lost."""
+    """Latency, broken connections, 429, 503, and requests that were carried out though their answer was lost."""
     address = urlsplit(fault_stack.described["elasticsearch"])
     kill(fault_stack, "feed", "worker")
     with BadNetwork(address.hostname or "", address.port or 0) as network:
@@ -274,6 +274,7 @@ def test_a_bad_network_delays_vectors_and_loses_none(fault_stack: Stack, index: 
         ):
             network.delay_seconds = 0.02
             network.reset_probability = network.lost_answer_probability = 0.05
+            network.refusal_probability = 0.2
             write(fault_stack, index, "through a bad network")
             assert_vectors_of_present_texts(fault_stack, index, COUNT)
 
