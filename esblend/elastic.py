@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 from elastic_transport import ConnectionError as TransportConnectionError
-from elastic_transport import ConnectionTimeout
+from elastic_transport import ConnectionTimeout, TransportError
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
 from elasticsearch.serializer import OrjsonSerializer
 
@@ -76,7 +76,7 @@ async def wait_for_elasticsearch_async(es: AsyncElasticsearch, url: str) -> None
         try:
             await es.options(request_timeout=5, max_retries=0).info()
             return
-        except (ApiError, TransportConnectionError) as error:
+        except (ApiError, TransportError) as error:
             if not is_passing(error):
                 raise
             _say_waiting(url, attempt, error)
@@ -91,7 +91,7 @@ def wait_for_elasticsearch(es: Elasticsearch, url: str) -> None:
         try:
             es.options(request_timeout=5, max_retries=0).info()
             return
-        except (ApiError, TransportConnectionError) as error:
+        except (ApiError, TransportError) as error:
             if not is_passing(error):
                 raise
             _say_waiting(url, attempt, error)

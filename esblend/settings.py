@@ -46,7 +46,7 @@ class Settings(BaseSettings):
 
     feed_poll_seconds: float = Field(default=0.5, gt=0)
     feed_discovery_seconds: float = Field(
-        default=3.0, gt=0, description="How often newly attached indices are looked for."
+        default=1.0, gt=0, description="How often newly attached indices are looked for."
     )
     feed_batch_documents: int = Field(default=1000, ge=1, le=1000, description="Documents in one task at most.")
     feed_max_tasks_in_flight: int = Field(default=16, ge=1, description="Unfinished tasks per index and lane.")

@@ -3,15 +3,16 @@
 import time
 from dataclasses import dataclass, field
 
-TASK_SECONDS = 1.0
-"""What one task should take: short enough for live changes to slip in between, long enough to be worth the message."""
+TASK_SECONDS = 2.5
+"""What one task should take: short enough for live changes to slip in between, long enough that reading, encoding and writing
+of its portions go on side by side."""
 _SMALLEST = 16
 _SHARE_OF_NEWEST = 0.3
 
 
 @dataclass
 class Pace:
-    """Documents in a task, so that it takes about a second whatever the documents' lengths and the model."""
+    """Documents in a task, so that it takes a few seconds whatever the documents' lengths and the model."""
 
     most: int
     _per_second: float | None = None

@@ -1,4 +1,4 @@
-"""Tasks of about a second, and a backfill no faster than it may go."""
+"""Tasks of a few seconds, and a backfill no faster than it may go."""
 
 import pytest
 
@@ -10,8 +10,8 @@ def test_a_task_begins_small() -> None:
     assert Pace(most=10).documents == 10
 
 
-@pytest.mark.parametrize(("documents", "seconds", "expected"), [(100, 0.5, 200), (100, 20.0, 16), (1000, 0.01, 1000)])
-def test_a_task_is_made_to_take_a_second(documents: int, seconds: float, expected: int) -> None:
+@pytest.mark.parametrize(("documents", "seconds", "expected"), [(100, 0.5, 500), (100, 20.0, 16), (1000, 0.01, 1000)])
+def test_a_task_is_made_to_take_a_few_seconds(documents: int, seconds: float, expected: int) -> None:
     pace = Pace(most=1000)
     pace.learn(documents, seconds)
     assert pace.documents == expected
@@ -21,7 +21,7 @@ def test_one_slow_task_is_not_all_that_counts() -> None:
     pace = Pace(most=1000)
     pace.learn(200, 1.0)
     pace.learn(20, 1.0)
-    assert pace.documents == 146
+    assert pace.documents == int(146 * 2.5)
 
 
 def test_tiny_tasks_teach_nothing() -> None:
