@@ -13,6 +13,8 @@ from esblend.encoder.export import exported_model
 from esblend.encoder.folder import ModelFolder
 from esblend.errors import ModelError
 
+_SMALLEST_BATCH = 256
+_BATCHES_PER_STREAM = 4
 _WIDTH_STEP = 8
 """Inputs are padded to multiples of this: each new shape costs OpenVINO some preparation."""
 
@@ -48,7 +50,10 @@ class OpenVinoModel:
     def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """See `Backend`. One caller at a time."""
         rows = self._rows = np.empty((len(ids), self._width), dtype=np.float32)
-        for batch in token_batches([len(row) for row in ids], self._budget):
+        lengths = [len(row) for row in ids]
+        # Few texts make smaller batches, so that all streams have work to the end.
+        budget = min(self._budget, max(_SMALLEST_BATCH, sum(lengths) // (self._streams * _BATCHES_PER_STREAM)))
+        for batch in token_batches(lengths, budget):
             width = -(-max(len(ids[position]) for position in batch) // _WIDTH_STEP) * _WIDTH_STEP
             tokens = np.zeros((len(batch), width), dtype=np.int64)
             mask = np.zeros((len(batch), width), dtype=np.int64)

@@ -176,17 +176,29 @@ def _plan(options: StackOptions, settings: Settings, before: StackState | None, 
         credentials = new_credentials()
     return StackState(
         elasticsearch=options.es or f"http://127.0.0.1:{nodes[0].http_port}",
-        redis=options.redis or f"redis://127.0.0.1:{ports.choose(6379)}/0",
-        gateway=f"http://127.0.0.1:{ports.choose(settings.gateway_port)}",
+        redis=options.redis or f"redis://127.0.0.1:{ports.choose(_redis_port(before))}/0",
+        gateway=f"http://127.0.0.1:{ports.choose(_gateway_port(before, settings))}",
         model=options.model or (before.model if before else settings.model),
         es_version=version,
         own_elasticsearch=options.es is None,
         own_redis=options.redis is None,
         nodes=nodes,
-        workers=options.workers or 1,
+        workers=options.workers or (before.workers if before else 1),
         username=credentials.username if credentials else None,
         password=credentials.password if credentials else None,
     )
+
+
+def _redis_port(before: StackState | None) -> int:
+    """That of the last time: a stack that died as a whole comes back where its clients look for it."""
+    return int(before.redis.rsplit(":", 1)[1].split("/")[0]) if before and before.own_redis else 6379
+
+
+def _gateway_port(before: StackState | None, settings: Settings) -> int:
+    """As set, else that of the last time."""
+    if before is None or "gateway_port" in settings.model_fields_set:
+        return settings.gateway_port
+    return int(before.gateway.rsplit(":", 1)[1])
 
 
 def _plan_nodes(count: int, again: StackState | None, ports: FreePorts) -> list[Node]:
@@ -217,7 +229,7 @@ def _refuse_changes(state: StackState, options: StackOptions) -> None:
 def _start_servers(state: StackState, data_dir: Path, started: list[Launched], say: Say) -> None:
     waits: list[Callable[[], None]] = []
     if state.own_redis and not _alive(state, "redis", 1)[0]:
-        server = start_valkey(int(state.redis.rsplit(":", 1)[1].split("/")[0]), data_dir / "valkey")
+        server = start_valkey(_redis_port(state), data_dir / "valkey")
         state.processes["redis"] = [server]
         started.append(server)
         waits.append(
