@@ -8,8 +8,8 @@ from bench.pipeline import fresh_index, texts
 from bench.report import write
 from bench.stack import BenchStack, bench_stack
 
-WRITES = 100
-BACKFILL_DOCUMENTS = 6000
+WRITES = 80
+BACKFILL_DOCUMENTS = 5000
 PAUSE_SECONDS = 0.3
 _LONGEST = 120
 
