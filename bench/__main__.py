@@ -9,6 +9,7 @@ MEASUREMENTS = {
     "queries": queries.main,
     "precision": precision.main,
     "pipeline": pipeline.main,
+    "ceiling": pipeline.main_ceiling,
     "lag": lag.main,
     "idle": idle.main,
     "guard": guard.main,

@@ -61,6 +61,9 @@ def main() -> None:
             time.sleep(PAUSE_SECONDS * (number % 7) / 3)
         fresh_index(stack, "busy", texts(BACKFILL_DOCUMENTS))
         stack.attach("busy", "body")
+        # What is written before the feed has seen the attachment belongs to the backfill, at its end.
+        while not stack.call("GET", "/_esblend/indices/busy/status")["embedded"]:
+            time.sleep(0.2)
         busy: list[float] = []
         while len(busy) < WRITES:
             lag = one_lag(stack, "busy", len(busy))

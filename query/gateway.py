@@ -7,7 +7,6 @@ client -> /_esblend/...            -> management
 
 import asyncio
 import contextlib
-import gzip
 import hashlib
 import socket
 import time
@@ -24,14 +23,13 @@ from elasticsearch import ApiError, AsyncElasticsearch
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from esblend import lenient_json
-from esblend.elastic import connect_async, error_body
-from esblend.errors import EsblendError, MalformedRequest, ModelError, NotAttached, UpstreamUnavailable
-from esblend.http import PRODUCT, AsCaller, answer, seconds
+from esblend.elastic import connect_async
+from esblend.errors import EsblendError, MalformedRequest, ModelError, NotAttached
+from esblend.http import AsCaller, seconds
 from esblend.logs import configure_logging
 from esblend.ready import announce_ready, forget_ready
 from esblend.settings import Settings
@@ -49,6 +47,7 @@ from query.read_your_writes import (
     written_documents,
 )
 from query.request import is_ours, parse_search
+from query.responses import error_response, json_response, on_error, on_http_error
 from query.search import Caller, Services, Session
 from query.semantic import is_for, replace_semantic, semantic_clauses, text_sections, text_to_embed
 from query.upstream import Captured, Upstream, body_stream
@@ -80,8 +79,8 @@ class Gateway:
         self._management: ASGIApp = Starlette(
             routes=[*management.routes(), *make_routes(as_caller, self._embedder.describe)],
             exception_handlers={
-                EsblendError: _on_error, ApiError: _on_error, TransportError: _on_error, HTTPException: _on_http_error,
-                Exception: _on_error,
+                EsblendError: on_error, ApiError: on_error, TransportError: on_error, HTTPException: on_http_error,
+                Exception: on_error,
             },
         )  # fmt: skip
 
@@ -140,7 +139,7 @@ class Gateway:
             scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] not in _OF_THE_OLD_BODY]}
         if body is not None and is_ours(body):
             found, headers = await self._fused(scope, body, _target(scope), parameters(scope))
-            await _json_response(scope, found, headers)(scope, receive, send)
+            await json_response(scope, found, headers)(scope, receive, send)
         else:
             await self._upstream.forward(scope, raw if ended else body_stream(chunks, receive, ended=False), send)
 
@@ -189,7 +188,7 @@ class Gateway:
             others = list(answer.body["responses"])
         responses = [others.pop(0) if found is None else found for found in answers]
         took = max([int((time.monotonic() - began) * 1000), *(one.get("took", 0) for one in responses)])
-        await _json_response(scope, {"took": took, "responses": responses}, {})(scope, receive, send)
+        await json_response(scope, {"took": took, "responses": responses}, {})(scope, receive, send)
 
     async def _one_of_many(self, scope: Scope, item: Item) -> dict[str, Any] | None:
         """The answer to one search of an `_msearch`, or its error; None when it is for Elasticsearch to answer."""
@@ -328,45 +327,6 @@ def _decompress(raw: bytes) -> bytes:
     if decompressor.unconsumed_tail:
         raise MalformedRequest(f"the body is larger than {_MAX_DECOMPRESSED} bytes")
     return content
-
-
-def _json_response(scope: Scope, content: dict[str, Any], headers: dict[str, str]) -> Response:
-    """An answer in the content type that the caller's version of Elasticsearch's clients expects."""
-    asked = dict(scope["headers"])
-    accept = asked.get(b"accept", b"application/json").decode("latin-1")
-    kind = accept if accept.startswith("application/vnd.elasticsearch+json") else "application/json"
-    is_pretty = parameters(scope).get("pretty", "false") in ("", "true")
-    raw = lenient_json.dumps(content, pretty=is_pretty)
-    headers = {**PRODUCT, **headers}
-    if b"gzip" in asked.get(b"accept-encoding", b"") and len(raw) > 1000:
-        raw = gzip.compress(raw, 1)
-        headers["Content-Encoding"] = "gzip"
-    return Response(raw, headers=headers, media_type=kind)
-
-
-def error_response(error: Exception) -> Response:
-    """Any error in Elasticsearch's shape, with a status; what is unexpected is logged, not shown."""
-    if isinstance(error, EsblendError):
-        return answer(error.body(), status=error.status)
-    if isinstance(error, ApiError):
-        return answer(error_body(error), status=error.meta.status)
-    if isinstance(error, TransportError):
-        away = UpstreamUnavailable("Elasticsearch cannot be reached by the gateway")
-        return answer(away.body(), status=away.status)
-    log.error("unexpected error", exc_info=error)
-    unexpected = EsblendError("an unexpected error in the gateway; its log says more")
-    return answer(unexpected.body(), status=unexpected.status)
-
-
-async def _on_error(_: Request, error: Exception) -> Response:
-    return error_response(error)
-
-
-async def _on_http_error(request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    reason = f"no handler found for uri [{request.url.path}] and method [{request.method}]"
-    cause = {"type": "illegal_argument_exception", "reason": reason}
-    return answer({"error": {"root_cause": [cause], **cause}, "status": status}, status=status)
 
 
 async def _lifespan(running: Any, receive: Receive, send: Send) -> None:

@@ -1,0 +1,59 @@
+"""The answers that the gateway makes itself: JSON as the caller's client expects it, and any error in Elasticsearch's shape."""
+
+import gzip
+from typing import Any
+
+import structlog
+from elastic_transport import TransportError
+from elasticsearch import ApiError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from esblend import lenient_json
+from esblend.elastic import error_body
+from esblend.errors import EsblendError, UpstreamUnavailable
+from esblend.http import PRODUCT, answer
+from query.read_your_writes import parameters
+
+log = structlog.get_logger()
+
+
+def json_response(scope: Scope, content: dict[str, Any], headers: dict[str, str]) -> Response:
+    """An answer in the content type that the caller's version of Elasticsearch's clients expects."""
+    asked = dict(scope["headers"])
+    accept = asked.get(b"accept", b"application/json").decode("latin-1")
+    kind = accept if accept.startswith("application/vnd.elasticsearch+json") else "application/json"
+    is_pretty = parameters(scope).get("pretty", "false") in ("", "true")
+    raw = lenient_json.dumps(content, pretty=is_pretty)
+    headers = {**PRODUCT, **headers}
+    if b"gzip" in asked.get(b"accept-encoding", b"") and len(raw) > 1000:
+        raw = gzip.compress(raw, 1)
+        headers["Content-Encoding"] = "gzip"
+    return Response(raw, headers=headers, media_type=kind)
+
+
+def error_response(error: Exception) -> Response:
+    """Any error in Elasticsearch's shape, with a status; what is unexpected is logged, not shown."""
+    if isinstance(error, EsblendError):
+        return answer(error.body(), status=error.status)
+    if isinstance(error, ApiError):
+        return answer(error_body(error), status=error.meta.status)
+    if isinstance(error, TransportError):
+        away = UpstreamUnavailable("Elasticsearch cannot be reached by the gateway")
+        return answer(away.body(), status=away.status)
+    log.error("unexpected error", exc_info=error)
+    unexpected = EsblendError("an unexpected error in the gateway; its log says more")
+    return answer(unexpected.body(), status=unexpected.status)
+
+
+async def on_error(_: Request, error: Exception) -> Response:
+    return error_response(error)
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    reason = f"no handler found for uri [{request.url.path}] and method [{request.method}]"
+    cause = {"type": "illegal_argument_exception", "reason": reason}
+    return answer({"error": {"root_cause": [cause], **cause}, "status": status}, status=status)
