@@ -79,7 +79,8 @@ class IndexFeed:
             return
         self._failures = 0
         self._cursors[lane][shard].finish(outcome.task)
-        self._pace.learn(documents, outcome.result.seconds)
+        if outcome.result.written > documents / 2:  # what was unchanged took no time
+            self._pace.learn(documents, outcome.result.seconds)
         self._rate.append((time.monotonic(), outcome.result.written))
 
     async def learn_own_writes(self) -> None:

@@ -7,6 +7,7 @@ TASK_SECONDS = 2.5
 """What one task should take: short enough for live changes to slip in between, long enough that reading, encoding and writing
 of its portions go on side by side."""
 _SMALLEST = 16
+_FIRST = 32
 _SHARE_OF_NEWEST = 0.3
 
 
@@ -20,11 +21,11 @@ class Pace:
     @property
     def documents(self) -> int:
         if self._per_second is None:
-            return min(self.most, 64)
+            return min(self.most, _FIRST)
         return int(min(self.most, max(_SMALLEST, self._per_second * TASK_SECONDS)))
 
     def learn(self, documents: int, seconds: float) -> None:
-        """Take in how long a task took. Small ones say little."""
+        """Take in how long the embedding of `documents` took. Few of them say little."""
         if documents < _SMALLEST or seconds <= 0:
             return
         newest = documents / seconds

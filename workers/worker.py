@@ -77,8 +77,9 @@ def make_worker(settings: Settings) -> Celery:
                 "a message that is no task was dropped", keys=sorted(map(str, message))[:10], faults=error.error_count()
             )
             return {}
-        with _sign_of_life(child[0].redis, running_key(self.request.id)):
-            result = embed(task, child[0], lambda written: _tell(child[0].redis, self.request.id, written))
+        delivery = str(self.request.id)  # another thread would see another request
+        with _sign_of_life(child[0].redis, running_key(delivery)):
+            result = embed(task, child[0], lambda written: _tell(child[0].redis, delivery, written))
         log.info(
             "embedded", index=task.index, written=result.written, unchanged=result.unchanged, gone=result.gone,
             conflicts=result.conflicts, dead_letters=result.dead_letters,

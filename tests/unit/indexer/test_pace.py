@@ -6,7 +6,7 @@ from indexer.pace import Pace, RateLimit
 
 
 def test_a_task_begins_small() -> None:
-    assert Pace(most=1000).documents == 64
+    assert Pace(most=1000).documents == 32
     assert Pace(most=10).documents == 10
 
 
@@ -27,7 +27,7 @@ def test_one_slow_task_is_not_all_that_counts() -> None:
 def test_tiny_tasks_teach_nothing() -> None:
     pace = Pace(most=1000)
     pace.learn(1, 1.0)
-    assert pace.documents == 64
+    assert pace.documents == 32
 
 
 def test_without_a_limit_everything_may_go() -> None:
