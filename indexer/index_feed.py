@@ -19,6 +19,7 @@ from indexer.queue import Outcome, TaskQueue
 from mappings.attachment import BackfillControl
 
 log = structlog.get_logger()
+_FIRST_TASKS = 4
 _SAVE_SECONDS = 1.0
 _RATE_SECONDS = 10.0
 
@@ -179,7 +180,8 @@ class IndexFeed:
             log.info("backfill done", index=self.index, shard=shard)
 
     def _may_send(self, lane: Lane) -> bool:
-        if self._in_flight(lane) >= self._settings.feed_max_tasks_in_flight:
+        most = self._settings.feed_max_tasks_in_flight
+        if self._in_flight(lane) >= (most if self._pace.is_known else min(most, _FIRST_TASKS)):
             return False
         return lane == "live" or (not self.backfill.paused and self._backfill_rate.allows())
 

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
-TASK_SECONDS = 2.5
+TASK_SECONDS = 3.0
 """What one task should take: short enough for live changes to slip in between, long enough that reading, encoding and writing
 of its portions go on side by side."""
 _SMALLEST = 16
@@ -17,6 +17,11 @@ class Pace:
 
     most: int
     _per_second: float | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a task told how fast the workers are; before, many small ones in the queue would do no good."""
+        return self._per_second is not None
 
     @property
     def documents(self) -> int:
