@@ -85,6 +85,20 @@ class QueueUnsafe(EsblendError):
     type = "queue_unsafe_exception"
 
 
+class LegFailed(EsblendError):
+    """A leg that the caller does not want to do without."""
+
+    status = 503
+    type = "leg_failure_exception"
+
+
+class BudgetSpent(EsblendError):
+    """A step took longer than it may."""
+
+    status = 503
+    type = "budget_spent_exception"
+
+
 class UpstreamError(EsblendError):
     """Elasticsearch refused a request; its own answer goes on to the caller."""
 

@@ -36,6 +36,14 @@ class Settings(BaseSettings):
     )
     embedding_cache_mb: int = Field(default=256, ge=0, description="Size of that file at most; 0: no cache.")
 
+    reranker: str | None = Field(
+        default=None, description="A cross-encoder: a sequence-classification folder or hub name."
+    )
+    reranker_budget_seconds: float = Field(default=2.0, gt=0, description="After this the first-stage order stands.")
+    query_encoder_budget_seconds: float = Field(
+        default=5.0, gt=0, description="After this a search goes on without its semantic leg."
+    )
+
     gateway_url: str | None = Field(default=None, description="The gateway that the command line talks to.")
     gateway_host: str = "127.0.0.1"
     gateway_port: int = Field(default=9280, ge=1, le=65535)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from esblend.encoder.encoder import Encoder
 from esblend.encoder.registry import Encoders
+from esblend.errors import EncodingError
 from esblend.settings import Settings
 from mappings.attachment import ModelIdentity
 
@@ -35,6 +36,7 @@ class QueryEmbedder:
 
     def __init__(self, settings: Settings) -> None:
         self._encoders = Encoders(settings, "queries")
+        self._budget_seconds = settings.query_encoder_budget_seconds
         self._compute = ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._load = ThreadPoolExecutor(1, thread_name_prefix="load-model")
         self._known: OrderedDict[tuple[str, str], Vector] = OrderedDict()
@@ -47,7 +49,13 @@ class QueryEmbedder:
         return loaded if loaded is not None else await _run(self._load, self._encoders.load, name)
 
     async def embed(self, text: str, model: ModelIdentity) -> Vector:
-        """Unit vector of a query text: (dims,), float32. Raises ModelError or EncodingError."""
+        """Unit vector of a query text: (dims,), float32. Raises ModelError, or EncodingError, also when it takes too long."""
+        try:
+            return await asyncio.wait_for(self._embed(text, model), self._budget_seconds)
+        except TimeoutError as error:
+            raise EncodingError(f"the encoder took longer than {self._budget_seconds:g} s") from error
+
+    async def _embed(self, text: str, model: ModelIdentity) -> Vector:
         known = self._known.get((model.digest, text))
         if known is not None:
             self._known.move_to_end((model.digest, text))

@@ -33,10 +33,12 @@ from esblend.http import AsCaller, seconds
 from esblend.logs import configure_logging
 from esblend.ready import announce_ready, forget_ready
 from esblend.settings import Settings
+from query.asking import Caller
 from query.embedder import QueryEmbedder
 from query.management import Management
 from query.metadata import Metadata
 from query.multi_search import Item, in_place_of, lines_of, parameters_of, parse_items, target_of
+from query.opensearch import translate_neural
 from query.parameters import apply_parameters
 from query.read_your_writes import (
     asks_to_wait,
@@ -47,14 +49,18 @@ from query.read_your_writes import (
     written_documents,
 )
 from query.request import is_ours, parse_search
-from query.responses import error_response, json_response, on_error, on_http_error
-from query.search import Caller, Services, Session
-from query.semantic import is_for, replace_semantic, semantic_clauses, text_sections, text_to_embed
+from query.reranker import Reranker
+from query.responses import error_response, json_response, on_error, on_http_error, with_degraded
+from query.search import Services, Session
+from query.semantic import is_for, is_vector_name, replace_semantic, semantic_clauses, text_sections, text_to_embed
 from query.upstream import Captured, Upstream, body_stream
 
 log = structlog.get_logger()
 # A body without any of these words asks for nothing that Elasticsearch does not do itself.
-_OUR_WORDS = (b'"hybrid"', b'"rrf"', b'"linear"', b'"semantic"', b'"query_vector_builder"')
+_OUR_WORDS = (
+    b'"hybrid"', b'"rrf"', b'"linear"', b'"semantic"', b'"query_vector_builder"', b'"neural"', b'"pinned"', b'"diversify"',
+    b'"text_similarity_reranker"',
+)  # fmt: skip
 
 
 MakeRoutes = Callable[[AsCaller, Callable[[], dict[str, Any]]], list[Route]]
@@ -69,6 +75,7 @@ class Gateway:
         self._upstream = Upstream(settings)
         self._metadata = Metadata()
         self._embedder = QueryEmbedder(settings)
+        self._reranker = Reranker(settings)
         self._es: AsyncElasticsearch = connect_async(settings)
         self._bare_es: AsyncElasticsearch = connect_async(settings, credentials=False)
 
@@ -101,6 +108,7 @@ class Gateway:
             log.warning("the default model cannot be loaded; models of attached indices still can", reason=error.reason)
         yield
         self._embedder.close()
+        self._reranker.close()
         await self._upstream.close()
         await self._es.close()
         await self._bare_es.close()
@@ -134,14 +142,28 @@ class Gateway:
         chunks, ended = await self._read(receive)
         raw = b"".join(chunks)
         body = _parse_if_ours(raw, scope) if ended else None
-        if body is not None and await self._replace_texts(scope, body, _target(scope)) and not is_ours(body):
+        if body is None:
+            await self._upstream.forward(scope, raw if ended else body_stream(chunks, receive, ended=False), send)
+            return
+        degraded = await self._replace_texts(scope, body, _target(scope))
+        if is_ours(body):
+            found, headers = await self._fused(scope, body, _target(scope), parameters(scope))
+            await json_response(scope, *with_degraded(found, headers, degraded))(scope, receive, send)
+            return
+        if degraded is not None:
             raw = lenient_json.dumps(body)
             scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] not in _OF_THE_OLD_BODY]}
-        if body is not None and is_ours(body):
-            found, headers = await self._fused(scope, body, _target(scope), parameters(scope))
-            await json_response(scope, found, headers)(scope, receive, send)
-        else:
-            await self._upstream.forward(scope, raw if ended else body_stream(chunks, receive, ended=False), send)
+        if not degraded:
+            await self._upstream.forward(scope, raw, send)
+            return
+        answer = Captured()
+        scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
+        await self._upstream.forward(scope, raw, answer.take)
+        content = answer.json()
+        if content is not None:
+            content, headers = with_degraded(content, {}, degraded)
+            answer.replace(content, headers)
+        await answer.pass_on(send)
 
     async def _write_and_wait(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A write that is answered when its documents have their vectors, or its time is over."""
@@ -176,7 +198,8 @@ class Gateway:
             await self._upstream.forward(scope, raw if ended else body_stream(chunks, receive, ended=False), send)
             return
         items = parse_items(plain)
-        answers = await asyncio.gather(*(self._one_of_many(scope, item) for item in items))
+        degraded: dict[int, list[str]] = {}
+        answers = await asyncio.gather(*(self._one_of_many(scope, item, degraded) for item in items))
         rest = [item for item, found in zip(items, answers, strict=True) if found is None]
         path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
         began = time.monotonic()
@@ -186,19 +209,23 @@ class Gateway:
                 "POST", path, headers=scope["headers"], params=parameters(scope), body=lines_of(rest)
             )
             others = list(answer.body["responses"])
-        responses = [others.pop(0) if found is None else found for found in answers]
+        responses = [
+            with_degraded(others.pop(0), {}, degraded.get(id(item)))[0] if found is None else found
+            for item, found in zip(items, answers, strict=True)
+        ]
         took = max([int((time.monotonic() - began) * 1000), *(one.get("took", 0) for one in responses)])
         await json_response(scope, {"took": took, "responses": responses}, {})(scope, receive, send)
 
-    async def _one_of_many(self, scope: Scope, item: Item) -> dict[str, Any] | None:
-        """The answer to one search of an `_msearch`, or its error; None when it is for Elasticsearch to answer."""
+    async def _one_of_many(self, scope: Scope, item: Item, degraded: dict[int, list[str]]) -> dict[str, Any] | None:
+        """The answer to one search of an `_msearch`, or its error; None when it is for Elasticsearch to answer. What it has to do
+        without goes into `degraded`, by the item's identity."""
         target = target_of(item.header, _target(scope))
         try:
-            await self._replace_texts(scope, item.body, target)
+            degraded[id(item)] = await self._replace_texts(scope, item.body, target) or []
             if not is_ours(item.body):
                 return None
             given = parameters_of(item.header, parameters(scope))
-            found, _ = await self._fused(scope, item.body, target, given)
+            found, _ = with_degraded(*await self._fused(scope, item.body, target, given), degraded[id(item)])
         except EsblendError as error:
             return in_place_of(error)
         return {**found, "status": 200}
@@ -208,40 +235,46 @@ class Gateway:
     ) -> tuple[dict[str, Any], dict[str, str]]:
         body, given = apply_parameters(body, given_parameters)
         search = parse_search(body)
-        services = Services(self._upstream, self._metadata_client(scope), self._metadata, self._embedder)
-        session = Session(services, self._caller(scope), target, given)
-        return await session.run(search), session.headers
+        services = Services(
+            self._upstream, self._metadata_client(scope), self._metadata, self._embedder, self._reranker
+        )
+        session = Session(services, self._caller(scope), target, given, search)
+        return await session.run(), session.headers
 
-    async def _replace_texts(self, scope: Scope, body: dict[str, Any], name: str) -> bool:
-        """Turn `semantic` clauses, and texts in place of vectors, over attached indices into kNN; false when there were none.
+    async def _replace_texts(self, scope: Scope, body: dict[str, Any], name: str) -> list[str] | None:
+        """Turn `semantic` clauses, and texts in place of vectors, over attached indices into kNN. None: there were none; else the
+        reasons why some could not be embedded.
 
         Those that name a field of an index without attachment are Elasticsearch's own and stay.
         """
+        translate_neural(body)
         clauses, sections = list(semantic_clauses(body)), list(text_sections(body))
+        if is_ours(body):  # the legs of a fused search have their own way of doing without a vector
+            sections = []
         if not clauses and not sections:
-            return False
+            return None
         try:
             target = await self._metadata.target(self._metadata_client(scope), name or "*", self._caller(scope).key)
         except NotAttached:
             if all("field" in clause["semantic"] for clause in clauses):
-                return False
+                return None
             raise
         attachment = target.attachment
-        sections = [section for section in sections if section["field"] == attachment.vector_field]
+        sections = [section for section in sections if is_vector_name(section["field"], attachment)]
         for section in sections:
             text = text_to_embed(section.pop("query_vector_builder"))
+            section["field"] = attachment.vector_field
             section["query_vector"] = await self._embedder.embed(text, attachment.generation.model)
         if not any(is_for(clause, attachment) for clause in clauses):
-            return bool(sections)
+            return [] if sections else None
         start, size = body.get("from", 0), body.get("size", 10)
         wanted = start + size if isinstance(start, int) and isinstance(size, int) else 10
-        await replace_semantic(
+        return await replace_semantic(
             body,
             attachment,
             lambda text: self._embedder.embed(text, attachment.generation.model),
             k=min(10_000, max(100, wanted)),
         )
-        return True
 
     async def _read(self, receive: Receive) -> tuple[list[bytes], bool]:
         """The body's chunks up to the limit of what is parsed, and whether that was all of it."""

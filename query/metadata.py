@@ -40,6 +40,13 @@ class Metadata:
 
         Raises IndexNotFound, NotAttached, or InvalidRequest when their attachments differ.
         """
+        targets = await self.targets(es, name, caller)
+        if len(targets) > 1:
+            raise InvalidRequest(f"[{name}] stands for indices with different attachments; search them one by one")
+        return targets[0]
+
+    async def targets(self, es: AsyncElasticsearch, name: str, caller: str) -> list[Target]:
+        """As `target`, one for each attachment among the indices."""
         found = await self._views(es, name, caller)
         bare = [index for index, view in found.items() if view.attachment is None]
         if bare or not found:
@@ -47,11 +54,16 @@ class Metadata:
             raise NotAttached(
                 f"index [{named}] is not attached: PUT /_esblend/indices/{bare[0] if bare else name} attaches it"
             )
-        attached = [view.attachment for view in found.values() if view.attachment]
-        first = attached[0]
-        if any(_search_identity(one) != _search_identity(first) for one in attached):
-            raise InvalidRequest(f"[{name}] stands for indices with different attachments; search them one by one")
-        return Target(tuple(found), first, tuple(view.analyzers for view in found.values()))
+        alike: dict[str, list[tuple[str, Attachment, dict[str, str]]]] = {}
+        for index, view in found.items():
+            if view.attachment is not None:
+                alike.setdefault(repr(_search_identity(view.attachment)), []).append(
+                    (index, view.attachment, view.analyzers)
+                )
+        return [
+            Target(tuple(index for index, _, _ in group), group[0][1], tuple(analyzers for _, _, analyzers in group))
+            for group in alike.values()
+        ]
 
     async def attached(self, es: AsyncElasticsearch, indices: Iterable[str], caller: str) -> dict[str, Attachment]:
         """The attachments of those of `indices` that have one."""

@@ -1,13 +1,16 @@
 """From fused candidates to the hits that the caller sees."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any
 
+from esblend.errors import InvalidRequest
 from mappings.attachment import Attachment
 from mappings.source import source_text
 from query.fusion import Fused, Key
 from query.plan import INNER_HITS
-from query.request import Search
+from query.tree import Hybrid, Search
 
 
 def show_hits(page: Sequence[Fused], response: dict[str, Any]) -> list[dict[str, Any]]:
@@ -20,6 +23,90 @@ def show_hits(page: Sequence[Fused], response: dict[str, Any]) -> list[dict[str,
             hit["_score"] = one.score
             hits.append(hit)
     return hits
+
+
+def show_arranged(hits: Sequence[dict[str, Any]], fused: Mapping[Key, Fused], search: Search) -> None:
+    """Give hits that Elasticsearch sorted or collapsed, their inner hits too, the fused score for the place it sorted by."""
+    for hit in _with_inner(hits):
+        one = fused.get(Key(hit["_index"], hit["_id"]))
+        if one is not None:
+            hit["_score"] = one.score
+    for hit in hits:
+        for position, key in enumerate(search.sort_keys):
+            if key == "_score" and position < len(hit.get("sort", [])):
+                hit["sort"][position] = hit["_score"]
+
+
+def _with_inner(hits: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for hit in hits:
+        yield hit
+        for inner in (hit.get("inner_hits") or {}).values():
+            yield from _with_inner(inner["hits"]["hits"])
+
+
+def places_of(fused: Sequence[Fused]) -> dict[Key, int]:
+    """Each candidate's place from the worst (1) up; equal scores share one."""
+    places: dict[Key, int] = {}
+    scores = {score: place for place, score in enumerate(sorted({one.score for one in fused}), 1)}
+    for one in fused:
+        places[one.key] = scores[one.score]
+    return places
+
+
+def arranged_after(search: Search, fused: Sequence[Fused]) -> Search:
+    """The search with the place in `search_after` that belongs to the score there."""
+    after = list(search.search_after)
+    for position, key in enumerate(search.sort_keys[: len(after)]):
+        if key == "_score":
+            value = _score(after[position])
+            below = len({one.score for one in fused if one.score < value})
+            after[position] = below + (1.0 if any(one.score == value for one in fused) else 0.5)
+    return replace(search, search_after=tuple(after))
+
+
+def after_cursor(fused: Sequence[Fused], after: Sequence[Any]) -> int:
+    """Where the page after a cursor begins: behind its document, or where that is gone behind its score."""
+    value = _score(after[0])
+    if len(after) > 1:
+        for position, one in enumerate(fused):
+            if one.score == value and _tie(one.key) == after[1]:
+                return position + 1
+    return next((position for position, one in enumerate(fused) if one.score < value), len(fused))
+
+
+def add_cursors(hits: Sequence[dict[str, Any]]) -> None:
+    """`sort` values of hits in fused order: the score, and the document, since scores may be equal."""
+    for hit in hits:
+        hit["sort"] = [hit["_score"], _tie(Key(hit["_index"], hit["_id"]))]
+
+
+def _tie(key: Key) -> str:
+    return f"{key.index}/{key.id}"
+
+
+def _score(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidRequest(f"[search_after]: [{value}] is no score; give the [sort] values of the last hit")
+    return float(value)
+
+
+def highlight_passages(
+    bare: Sequence[dict[str, Any]], found: Sequence[dict[str, Any]], highlight: Any, attachment: Attachment
+) -> None:
+    """Give hits without a highlight the text of their best passage, under the first embedded field that was asked for."""
+    asked = highlight.get("fields") if isinstance(highlight, dict) else None
+    named = [name for one in (asked if isinstance(asked, list) else [asked]) if isinstance(one, dict) for name in one]
+    field = next((f for name in named for f in attachment.source_fields if fnmatchcase(f, name)), None)
+    texts = {Key(hit["_index"], hit["_id"]): _passage_text(hit) for hit in found}
+    for hit in bare:
+        text = texts.get(Key(hit["_index"], hit["_id"]))
+        if field is not None and text:
+            hit["highlight"] = {field: [text]}
+
+
+def _passage_text(hit: dict[str, Any]) -> str:
+    passages = hit.get("inner_hits", {}).get(INNER_HITS, {}).get("hits", {}).get("hits", [])
+    return str(passages[0]["fields"]["text"][0]) if passages else ""
 
 
 def find_passages(hits: Sequence[dict[str, Any]], sources: dict[str, Any], attachment: Attachment) -> None:
@@ -40,7 +127,8 @@ def total_of(response: dict[str, Any], search: Search, fused: Sequence[Fused]) -
     """`hits.total`: the true match set of all legs; with a minimum score or a cut, the candidates that are left."""
     if search.track_total_hits is False:
         return None
-    if search.ranking.min_score is not None or getattr(search.ranking, "autocut", None) is not None:
+    autocut = search.ranking.autocut if isinstance(search.ranking, Hybrid) else None
+    if search.ranking.min_score is not None or autocut is not None:
         return {"value": len(fused), "relation": "eq"}
     total: dict[str, Any] | None = response["hits"].get("total")
     return total
@@ -70,9 +158,11 @@ def explanation(one: Fused, combination: str = "sum") -> dict[str, Any]:
 
 
 def _evidence(rank: int | None, raw: float | None) -> list[dict[str, Any]]:
-    if rank is None or raw is None:
+    if raw is None:
         return [{"value": 0.0, "description": "not in this leg's list", "details": []}]
-    return [
-        {"value": rank, "description": "rank in this leg's list", "details": []},
-        {"value": raw, "description": "raw score", "details": []},
-    ]
+    evidence = [{"value": raw, "description": "raw score", "details": []}]
+    return (
+        evidence
+        if rank is None
+        else [{"value": rank, "description": "rank in this leg's list", "details": []}, *evidence]
+    )

@@ -45,7 +45,7 @@ def apply_parameters(body: dict[str, Any], given: Mapping[str, str]) -> tuple[di
             body[name] = value == "true" if value in ("true", "false") else _whole_number(name, value)
         elif name == "explain":
             body[name] = value != "false"
-        elif name == "timeout":
+        elif name in ("timeout", "on_leg_failure"):
             body[name] = value
         elif name in ("_source", "_source_includes", "_source_excludes"):
             body["_source"] = _source(name, value, body.get("_source"))

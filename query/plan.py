@@ -1,6 +1,6 @@
 """From the request tree to Elasticsearch requests. Pure functions: values in, request bodies out."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from mappings.attachment import Attachment
 from query.fusion import Key
 from query.metadata import Target
-from query.request import DEFAULT_ALPHA, DEFAULT_WINDOW, Hybrid, KnnLeg, Leg, LinearLeg, RrfLeg, Search, StandardLeg
+from query.tree import FieldsLeg, Hybrid, KnnLeg, LinearLeg, RrfLeg, Search, StandardLeg, Weighted
 
+DEFAULT_WINDOW = 100
+DEFAULT_ALPHA = 0.7
 LEXICAL, SEMANTIC = "lexical", "semantic"
 INNER_HITS = "passages"
 Vector = NDArray[np.float32]
@@ -56,11 +58,10 @@ def num_candidates(k: int) -> int:
     return min(10_000, max(100, k + k // 2))
 
 
-def semantic_clause(attachment: Attachment, vector: Vector, k: int, boost: float | None = None) -> dict[str, Any]:
+def semantic_clause(attachment: Attachment, vector: Vector, k: int) -> dict[str, Any]:
     """The `semantic` query as Elasticsearch knows it: kNN over nested passages, a document scored by its best one."""
     knn: dict[str, Any] = knn_section(attachment.vector_field, vector, k)
-    nested: dict[str, Any] = {"path": attachment.passages_path, "score_mode": "max", "query": {"knn": knn}}
-    return {"nested": nested if boost is None else {**nested, "boost": boost}}
+    return {"nested": {"path": attachment.passages_path, "score_mode": "max", "query": {"knn": knn}}}
 
 
 def window_of(hybrid: Hybrid, attachment: Attachment, search: Search) -> int:
@@ -75,36 +76,20 @@ def alpha_of(hybrid: Hybrid, attachment: Attachment) -> float:
     return DEFAULT_ALPHA
 
 
-def leaves(leg: Leg) -> Iterator[StandardLeg | KnnLeg]:
-    """The legs that Elasticsearch answers, in the order of their first appearance."""
-    if isinstance(leg, RrfLeg | LinearLeg):
-        for weighted in leg.legs:
-            yield from leaves(weighted.leg)
-    else:
-        yield leg
-
-
-def leaf_windows(leg: Leg, window: int = 0) -> Iterator[int]:
-    """The window that each of `leaves` is cut to: that of the fusion it stands in."""
-    if isinstance(leg, RrfLeg | LinearLeg):
-        for weighted in leg.legs:
-            yield from leaf_windows(weighted.leg, leg.window)
-    else:
-        yield window
-
-
 def leaf_body(leg: StandardLeg | KnnLeg, window: int, search: Search) -> dict[str, Any]:
     """The request for one leg's ranked list: ids and scores only."""
     body: dict[str, Any] = {"size": window, "_source": False, "track_total_hits": False}
     if isinstance(leg, StandardLeg):
-        body["query"] = filtered(leg.query, leg.filters)
+        body |= {"query": filtered(leg.query, leg.filters), **leg.options}
     else:
         body["knn"] = {"k": window, "num_candidates": num_candidates(window), **leg.section}
         if leg.filters:
             body["knn"]["filter"] = list(leg.filters)
     if leg.min_score is not None:
         body["min_score"] = leg.min_score
-    return _with_common(body, search)
+    if search.profile:
+        body["profile"] = True
+    return {**search.common, **body}
 
 
 def filtered(query: dict[str, Any], filters: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -127,7 +112,7 @@ def exact_scores_body(
         "track_total_hits": False,
         "query": {"bool": {"filter": [these(keys)], "should": [_named(lexical.query, LEXICAL), dot]}},
     }
-    return _with_common(body, search)
+    return {**search.common, **body}
 
 
 def exact_dot(attachment: Attachment, vector: Vector) -> dict[str, Any]:
@@ -149,7 +134,39 @@ def page_body(
     query: dict[str, Any] = {"bool": {"filter": [these(keys)]}}
     if passages is not None:
         query["bool"]["should"] = [passages]
-    return _with_common({**page, "size": len(keys), "track_total_hits": False, "query": query}, search)
+    return {**search.common, **page, "size": len(keys), "track_total_hits": False, "query": query}
+
+
+def arranged_body(places: Mapping[Key, int], search: Search, highlighted: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The page where other things than the fused score decide: Elasticsearch sorts and collapses the candidates itself.
+
+    `places`: each candidate's place from the worst (1) up, which stands as its score in the request.
+    """
+    body = page_body([], search, highlighted, None)
+    by_place: dict[int, list[Key]] = {}
+    for key, place in places.items():
+        by_place.setdefault(place, []).append(key)
+    scored = [{"constant_score": {"filter": these(keys), "boost": place}} for place, keys in by_place.items()]
+    body |= {"query": {"dis_max": {"queries": scored}}, "size": search.size, "from": search.start, "track_scores": True}
+    if search.sort:
+        body["sort"] = list(search.sort)
+    if search.search_after:
+        body["search_after"] = list(search.search_after)
+    if search.collapse is not None:
+        body["collapse"] = search.collapse
+    return body
+
+
+def matching_body(keys: Sequence[Key], query: dict[str, Any], search: Search) -> dict[str, Any]:
+    """Which of the documents match a query, and with what score."""
+    together = {"bool": {"filter": [these(keys)], "must": [query]}}
+    return {**search.common, "size": len(keys), "_source": False, "track_total_hits": False, "query": together}
+
+
+def vectors_body(keys: Sequence[Key], field: str, search: Search) -> dict[str, Any]:
+    """The values of a vector field, as they were written."""
+    source = {"includes": [field], "exclude_vectors": False}
+    return {**search.common, "size": len(keys), "_source": source, "track_total_hits": False, "query": these(keys)}
 
 
 def best_passage_clause(attachment: Attachment, vector: Vector) -> dict[str, Any]:
@@ -163,11 +180,12 @@ def best_passage_clause(attachment: Attachment, vector: Vector) -> dict[str, Any
     }}  # fmt: skip
 
 
-def source_body(keys: Sequence[Key], attachment: Attachment) -> dict[str, Any]:
-    """The source fields of hits, to cut the text of their passages from."""
+def source_body(keys: Sequence[Key], fields: Sequence[str], search: Search) -> dict[str, Any]:
+    """The text fields of hits, to cut passages from or to be read by a cross-encoder."""
     return {
+        **search.common,
         "size": len(keys),
-        "_source": list(attachment.source_fields),
+        "_source": list(fields),
         "track_total_hits": False,
         "query": these(keys),
     }
@@ -186,7 +204,11 @@ def totals_body(leg_queries: Sequence[dict[str, Any]], nearest: Iterable[Key], s
     }
     if search.aggregations is not None:
         body["aggs"] = search.aggregations
-    return _with_common(body, search)
+    if search.post_filter is not None:
+        body["post_filter"] = search.post_filter
+    if search.suggest is not None:
+        body["suggest"] = search.suggest
+    return {**search.common, **body}
 
 
 def these(keys: Sequence[Key]) -> dict[str, Any]:
@@ -204,9 +226,22 @@ def _named(query: dict[str, Any], name: str) -> dict[str, Any]:
     return {"bool": {"must": [query], "_name": name}}
 
 
-def _with_common(body: dict[str, Any], search: Search) -> dict[str, Any]:
-    if search.runtime_mappings is not None:
-        body["runtime_mappings"] = search.runtime_mappings
-    if search.timeout is not None:
-        body["timeout"] = search.timeout
-    return body
+def expand_fields(leg: FieldsLeg, target: Target) -> RrfLeg | LinearLeg:
+    """The legs of the form with `query` and `fields`, as Elasticsearch makes them: the lexical fields by one `multi_match`, and
+    with equal weight the semantic one. That one is asked where `fields` names the attachment's object (`esblend`), or nothing."""
+    attachment = target.attachment
+    named = leg.fields or (*(attachment.defaults.fields or attachment.source_fields), attachment.field)
+    lexical = [field for field in named if field.partition("^")[0] != attachment.field]
+    weighted = []
+    if lexical:
+        query = {"multi_match": {"query": leg.query, "fields": lexical, "type": "most_fields"}}
+        weighted.append(Weighted(StandardLeg(query, leg.filters, name=LEXICAL), 1.0, leg.normalizer))
+    for field in named:
+        if field.partition("^")[0] == attachment.field:
+            text = {"text_embedding": {"model_text": leg.query}}
+            section = {"field": attachment.vector_field, "query_vector_builder": text}
+            weight = _boost(field) if "^" in field else 1.0
+            weighted.append(Weighted(KnnLeg(section, leg.filters, name=SEMANTIC), weight, leg.normalizer))
+    if leg.kind == "rrf":
+        return RrfLeg(tuple(weighted), leg.window, leg.rank_constant, leg.min_score, leg.name)
+    return LinearLeg(tuple(weighted), leg.window, leg.min_score, leg.name)

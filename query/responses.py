@@ -1,6 +1,7 @@
 """The answers that the gateway makes itself: JSON as the caller's client expects it, and any error in Elasticsearch's shape."""
 
 import gzip
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -46,6 +47,28 @@ def error_response(error: Exception) -> Response:
     log.error("unexpected error", exc_info=error)
     unexpected = EsblendError("an unexpected error in the gateway; its log says more")
     return answer(unexpected.body(), status=unexpected.status)
+
+
+def with_degraded(
+    content: dict[str, Any], headers: dict[str, str], more: Sequence[str] | None = None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """A search's answer and headers that tell what it had to do without: its own reasons, and `more`."""
+    extras = content.get("esblend") or {}
+    degraded = [*extras.get("degraded", []), *(more or [])]
+    if not degraded:
+        return content, headers
+    content = {**content, "esblend": {**extras, "degraded": degraded}}
+    return content, {**headers, "Warning": warning_header(degraded[0])}
+
+
+def warning_header(text: str) -> str:
+    """A `Warning` header (RFC 7234, section 5.5): code 299, quoted text of plain ASCII."""
+    plain = (
+        text.encode("ascii", "replace")
+        .decode()
+        .translate({ord('"'): "'", ord("\\"): "/", **dict.fromkeys(range(32), " ")})
+    )
+    return f'299 esblend "{plain}"'
 
 
 async def on_error(_: Request, error: Exception) -> Response:

@@ -3,8 +3,9 @@
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from esblend.errors import InvalidRequest, MalformedRequest
+from esblend.errors import EncodingError, InvalidRequest, MalformedRequest, ModelError
 from mappings.attachment import Attachment
+from query.checks import objects_of
 from query.plan import Vector, semantic_clause
 
 Embed = Callable[[str], Awaitable[Vector]]
@@ -13,30 +14,17 @@ _MAX_CLAUSES = 32
 
 def semantic_clauses(body: Any) -> Iterator[dict[str, Any]]:
     """Every object in `body` that is a `semantic` clause: `{"semantic": {"query": text, ...}}` and nothing beside it."""
-    stack = [body]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, list):
-            stack.extend(value)
-        elif isinstance(value, dict):
-            inside = value.get("semantic")
-            if len(value) == 1 and isinstance(inside, dict) and "query" in inside:
-                yield value
-            else:
-                stack.extend(value.values())
+    for value in objects_of(body):
+        inside = value.get("semantic")
+        if len(value) == 1 and isinstance(inside, dict) and "query" in inside:
+            yield value
 
 
 def text_sections(body: Any) -> Iterator[dict[str, Any]]:
     """Every kNN section, query or retriever in `body` that has a text in place of a vector."""
-    stack = [body]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, list):
-            stack.extend(value)
-        elif isinstance(value, dict):
-            if "query_vector_builder" in value and isinstance(value.get("field"), str):
-                yield value
-            stack.extend(value.values())
+    for value in objects_of(body):
+        if "query_vector_builder" in value and isinstance(value.get("field"), str):
+            yield value
 
 
 def text_to_embed(builder: Any) -> str:
@@ -48,14 +36,23 @@ def text_to_embed(builder: Any) -> str:
     return text
 
 
+def is_vector_name(field: str, attachment: Attachment) -> bool:
+    """Whether a name of a vector field stands for the attachment's: its path, its object, or a field that it embeds."""
+    return field in (attachment.vector_field, attachment.field, *attachment.source_fields)
+
+
 def is_for(clause: dict[str, Any], attachment: Attachment) -> bool:
     """Whether a clause asks for the attachment's vectors, and not for a `semantic_text` field of Elasticsearch's own."""
     field = clause["semantic"].get("field")
     return field is None or field == attachment.field or field in attachment.source_fields
 
 
-async def replace_semantic(body: dict[str, Any], attachment: Attachment, embed: Embed, *, k: int) -> None:
-    """Replace each clause in place. Raises InvalidRequest or MalformedRequest when one is not well-formed."""
+async def replace_semantic(body: dict[str, Any], attachment: Attachment, embed: Embed, *, k: int) -> list[str]:
+    """Replace each clause in place. When its text cannot be embedded, the lexical search for it stands in; gives the reasons.
+
+    Raises InvalidRequest or MalformedRequest when a clause is not well-formed.
+    """
+    degraded: list[str] = []
     clauses = [clause for clause in semantic_clauses(body) if is_for(clause, attachment)]
     if len(clauses) > _MAX_CLAUSES:
         raise InvalidRequest(f"the search has {len(clauses)} [semantic] clauses; at most {_MAX_CLAUSES} are allowed")
@@ -67,6 +64,11 @@ async def replace_semantic(body: dict[str, Any], attachment: Attachment, embed: 
         text = inside["query"]
         if not isinstance(text, str) or not text.strip():
             raise InvalidRequest("[semantic] needs a [query] that is a text")
-        clause.update(semantic_clause(attachment, await embed(text), k, inside.get("boost")))
-        if "_name" in inside:
-            clause["nested"]["_name"] = inside["_name"]
+        more = {key: inside[key] for key in ("boost", "_name") if key in inside}
+        try:
+            found = semantic_clause(attachment, await embed(text), k)
+            clause["nested"] = {**found["nested"], **more}
+        except (ModelError, EncodingError) as error:
+            degraded.append(f"semantic: {error.reason}")
+            clause["multi_match"] = {"query": text, "fields": list(attachment.source_fields), **more}
+    return degraded

@@ -179,10 +179,11 @@ class Captured:
             return None
         return content if isinstance(content, dict) else None
 
-    def replace(self, content: dict[str, Any]) -> None:
+    def replace(self, content: dict[str, Any], headers: Mapping[str, str] | None = None) -> None:
         self._body = lenient_json.dumps(content)
         self._headers = [pair for pair in self._headers if pair[0] != b"content-length"]
         self._headers.append((b"content-length", str(len(self._body)).encode()))
+        self._headers += [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
 
     async def pass_on(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self._status, "headers": self._headers})

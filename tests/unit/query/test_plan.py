@@ -8,8 +8,6 @@ from query.metadata import Target
 from query.plan import (
     alpha_of,
     leaf_body,
-    leaf_windows,
-    leaves,
     lexical_query,
     num_candidates,
     page_body,
@@ -17,7 +15,7 @@ from query.plan import (
     totals_body,
     window_of,
 )
-from query.request import Hybrid, KnnLeg, RrfLeg, Search, StandardLeg, Weighted
+from query.tree import Hybrid, KnnLeg, RrfLeg, Search, StandardLeg, Weighted, leaf_windows, leaves
 
 GENERATION = Generation(
     model=ModelIdentity(name="m", digest="d", dims=3), passages=PassageSettings(), vector=VectorOptions()
@@ -77,7 +75,7 @@ def test_leaves_of_a_tree_come_in_order_with_the_window_around_them() -> None:
     a, b, c = (StandardLeg({"match_all": {}}, name=name) for name in "abc")
     tree = RrfLeg((Weighted(a), Weighted(RrfLeg((Weighted(b), Weighted(c)), window=20))), window=50)
     assert [leaf.name for leaf in leaves(tree)] == ["a", "b", "c"]
-    assert list(leaf_windows(tree)) == [50, 20, 20]
+    assert list(leaf_windows(tree, 10)) == [50, 20, 20]
 
 
 def test_documents_are_named_by_index_and_id() -> None:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from esblend.errors import EsblendError
-from query.request import Hybrid, KnnLeg, LinearLeg, RrfLeg, StandardLeg, is_ours, parse_search
+from query.request import is_ours, parse_search
+from query.tree import Hybrid, KnnLeg, LinearLeg, RrfLeg, StandardLeg
 
 MATCH = {"match": {"body": "x"}}
 KNN = {"knn": {"field": "v", "query_vector": [1.0], "k": 5, "num_candidates": 10}}
@@ -19,7 +20,7 @@ def rrf(**more: Any) -> dict[str, Any]:
     ("body", "expected"),
     [
         ({"query": {"hybrid": {"query": "x"}}}, True),
-        ({"query": {"hybrid": {"queries": [MATCH]}}}, False),
+        ({"query": {"hybrid": {"queries": [MATCH]}}}, True),
         (rrf(), True),
         ({"retriever": {"linear": {}}}, True),
         ({"retriever": {"standard": {"query": MATCH}}}, False),

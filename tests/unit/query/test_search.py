@@ -2,9 +2,11 @@
 
 import pytest
 
+from query.blending import blend
 from query.fusion import Key
-from query.request import LinearLeg, RrfLeg, StandardLeg, Weighted
-from query.search import blend, fuse, warning_header
+from query.ranking import fuse, ranked_leaf
+from query.responses import warning_header
+from query.tree import LinearLeg, RrfLeg, StandardLeg, Weighted
 
 A, B, C = (Key("i", one) for one in "abc")
 
@@ -27,18 +29,17 @@ def test_a_nested_tree_is_fused_from_its_leaves() -> None:
     leaf = StandardLeg({"match_all": {}})
     inner = RrfLeg((Weighted(leaf), Weighted(leaf)), window=1, rank_constant=1)
     outer = LinearLeg((Weighted(leaf, 2.0), Weighted(inner, 1.0)), window=10)
-    fused = fuse(outer, iter([{A: 5.0}, {B: 9.0, C: 1.0}, {B: 3.0}]))
+    found = fuse(inner, [ranked_leaf("x", {B: 9.0, C: 1.0}), ranked_leaf("y", {B: 3.0})])
+    fused = fuse(outer, [ranked_leaf("z", {A: 5.0}), found])
     assert [(one.key, one.score) for one in fused] == [(A, 10.0), (B, 1.0)]
 
 
 def test_lists_are_cut_to_the_window_before_fusion() -> None:
-    leaf = StandardLeg({"match_all": {}})
-    tree = LinearLeg((Weighted(leaf, 1.0, "minmax"),), window=2)
-    fused = fuse(tree, iter([{A: 10.0, B: 5.0, C: 0.0}]))
+    tree = LinearLeg((Weighted(StandardLeg({"match_all": {}}), 1.0, "minmax"),), window=2)
+    fused = fuse(tree, [ranked_leaf("x", {A: 10.0, B: 5.0, C: 0.0})])
     assert [(one.key, one.score) for one in fused] == [(A, 1.0), (B, 0.0)]
 
 
 def test_the_minimum_applies_to_the_fused_score() -> None:
-    leaf = StandardLeg({"match_all": {}})
-    fused = fuse(LinearLeg((Weighted(leaf),), window=10, min_score=4.0), iter([{A: 10.0, B: 3.0}]))
-    assert [one.key for one in fused] == [A]
+    tree = LinearLeg((Weighted(StandardLeg({"match_all": {}})),), window=10, min_score=4.0)
+    assert [one.key for one in fuse(tree, [ranked_leaf("x", {A: 10.0, B: 3.0})])] == [A]
