@@ -1,0 +1,38 @@
+"""Further gateways beside a stack's own, with other settings."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from elasticsearch import Elasticsearch
+
+from esblend.local.ports import FreePorts
+from tests.conftest import Stack
+
+
+@contextmanager
+def gateway_with(stack: Stack, folder: Path, **settings: str) -> Iterator[Elasticsearch]:
+    """A client of another gateway over the stack's Elasticsearch, with `settings` (without their prefix) of its own."""
+    ready = folder / "ready"
+    with FreePorts() as ports:
+        port = ports.choose(9281)
+    env = {key: value for key, value in os.environ.items() if not key.startswith("ESBLEND_")} | {
+        "ESBLEND_ES_URL": stack.described["elasticsearch"], "ESBLEND_REDIS_URL": stack.described["redis"],
+        "ESBLEND_MODEL": "minilm", "ESBLEND_GATEWAY_PORT": str(port), "ESBLEND_READY_FILE": str(ready),
+        **{f"ESBLEND_{key.upper()}": value for key, value in settings.items()},
+    }  # fmt: skip
+    with (folder / "gateway.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "esblend.cli", "gateway"], env=env, stdout=log, stderr=log)
+    try:
+        while not ready.exists():
+            assert process.poll() is None, (folder / "gateway.log").read_text()
+            time.sleep(0.05)
+        with Elasticsearch(f"http://127.0.0.1:{port}", request_timeout=60) as client:
+            yield client
+    finally:
+        process.terminate()
+        process.wait(timeout=30)

@@ -1,0 +1,346 @@
+"""The rest of the search API under fusion: retrievers around a fusion, sort, collapse, cursors, profile, degradation."""
+
+import math
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from elasticsearch import ApiError, BadRequestError, Elasticsearch
+
+from esblend.encoder.cross_encoder import CrossEncoder
+from esblend.encoder.folder import find_model
+from tests.conftest import Stack
+from tests.real.gateways import gateway_with
+from tests.real.test_hybrid import DOCUMENTS, INDEX, ids
+from tests.real.test_hybrid import index as _index  # noqa: F401  the fixture of the six documents
+
+pytestmark = pytest.mark.usefixtures("_index")
+TEXT = "how to feed a young dog"
+LEXICAL = {"standard": {"query": {"match": {"body": TEXT}}}}
+SEMANTIC = {
+    "knn": {
+        "field": "esblend",
+        "query_vector_builder": {"text_embedding": {"model_text": TEXT}},
+        "k": 6,
+        "num_candidates": 50,
+    }
+}
+RRF = {"rrf": {"retrievers": [LEXICAL, SEMANTIC], "rank_window_size": 20}}
+
+
+def search(client: Elasticsearch, **body: Any) -> dict[str, Any]:
+    return dict(client.search(index=INDEX, body=body).body)
+
+
+def scores(answer: dict[str, Any]) -> dict[str, float]:
+    return {hit["_id"]: hit["_score"] for hit in answer["hits"]["hits"]}
+
+
+@pytest.fixture(scope="module")
+def cross_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small BERT with random weights that reads pairs, with the packaged model's tokenizer."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    folder = tmp_path_factory.mktemp("cross-encoder")
+    tokenizer = AutoTokenizer.from_pretrained(find_model("minilm").path)
+    torch.manual_seed(5)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, num_labels=1,
+        initializer_range=0.5,
+    )  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reranking(stack: Stack, cross_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elasticsearch]:
+    with gateway_with(stack, tmp_path_factory.mktemp("reranking"), reranker=str(cross_encoder)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def hasty(stack: Stack, cross_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elasticsearch]:
+    """A gateway that gives encoder and cross-encoder no time."""
+    settings = {"query_encoder_budget_seconds": "0.00001", "reranker_budget_seconds": "0.00001"}
+    with gateway_with(stack, tmp_path_factory.mktemp("hasty"), reranker=str(cross_encoder), **settings) as client:
+        yield client
+
+
+def test_the_form_with_query_and_fields_is_the_tree_it_stands_for(stack: Stack) -> None:
+    fields = ["title^2", "body"]
+    lexical = {"standard": {"query": {"multi_match": {"query": TEXT, "fields": fields, "type": "most_fields"}}}}
+    tree = {"rrf": {"retrievers": [lexical, SEMANTIC], "rank_window_size": 20}}
+    short = {"rrf": {"query": TEXT, "fields": [*fields, "esblend"], "rank_window_size": 20}}
+    expected = scores(search(stack.gateway, retriever=tree))
+    assert len(expected) == 6
+    assert scores(search(stack.gateway, retriever=short)) == expected
+
+
+def test_a_rescorer_over_a_fusion(stack: Stack) -> None:
+    query = {"match": {"body": "dog"}}
+    first = scores(search(stack.gateway, retriever=RRF))
+    own = scores(search(stack.es, query=query))
+    rescore = {"window_size": 20, "query": {"rescore_query": query, "query_weight": 0.5, "rescore_query_weight": 2}}
+    answer = search(stack.gateway, retriever={"rescorer": {"retriever": RRF, "rescore": rescore}}, explain=True)
+    expected = {id_: 0.5 * score + 2 * own.get(id_, 0.0) for id_, score in first.items()}
+    assert scores(answer) == pytest.approx(expected)
+    for hit in answer["hits"]["hits"]:
+        tree = hit["_explanation"]
+        assert math.fsum(part["value"] for part in tree["details"]) == pytest.approx(hit["_score"], abs=1e-12)
+
+
+def test_pinned_documents_come_first(stack: Stack) -> None:
+    answer = search(stack.gateway, retriever={"pinned": {"ids": ["tax", "missing", "sea"], "retriever": RRF}})
+    plain = ids(search(stack.gateway, retriever=RRF))
+    assert ids(answer) == ["tax", "sea", *(id_ for id_ in plain if id_ not in ("tax", "sea"))]
+    by_index = {"pinned": {"docs": [{"_index": INDEX, "_id": "jam"}], "retriever": RRF}}
+    assert ids(search(stack.gateway, retriever=by_index))[0] == "jam"
+
+
+def test_a_pin_obeys_the_filter(stack: Stack) -> None:
+    pinned = {"pinned": {"ids": ["tax"], "retriever": RRF, "filter": {"term": {"kind": "b"}}}}
+    assert sorted(ids(search(stack.gateway, retriever=pinned))) == ["cat", "dog"]
+
+
+def test_diversity_takes_the_best_and_then_what_is_unlike_it(stack: Stack) -> None:
+    diversify = {"type": "mmr", "field": "esblend", "retriever": SEMANTIC, "lambda": 1.0, "size": 4}
+    builder = {"text_embedding": {"model_text": TEXT}}
+    alike = {"diversify": {**diversify, "query_vector_builder": builder}}
+    plain = search(stack.gateway, retriever={"rrf": {"retrievers": [SEMANTIC]}}, size=4)
+    assert ids(search(stack.gateway, retriever=alike, size=4)) == ids(plain)
+    unlike = search(stack.gateway, retriever={"diversify": {**diversify, "lambda": 0.0}}, size=4)
+    assert ids(unlike) != ids(plain)
+
+
+def test_a_cross_encoder_decides_the_order(reranking: Elasticsearch, cross_encoder: Path) -> None:
+    found = CrossEncoder(str(cross_encoder), threads=1).scores(TEXT, [one["body"] for one in DOCUMENTS.values()])
+    expected = dict(zip(DOCUMENTS, found.tolist(), strict=True))
+    assert len({round(score, 3) for score in expected.values()}) == 6
+    leg = {"retriever": RRF, "field": "body", "inference_text": TEXT, "rank_window_size": 10}
+    answer = search(reranking, retriever={"text_similarity_reranker": leg})
+    assert scores(answer) == pytest.approx(expected, abs=1e-5)
+    assert ids(answer) == sorted(expected, key=lambda id_: -expected[id_])
+
+
+def test_a_hybrid_query_is_reranked(reranking: Elasticsearch, cross_encoder: Path) -> None:
+    answer = search(reranking, query={"hybrid": {"query": TEXT, "rerank": {"rank_window_size": 3}}}, size=3)
+    texts = [f"{DOCUMENTS[id_]['title']}\n{DOCUMENTS[id_]['body']}" for id_ in ids(answer)]
+    expected = CrossEncoder(str(cross_encoder), threads=1).scores(TEXT, texts)
+    assert list(scores(answer).values()) == pytest.approx(expected.tolist(), abs=1e-5)
+    assert "esblend" not in answer
+
+
+def test_a_cross_encoder_that_is_not_there_is_refused(stack: Stack, reranking: Elasticsearch) -> None:
+    leg = {"retriever": RRF, "field": "body", "inference_text": TEXT, "inference_id": "other"}
+    with pytest.raises(BadRequestError, match="no cross-encoder \\[other\\]"):
+        search(reranking, retriever={"text_similarity_reranker": leg})
+    with pytest.raises(BadRequestError, match="ESBLEND_RERANKER"):
+        search(stack.gateway, query={"hybrid": {"query": TEXT, "rerank": True}})
+
+
+def test_without_time_the_lexical_order_stands_and_says_so(stack: Stack, hasty: Elasticsearch) -> None:
+    answer = hasty.search(index=INDEX, body={"query": {"hybrid": {"query": TEXT, "rerank": True}}})
+    lexical = search(stack.gateway, query={"hybrid": {"query": TEXT, "alpha": 0}})
+    assert ids(dict(answer.body)) == ids(lexical)
+    semantic, rerank = answer["esblend"]["degraded"]
+    assert semantic == "semantic: the encoder took longer than 1e-05 s"
+    assert rerank.startswith("rerank: no result within 1e-05 s")
+    assert answer.meta.headers["warning"] == f'299 esblend "{semantic}"'
+
+
+def test_a_leg_that_fails_is_an_error_where_the_caller_says_so(hasty: Elasticsearch) -> None:
+    for body in ({"query": {"hybrid": {"query": TEXT}}}, {"retriever": RRF}):
+        with pytest.raises(ApiError) as caught:
+            search(hasty, **body, on_leg_failure="fail")
+        assert caught.value.meta.status == 503
+        assert caught.value.error == "leg_failure_exception"
+
+
+def test_a_retriever_goes_on_without_its_vector_leg(hasty: Elasticsearch) -> None:
+    answer = search(hasty, retriever=RRF)
+    assert set(ids(answer)) == {"cat", "dog", "tax"}
+    assert answer["esblend"]["degraded"] == ["knn: the encoder took longer than 1e-05 s"]
+
+
+def test_a_semantic_clause_becomes_a_lexical_one(hasty: Elasticsearch) -> None:
+    clause = {"bool": {"must": [{"semantic": {"query": "kitten"}}]}}
+    answer = hasty.search(index=INDEX, body={"query": clause})
+    assert ids(dict(answer.body)) == ["cat"]
+    assert answer["esblend"]["degraded"] == ["semantic: the encoder took longer than 1e-05 s"]
+    assert "warning" in answer.meta.headers
+    several = hasty.msearch(index=INDEX, searches=[{}, {"query": clause}, {}, {"query": {"match_all": {}}}])
+    assert [("esblend" in one) for one in several["responses"]] == [True, False]
+
+
+def test_a_post_filter_leaves_aggregations_alone(stack: Stack) -> None:
+    aggs = {"kinds": {"terms": {"field": "kind"}}}
+    answer = search(stack.gateway, query={"hybrid": {"query": TEXT}}, post_filter={"term": {"kind": "b"}}, aggs=aggs)
+    assert sorted(ids(answer)) == ["cat", "dog"]
+    assert answer["hits"]["total"]["value"] == 2
+    assert sum(bucket["doc_count"] for bucket in answer["aggregations"]["kinds"]["buckets"]) == 6
+
+
+def test_other_sort_keys_with_fused_scores(stack: Stack) -> None:
+    plain = scores(search(stack.gateway, query={"hybrid": {"query": TEXT}}))
+    answer = search(stack.gateway, query={"hybrid": {"query": TEXT}}, sort=[{"year": "desc"}], size=3)
+    assert ids(answer) == ["jam", "sea", "tax"]
+    assert [hit["sort"] for hit in answer["hits"]["hits"]] == [[2006], [2005], [2004]]
+    assert scores(answer) == {id_: plain[id_] for id_ in ids(answer)}
+    after = answer["hits"]["hits"][-1]["sort"]
+    rest = search(stack.gateway, query={"hybrid": {"query": TEXT}}, sort=[{"year": "desc"}], search_after=after)
+    assert ids(rest) == ["dog", "cat", "car"]
+
+
+def test_a_field_first_and_the_score_second(stack: Stack) -> None:
+    body = {"query": {"hybrid": {"query": TEXT}}, "sort": [{"kind": "asc"}, "_score"]}
+    plain = search(stack.gateway, query={"hybrid": {"query": TEXT}})
+    kinds = {id_: document["kind"] for id_, document in DOCUMENTS.items()}
+    expected = sorted(ids(plain), key=lambda id_: (kinds[id_], -scores(plain)[id_]))
+    whole = search(stack.gateway, **body)
+    assert ids(whole) == expected
+    assert [hit["sort"] for hit in whole["hits"]["hits"]] == [[kinds[id_], scores(plain)[id_]] for id_ in expected]
+    after = whole["hits"]["hits"][1]["sort"]
+    assert ids(search(stack.gateway, **body, search_after=after)) == expected[2:]
+
+
+def test_collapsed_hits_with_their_group(stack: Stack) -> None:
+    plain = search(stack.gateway, query={"hybrid": {"query": TEXT}})
+    kinds = {id_: document["kind"] for id_, document in DOCUMENTS.items()}
+    best: dict[str, str] = {}
+    for id_ in ids(plain):
+        best.setdefault(str(kinds[id_]), id_)
+    collapse = {"field": "kind", "inner_hits": {"name": "group", "size": 5}}
+    for kind in ({"query": {"hybrid": {"query": TEXT}}}, {"retriever": RRF}):
+        answer = search(stack.gateway, **kind, collapse=collapse)
+        assert len(answer["hits"]["hits"]) == 3
+        inner = answer["hits"]["hits"][0]["inner_hits"]["group"]["hits"]["hits"]
+        assert [hit["_score"] for hit in inner] == sorted((hit["_score"] for hit in inner), reverse=True)
+    assert ids(search(stack.gateway, query={"hybrid": {"query": TEXT}}, collapse={"field": "kind"})) == list(
+        best.values()
+    )
+
+
+def test_a_leg_sorted_by_a_field_counts_by_its_ranks(stack: Stack) -> None:
+    newest = {"standard": {"query": {"match_all": {}}, "sort": [{"year": "desc"}]}}
+    answer = search(stack.gateway, retriever={"rrf": {"retrievers": [newest], "rank_constant": 1}})
+    assert scores(answer)["jam"] == pytest.approx(1 / 2)
+    assert ids(answer)[:2] == ["jam", "sea"]
+
+
+def test_the_profile_tells_each_step(stack: Stack) -> None:
+    answer = search(stack.gateway, query={"hybrid": {"query": "a text not asked before"}}, profile=True)
+    steps = [step["step"] for step in answer["esblend"]["profile"]["steps"]]
+    assert steps == ["encode", "legs", "exact scores", "fusion", "page"]
+    assert all(step["took_ms"] >= 0 for step in answer["esblend"]["profile"]["steps"])
+    assert answer["profile"]["shards"]
+
+
+def test_the_best_passage_where_no_word_is_there_to_highlight(stack: Stack) -> None:
+    answer = search(
+        stack.gateway, query={"hybrid": {"query": "automobile"}}, highlight={"fields": {"title": {}, "body": {}}}
+    )
+    highlights = {hit["_id"]: hit["highlight"] for hit in answer["hits"]["hits"]}
+    assert highlights["car"] == {"title": ["Repairing an <em>automobile</em>"]}
+    assert highlights["jam"] == {"title": [f"{DOCUMENTS['jam']['title']}\n{DOCUMENTS['jam']['body']}"]}
+
+
+def test_opensearchs_hybrid_by_its_formula(stack: Stack) -> None:
+    queries = [{"match": {"body": TEXT}}, {"neural": {"body": {"query_text": TEXT, "model_id": "any", "k": 6}}}]
+    combination = {"technique": "arithmetic_mean", "parameters": {"weights": [0.25, 0.75]}}
+    processor = {"normalization": {"technique": "min_max"}, "combination": combination}
+    answer = search(
+        stack.gateway,
+        query={"hybrid": {"queries": queries}},
+        search_pipeline={"phase_results_processors": [{"normalization-processor": processor}]},
+    )
+    lexical = scores(search(stack.es, query={"match": {"body": TEXT}}))
+    semantic = scores(search(stack.gateway, query={"semantic": {"query": TEXT}}))
+
+    def scaled(found: dict[str, float]) -> dict[str, float]:
+        low, high = min(found.values()), max(found.values())
+        return {id_: (value - low) / (high - low) for id_, value in found.items()}
+
+    expected = {id_: 0.75 * value + 0.25 * scaled(lexical).get(id_, 0.0) for id_, value in scaled(semantic).items()}
+    assert scores(answer) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_neural_clause_inside_another(stack: Stack) -> None:
+    neural = {"neural": {"body": {"query_text": "puppy", "k": 5}}}
+    answer = search(stack.gateway, query={"bool": {"must": [neural], "filter": [{"term": {"kind": "b"}}]}})
+    assert ids(answer) == ["dog", "cat"]
+
+
+def test_indices_with_different_attachments_are_blended_as_one(stack: Stack, index_name: str) -> None:
+    stack.es.indices.create(index=index_name, mappings={"properties": {"text": {"type": "text"}}})
+    stack.es.index(index=index_name, id="new", document={"text": "A young dog needs food."}, refresh=True)
+    stack.attach(index_name, "text", passages={"max_tokens": 100, "overlap_tokens": 10})
+    stack.wait(index_name)
+    try:
+        answer = stack.gateway.search(index=f"{INDEX},{index_name}", body={"query": {"hybrid": {"query": TEXT}}})
+        assert ids(dict(answer.body))[0] == "new"
+        assert answer["hits"]["total"]["value"] == 7
+        assert {hit["_index"] for hit in answer["hits"]["hits"]} == {INDEX, index_name}
+    finally:
+        stack.es.indices.delete(index=index_name)
+
+
+def test_what_cannot_be_combined_is_refused(stack: Stack) -> None:
+    for body, words in (
+        ({"retriever": RRF, "sort": ["year"]}, "either \\[sort\\] or \\[retriever\\]"),
+        ({"query": {"hybrid": {"query": "x"}}, "search_after": [1]}, "Sort must contain"),
+        ({"query": {"hybrid": {"query": "x"}}, "sort": [{"_score": {"order": "asc"}}]}, "from the best down"),
+        ({"query": {"hybrid": {"query": "x"}}, "slice": {"id": 0, "max": 2}}, "\\[slice\\] cannot be combined"),
+    ):
+        with pytest.raises(BadRequestError, match=words):
+            search(stack.gateway, **body)
+
+
+def test_a_walk_over_a_thousand_hits_while_others_write(stack: Stack, index_name: str) -> None:
+    stack.es.indices.create(
+        index=index_name,
+        mappings={"properties": {"body": {"type": "text"}}},
+        settings={"number_of_shards": 2, "number_of_replicas": 0},
+    )
+    stack.attach(index_name, "body")
+    operations: list[dict[str, Any]] = []
+    for number in range(1000):
+        operations += [{"index": {"_id": str(number)}}, {"body": f"wing {number % 50}"}]
+    stack.es.bulk(index=index_name, operations=operations, refresh=True)
+    stack.wait(index_name, seconds=300)
+    stop = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not stop.is_set():
+            stack.es.index(index=index_name, id=f"new-{number}", document={"body": "wing"}, refresh=True)
+            stack.es.delete(index=index_name, id=str(number % 1000), refresh=True)
+            number += 1
+
+    pit = stack.gateway.open_point_in_time(index=index_name, keep_alive="5m")["id"]
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen: list[str] = []
+    try:
+        body: dict[str, Any] = {
+            "query": {"hybrid": {"query": "wing", "rank_window_size": 1000}},
+            "sort": ["_score"],
+            "size": 7,
+        }
+        while True:
+            answer = stack.gateway.search(body={**body, "pit": {"id": pit, "keep_alive": "5m"}})
+            pit = answer["pit_id"]
+            if not answer["hits"]["hits"]:
+                break
+            seen += ids(dict(answer.body))
+            body["search_after"] = answer["hits"]["hits"][-1]["sort"]
+    finally:
+        stop.set()
+        writer.join()
+        stack.gateway.close_point_in_time(id=pit)
+        stack.es.indices.delete(index=index_name)
+    assert len(seen) == 1000
+    assert set(seen) == {str(number) for number in range(1000)}
