@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from esblend.errors import BudgetSpent, EncodingError, InvalidRequest, ModelError
+from esblend.errors import BudgetSpent, EncodingError, InvalidRequest, ModelError, NotAttached
 from mappings.attachment import Attachment
 from mappings.source import source_text
 from query.asking import Asker, scores_of, server_fault, whole
@@ -127,6 +127,14 @@ class RetrieverRanking:
         self.asker.took("encode", began)
         return attachment.vector_field, vector
 
+    async def _vector_path(self, field: str) -> str:
+        """The attachment's vector field where `field` stands for it, and `field` itself elsewhere."""
+        try:
+            attachment = (await self.attached()).attachment
+        except NotAttached:
+            return field
+        return attachment.vector_field if is_vector_name(field, attachment) else field
+
     async def _fuse(self, leg: Leg, lists: Iterator[Scores]) -> list[Fused]:
         """`lists` gives the leaves' ranked lists in their order."""
         if isinstance(leg, StandardLeg | KnnLeg | FieldsLeg):
@@ -178,9 +186,12 @@ class RetrieverRanking:
         return pin(leg.name, pins, first)[: leg.window]
 
     async def _diversify(self, leg: DiversifyLeg, first: list[Fused]) -> list[Fused]:
-        field, query = leg.vector_field, leg.query.get("query_vector")
+        field, query = await self._vector_path(leg.vector_field), leg.query.get("query_vector")
         if "query_vector_builder" in leg.query:
-            field, query = await self._embedded(leg.vector_field, leg.query["query_vector_builder"])
+            try:
+                field, query = await self._embedded(leg.vector_field, leg.query["query_vector_builder"])
+            except (ModelError, EncodingError) as error:
+                self.asker.degrade(leg.name, error.reason)
         keys = [one.key for one in first]
         [response] = await self.asker.ask("vectors", [vectors_body(keys, field, self.asker.search)])
         vectors = {
