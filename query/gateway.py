@@ -205,8 +205,9 @@ class Gateway:
         began = time.monotonic()
         others: list[dict[str, Any]] = []
         if rest:
+            given = {key: value for key, value in parameters(scope).items() if key != "filter_path"}
             answer = await self._upstream.request(
-                "POST", path, headers=scope["headers"], params=parameters(scope), body=lines_of(rest)
+                "POST", path, headers=scope["headers"], params=given, body=lines_of(rest)
             )
             others = list(answer.body["responses"])
         responses = [

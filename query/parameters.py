@@ -14,7 +14,7 @@ _WITH_EACH_REQUEST = (
     "expand_wildcards",
     "search_type",
 )
-_OF_THE_RESPONSE = ("typed_keys", "rest_total_hits_as_int", "pretty", "human", "error_trace")
+_OF_THE_RESPONSE = ("typed_keys", "rest_total_hits_as_int", "pretty", "human", "error_trace", "filter_path")
 _WITHOUT_EFFECT = frozenset((
     "batched_reduce_size", "ccs_minimize_roundtrips", "max_concurrent_shard_requests", "pre_filter_shard_size",
     "request_cache", "allow_partial_search_results",
@@ -43,8 +43,15 @@ def apply_parameters(body: dict[str, Any], given: Mapping[str, str]) -> tuple[di
             body[name] = _whole_number(name, value)
         elif name == "track_total_hits":
             body[name] = value == "true" if value in ("true", "false") else _whole_number(name, value)
-        elif name == "explain":
+        elif name in ("explain", "version", "seq_no_primary_term", "track_scores"):
             body[name] = value != "false"
+        elif name in ("docvalue_fields", "stored_fields"):
+            body[name] = value.split(",")
+        elif name == "sort":
+            body[name] = [_sort_key(key) for key in value.split(",")]
+        elif name == "format":
+            if value != "json":
+                raise InvalidRequest(f"[format={value}]: a fused search is answered in JSON only")
         elif name in ("timeout", "on_leg_failure"):
             body[name] = value
         elif name in ("_source", "_source_includes", "_source_excludes"):
@@ -59,6 +66,11 @@ def _whole_number(name: str, value: str) -> int:
         return int(value)
     except ValueError as error:
         raise InvalidRequest(f"URL parameter [{name}] must be a whole number, but is [{value}]") from error
+
+
+def _sort_key(key: str) -> Any:
+    field, colon, order = key.rpartition(":")
+    return {field: order} if colon else key
 
 
 def _source(name: str, value: str, present: Any) -> Any:

@@ -16,6 +16,7 @@ from esblend import lenient_json
 from esblend.elastic import error_body
 from esblend.errors import EsblendError, UpstreamUnavailable
 from esblend.http import PRODUCT, answer
+from query.filter_path import filtered
 from query.read_your_writes import parameters
 
 log = structlog.get_logger()
@@ -26,7 +27,10 @@ def json_response(scope: Scope, content: dict[str, Any], headers: dict[str, str]
     asked = dict(scope["headers"])
     accept = asked.get(b"accept", b"application/json").decode("latin-1")
     kind = accept if accept.startswith("application/vnd.elasticsearch+json") else "application/json"
-    is_pretty = parameters(scope).get("pretty", "false") in ("", "true")
+    given = parameters(scope)
+    is_pretty = given.get("pretty", "false") in ("", "true")
+    if "filter_path" in given:
+        content = filtered(content, given["filter_path"])
     raw = lenient_json.dumps(content, pretty=is_pretty)
     headers = {**PRODUCT, **headers}
     if b"gzip" in asked.get(b"accept-encoding", b"") and len(raw) > 1000:

@@ -11,6 +11,7 @@ from elasticsearch import ApiError, BadRequestError, Elasticsearch
 
 from esblend.encoder.cross_encoder import CrossEncoder
 from esblend.encoder.folder import find_model
+from query.filter_path import filtered
 from tests.conftest import Stack
 from tests.real.gateways import gateway_with
 from tests.real.test_hybrid import DOCUMENTS, INDEX, ids
@@ -344,3 +345,28 @@ def test_a_walk_over_a_thousand_hits_while_others_write(stack: Stack, index_name
         stack.es.indices.delete(index=index_name)
     assert len(seen) == 1000
     assert set(seen) == {str(number) for number in range(1000)}
+
+
+@pytest.mark.parametrize("pattern", [
+    "took", "hits.hits._id", "hits.hits._id,hits.total", "hits.*._id", "**._id", "hits.**", "**.t*le", "-hits.hits._source",
+    "-**.title", "hits.hits,-hits.hits._score,-**.year", "*", "**", "h*s.hits._source.*y", "absent", "-took,-hits", "-*",
+    "hits.hits._source.title,-hits.hits", "-hits.hits._source.*", "hits.total.value", "_shards.*ful", "hits.hits.0._id",
+    "ho*,took", " took , hits.total ",
+])  # fmt: skip
+def test_a_response_is_filtered_as_elasticsearch_does(stack: Stack, pattern: str) -> None:
+    asked = {"index": INDEX, "query": {"match": {"body": "how to feed"}}, "filter_path": pattern}
+    whole = dict(stack.es.search(**{**asked, "filter_path": None}).body)
+    expected = dict(stack.es.search(**asked).body)
+    found = filtered(whole, pattern)
+    for answer in (found, expected):
+        if "took" in answer:
+            answer["took"] = 0
+    assert found == expected
+
+
+def test_parts_of_a_fused_response_can_be_asked_for(stack: Stack) -> None:
+    answer = stack.gateway.search(index=INDEX, query={"hybrid": {"query": TEXT}}, filter_path="hits.hits._id", size=2)
+    assert dict(answer.body) == {"hits": {"hits": [{"_id": "dog"}, {"_id": "cat"}]}}
+    searches = [{}, {"query": {"hybrid": {"query": TEXT}}, "size": 1}, {}, {"query": {"match_all": {}}, "size": 0}]
+    many = stack.gateway.msearch(index=INDEX, searches=searches, filter_path="responses.hits.total.value")
+    assert dict(many.body) == {"responses": [{"hits": {"total": {"value": 6}}}] * 2}
