@@ -33,6 +33,13 @@ class MalformedRequest(EsblendError):
     type = "parsing_exception"
 
 
+class Forbidden(EsblendError):
+    """The caller may not do this."""
+
+    status = 403
+    type = "security_exception"
+
+
 class IndexNotFound(EsblendError):
     status = 404
     type = "index_not_found_exception"

@@ -1,18 +1,14 @@
 """What the gateway's own endpoints share: answers, bodies and parameters, in Elasticsearch's manners."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import orjson
-from elasticsearch import AsyncElasticsearch
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from esblend.errors import InvalidRequest, MalformedRequest
 
-AsCaller = Callable[[Request], AsyncElasticsearch]
-"""Gives a client with the credentials of whoever sent the request."""
 PRODUCT = {"X-elastic-product": "Elasticsearch"}
 _MAX_BODY = 1 << 20
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}

@@ -4,6 +4,7 @@ The request is written into the letter; the feed turns it into a task, and the w
 So nothing is lost with Redis, and a document is only ever written by a worker.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,13 +29,13 @@ class Request:
 
 
 async def list_letters(
-    es: AsyncElasticsearch, *, index: str | None = None, id_: str | None = None, size: int = 100
+    es: AsyncElasticsearch, indices: Sequence[str], id_: str | None = None, size: int = 100
 ) -> dict[str, Any]:
-    """`{"total", "dead_letters": [...]}`, newest first, of one index or document or all."""
+    """`{"total", "dead_letters": [...]}`, newest first, of some indices, or of one document in them."""
     try:
         answer = await es.search(
             index=DEAD_LETTERS_INDEX,
-            query=_query(index, id_),
+            query=_query(indices, id_),
             sort=[{"time": "desc"}, {"id": "asc"}],
             size=min(size, _MOST),
             track_total_hits=True,
@@ -47,12 +48,22 @@ async def list_letters(
     }
 
 
-async def ask(es: AsyncElasticsearch, action: str, *, index: str | None = None, id_: str | None = None) -> int:
+async def indices_of_letters(es: AsyncElasticsearch) -> list[str]:
+    """The indices that have dead letters, the first ten thousand."""
+    try:
+        aggregations = {"indices": {"terms": {"field": "index", "size": 10_000}}}
+        answer = await es.search(index=DEAD_LETTERS_INDEX, size=0, aggregations=aggregations)
+    except NotFoundError:
+        return []
+    return [bucket["key"] for bucket in answer["aggregations"]["indices"]["buckets"]]
+
+
+async def ask(es: AsyncElasticsearch, action: str, indices: Sequence[str], id_: str | None = None) -> int:
     """Ask for `action` (retry or drop) on all letters that match; gives their number."""
     try:
         answer = await es.update_by_query(
             index=DEAD_LETTERS_INDEX,
-            query=_query(index, id_),
+            query=_query(indices, id_),
             script={"source": "ctx._source.action = params.action", "params": {"action": action}},
             conflicts="proceed",
             refresh=True,
@@ -88,6 +99,6 @@ async def discard(es: AsyncElasticsearch, letters: list[str]) -> None:
         await es.bulk(index=DEAD_LETTERS_INDEX, operations=operations, refresh=True)
 
 
-def _query(index: str | None, id_: str | None) -> dict[str, Any]:
-    terms = {"index": index, "id": id_}
-    return {"bool": {"filter": [{"term": {key: value}} for key, value in terms.items() if value is not None]}}
+def _query(indices: Sequence[str], id_: str | None) -> dict[str, Any]:
+    one_document = [] if id_ is None else [{"term": {"id": id_}}]
+    return {"bool": {"filter": [{"terms": {"index": list(indices)}}, *one_document]}}

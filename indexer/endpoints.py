@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from elasticsearch import AsyncElasticsearch
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from esblend.access import MANAGE, READ, Access
 from esblend.errors import InvalidRequest, MalformedRequest
-from esblend.http import AsCaller, answer, read_json, seconds
-from indexer.dead_letters import ask, list_letters
+from esblend.http import answer, read_json, seconds
+from indexer.dead_letters import ask, indices_of_letters, list_letters
 from indexer.status import read_status
 from mappings.attach import control_backfill, find_index
 from mappings.dead_letters import DROP, RETRY
@@ -21,15 +21,16 @@ _COVERAGE_POLL_SECONDS = 0.25
 _LIST_SIZE = 100
 
 
-def make_routes(as_caller: AsCaller, describe_encoder: Callable[[], dict[str, Any]]) -> list[Route]:
-    """`as_caller(request)` gives a client with the caller's credentials; the encoder's description goes into the status."""
+def make_routes(access: Access, describe_encoder: Callable[[], dict[str, Any]]) -> list[Route]:
+    """The encoder's description goes into the status."""
 
     async def status(request: Request) -> Response:
-        es, index = as_caller(request), request.path_params["index"]
+        name = request.path_params["index"]
         wanted = _coverage(request.query_params.get("wait_for_coverage"))
         deadline = time.monotonic() + seconds(request.query_params.get("timeout", "60s"))
+        await access.require(request, name, READ)
         while True:
-            found = await read_status(es, index)
+            found = await read_status(access.own(request), name, counting=access.as_caller(request))
             body = {**found.model_dump(mode="json"), "encoder": describe_encoder()}
             if wanted is None or found.coverage >= wanted:
                 return answer(body)
@@ -41,23 +42,33 @@ def make_routes(as_caller: AsCaller, describe_encoder: Callable[[], dict[str, An
         changes = await read_json(request)
         if not isinstance(changes, dict):
             raise MalformedRequest("the body must be a JSON object with [paused] or [documents_per_second]")
-        index, control = await control_backfill(as_caller(request), request.path_params["index"], changes)
+        index, control = await control_backfill(access.as_caller(request), request.path_params["index"], changes)
         return answer({"acknowledged": True, "index": index, "backfill": control.model_dump(mode="json")})
+
+    async def which(request: Request, privilege: str) -> list[str]:
+        """The indices whose dead letters are meant, and with which the caller may do this."""
+        name, own = request.query_params.get("index"), access.own(request)
+        if name is None:
+            return await access.permitted(request, await indices_of_letters(own), privilege)
+        await access.require(request, name, privilege)
+        return [(await find_index(own, name))[0]]
 
     async def letters(request: Request) -> Response:
         size = request.query_params.get("size", str(_LIST_SIZE))
         if not size.isdecimal():
             raise InvalidRequest(f"[size] must be a number of dead letters, but is [{size}]")
-        es = as_caller(request)
-        return answer(await list_letters(es, **await _which(es, request), size=int(size)))
+        found = await list_letters(
+            access.own(request), await which(request, READ), request.query_params.get("id"), int(size)
+        )
+        return answer(found)
 
     def asking(action: str) -> Callable[[Request], Any]:
         async def handler(request: Request) -> Response:
-            es = as_caller(request)
-            which = await _which(es, request)
-            if which["index"] is None and "all" not in request.query_params:
+            if "index" not in request.query_params and "all" not in request.query_params:
                 raise InvalidRequest("name the [index] whose dead letters are meant, or add [all]")
-            return answer({"acknowledged": True, "dead_letters": await ask(es, action, **which)})
+            indices = await which(request, MANAGE)
+            asked = await ask(access.own(request), action, indices, request.query_params.get("id"))
+            return answer({"acknowledged": True, "dead_letters": asked})
 
         return handler
 
@@ -68,12 +79,6 @@ def make_routes(as_caller: AsCaller, describe_encoder: Callable[[], dict[str, An
         Route("/_esblend/dead-letters/_retry", asking(RETRY), methods=["POST"]),
         Route("/_esblend/dead-letters/_drop", asking(DROP), methods=["POST"]),
     ]
-
-
-async def _which(es: AsyncElasticsearch, request: Request) -> dict[str, str | None]:
-    name = request.query_params.get("index")
-    index = (await find_index(es, name))[0] if name is not None else None
-    return {"index": index, "id_": request.query_params.get("id")}
 
 
 def _coverage(value: str | None) -> float | None:

@@ -50,16 +50,20 @@ class IndexStatus(BaseModel):
     generations: dict[str, GenerationStatus]
 
 
-async def read_status(es: AsyncElasticsearch, name: str) -> IndexStatus:
-    """The status of the active generation. Raises IndexNotFound or NotAttached."""
+async def read_status(es: AsyncElasticsearch, name: str, *, counting: AsyncElasticsearch | None = None) -> IndexStatus:
+    """The status of the active generation. `counting`: whose rights decide which documents count, if not those of `es`.
+
+    Raises IndexNotFound or NotAttached.
+    """
+    counting = counting or es
     index, attachment = await show(es, name)
     shards = (await read_shards(es, [index])).get(index)
     checkpoint = await _checkpoint(es, shards.uuid if shards else "", attachment.active)
-    counts = await _counts(es, index, attachment, checkpoint)
+    counts = await _counts(counting, name, attachment, checkpoint)
     if not counts["pending"] or _is_settled(shards, checkpoint):
         # Done as far as can be seen; a refresh shows the rest. Before that, it would cost a busy index much.
         await es.indices.refresh(index=index)
-        counts = await _counts(es, index, attachment, checkpoint)
+        counts = await _counts(counting, name, attachment, checkpoint)
     documents = counts["documents"]
     done = documents - counts["pending"]
     return IndexStatus(

@@ -182,10 +182,10 @@ class IndexView:
     analyzers: dict[str, str]
 
 
-async def view_indices(es: AsyncElasticsearch, target: str) -> dict[str, IndexView]:
-    """Each index that a search target stands for. Raises IndexNotFound."""
+async def view_indices(es: AsyncElasticsearch, target: str, **options: Any) -> dict[str, IndexView]:
+    """Each index that a search target stands for; `options` say how it is resolved. Raises IndexNotFound."""
     try:
-        found = await es.indices.get_mapping(index=target)
+        found = await es.indices.get_mapping(index=target, **options)
     except NotFoundError as error:
         raise IndexNotFound(f"no such index [{target}]") from error
     return {

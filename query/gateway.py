@@ -22,21 +22,21 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from esblend import lenient_json
+from esblend.access import Access
 from esblend.elastic import connect_async
 from esblend.errors import EsblendError, MalformedRequest, ModelError, NotAttached
-from esblend.http import AsCaller, seconds
+from esblend.http import seconds
 from esblend.logs import configure_logging
 from esblend.ready import announce_ready, forget_ready
 from esblend.settings import Settings
 from query.asking import Caller
 from query.embedder import QueryEmbedder
 from query.management import Management
-from query.metadata import Metadata
+from query.metadata import Metadata, Reader, indices_of
 from query.multi_search import Item, in_place_of, lines_of, parameters_of, parse_items, target_of
 from query.opensearch import translate_neural
 from query.parameters import apply_parameters
@@ -63,8 +63,8 @@ _OUR_WORDS = (
 )  # fmt: skip
 
 
-MakeRoutes = Callable[[AsCaller, Callable[[], dict[str, Any]]], list[Route]]
-"""Makes further endpoints below /_esblend, given a caller's client and what the encoder says of itself."""
+MakeRoutes = Callable[[Access, Callable[[], dict[str, Any]]], list[Route]]
+"""Makes further endpoints below /_esblend, given whose rights they use and what the encoder says of itself."""
 
 
 class Gateway:
@@ -73,18 +73,17 @@ class Gateway:
     def __init__(self, settings: Settings, make_routes: MakeRoutes) -> None:
         self._settings = settings
         self._upstream = Upstream(settings)
-        self._metadata = Metadata()
         self._embedder = QueryEmbedder(settings)
         self._reranker = Reranker(settings)
         self._es: AsyncElasticsearch = connect_async(settings)
         self._bare_es: AsyncElasticsearch = connect_async(settings, credentials=False)
 
-        def as_caller(request: Request) -> AsyncElasticsearch:
-            return self._as_caller(request.scope)
-
-        management = Management(settings, self._upstream, self._metadata, self._embedder, as_caller)
+        own = self._es if settings.has_credentials else None
+        access = Access(lambda request: self._as_caller(request.scope), own)
+        self._metadata = Metadata(own)
+        management = Management(settings, self._upstream, self._metadata, self._embedder, access)
         self._management: ASGIApp = Starlette(
-            routes=[*management.routes(), *make_routes(as_caller, self._embedder.describe)],
+            routes=[*management.routes(), *make_routes(access, self._embedder.describe)],
             exception_handlers={
                 EsblendError: on_error, ApiError: on_error, TransportError: on_error, HTTPException: on_http_error,
                 Exception: on_error,
@@ -145,7 +144,7 @@ class Gateway:
         if body is None:
             await self._upstream.forward(scope, raw if ended else body_stream(chunks, receive, ended=False), send)
             return
-        degraded = await self._replace_texts(scope, body, _target(scope))
+        degraded = await self._replace_texts(scope, body, _target(scope), parameters(scope))
         if is_ours(body):
             found, headers = await self._fused(scope, body, _target(scope), parameters(scope))
             await json_response(scope, *with_degraded(found, headers, degraded))(scope, receive, send)
@@ -182,9 +181,8 @@ class Gateway:
         if content is not None:
             es = self._as_caller(scope)
             documents = written_documents(scope, body, content)
-            attached = await self._metadata.attached(
-                self._metadata_client(scope), {one.index for one in documents}, self._caller(scope).key
-            )
+            reader = Reader(es, self._caller(scope).key, is_permitted=True)
+            attached = await self._metadata.attached(reader, {one.index for one in documents})
             found = await wait_until_embedded(es, attached, documents, deadline=deadline)
             await refresh_if_asked(es, scope, documents)
             answer.replace({**content, "esblend": found})
@@ -222,12 +220,12 @@ class Gateway:
         without goes into `degraded`, by the item's identity."""
         target = target_of(item.header, _target(scope))
         try:
-            degraded[id(item)] = await self._replace_texts(scope, item.body, target) or []
+            given = parameters_of(item.header, parameters(scope))
+            degraded[id(item)] = await self._replace_texts(scope, item.body, target, given) or []
             if not is_ours(item.body):
                 return None
-            given = parameters_of(item.header, parameters(scope))
             found, _ = with_degraded(*await self._fused(scope, item.body, target, given), degraded[id(item)])
-        except EsblendError as error:
+        except (EsblendError, ApiError) as error:
             return in_place_of(error)
         return {**found, "status": 200}
 
@@ -236,13 +234,13 @@ class Gateway:
     ) -> tuple[dict[str, Any], dict[str, str]]:
         body, given = apply_parameters(body, given_parameters)
         search = parse_search(body)
-        services = Services(
-            self._upstream, self._metadata_client(scope), self._metadata, self._embedder, self._reranker
-        )
+        services = Services(self._upstream, self._as_caller(scope), self._metadata, self._embedder, self._reranker)
         session = Session(services, self._caller(scope), target, given, search)
         return await session.run(), session.headers
 
-    async def _replace_texts(self, scope: Scope, body: dict[str, Any], name: str) -> list[str] | None:
+    async def _replace_texts(
+        self, scope: Scope, body: dict[str, Any], name: str, given: dict[str, str]
+    ) -> list[str] | None:
         """Turn `semantic` clauses, and texts in place of vectors, over attached indices into kNN. None: there were none; else the
         reasons why some could not be embedded.
 
@@ -255,7 +253,11 @@ class Gateway:
         if not clauses and not sections:
             return None
         try:
-            target = await self._metadata.target(self._metadata_client(scope), name or "*", self._caller(scope).key)
+            es, pit = self._as_caller(scope), body.get("pit")
+            if isinstance(pit, dict):
+                name = await indices_of(es, pit) or "-*"
+            reader = Reader(es, self._caller(scope).key, is_permitted=isinstance(pit, dict), options=given)
+            target = await self._metadata.target(reader, name or "*")
         except NotAttached:
             if all("field" in clause["semantic"] for clause in clauses):
                 return None
@@ -295,24 +297,19 @@ class Gateway:
         wanted = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _CALLER_HEADERS}
         return self._bare_es.options(headers=wanted) if wanted else self._bare_es
 
-    def _metadata_client(self, scope: Scope) -> AsyncElasticsearch:
-        """Mappings are read with the gateway's own credentials where it has any: a caller who may only search has no right
-        to read them. Documents never are."""
-        return self._es if self._settings.has_credentials else self._as_caller(scope)
-
     def _caller(self, scope: Scope) -> Caller:
-        own = b"\0".join(value for name, value in scope["headers"] if name in _CALLER_HEADERS)
-        return Caller(scope["headers"], "" if self._settings.has_credentials else hashlib.sha256(own).hexdigest())
+        own = b"\0".join(name + value for name, value in scope["headers"] if name in _RIGHTS_HEADERS)
+        return Caller(scope["headers"], hashlib.sha256(own).hexdigest())
 
 
 _OF_THE_OLD_BODY = (b"content-length", b"content-encoding")
-_CALLER_HEADERS = (
+_RIGHTS_HEADERS = (
     b"authorization",
     b"es-client-authentication",
     b"es-security-runas-user",
-    b"x-opaque-id",
-    b"traceparent",
+    b"es-secondary-authorization",
 )
+_CALLER_HEADERS = (*_RIGHTS_HEADERS, b"x-opaque-id", b"traceparent")
 
 
 def _is_search(scope: Scope, endpoint: str = "_search") -> bool:

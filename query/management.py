@@ -6,7 +6,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from esblend.http import AsCaller, answer, is_set, read_json
+from esblend.access import Access
+from esblend.http import answer, is_set, read_json
 from esblend.settings import Settings
 from mappings.attach import attach, detach, show
 from mappings.attachment import ModelIdentity, parse_attach_request
@@ -16,7 +17,7 @@ from query.upstream import Upstream
 
 
 class Management:
-    """The handlers. `as_caller(request)` gives an Elasticsearch client with the caller's credentials."""
+    """The handlers; all is done with the caller's rights."""
 
     def __init__(
         self,
@@ -24,13 +25,13 @@ class Management:
         upstream: Upstream,
         metadata: Metadata,
         embedder: QueryEmbedder,
-        as_caller: AsCaller,
+        access: Access,
     ) -> None:
         self._settings = settings
         self._upstream = upstream
         self._metadata = metadata
         self._embedder = embedder
-        self._as_caller = as_caller
+        self._access = access
 
     def routes(self) -> list[Route]:
         return [
@@ -53,7 +54,7 @@ class Management:
         wanted = parse_attach_request(await read_json(request))
         encoder = await self._embedder.load(wanted.model or self._settings.model)
         done = await attach(
-            self._as_caller(request),
+            self._access.as_caller(request),
             request.path_params["index"],
             wanted,
             ModelIdentity(name=encoder.name, digest=encoder.digest, dims=encoder.dims),
@@ -67,11 +68,11 @@ class Management:
         return answer(content)
 
     async def get(self, request: Request) -> Response:
-        index, attachment = await show(self._as_caller(request), request.path_params["index"])
+        index, attachment = await show(self._access.as_caller(request), request.path_params["index"])
         return answer({"index": index, "attachment": attachment.to_meta()})
 
     async def delete(self, request: Request) -> Response:
-        index = await detach(self._as_caller(request), request.path_params["index"])
+        index = await detach(self._access.as_caller(request), request.path_params["index"])
         self._metadata.forget()
         note = "the vectors stay in the documents and their fields in the mapping until the index is re-indexed"
         return answer({"acknowledged": True, "index": index, "remains": note})

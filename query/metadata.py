@@ -1,8 +1,9 @@
 """What the gateway knows of attached indices, asked from Elasticsearch and kept for a moment."""
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from elasticsearch import AsyncElasticsearch
 
@@ -12,6 +13,8 @@ from mappings.attachment import Attachment
 
 _KEEP_SECONDS = 1.0
 _KEEP_MOST = 1000
+_MOST_INDICES = 1000
+_RESOLUTION = ("ignore_unavailable", "allow_no_indices", "expand_wildcards")
 
 
 @dataclass(frozen=True)
@@ -29,31 +32,48 @@ class Target:
         return all(len({analyzers.get(name, name) for name in names}) == 1 for analyzers in self.analyzers)
 
 
+@dataclass(frozen=True)
+class Reader:
+    """Who wants to know: a client with the caller's rights, and a key that differs between rights."""
+
+    es: AsyncElasticsearch
+    key: str
+    is_permitted: bool = False
+    """Whether the caller was already let in to the indices by Elasticsearch: they stand in a point in time, or it wrote to them."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """How names are resolved: URL parameters of the search."""
+
+
 class Metadata:
-    """Attachments by search target. A change is seen within a second."""
+    """Attachments by search target. A change is seen within a second.
 
-    def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], tuple[float, dict[str, IndexView]]] = {}
+    `own`: the gateway's own client where it has credentials. A caller who may only search has no right to read mappings: which
+    indices it may search is asked with its rights, what is in their mappings with the gateway's.
+    """
 
-    async def target(self, es: AsyncElasticsearch, name: str, caller: str) -> Target:
-        """The indices that `name` stands for, as `caller` (a key that differs between rights) may see them.
+    def __init__(self, own: AsyncElasticsearch | None) -> None:
+        self._own = own
+        self._kept: dict[tuple[str, str, str], tuple[float, dict[str, IndexView]]] = {}
+
+    async def target(self, reader: Reader, name: str) -> Target:
+        """The indices that `name` stands for, as the reader may see them.
 
         Raises IndexNotFound, NotAttached, or InvalidRequest when their attachments differ.
         """
-        targets = await self.targets(es, name, caller)
+        targets = await self.targets(reader, name)
+        if not targets:
+            raise NotAttached(f"[{name}] stands for no index; attach one with PUT /_esblend/indices/...")
         if len(targets) > 1:
             raise InvalidRequest(f"[{name}] stands for indices with different attachments; search them one by one")
         return targets[0]
 
-    async def targets(self, es: AsyncElasticsearch, name: str, caller: str) -> list[Target]:
-        """As `target`, one for each attachment among the indices."""
-        found = await self._views(es, name, caller)
+    async def targets(self, reader: Reader, name: str) -> list[Target]:
+        """As `target`, one for each attachment among the indices; none where the name may stand for nothing."""
+        found = await self._views(reader, name)
         bare = [index for index, view in found.items() if view.attachment is None]
-        if bare or not found:
-            named = ", ".join(bare[:5]) or name
-            raise NotAttached(
-                f"index [{named}] is not attached: PUT /_esblend/indices/{bare[0] if bare else name} attaches it"
-            )
+        if bare:
+            named = ", ".join(bare[:5])
+            raise NotAttached(f"index [{named}] is not attached: PUT /_esblend/indices/{bare[0]} attaches it")
         alike: dict[str, list[tuple[str, Attachment, dict[str, str]]]] = {}
         for index, view in found.items():
             if view.attachment is not None:
@@ -65,11 +85,11 @@ class Metadata:
             for group in alike.values()
         ]
 
-    async def attached(self, es: AsyncElasticsearch, indices: Iterable[str], caller: str) -> dict[str, Attachment]:
+    async def attached(self, reader: Reader, indices: Iterable[str]) -> dict[str, Attachment]:
         """The attachments of those of `indices` that have one."""
         found: dict[str, Attachment] = {}
         for index in sorted(indices):
-            for name, view in (await self._views(es, index, caller)).items():
+            for name, view in (await self._views(reader, index)).items():
                 if view.attachment is not None:
                     found[name] = view.attachment
         return found
@@ -77,17 +97,31 @@ class Metadata:
     def forget(self) -> None:
         self._kept.clear()
 
-    async def _views(self, es: AsyncElasticsearch, name: str, caller: str) -> dict[str, IndexView]:
-        kept = self._kept.get((name, caller))
+    async def _views(self, reader: Reader, name: str) -> dict[str, IndexView]:
+        options = {key: value for key, value in reader.options.items() if key in _RESOLUTION}
+        place = (name, reader.key, repr(sorted(options.items())))
+        kept = self._kept.get(place)
         if kept and time.monotonic() - kept[0] < _KEEP_SECONDS:
             return kept[1]
-        found = await view_indices(es, name)
+        if self._own is None or reader.is_permitted:
+            found = await view_indices(self._own or reader.es, name, **options)
+        else:
+            searchable = set((await reader.es.field_caps(index=name, fields="_id", **options))["indices"])
+            every = await view_indices(self._own, name, **options) if searchable else {}
+            found = {index: view for index, view in every.items() if index in searchable}
         if len(self._kept) >= _KEEP_MOST:
             self._kept.clear()
-        self._kept[name, caller] = (time.monotonic(), found)
+        self._kept[place] = (time.monotonic(), found)
         return found
 
 
 def _search_identity(attachment: Attachment) -> tuple[object, ...]:
     generation = attachment.generation
     return (attachment.root, generation.model.digest, attachment.source_fields, attachment.defaults)
+
+
+async def indices_of(es: AsyncElasticsearch, pit: Mapping[str, Any]) -> str:
+    """The indices of a point in time, comma-separated: those of them that hold documents."""
+    aggregations = {"indices": {"terms": {"field": "_index", "size": _MOST_INDICES}}}
+    answer = await es.search(pit=pit, size=0, track_total_hits=False, aggregations=aggregations)
+    return ",".join(bucket["key"] for bucket in answer["aggregations"]["indices"]["buckets"])

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from elasticsearch import ApiError
+
 from esblend import lenient_json
+from esblend.elastic import error_body
 from esblend.errors import EsblendError, InvalidRequest, MalformedRequest
 
 MAX_SEARCHES = 1000
@@ -59,6 +62,8 @@ def lines_of(items: Sequence[Item]) -> list[dict[str, Any]]:
     return [line for item in items for line in (item.header, item.body)]
 
 
-def in_place_of(error: EsblendError) -> dict[str, Any]:
+def in_place_of(error: EsblendError | ApiError) -> dict[str, Any]:
     """What stands in `responses` for a search that failed."""
+    if isinstance(error, ApiError):
+        return {**error_body(error), "status": error.meta.status}
     return {**error.body(), "status": error.status}

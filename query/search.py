@@ -14,7 +14,7 @@ from query.asking import Asker, Caller, scores_of
 from query.blending import HybridRanking
 from query.embedder import QueryEmbedder
 from query.fusion import Fused, Key
-from query.metadata import Metadata, Target
+from query.metadata import Metadata, Reader, Target, indices_of
 from query.page import (
     add_cursors,
     after_cursor,
@@ -37,7 +37,7 @@ from query.upstream import Upstream
 
 @dataclass(frozen=True)
 class Services:
-    """What a search needs beside its request. `es` reads mappings only, never documents."""
+    """What a search needs beside its request. `es` has the caller's rights."""
 
     upstream: Upstream
     es: AsyncElasticsearch
@@ -101,6 +101,8 @@ class Session:
         search, services = self._search, self._services
         if isinstance(search.ranking, Hybrid):
             targets = await self._targets()
+            if not targets:
+                return Ranking(fused=[], match_queries=[], nearest=[])
             return await HybridRanking(self._asker, services.embedder, services.reranker).run(search.ranking, targets)
         by_tree = RetrieverRanking(self._asker, services.embedder, services.reranker, self._one_target, [])
         return await by_tree.run(search.ranking, search.start + search.size)
@@ -177,12 +179,18 @@ class Session:
         """What is searched: the request's target, or the indices of its point in time."""
         if self._search.pit is None:
             return self._target or "*"
-        body = {**self._search.common, "size": 0, "aggs": {"indices": {"terms": {"field": "_index", "size": 1000}}}}
-        [response] = await self._asker.ask("indices of the point in time", [body])
-        return ",".join(bucket["key"] for bucket in response["aggregations"]["indices"]["buckets"])
+        return await indices_of(self._services.es, self._search.common["pit"]) or "-*"
 
     async def _targets(self) -> list[Target]:
-        return await self._services.metadata.targets(self._services.es, await self._name(), self._caller.key)
+        return await self._services.metadata.targets(self._reader(), await self._name())
 
     async def _one_target(self) -> Target:
-        return await self._services.metadata.target(self._services.es, await self._name(), self._caller.key)
+        return await self._services.metadata.target(self._reader(), await self._name())
+
+    def _reader(self) -> Reader:
+        return Reader(
+            self._services.es,
+            self._caller.key,
+            is_permitted=self._search.pit is not None,
+            options=self._parameters.header,
+        )

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 from yarl import URL
 
 from esblend import lenient_json
-from esblend.errors import UpstreamError, UpstreamUnavailable
+from esblend.errors import InvalidRequest, UpstreamError, UpstreamUnavailable
 from esblend.settings import Settings
 
 # RFC 9110, section 7.6.1: these speak of one connection only.
@@ -131,6 +131,8 @@ class Upstream:
 
     def _url(self, scope: Scope) -> URL:
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
+        if not raw.startswith(b"/"):  # it would become part of the host's name
+            raise InvalidRequest("the request's target must be a path")
         query: bytes = scope["query_string"]
         target = raw.decode("latin-1") + (f"?{query.decode('latin-1')}" if query else "")
         return URL(self._base + target, encoded=True)

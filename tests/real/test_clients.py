@@ -122,7 +122,7 @@ def test_langchain_with_rrf(stack: Stack, own_index: str, encoder: Encoder, rrf:
     constant = rrf["rank_constant"] if isinstance(rrf, dict) else 60
     expected = rrf_by_hand(*([one.page_content for one in leg] for leg in legs), constant=constant)
     assert found == sorted(expected, key=lambda id_: -expected[id_])[:4]
-    with pytest.raises(ApiError, match="license|unknown retriever"):
+    with pytest.raises(ApiError, match=r"license|unknown retriever"):
         langchain_store(stack.es, own_index, encoder, rrf=rrf).similarity_search(TEXT, k=4)
 
 

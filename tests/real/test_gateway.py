@@ -3,6 +3,7 @@
 import gzip
 import http.client
 import json
+import socket
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -80,6 +81,33 @@ def test_plain_requests_get_the_very_same_answer(stack: Stack, case: str) -> Non
     assert through[2] == direct[2]
     hop = {"transfer-encoding", "connection", "content-length"}
     assert {k: v for k, v in through[1].items() if k not in hop} == {k: v for k, v in direct[1].items() if k not in hop}
+
+
+def get(url: str, target: str) -> tuple[int, bytes]:
+    """`target` goes out as it is, whatever it is."""
+    address = urlsplit(url)
+    with socket.create_connection((str(address.hostname), address.port or 0), timeout=30) as connection:
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        return answer.status, answer.read()
+
+
+@pytest.mark.parametrize("target", [
+    "/plain-index%2F..%2F..%2Fetc/_search", "/plain-index/..%2f..%2f_search", "/../../_esblend/../plain-index/_count",
+    "//elsewhere.invalid/_count", "/\\elsewhere.invalid/", "@elsewhere.invalid/", ":1@elsewhere.invalid/", "elsewhere.invalid:1",
+    "*", "/%00", "/%", "/?%zz", "/plain-index/_doc/%2e%2e%2f%2e%2e", "/;/../_count", "/.%2e/_count", "/@elsewhere.invalid",
+])  # fmt: skip
+def test_no_path_leaves_the_cluster(stack: Stack, target: str) -> None:
+    """The gateway refuses, or answers what Elasticsearch does. To look the other host up would end in a 503."""
+    direct, through = get(stack.described["elasticsearch"], target), get(stack.described["gateway"], target)
+    assert through[0] in (400, 404) or through == direct
+
+
+def test_of_a_whole_url_the_path_counts(stack: Stack) -> None:
+    expected = get(stack.described["elasticsearch"], "/plain-index/_count")
+    for host in ("http://elsewhere.invalid", "http://elsewhere.invalid:1", "http://elsewhere.invalid@127.0.0.1"):
+        assert get(stack.described["gateway"], f"{host}/plain-index/_count") == expected
 
 
 def test_a_compressed_hybrid_search_is_understood(stack: Stack) -> None:

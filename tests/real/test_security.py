@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from elasticsearch import ApiError, Elasticsearch
 
+from mappings.dead_letters import DEAD_LETTERS_INDEX, DEAD_LETTERS_MAPPINGS, DEAD_LETTERS_SETTINGS
 from tests.conftest import Stack, start_stack, stop_stack
 
 HYBRID = {"hybrid": {"query": "a secret"}}
@@ -22,6 +23,20 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         indices = [{"names": ["open-docs"], "privileges": privileges}]
         own.es.security.put_role(name=role, indices=indices)
         own.es.security.put_user(username=role, password="password-of-" + role, roles=[role])
+    own.es.security.put_role(name="blind", indices=[{"names": ["open-docs"], "privileges": ["index"]}])
+    own.es.security.put_user(username="blind", password="password-of-blind", roles=["blind"])
+    own.es.indices.create(index=DEAD_LETTERS_INDEX, settings=DEAD_LETTERS_SETTINGS, mappings=DEAD_LETTERS_MAPPINGS)
+    for index in ("open-docs", "secret-docs"):
+        letter = {
+            "index": index,
+            "uuid": "u",
+            "generation": "g",
+            "id": f"of {index}",
+            "error": "e",
+            "time": 0,
+            "attempts": 1,
+        }
+        own.es.index(index=DEAD_LETTERS_INDEX, id=index, document=letter, refresh=True)
     yield own
     stop_stack(own)
 
@@ -41,6 +56,72 @@ def test_a_reader_searches_what_it_may_read_and_nothing_else(secured: Stack) -> 
             with pytest.raises(ApiError) as caught:
                 client.search(index="secret-docs", query=query)
             assert status_of(caught) == 403
+
+
+def test_a_wildcard_is_what_the_caller_may_read(secured: Stack) -> None:
+    with as_user(secured, "reader") as client:
+        for name in ("*", "_all", "*-docs"):
+            answer = client.search(index=name, query=HYBRID)
+            assert {hit["_index"] for hit in answer["hits"]["hits"]} == {"open-docs"}
+        with pytest.raises(ApiError) as caught:
+            client.search(index="no-such-index", query=HYBRID)
+        assert status_of(caught) == 403
+        assert "secret-docs" not in str(caught.value.body)
+    with as_user(secured, "blind") as client, pytest.raises(ApiError) as caught:
+        client.search(index="open-docs", query=HYBRID)
+    assert status_of(caught) == 403
+
+
+def test_each_search_of_many_has_the_callers_rights(secured: Stack) -> None:
+    knn = {"field": "esblend", "query_vector_builder": {"text_embedding": {"model_text": "a secret"}}, "k": 5}
+    legs = [{"standard": {"query": {"match_all": {}}}}, {"knn": {**knn, "num_candidates": 10}}]
+    bodies = [
+        {"query": HYBRID},
+        {"query": {"match_all": {}}},
+        {"retriever": {"rrf": {"retrievers": legs}}},
+        {"knn": knn},
+    ]
+    with as_user(secured, "reader") as client:
+        searches = [
+            line for index in ("open-docs", "secret-docs") for body in bodies for line in ({"index": index}, body)
+        ]
+        answers = client.msearch(searches=searches)["responses"]
+    assert [one["status"] for one in answers] == [200] * 4 + [403] * 4
+
+
+def test_a_cursor_gives_no_right(secured: Stack) -> None:
+    pit = {"id": secured.es.open_point_in_time(index="secret-docs", keep_alive="1m")["id"]}
+    page = {"pit": pit, "query": HYBRID, "size": 1, "sort": [{"_score": "desc"}]}
+    cursor = secured.gateway.search(**page)["hits"]["hits"][0]["sort"]
+    with as_user(secured, "reader") as reader:
+        for search in (page, {**page, "search_after": cursor}, {"pit": pit, "query": {"match_all": {}}}):
+            with pytest.raises(ApiError) as caught:
+                reader.search(**search)
+            assert status_of(caught) == 403
+            assert "a secret of" not in str(caught.value.body)
+        with pytest.raises(ApiError):
+            reader.search(index="secret-docs", query=HYBRID, size=1, sort=[{"_score": "desc"}], search_after=cursor)
+    assert secured.gateway.search(**page, search_after=cursor)["hits"]["hits"] == []
+    secured.es.close_point_in_time(**pit)
+
+
+def test_dead_letters_are_those_of_the_callers_indices(secured: Stack) -> None:
+    headers = {"accept": "application/json"}
+    with as_user(secured, "reader") as client:
+        everything = client.perform_request("GET", "/_esblend/dead-letters", headers=headers).body
+        assert [letter["id"] for letter in everything["dead_letters"]] == ["of open-docs"]
+        for method, path in (
+            ("GET", "/_esblend/dead-letters?index=secret-docs"), ("POST", "/_esblend/dead-letters/_retry?index=secret-docs"),
+            ("POST", "/_esblend/dead-letters/_drop?index=open-docs"), ("GET", "/_esblend/indices/secret-docs/status"),
+            ("GET", "/_esblend/dead-letters?index=no-such-index"),
+        ):  # fmt: skip
+            with pytest.raises(ApiError) as caught:
+                client.perform_request(method, path, headers=headers)
+            assert status_of(caught) == 403
+        asked = client.perform_request("POST", "/_esblend/dead-letters/_retry?all", headers=headers).body
+        assert asked["dead_letters"] == 0
+        status = client.perform_request("GET", "/_esblend/indices/open-docs/status", headers=headers).body
+        assert status["embedded"] == 1
 
 
 def test_a_reader_cannot_attach_or_detach(secured: Stack) -> None:
@@ -64,6 +145,18 @@ def test_a_manager_sees_its_index_and_not_the_other(secured: Stack) -> None:
         with pytest.raises(ApiError) as caught:
             client.perform_request("GET", "/_esblend/indices/secret-docs/status", headers=headers)
         assert status_of(caught) == 403
+
+
+def test_a_backfill_is_paused_by_its_manager_alone(secured: Stack) -> None:
+    headers = {"accept": "application/json", "content-type": "application/json"}
+    for name, expected in (("reader", 403), ("manager", 200)):
+        with as_user(secured, name).options(ignore_status=403) as client:
+            for paused in (True, False):
+                body = {"paused": paused}
+                answer = client.perform_request(
+                    "POST", "/_esblend/indices/open-docs/backfill", headers=headers, body=body
+                )
+                assert answer.meta.status == expected
 
 
 @pytest.mark.parametrize("auth", [None, ("reader", "wrong"), ("nobody", "password")])
