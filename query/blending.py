@@ -16,13 +16,13 @@ from query.metadata import Target
 from query.plan import (
     LEXICAL,
     SEMANTIC,
-    alpha_of,
     best_passage_clause,
     exact_scores_body,
     filtered,
     leaf_body,
     lexical_leg,
     semantic_leg,
+    weights_of,
     window_of,
 )
 from query.ranking import Ranking, rerank
@@ -37,12 +37,12 @@ _NORMALIZERS_BY_LEG = {"": ("max", "none"), "theoretical": ("max", "unit_dot")}
 
 @dataclass(frozen=True)
 class HybridLegs:
-    """What the legs gave; `vector` is None, and `alpha` 0, where the semantic leg was not asked or failed."""
+    """What the legs gave; `vector` is None, and the weight 0, where the semantic leg was not asked or failed."""
 
     lexical: Scores
     semantic: Scores
     vector: Vector | None
-    alpha: float
+    weights: tuple[float, float]
 
 
 @dataclass
@@ -61,7 +61,7 @@ class HybridRanking:
         [target] = targets
         attachment = target.attachment
         lists, legs = await self._lists(hybrid, target)
-        fused = self._blended(hybrid, attachment, lists, legs.alpha)
+        fused = self._blended(hybrid, attachment, lists, legs.weights)
         if hybrid.rerank is not None:
             window = hybrid.rerank.window or max(10, search.start + search.size)
             fused = await rerank(
@@ -69,7 +69,7 @@ class HybridRanking:
             )  # fmt: skip
         return Ranking(
             fused=_cut(hybrid, fused),
-            match_queries=self._matches(hybrid, target) if legs.alpha < 1 else [],
+            match_queries=self._matches(hybrid, target) if legs.weights[0] else [],
             nearest=list(legs.semantic),
             passages=best_passage_clause(attachment, legs.vector) if legs.vector is not None else None,
             attachment=attachment,
@@ -83,18 +83,18 @@ class HybridRanking:
             raise InvalidRequest("the indices have different query defaults; search them one by one")
         lexical: dict[Key, float] = {}
         semantic: dict[Key, float] = {}
-        matches, nearest, alpha = [], [], 0.0
+        matches, nearest, weights = [], [], (0.0, 0.0)
         for target in targets:
             only = {"terms": {"_index": list(target.indices)}}
             mine = replace(hybrid, filters=(*hybrid.filters, only))
             lists, legs = await self._lists(mine, target)
             lexical.update(lists[0])
             semantic.update(lists[1])
-            matches += self._matches(mine, target) if legs.alpha < 1 else []
+            matches += self._matches(mine, target) if legs.weights[0] else []
             nearest += list(legs.semantic)
-            alpha = max(alpha, legs.alpha)
+            weights = max(weights, legs.weights, key=lambda one: one[1])
         both = (_best_first(lexical), _best_first(semantic))
-        fused = self._blended(hybrid, targets[0].attachment, both, alpha)
+        fused = self._blended(hybrid, targets[0].attachment, both, weights)
         return Ranking(fused=_cut(hybrid, fused), match_queries=matches, nearest=nearest)
 
     def _matches(self, hybrid: Hybrid, target: Target) -> list[dict[str, Any]]:
@@ -102,11 +102,11 @@ class HybridRanking:
         return [filtered(leg.query, leg.filters)]
 
     def _blended(
-        self, hybrid: Hybrid, attachment: Attachment, lists: tuple[Scores, Scores], alpha: float
+        self, hybrid: Hybrid, attachment: Attachment, lists: tuple[Scores, Scores], weights: tuple[float, float]
     ) -> list[Fused]:
         began = time.perf_counter()
         fusion = hybrid.fusion or attachment.defaults.fusion or "linear"
-        fused = blend(lists, alpha, fusion, hybrid.normalizer, hybrid.combination)
+        fused = blend(lists, weights, fusion, hybrid.normalizer, hybrid.combination)
         self.asker.took("fusion", began)
         return fused
 
@@ -120,26 +120,26 @@ class HybridRanking:
         if fusion == "linear" and hybrid.blending == "exact" and legs.vector is not None:
             candidates = [*dict.fromkeys([*legs.lexical, *legs.semantic])]
             exact = await self._exact_scores(candidates, lexical, attachment, legs.vector)
-            lists = exact if legs.alpha < 1 else ({}, exact[1])
+            lists = exact if legs.weights[0] else ({}, exact[1])
         return lists, legs
 
     async def _ask_legs(self, hybrid: Hybrid, lexical: StandardLeg, attachment: Attachment) -> HybridLegs:
         """Both legs in one request; a leg of weight 0 is not asked. When the semantic leg fails, the lexical one answers alone."""
         search = self.asker.search
-        window, alpha = window_of(hybrid, attachment, search), alpha_of(hybrid, attachment)
+        window, weights = window_of(hybrid, attachment, search), weights_of(hybrid, attachment)
         lexical_body = leaf_body(lexical, window, search)
-        vector = await self._embed(hybrid.query, attachment) if alpha > 0 else None
+        vector = await self._embed(hybrid.query, attachment) if weights[1] else None
         if vector is not None:
             semantic_body = leaf_body(semantic_leg(hybrid, attachment, vector, window), window, search)
-            bodies = [semantic_body] if alpha == 1 else [semantic_body, lexical_body]
+            bodies = [semantic_body, lexical_body] if weights[0] else [semantic_body]
             responses = await self.asker.raw("legs", bodies)
             fault = server_fault(responses[0])
             if fault is None:
-                found = scores_of(whole(responses[1])) if alpha < 1 else {}
-                return HybridLegs(found, scores_of(whole(responses[0])), vector, alpha)
+                found = scores_of(whole(responses[1])) if weights[0] else {}
+                return HybridLegs(found, scores_of(whole(responses[0])), vector, weights)
             self.asker.degrade(SEMANTIC, fault)
         [response] = await self.asker.ask("legs", [lexical_body])
-        return HybridLegs(scores_of(response), {}, None, 0.0)
+        return HybridLegs(scores_of(response), {}, None, (1.0, 0.0))
 
     async def _embed(self, text: str, attachment: Attachment) -> Vector | None:
         began = time.perf_counter()
@@ -170,18 +170,22 @@ class HybridRanking:
 
 
 def blend(
-    lists: tuple[Scores, Scores], alpha: float, fusion: str, normalizer: str | None, combination: str = "sum"
+    lists: tuple[Scores, Scores],
+    weights: tuple[float, float],
+    fusion: str,
+    normalizer: str | None,
+    combination: str = "sum",
 ) -> list[Fused]:
     """Fuse (BM25, dot product) of a hybrid query.
 
-    By default score = (1 - alpha) * BM25 / (the query's highest BM25 among the candidates) + alpha * dot product. The
+    By default score = w0 * BM25 / (the query's highest BM25 among the candidates) + w1 * dot product. The
     `theoretical` normaliser takes the bounds that are known: the same for BM25, and (dot + 1) / 2. Any other is applied to
     both lists. A document without vectors gets 0 from the semantic leg.
     """
     normalizers = _NORMALIZERS_BY_LEG.get(normalizer or "", (normalizer or "", normalizer or ""))
     legs = [
-        RankedLeg(LEXICAL, lists[0], 1 - alpha, normalizers[0]),
-        RankedLeg(SEMANTIC, lists[1], alpha, normalizers[1]),
+        RankedLeg(LEXICAL, lists[0], weights[0], normalizers[0]),
+        RankedLeg(SEMANTIC, lists[1], weights[1], normalizers[1]),
     ]
     return reciprocal_rank_fusion(legs) if fusion == "rrf" else linear_fusion(legs, combination)
 

@@ -55,7 +55,7 @@ def number(
     value = body.get(key, default)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e38:
         raise MalformedRequest(f"[{where}.{key}] must be a number")
     if (low is not None and value < low) or (high is not None and value > high):
         span = f"from {low:g} to {high:g}" if low is not None and high is not None else f"at least {low:g}"

@@ -69,11 +69,12 @@ def window_of(hybrid: Hybrid, attachment: Attachment, search: Search) -> int:
     return hybrid.window or max(attachment.defaults.rank_window_size or DEFAULT_WINDOW, search.start + search.size)
 
 
-def alpha_of(hybrid: Hybrid, attachment: Attachment) -> float:
-    for value in (hybrid.alpha, attachment.defaults.alpha):
-        if value is not None:
-            return value
-    return DEFAULT_ALPHA
+def weights_of(hybrid: Hybrid, attachment: Attachment) -> tuple[float, float]:
+    """Of BM25 and of the dot product: as asked, else (1 - alpha, alpha) with the attachment's alpha, else with 0.7."""
+    if hybrid.weights is not None:
+        return hybrid.weights
+    alpha = DEFAULT_ALPHA if attachment.defaults.alpha is None else attachment.defaults.alpha
+    return (1 - alpha, alpha)
 
 
 def leaf_body(leg: StandardLeg | KnnLeg, window: int, search: Search) -> dict[str, Any]:

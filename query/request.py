@@ -19,6 +19,8 @@ _OTHER_OPTIONS = (
     "query", "retriever", "size", "from", "aggs", "aggregations", "track_total_hits", "explain", "profile", "post_filter", "sort",
     "search_after", "collapse", "suggest", "track_scores", "on_leg_failure", "search_pipeline", "min_score",
 )  # fmt: skip
+_MAX_TEXT = 100_000
+_MAX_FIELDS = 1000
 _NOT_WITH_RETRIEVER = ("query", "sort", "search_after", "min_score")
 
 
@@ -91,18 +93,22 @@ def _ranking(body: dict[str, Any], *, size: int, start: int) -> Hybrid | Leg:
 
 def _hybrid(body: dict[str, Any], *, size: int, start: int, min_score: float | None) -> Hybrid:
     known = {
-        "query", "fields", "filter", "alpha", "fusion", "normalizer", "combination", "rank_window_size", "blending", "min_score",
-        "autocut", "inner_hits", "rerank",
+        "query", "fields", "filter", "alpha", "weights", "fusion", "normalizer", "combination", "rank_window_size", "blending",
+        "min_score", "autocut", "inner_hits", "rerank",
     }  # fmt: skip
     refuse_unknown(body, known, "hybrid")
     text = body.get("query")
     if not isinstance(text, str) or not text.strip():
         raise InvalidRequest("[hybrid] needs a [query] that is a text")
     fields = body.get("fields")
+    if len(text) > _MAX_TEXT:
+        raise InvalidRequest(f"[hybrid.query] has {len(text)} characters; at most {_MAX_TEXT} are allowed")
     if fields is not None and (
         not isinstance(fields, list) or not fields or not all(isinstance(f, str) for f in fields)
     ):
         raise InvalidRequest("[hybrid.fields] must be a list of field names, with boosts as in [title^2]")
+    if fields is not None and len(fields) > _MAX_FIELDS:
+        raise InvalidRequest(f"[hybrid.fields] has {len(fields)} names; at most {_MAX_FIELDS} are allowed")
     window = integer(body, "rank_window_size", None, low=1, high=MAX_WINDOW, where="hybrid")
     if window is not None and window < start + size:
         raise InvalidRequest(
@@ -121,7 +127,7 @@ def _hybrid(body: dict[str, Any], *, size: int, start: int, min_score: float | N
         query=text,
         fields=tuple(fields) if fields else None,
         filters=filters_of(body, "hybrid"),
-        alpha=number(body, "alpha", where="hybrid", low=0, high=1),
+        weights=_weights(body),
         fusion=fusion,
         normalizer=body.get("normalizer"),
         combination=body.get("combination") or "sum",
@@ -132,6 +138,23 @@ def _hybrid(body: dict[str, Any], *, size: int, start: int, min_score: float | N
         inner_hits=inner_hits is not None and inner_hits is not False,
         rerank=_rerank(body, wanted=start + size),
     )
+
+
+def _weights(body: dict[str, Any]) -> tuple[float, float] | None:
+    """(BM25, dot product), from either `alpha` or `weights`."""
+    alpha = number(body, "alpha", where="hybrid", low=0, high=1)
+    if body.get("weights") is None:
+        return None if alpha is None else (1 - alpha, alpha)
+    if alpha is not None:
+        raise InvalidRequest("[hybrid] takes either [alpha] or [weights]")
+    given = inner_object(body, "weights", "hybrid", {})
+    refuse_unknown(given, {"lexical", "semantic"}, "hybrid.weights")
+    lexical, semantic = (
+        number(given, leg, where="hybrid.weights", low=0, default=1.0) or 0.0 for leg in ("lexical", "semantic")
+    )
+    if not lexical and not semantic:
+        raise InvalidRequest("[hybrid.weights]: one of them must be above 0")
+    return (lexical, semantic)
 
 
 def _rerank(body: dict[str, Any], *, wanted: int) -> Rerank | None:

@@ -239,7 +239,7 @@ _PARSERS = {
 
 
 def _window(body: dict[str, Any], where: str) -> int:
-    return int(integer(body, "rank_window_size", 10, low=1, high=MAX_WINDOW, where=where))
+    return integer(body, "rank_window_size", None, low=1, high=MAX_WINDOW, where=where) or 10
 
 
 def _legs(body: dict[str, Any], where: str) -> list[Any]:

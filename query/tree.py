@@ -173,7 +173,8 @@ class Hybrid:
     query: str
     fields: tuple[str, ...] | None = None
     filters: tuple[dict[str, Any], ...] = ()
-    alpha: float | None = None
+    weights: tuple[float, float] | None = None
+    """Of BM25 and of the dot product."""
     fusion: str | None = None
     normalizer: str | None = None
     combination: str = "sum"

@@ -1,18 +1,19 @@
 """Request bodies that the plan makes."""
 
 import numpy as np
+import pytest
 
 from mappings.attachment import Attachment, Generation, ModelIdentity, PassageSettings, QueryDefaults, VectorOptions
 from query.fusion import Key
 from query.metadata import Target
 from query.plan import (
-    alpha_of,
     leaf_body,
     lexical_query,
     num_candidates,
     page_body,
     these,
     totals_body,
+    weights_of,
     window_of,
 )
 from query.tree import Hybrid, KnnLeg, RrfLeg, Search, StandardLeg, Weighted, leaf_windows, leaves
@@ -50,9 +51,9 @@ def test_fields_are_one_only_where_all_indices_analyse_them_alike() -> None:
 
 
 def test_the_request_wins_over_the_attachment_and_that_over_the_default() -> None:
-    assert alpha_of(Hybrid("x"), attachment()) == 0.7
-    assert alpha_of(Hybrid("x"), attachment(alpha=0.4)) == 0.4
-    assert alpha_of(Hybrid("x", alpha=0.0), attachment(alpha=0.4)) == 0.0
+    assert weights_of(Hybrid("x"), attachment()) == pytest.approx((0.3, 0.7))
+    assert weights_of(Hybrid("x"), attachment(alpha=0.4)) == pytest.approx((0.6, 0.4))
+    assert weights_of(Hybrid("x", weights=(2.0, 0.0)), attachment(alpha=0.4)) == (2.0, 0.0)
     assert window_of(Hybrid("x"), attachment(), SEARCH) == 100
     assert window_of(Hybrid("x"), attachment(), Search(Hybrid("x"), size=150)) == 150
     assert window_of(Hybrid("x", window=30), attachment(), SEARCH) == 30

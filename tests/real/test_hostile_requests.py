@@ -1,0 +1,68 @@
+"""Generated requests of every kind: answered, or refused in Elasticsearch's shape; never an error of the gateway's own making."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
+
+from esblend import lenient_json
+from tests.bodies import VALID, spoiled
+from tests.conftest import Stack
+from tests.real.test_gateway import JSON, send
+from tests.real.test_hybrid import DOCUMENTS, INDEX, index  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("index")
+BOUNDED = settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+
+@pytest.fixture(scope="module")
+def scratch(stack: Stack) -> Iterator[str]:
+    name = "test-scratch"
+    stack.es.indices.create(index=name, mappings={"properties": {"body": {"type": "text"}}})
+    yield name
+    stack.es.indices.delete(index=name)
+
+
+schema = schemathesis.openapi.from_path(str(Path(__file__).parents[2] / "docs" / "openapi.yaml"))
+
+
+@pytest.mark.parametrize("body", VALID, ids=lambda body: json.dumps(body)[:60])
+def test_every_form_is_answered(stack: Stack, body: dict[str, Any]) -> None:
+    answer = stack.gateway.search(index=INDEX, body=body)
+    assert {hit["_id"] for hit in answer["hits"]["hits"]} <= set(DOCUMENTS)
+    assert "esblend" not in answer or "degraded" not in answer["esblend"]
+
+
+@BOUNDED
+@given(spoiled())
+def test_a_spoiled_search_is_answered_or_refused(stack: Stack, body: dict[str, Any]) -> None:
+    status, _, raw = send(stack.described["gateway"], "POST", f"/{INDEX}/_search", lenient_json.dumps(body), JSON)
+    answer = json.loads(raw)
+    if status == 200:
+        assert "hits" in answer
+        return
+    assert 400 <= status < 500, answer
+    assert answer["status"] == status
+    assert answer["error"]["type"]
+    assert answer["error"]["reason"]
+
+
+@schema.parametrize()
+@BOUNDED
+def test_the_gateways_own_endpoints(case: schemathesis.Case, stack: Stack, scratch: str) -> None:
+    """Every other request is about an index that exists."""
+    if "index" in case.path_parameters and len(case.path_parameters["index"]) % 2:
+        case.path_parameters["index"] = scratch
+    fields = case.body.get("source_fields") if isinstance(case.body, dict) else None
+    if isinstance(fields, list) and len(fields) % 2:
+        case.body["source_fields"] = ["body"]
+    checks = [not_a_server_error, response_schema_conformance, status_code_conformance]
+    case.call_and_validate(base_url=stack.described["gateway"], checks=checks)

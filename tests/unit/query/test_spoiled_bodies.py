@@ -1,0 +1,52 @@
+"""Whatever stands in a body, it is understood or refused with a reason, before anything runs."""
+
+import contextlib
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from esblend.errors import InvalidRequest, MalformedRequest
+from query.opensearch import translate_neural
+from query.request import is_ours, parse_search
+from query.semantic import semantic_clauses, text_sections
+from tests.bodies import MATCH, VALID, spoiled
+
+
+@pytest.mark.parametrize("body", VALID, ids=lambda body: json.dumps(body)[:60])
+def test_the_whole_bodies_are_understood(body: dict[str, Any]) -> None:
+    body = copy.deepcopy(body)
+    translate_neural(body)
+    assert is_ours(body) or list(semantic_clauses(body)) or list(text_sections(body))
+    if is_ours(body):
+        parse_search(body)
+
+
+@settings(max_examples=400, deadline=None)
+@given(spoiled())
+def test_a_spoiled_body_is_understood_or_refused(body: dict[str, Any]) -> None:
+    with contextlib.suppress(MalformedRequest, InvalidRequest):
+        translate_neural(body)
+        list(semantic_clauses(body))
+        list(text_sections(body))
+        if is_ours(body):
+            parse_search(body)
+
+
+def nested(depth: int) -> dict[str, Any]:
+    leg: dict[str, Any] = {"standard": {"query": MATCH}}
+    for _ in range(depth):
+        leg = {"rrf": {"retrievers": [leg, {"standard": {"query": MATCH}}]}}
+    return {"retriever": leg}
+
+
+@pytest.mark.parametrize("body", [
+    nested(100), {"retriever": {"rrf": {"retrievers": [{"standard": {"query": MATCH}}] * 5000}}},
+    {"query": {"hybrid": {"queries": [MATCH] * 5000}}}, {"query": {"hybrid": {"query": "x", "fields": ["a"] * 100_000}}},
+    {"query": {"hybrid": {"query": "x " * 1_000_000}}},
+], ids=["deep", "wide", "many queries", "many fields", "long text"])  # fmt: skip
+def test_enormous_bodies_are_refused(body: dict[str, Any]) -> None:
+    with pytest.raises((InvalidRequest, MalformedRequest), match=r"at most|deep|1 to 5"):
+        parse_search(body)
