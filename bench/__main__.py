@@ -2,7 +2,7 @@
 
 import sys
 
-from bench import chaos, encode, guard, idle, lag, pipeline, precision, queries
+from bench import chaos, encode, guard, idle, lag, overhead, pipeline, precision, queries
 
 MEASUREMENTS = {
     "encode": encode.main,
@@ -11,6 +11,7 @@ MEASUREMENTS = {
     "pipeline": pipeline.main,
     "ceiling": pipeline.main_ceiling,
     "lag": lag.main,
+    "overhead": overhead.main,
     "idle": idle.main,
     "guard": guard.main,
     "chaos": chaos.main,

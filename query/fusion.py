@@ -3,15 +3,15 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from esblend.errors import InvalidRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """A document: ids are unique within an index only."""
 
-    index: str
+    index: str  # type: ignore[assignment]  # hides the method of tuples, which nobody needs here
     id: str
 
 
@@ -21,8 +21,7 @@ Scores = Mapping[Key, float]
 _EPSILON = 1e-9
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """What one leg adds to a document's score."""
 
     leg: str
@@ -34,8 +33,7 @@ class Part:
     contribution: float
 
 
-@dataclass(frozen=True)
-class Fused:
+class Fused(NamedTuple):
     """A document with its fused score, the exact sum of its parts' contributions."""
 
     key: Key

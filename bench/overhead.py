@@ -1,0 +1,276 @@
+"""What the gateway costs: each kind of search through it, against the same legs asked of Elasticsearch directly in the same run."""
+
+import asyncio
+import json
+import random
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from itertools import count, cycle
+from typing import Any
+
+import aiohttp
+import psutil
+from elasticsearch.helpers import bulk
+
+from bench.report import write
+from bench.stack import BenchStack, bench_stack, memory_megabytes
+from esblend.encoder.encoder import Encoder, EncoderOptions, load_encoder
+from tests.collections import Collection, find_collection, read_collection
+
+INDEX = "overhead"
+FIELDS = ["title", "text"]
+WINDOW = 100
+ROUNDS = 20
+PER_ROUND = {1: 15, 16: 48}
+"""Searches of each kind in a round, by the number of callers."""
+THROUGHPUT_SECONDS = 5
+LOAD_CALLERS, LOAD_SECONDS = 50, 60
+Searches = Callable[[aiohttp.ClientSession, str], Awaitable[None]]
+_NDJSON = {"content-type": "application/x-ndjson"}
+_JSON = {"content-type": "application/json"}
+
+
+@dataclass(frozen=True)
+class Target:
+    direct: str
+    gateway: str
+
+
+def prepare(stack: BenchStack, collection: Collection) -> None:
+    """The documents with their vectors, in one shard and one segment."""
+    english = {"type": "text", "analyzer": "english"}
+    stack.es.indices.create(
+        index=INDEX,
+        mappings={"properties": dict.fromkeys(FIELDS, english)},
+        settings={"number_of_shards": 1, "number_of_replicas": 0},
+    )
+    bulk(
+        stack.es,
+        ({"_id": one["_id"], **{f: one[f] for f in FIELDS}} for one in collection.documents),
+        index=INDEX,
+        refresh=True,
+    )
+    stack.attach(INDEX, *FIELDS)
+    stack.wait(INDEX)
+    stack.es.options(request_timeout=600).indices.forcemerge(index=INDEX, max_num_segments=1)
+    stack.es.indices.refresh(index=INDEX)
+
+
+def lexical(text: str) -> dict[str, Any]:
+    return {"combined_fields": {"query": text, "fields": FIELDS}}
+
+
+def knn(query: dict[str, Any]) -> dict[str, Any]:
+    return {"field": "esblend.g1.passages.vector", "k": WINDOW, "num_candidates": max(150, WINDOW), **query}
+
+
+def direct_legs(text: str, vector: list[float]) -> bytes:
+    common = {"size": WINDOW, "_source": False, "track_total_hits": False}
+    lines = [{}, {**common, "query": lexical(text)}, {}, {**common, "knn": knn({"query_vector": vector})}]
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+def rrf(text: str) -> dict[str, Any]:
+    by_text = {"text_embedding": {"model_text": text}}
+    legs = [
+        {"standard": {"query": lexical(text)}},
+        {"knn": {**knn({"query_vector_builder": by_text}), "field": "esblend"}},
+    ]
+    return {"retriever": {"rrf": {"retrievers": legs, "rank_window_size": WINDOW}}}
+
+
+def hybrid(text: str, **options: Any) -> dict[str, Any]:
+    return {"query": {"hybrid": {"query": text, "fields": FIELDS, "rank_window_size": WINDOW, **options}}}
+
+
+async def post(session: aiohttp.ClientSession, url: str, body: bytes, headers: dict[str, str]) -> None:
+    async with session.post(url, data=body, headers=headers) as answer:
+        raw = await answer.read()
+        if answer.status != 200 or b'"error"' in raw[:200] or b'"degraded"' in raw:
+            raise SystemExit(f"{url}: {answer.status} {raw[:500]!r}")
+
+
+def kinds(target: Target, encoder: Encoder) -> dict[str, Searches]:
+    """What is measured: a call for a text, by its name."""
+    vectors: dict[str, list[float]] = {}
+
+    numbers = count()
+
+    def search(base: str, make: Callable[[str], dict[str, Any]]) -> Searches:
+        async def call(session: aiohttp.ClientSession, text: str) -> None:
+            new = f"{text} {next(numbers)}"  # the gateway keeps the vectors of texts that it has seen
+            await post(session, f"{base}/{INDEX}/_search", json.dumps(make(new)).encode(), _JSON)
+
+        return call
+
+    async def legs(session: aiohttp.ClientSession, text: str) -> None:
+        await post(session, f"{target.direct}/{INDEX}/_msearch", direct_legs(text, vectors[text]), _NDJSON)
+
+    async def encode(_: aiohttp.ClientSession, text: str) -> None:
+        vectors[text] = [round(float(value), 6) for value in await asyncio.to_thread(encoder.encode_query, text)]
+
+    def nothing(_: str) -> dict[str, Any]:
+        return {"size": 0, "track_total_hits": False, "query": {"match_none": {}}}
+
+    def words(text: str) -> dict[str, Any]:
+        return {"query": lexical(text)}
+
+    return {
+        "encoder": encode,
+        "legs, direct": legs,
+        "empty, direct": search(target.direct, nothing),
+        "empty, through": search(target.gateway, nothing),
+        "BM25, direct": search(target.direct, words),
+        "BM25, through": search(target.gateway, words),
+        "rrf retriever": search(target.gateway, rrf),
+        "hybrid rrf": search(target.gateway, lambda text: hybrid(text, fusion="rrf")),
+        "hybrid windowed": search(target.gateway, lambda text: hybrid(text, blending="windowed")),
+        "hybrid exact": search(target.gateway, hybrid),
+    }
+
+
+async def times(target: Target, encoder: Encoder, texts: list[str], callers: int) -> dict[str, list[float]]:
+    """Milliseconds of every call of each kind; the kinds take turns."""
+    found: dict[str, list[float]] = {}
+    calls = kinds(target, encoder)
+    supply = cycle(texts)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=callers)) as session:
+        for turn in range(-1, ROUNDS):
+            batch = [next(supply) for _ in range(PER_ROUND[callers])]
+            for name, call in calls.items():
+                took = await one_round(session, call, batch, callers)
+                if turn >= 0:  # the first warms up
+                    found.setdefault(name, []).extend(took)
+    return found
+
+
+async def one_round(session: aiohttp.ClientSession, call: Any, texts: list[str], callers: int) -> list[float]:
+    waiting = iter(texts)
+    took = []
+
+    async def caller() -> None:
+        for text in waiting:
+            began = time.perf_counter()
+            await call(session, text)
+            took.append((time.perf_counter() - began) * 1000)
+
+    await asyncio.gather(*(caller() for _ in range(callers)))
+    return took
+
+
+def rows_of(found: dict[str, list[float]], callers: int) -> Iterator[dict[str, Any]]:
+    limit = statistics.median(found["legs, direct"]) + statistics.median(found["encoder"])
+    for name, took in found.items():
+        ratio: Any = ""
+        if name.startswith(("rrf", "hybrid")):
+            ratio = round(statistics.median(took) / limit, 2)
+        elif name.endswith("through"):
+            plain = statistics.median(found[name.replace("through", "direct")])
+            ratio = f"+{statistics.median(took) - plain:.2f} ms"
+        p95 = statistics.quantiles(took, n=20)[18]
+        yield {
+            "what": name,
+            "callers": callers,
+            "p50 ms": round(statistics.median(took), 2),
+            "p95 ms": round(p95, 2),
+            "to direct": ratio,
+        }
+
+
+async def requests_a_second(target: Target, gateway: psutil.Process) -> list[dict[str, Any]]:
+    """Empty searches over 8 connections, directly and through; and what a core of the gateway alone would do."""
+    rows = []
+    body = b'{"size":0,"track_total_hits":false,"query":{"match_none":{}}}'
+    for name, base in (("direct", target.direct), ("through", target.gateway)):
+        before = cpu_seconds(gateway)
+        ends = time.perf_counter() + THROUGHPUT_SECONDS
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=8)) as session:
+
+            async def caller(base: str = base, ends: float = ends, session: aiohttp.ClientSession = session) -> int:
+                sent = 0
+                while time.perf_counter() < ends:
+                    await post(session, f"{base}/{INDEX}/_search", body, _JSON)
+                    sent += 1
+                return sent
+
+            total = sum(await asyncio.gather(*(caller() for _ in range(8))))
+        spent = cpu_seconds(gateway) - before
+        rows.append(
+            {
+                "empty searches": name,
+                "a second": round(total / THROUGHPUT_SECONDS),
+                "gateway's CPU ms each": round(spent / total * 1000, 3) if name == "through" else "",
+                "a second on one core": round(total / spent) if name == "through" else "",
+            }
+        )
+    return rows
+
+
+async def load(target: Target, gateway: psutil.Process, texts: list[str]) -> list[dict[str, Any]]:
+    """50 callers at once for a minute, of all kinds; no error is allowed."""
+    calls = [
+        call
+        for name, call in kinds(target, load_encoder("minilm")).items()
+        if "direct" not in name and name != "encoder"
+    ]
+    memory: list[float] = []
+    took: list[float] = []
+    ends = time.perf_counter() + LOAD_SECONDS
+
+    async def caller(number: int, session: aiohttp.ClientSession) -> None:
+        chance = random.Random(number)
+        while time.perf_counter() < ends:
+            began = time.perf_counter()
+            await chance.choice(calls)(session, chance.choice(texts))
+            took.append((time.perf_counter() - began) * 1000)
+
+    async def watch() -> None:
+        while time.perf_counter() < ends:
+            memory.append(memory_megabytes(gateway))
+            await asyncio.sleep(1)
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=LOAD_CALLERS)) as session:
+        await asyncio.gather(watch(), *(caller(number, session) for number in range(LOAD_CALLERS)))
+    third = len(memory) // 3
+    return [{
+        "callers": LOAD_CALLERS, "seconds": LOAD_SECONDS, "searches": len(took), "errors": 0,
+        "p50 ms": round(statistics.median(took), 1), "p95 ms": round(statistics.quantiles(took, n=20)[18], 1),
+        "memory MB, first third": round(statistics.median(memory[:third])), "last third": round(statistics.median(memory[-third:])),
+    }]  # fmt: skip
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    spent = process.cpu_times()
+    return float(spent.user + spent.system)
+
+
+def measure(stack: BenchStack, texts: list[str]) -> None:
+    encoder = load_encoder("minilm", EncoderOptions(threads=1))
+    target = Target(stack.described["elasticsearch"], stack.described["gateway"])
+    [gateway] = stack.processes("gateway")
+    rows = [
+        row for callers in PER_ROUND for row in rows_of(asyncio.run(times(target, encoder, texts, callers)), callers)
+    ]
+    note = (
+        f"scifact, one shard, one segment, int8_hnsw, window {WINDOW}, ten hits with their sources, MiniLM exact; {ROUNDS} "
+        "rounds in which the kinds take turns. The ratio is to (both legs in one direct _msearch, ids only + the encoder). "
+        "Client, gateway and Elasticsearch share the machine. Printed by `python -m bench overhead`."
+    )
+    write("overhead", "What the gateway costs", note, rows)
+    note = "8 connections. Client, gateway and Elasticsearch share the machine. Printed by `python -m bench overhead`."
+    write("throughput", "Requests a second through the gateway", note, asyncio.run(requests_a_second(target, gateway)))
+    note = "Callers with every kind of search in turn; an error would have ended the run. Printed by `python -m bench overhead`."
+    write("load", "Many callers for a minute", note, asyncio.run(load(target, gateway, texts)))
+
+
+def main() -> None:
+    folder = find_collection("scifact")
+    if folder is None:
+        sys.exit("the overhead is measured on scifact: name a folder that holds it with ESBLEND_TEST_DATA")
+    collection = read_collection(folder)
+    with bench_stack() as stack:
+        prepare(stack, collection)
+        measure(stack, list(collection.queries.values()))
