@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 VENV := .venv
 RUN := $(VENV)/bin
 
-.PHONY: help install demo test test-unit lint format bench clean
+.PHONY: help install demo test test-unit fuzz lint format bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -26,6 +26,9 @@ test: install ## Run all tests: unit, real servers, command line
 
 test-unit: install ## Run the tests that need no server
 	$(RUN)/python -m pytest tests/unit
+
+fuzz: install ## Try thousands of new generated requests
+	ESBLEND_HYPOTHESIS_PROFILE=fuzz $(RUN)/python -m pytest tests/unit/query/test_spoiled_bodies.py tests/real/test_hostile_requests.py
 
 lint: install ## Check format, style, types and import directions
 	$(RUN)/ruff format --check .

@@ -12,7 +12,9 @@ DEFAULT_MODEL = "sentence-transformers/multi-qa-distilbert-cos-v1"
 class Settings(BaseSettings):
     """Where the servers are, and the limits of the three processes. Every field is `ESBLEND_<NAME>` in the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="ESBLEND_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="ESBLEND_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     es_url: str = Field(default="http://localhost:9200", description="Elasticsearch, without credentials.")
     es_username: str | None = None

@@ -72,7 +72,10 @@ class IndexFeed:
         return bool(self._tasks)
 
     def finish(self, outcome: Outcome) -> None:
-        """Take in what became of one of this feed's tasks. A failed task is read again from its checkpoint on."""
+        """Take in what became of one of this feed's tasks. A failed task is read again from its checkpoint on, and so is what
+        was sent after it; the outcomes of those tasks, which may come at the same time, mean nothing any more."""
+        if outcome.task not in self._tasks:
+            return
         lane, shard, _, documents = self._tasks.pop(outcome.task)
         if outcome.result is None:
             self.pause(f"task {outcome.task} failed")

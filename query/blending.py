@@ -185,7 +185,7 @@ def blend(
     normalizers = _NORMALIZERS_BY_LEG.get(normalizer or "", (normalizer or "", normalizer or ""))
     legs = [
         RankedLeg(LEXICAL, lists[0], weights[0], normalizers[0]),
-        RankedLeg(SEMANTIC, lists[1], weights[1], normalizers[1]),
+        RankedLeg(SEMANTIC, lists[1], weights[1], normalizers[1], dot=lambda raw: raw),
     ]
     return reciprocal_rank_fusion(legs) if fusion == "rrf" else linear_fusion(legs, combination)
 

@@ -31,7 +31,7 @@ def inner_object(body: Mapping[str, Any], key: str, where: str, default: dict[st
 
 def choice(body: Mapping[str, Any], key: str, choices: tuple[str, ...], where: str) -> str | None:
     value = body.get(key)
-    if value is not None and value not in choices:
+    if key in body and value not in choices:
         raise InvalidRequest(f"[{where}.{key}] is [{value}]; there are {', '.join(choices)}")
     return value
 
@@ -52,9 +52,9 @@ def number(
     high: float | None = None,
     default: float | None = None,
 ) -> float | None:
-    value = body.get(key, default)
-    if value is None:
-        return None
+    if key not in body:
+        return default
+    value = body[key]
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e38:
         raise MalformedRequest(f"[{where}.{key}] must be a number")
     if (low is not None and value < low) or (high is not None and value > high):
@@ -64,10 +64,10 @@ def number(
 
 
 def integer(body: Mapping[str, Any], key: str, default: Any, *, low: int, high: int, where: str = "") -> Any:
-    value = body.get(key, default)
+    if key not in body:
+        return default
+    value = body[key]
     name = f"{where}.{key}" if where else key
-    if value is None:
-        return None
     if isinstance(value, bool) or not isinstance(value, int):
         raise MalformedRequest(f"[{name}] must be a whole number")
     if not low <= value <= high:

@@ -31,6 +31,8 @@ class Part(NamedTuple):
     raw: float | None
     normalized: float
     contribution: float
+    dot: float | None = None
+    """The dot product behind `raw`, where a leg is known to have one."""
 
 
 class Fused(NamedTuple):
@@ -49,6 +51,11 @@ class RankedLeg:
     scores: Scores
     weight: float = 1.0
     normalizer: str = "none"
+    dot: Callable[[float], float] | None = None
+    """Turns a raw score back to the dot product of unit vectors."""
+
+    def dot_of(self, key: Key) -> float | None:
+        return self.dot(self.scores[key]) if self.dot is not None and key in self.scores else None
 
 
 def reciprocal_rank_fusion(legs: Sequence[RankedLeg], rank_constant: int = 60) -> list[Fused]:
@@ -62,7 +69,7 @@ def reciprocal_rank_fusion(legs: Sequence[RankedLeg], rank_constant: int = 60) -
     def part(position: int, key: Key) -> Part:
         leg, rank = legs[position], ranks[position].get(key)
         share = 0.0 if rank is None else 1.0 / (rank_constant + rank)
-        return Part(leg.name, leg.weight, rank, leg.scores.get(key), share, leg.weight * share)
+        return Part(leg.name, leg.weight, rank, leg.scores.get(key), share, leg.weight * share, leg.dot_of(key))
 
     return _fuse(legs, part)
 
@@ -84,7 +91,15 @@ def linear_fusion(legs: Sequence[RankedLeg], combination: str = "sum") -> list[F
 
     def part(position: int, key: Key) -> Part:
         leg, value = legs[position], normalized[position].get(key, 0.0)
-        return Part(leg.name, leg.weight, ranks[position].get(key), leg.scores.get(key), value, leg.weight * value)
+        return Part(
+            leg.name,
+            leg.weight,
+            ranks[position].get(key),
+            leg.scores.get(key),
+            value,
+            leg.weight * value,
+            leg.dot_of(key),
+        )
 
     return _fuse(legs, part, combine)
 

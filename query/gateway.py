@@ -33,6 +33,7 @@ from esblend.http import seconds
 from esblend.logs import configure_logging
 from esblend.ready import announce_ready, forget_ready
 from esblend.settings import Settings
+from query import async_search
 from query.asking import Caller
 from query.embedder import QueryEmbedder
 from query.management import Management
@@ -121,7 +122,7 @@ class Gateway:
             await send(message)
 
         try:
-            if _is_search(scope):
+            if _is_search(scope) or _is_search(scope, async_search.ENDPOINT):
                 await self._search(scope, receive, send_once)
             elif _is_search(scope, "_msearch"):
                 await self._multi_search(scope, receive, send_once)
@@ -144,10 +145,15 @@ class Gateway:
         if body is None:
             await self._upstream.forward(scope, raw if ended else body_stream(chunks, receive, ended=False), send)
             return
-        degraded = await self._replace_texts(scope, body, _target(scope), parameters(scope))
+        is_async = _is_search(scope, async_search.ENDPOINT)
+        given = (
+            async_search.without_own_parameters(parameters(scope)) if is_async and is_ours(body) else parameters(scope)
+        )
+        degraded = await self._replace_texts(scope, body, _target(scope), given)
         if is_ours(body):
-            found, headers = await self._fused(scope, body, _target(scope), parameters(scope))
-            await json_response(scope, *with_degraded(found, headers, degraded))(scope, receive, send)
+            found, headers = with_degraded(*await self._fused(scope, body, _target(scope), given), degraded)
+            found = async_search.finished(found) if is_async else found
+            await json_response(scope, found, headers)(scope, receive, send)
             return
         if degraded is not None:
             raw = lenient_json.dumps(body)

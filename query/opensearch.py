@@ -7,7 +7,7 @@ neural, knn with a vector                                  -> Elasticsearch's kN
 from typing import Any
 
 from esblend.errors import InvalidRequest, MalformedRequest
-from query.checks import choice, filters_of, integer, number, objects_of, refuse_unknown
+from query.checks import choice, filters_of, inner_object, integer, number, objects_of, refuse_unknown
 from query.tree import KnnLeg, Leg, LinearLeg, RrfLeg, StandardLeg, Weighted
 
 MAX_QUERIES = 5
@@ -30,15 +30,13 @@ def parse_hybrid(body: dict[str, Any], pipeline: Any, *, wanted: int) -> Leg:
     depth = integer(body, "pagination_depth", max(wanted, _DEFAULT_DEPTH), low=1, high=10_000, where="hybrid")
     legs = [_leg(query, filters, max(depth, wanted), f"hybrid.queries[{n}]") for n, query in enumerate(queries)]
     processor, settings = _processor(pipeline)
-    combination = settings.get("combination") or {}
-    if not isinstance(combination, dict):
-        raise MalformedRequest(f"[{processor}.combination] must be an object")
+    combination = inner_object(settings, "combination", processor, {})
     weights = _weights(combination, len(legs))
     if processor == "score-ranker-processor":
         choice(combination, "technique", ("rrf",), f"{processor}.combination")
         constant = integer(combination, "rank_constant", 60, low=1, high=10_000, where=f"{processor}.combination")
         return RrfLeg(tuple(map(Weighted, legs, weights)), max(depth, wanted), constant, name="hybrid")
-    normalization = settings.get("normalization") or {}
+    normalization = inner_object(settings, "normalization", processor, {})
     technique = choice(normalization, "technique", tuple(_TECHNIQUES), f"{processor}.normalization") or "min_max"
     mean = choice(combination, "technique", _COMBINATIONS, f"{processor}.combination") or "arithmetic_mean"
     weighted = tuple(Weighted(leg, weight, _TECHNIQUES[technique]) for leg, weight in zip(legs, weights, strict=True))
@@ -74,8 +72,7 @@ def _processor(pipeline: Any) -> tuple[str, dict[str, Any]]:
 
 
 def _weights(combination: dict[str, Any], count: int) -> list[float]:
-    parameters = combination.get("parameters") or {}
-    given = parameters.get("weights") if isinstance(parameters, dict) else None
+    given = inner_object(combination, "parameters", "combination", {}).get("weights")
     if given is None:
         return [1.0 / count] * count
     if not isinstance(given, list) or len(given) != count:

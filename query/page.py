@@ -8,7 +8,7 @@ from typing import Any
 from esblend.errors import InvalidRequest
 from mappings.attachment import Attachment
 from mappings.source import source_text
-from query.fusion import Fused, Key
+from query.fusion import Fused, Key, Part
 from query.plan import INNER_HITS
 from query.tree import Hybrid, Search
 
@@ -148,7 +148,7 @@ def explanation(one: Fused, combination: str = "sum") -> dict[str, Any]:
                     {
                         "value": part.normalized,
                         "description": "normalised score",
-                        "details": _evidence(part.rank, part.raw),
+                        "details": _evidence(part),
                     },
                 ],
             }
@@ -157,12 +157,11 @@ def explanation(one: Fused, combination: str = "sum") -> dict[str, Any]:
     }
 
 
-def _evidence(rank: int | None, raw: float | None) -> list[dict[str, Any]]:
-    if raw is None:
-        return [{"value": 0.0, "description": "not in this leg's list", "details": []}]
-    evidence = [{"value": raw, "description": "raw score", "details": []}]
-    return (
-        evidence
-        if rank is None
-        else [{"value": rank, "description": "rank in this leg's list", "details": []}, *evidence]
-    )
+def _evidence(part: Part) -> list[dict[str, Any]]:
+    found = {"rank in this leg's list": part.rank, "raw score": part.raw, "raw dot product": part.dot}
+    if part.raw == part.dot:
+        del found["raw score"]
+    evidence = [
+        {"value": value, "description": what, "details": []} for what, value in found.items() if value is not None
+    ]
+    return evidence or [{"value": 0.0, "description": "not in this leg's list", "details": []}]

@@ -112,7 +112,7 @@ class RetrieverRanking:
             self.asker.degrade(leg.name, error.reason)
             return StandardLeg({"match_none": {}}, name=leg.name)
         section = {key: value for key, value in leg.section.items() if key != "query_vector_builder"}
-        return replace(leg, section={**section, "field": field, "query_vector": vector})
+        return replace(leg, section={**section, "field": field, "query_vector": vector}, is_attached=True)
 
     async def _embedded(self, field: str, builder: Any) -> tuple[str, Vector]:
         text = text_to_embed(builder)
@@ -219,6 +219,7 @@ def fuse(leg: Fusion, inside: Sequence[list[Fused]]) -> list[Fused]:
             {one.key: one.score for one in found[: leg.window]},
             weighted.weight,
             weighted.normalizer,
+            _dot_of_score if isinstance(weighted.leg, KnnLeg) and weighted.leg.is_attached else None,
         )
         for weighted, found in zip(leg.legs, inside, strict=True)
     ]
@@ -230,6 +231,11 @@ def fuse(leg: Fusion, inside: Sequence[list[Fused]]) -> list[Fused]:
     if leg.min_score is not None:
         fused = [one for one in fused if one.score >= leg.min_score]
     return fused[: leg.window]
+
+
+def _dot_of_score(score: float) -> float:
+    """Elasticsearch's score of a dot product is (1 + dot) / 2."""
+    return 2 * score - 1
 
 
 _MODES: dict[str, Callable[[float, float], float]] = {

@@ -36,9 +36,11 @@ def is_ours(body: Any) -> bool:
 
 def parse_search(body: dict[str, Any]) -> Search:
     """Raises MalformedRequest or InvalidRequest naming the field at fault."""
-    for key in body:
+    for key, value in body.items():
         if key not in (*PAGE_OPTIONS, *_OTHER_OPTIONS, *_COMMON_OPTIONS):
             raise InvalidRequest(f"[{key}] cannot be combined with a fused search")
+        if value is None:
+            raise MalformedRequest(f"[{key}] must not be null")
     if "retriever" in body:
         for key in _NOT_WITH_RETRIEVER:
             if key in body:

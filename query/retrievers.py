@@ -151,6 +151,8 @@ def _rescorer(body: dict[str, Any], where: str, filters: Filters, depth: int) ->
     leg = _parse(body.get("retriever"), f"{where}.retriever", filters, depth + 1)
     given = body.get("rescore")
     clauses = given if isinstance(given, list) else [given]
+    if not clauses:
+        raise MalformedRequest(f"[{where}.rescore] must not be empty")
     rescorers = tuple(_one_rescorer(clause, f"{where}.rescore") for clause in clauses)
     window = max(one.window or 10 for one in rescorers)
     if isinstance(leg, Fusion | FieldsLeg) and window > leg.window:

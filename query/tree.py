@@ -25,6 +25,8 @@ class KnnLeg:
     filters: tuple[dict[str, Any], ...] = ()
     min_score: float | None = None
     name: str = "knn"
+    is_attached: bool = False
+    """Whether the vectors are an attachment's: then a score s stands for the dot product 2 s - 1."""
 
 
 @dataclass(frozen=True)

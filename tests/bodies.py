@@ -61,12 +61,12 @@ _VALUES = st.recursive(
 )
 
 
-def _places(value: Any) -> list[tuple[Any, Any]]:
+def places(value: Any) -> list[tuple[Any, Any]]:
     """Every (container, key) inside."""
     pairs = (
         list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
     )
-    return [(value, key) for key, _ in pairs] + [place for _, inner in pairs for place in _places(inner)]
+    return [(value, key) for key, _ in pairs] + [place for _, inner in pairs for place in places(inner)]
 
 
 @st.composite
@@ -74,10 +74,9 @@ def spoiled(draw: st.DrawFn) -> dict[str, Any]:
     """A valid body in which one to three things were replaced, removed, added or doubled."""
     body = copy.deepcopy(draw(st.sampled_from(VALID)))
     for _ in range(draw(st.integers(1, 3))):
-        places = _places(body)
-        if not places:
+        if not body:
             break
-        container, key = draw(st.sampled_from(places))
+        container, key = draw(st.sampled_from(places(body)))
         how = draw(st.sampled_from(("replace", "replace", "remove", "add", "double")))
         if how == "replace":
             container[key] = copy.deepcopy(draw(_VALUES))

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,11 @@ ESBLEND = [sys.executable, "-m", "esblend.cli"]
 
 
 # How long an example takes depends on what else the machine does; that is no property of the code.
-hypothesis.settings.register_profile("default", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile("default")
+_EVERY_RUN: dict[str, Any] = {"deadline": None, "suppress_health_check": list(hypothesis.HealthCheck)}
+# The suite tries the same examples each time; `make fuzz` looks for new ones.
+hypothesis.settings.register_profile("default", derandomize=True, **_EVERY_RUN)
+hypothesis.settings.register_profile("fuzz", max_examples=3000, print_blob=True, **_EVERY_RUN)
+hypothesis.settings.load_profile(os.environ.get("ESBLEND_HYPOTHESIS_PROFILE", "default"))
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,17 @@ def stop_stack(stack: Stack) -> None:
     stack.gateway.close()
     stopped = run_esblend("down", "--delete", "--data-dir", str(stack.data_dir))
     assert stopped.returncode == 0, stopped.stderr
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure on real servers shows the ends of their logs."""
+    report = yield
+    for value in item.funcargs.values() if report.failed else ():
+        if isinstance(value, Stack):
+            logs = value.esblend("logs", "--lines", "80").stdout.splitlines()
+            report.sections.append((f"logs of {value.data_dir.name}", "\n".join(line[:400] for line in logs)))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ class Launched(BaseModel):
 
     pid: int
     created: float
+    """Seconds after the machine's start, which no setting of the clock moves."""
 
 
 def launch(
@@ -35,17 +36,21 @@ def launch(
             env=dict(env), cwd=cwd, start_new_session=True, **identity,  # type: ignore[call-overload]
         )  # fmt: skip
     try:
-        created = psutil.Process(process.pid).create_time()
+        created = _born(psutil.Process(process.pid))
     except psutil.NoSuchProcess:
         created = 0.0
     return Launched(pid=process.pid, created=created)
+
+
+def _born(process: psutil.Process) -> float:
+    return process.create_time() - psutil.boot_time()
 
 
 def find(launched: Launched) -> psutil.Process | None:
     """The process when it still runs; None when it ended or its id belongs to another one now."""
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(launched.pid)
-        if abs(process.create_time() - launched.created) < 1 and process.status() != psutil.STATUS_ZOMBIE:
+        if abs(_born(process) - launched.created) < 1 and process.status() != psutil.STATUS_ZOMBIE:
             return process
     return None
 

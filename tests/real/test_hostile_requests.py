@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
@@ -18,9 +18,6 @@ from tests.real.test_gateway import JSON, send
 from tests.real.test_hybrid import DOCUMENTS, INDEX, index  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("index")
-BOUNDED = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +38,6 @@ def test_every_form_is_answered(stack: Stack, body: dict[str, Any]) -> None:
     assert "esblend" not in answer or "degraded" not in answer["esblend"]
 
 
-@BOUNDED
 @given(spoiled())
 def test_a_spoiled_search_is_answered_or_refused(stack: Stack, body: dict[str, Any]) -> None:
     status, _, raw = send(stack.described["gateway"], "POST", f"/{INDEX}/_search", lenient_json.dumps(body), JSON)
@@ -56,7 +52,6 @@ def test_a_spoiled_search_is_answered_or_refused(stack: Stack, body: dict[str, A
 
 
 @schema.parametrize()
-@BOUNDED
 def test_the_gateways_own_endpoints(case: schemathesis.Case, stack: Stack, scratch: str) -> None:
     """Every other request is about an index that exists."""
     if "index" in case.path_parameters and len(case.path_parameters["index"]) % 2:

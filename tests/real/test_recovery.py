@@ -158,7 +158,7 @@ def test_a_block_on_writes_delays_vectors_and_loses_none(fault_stack: Stack, ind
     write(fault_stack, index, "before the block")
     fault_stack.es.indices.put_settings(index=index, settings={block: True})
     revive(fault_stack)
-    wait_for("the block to be met", lambda: "pausing an index" in logs(fault_stack, "feed"))
+    wait_for("the block to be met", lambda: is_paused(fault_stack, index))
     fault_stack.es.indices.put_settings(index=index, settings={block: None})
     assert_vectors_of_present_texts(fault_stack, index, COUNT)
     assert status(fault_stack, index)["dead_letters"] == 0
@@ -195,7 +195,11 @@ def test_a_closed_index_is_taken_up_again_where_it_was(fault_stack: Stack, fille
 
 
 def logs(stack: Stack, name: str) -> str:
-    return stack.esblend("logs", name).stdout
+    return stack.esblend("logs", name, "--lines", "200").stdout
+
+
+def is_paused(stack: Stack, index: str) -> bool:
+    return any("pausing an index" in line and index in line for line in logs(stack, "feed").splitlines())
 
 
 def test_tasks_twice_out_of_order_and_for_what_is_gone_do_no_harm(fault_stack: Stack, filled: str) -> None:

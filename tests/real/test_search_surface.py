@@ -10,11 +10,12 @@ import pytest
 from elasticsearch import ApiError, BadRequestError, Elasticsearch
 
 from esblend.encoder.cross_encoder import CrossEncoder
+from esblend.encoder.encoder import EncoderOptions, load_encoder
 from esblend.encoder.folder import find_model
 from query.filter_path import filtered
 from tests.conftest import Stack
 from tests.real.gateways import gateway_with
-from tests.real.test_hybrid import DOCUMENTS, INDEX, ids
+from tests.real.test_hybrid import DOCUMENTS, INDEX, dots, ids
 from tests.real.test_hybrid import index as _index  # noqa: F401  the fixture of the six documents
 
 pytestmark = pytest.mark.usefixtures("_index")
@@ -370,3 +371,26 @@ def test_parts_of_a_fused_response_can_be_asked_for(stack: Stack) -> None:
     searches = [{}, {"query": {"hybrid": {"query": TEXT}}, "size": 1}, {}, {"query": {"match_all": {}}, "size": 0}]
     many = stack.gateway.msearch(index=INDEX, searches=searches, filter_path="responses.hits.total.value")
     assert dict(many.body) == {"responses": [{"hits": {"total": {"value": 6}}}] * 2}
+
+
+def test_an_explanation_shows_rank_score_and_dot_product(stack: Stack) -> None:
+    expected = dots(load_encoder("minilm", EncoderOptions(threads=1)), TEXT)
+    for body, leg in (({"retriever": RRF}, "knn"), ({"query": {"hybrid": {"query": TEXT}}}, "semantic")):
+        for hit in search(stack.gateway, **body, explain=True)["hits"]["hits"]:
+            [part] = [part for part in hit["_explanation"]["details"] if part["description"].startswith(leg)]
+            evidence = {one["description"]: one["value"] for one in part["details"][1]["details"]}
+            assert evidence["raw dot product"] == pytest.approx(expected[hit["_id"]], abs=0.02)
+            assert evidence["rank in this leg's list"] >= 1
+            if leg == "knn":
+                assert evidence["raw score"] == pytest.approx((1 + evidence["raw dot product"]) / 2)
+
+
+def test_an_async_search_is_answered_at_once_in_its_shape(stack: Stack) -> None:
+    query = {"hybrid": {"query": TEXT}}
+    answer = stack.gateway.async_search.submit(index=INDEX, query=query, size=2, wait_for_completion_timeout="1s")
+    plain = stack.gateway.search(index=INDEX, query=query, size=2)
+    assert answer["is_running"] is answer["is_partial"] is False
+    assert "id" not in answer
+    assert answer["response"]["hits"] == plain["hits"]
+    with pytest.raises(BadRequestError, match="keep_on_completion"):
+        stack.gateway.async_search.submit(index=INDEX, query=query, keep_on_completion=True)

@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from esblend.errors import InvalidRequest, MalformedRequest
 from query.opensearch import translate_neural
 from query.request import is_ours, parse_search
 from query.semantic import semantic_clauses, text_sections
-from tests.bodies import MATCH, VALID, spoiled
+from tests.bodies import MATCH, VALID, places, spoiled
 
 
 @pytest.mark.parametrize("body", VALID, ids=lambda body: json.dumps(body)[:60])
@@ -24,15 +24,29 @@ def test_the_whole_bodies_are_understood(body: dict[str, Any]) -> None:
         parse_search(body)
 
 
-@settings(max_examples=400, deadline=None)
-@given(spoiled())
-def test_a_spoiled_body_is_understood_or_refused(body: dict[str, Any]) -> None:
+def understand_or_refuse(body: dict[str, Any]) -> None:
     with contextlib.suppress(MalformedRequest, InvalidRequest):
         translate_neural(body)
         list(semantic_clauses(body))
         list(text_sections(body))
         if is_ours(body):
             parse_search(body)
+
+
+@given(spoiled())
+def test_a_spoiled_body_is_understood_or_refused(body: dict[str, Any]) -> None:
+    understand_or_refuse(body)
+
+
+@pytest.mark.parametrize("value", [None, True, -1, 2**70, 0.5, "", "x", [], {}, [None], [[]], {"": {}}], ids=repr)
+def test_no_value_anywhere_breaks_the_parser(value: Any) -> None:
+    """Each place of each body, with a value that does not belong there."""
+    for body in VALID:
+        for number in range(len(places(body))):
+            broken = copy.deepcopy(body)
+            container, key = places(broken)[number]
+            container[key] = value
+            understand_or_refuse(broken)
 
 
 def nested(depth: int) -> dict[str, Any]:
