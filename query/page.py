@@ -159,8 +159,6 @@ def explanation(one: Fused, combination: str = "sum") -> dict[str, Any]:
 
 def _evidence(part: Part) -> list[dict[str, Any]]:
     found = {"rank in this leg's list": part.rank, "raw score": part.raw, "raw dot product": part.dot}
-    if part.raw == part.dot:
-        del found["raw score"]
     evidence = [
         {"value": value, "description": what, "details": []} for what, value in found.items() if value is not None
     ]

@@ -248,6 +248,19 @@ def test_writers_with_external_versions_never_meet_a_moved_version(fault_stack: 
     es.indices.delete(index=index_name)
 
 
+def test_a_clock_that_jumps_loses_nothing(fault_stack: Stack, index: str, tmp_path: Path) -> None:
+    kill(fault_stack, "feed", "worker")
+    with (
+        process(fault_stack, "tests.real.jumping_clock", "feed", place=tmp_path),
+        process(fault_stack, "tests.real.jumping_clock", "worker", place=tmp_path),
+    ):
+        write(fault_stack, index, "while the clock jumps")
+        assert_vectors_of_present_texts(fault_stack, index, COUNT)
+        write(fault_stack, index, "and once more")
+        assert_vectors_of_present_texts(fault_stack, index, COUNT)
+        assert 0 <= status(fault_stack, index)["lag_seconds"] < 60
+
+
 def test_another_feed_takes_over_within_ten_seconds(fault_stack: Stack, filled: str, tmp_path: Path) -> None:
     with process(fault_stack, "esblend.cli", "feed", place=tmp_path):
         fault_stack.wait(filled)

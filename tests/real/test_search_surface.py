@@ -381,8 +381,8 @@ def test_an_explanation_shows_rank_score_and_dot_product(stack: Stack) -> None:
             evidence = {one["description"]: one["value"] for one in part["details"][1]["details"]}
             assert evidence["raw dot product"] == pytest.approx(expected[hit["_id"]], abs=0.02)
             assert evidence["rank in this leg's list"] >= 1
-            if leg == "knn":
-                assert evidence["raw score"] == pytest.approx((1 + evidence["raw dot product"]) / 2)
+            dot = evidence["raw dot product"]
+            assert evidence["raw score"] == pytest.approx((1 + dot) / 2 if leg == "knn" else dot)
 
 
 def test_an_async_search_is_answered_at_once_in_its_shape(stack: Stack) -> None:
