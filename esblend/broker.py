@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from esblend.settings import Settings
 
 EMBED_TASK = "esblend.embed"
+ATTACH_TASK = "esblend.attach"
 Lane = Literal["live", "backfill"]
 LANES: tuple[Lane, ...] = ("live", "backfill")
 RUNNING_SECONDS = 9
@@ -39,6 +40,14 @@ class EmbedTask(BaseModel):
     action: Literal["embed", "renew", "drop"] = "embed"
     """embed: what changed. Asked for by a person: renew (a retried dead letter, a repair) also what looks unchanged, or
     drop: leave the document without vectors until its text changes."""
+
+
+class AttachTask(BaseModel):
+    """Grant an index the attachment that its mapping wishes for (see `mappings.wishes`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    index: str
 
 
 class EmbedResult(BaseModel):

@@ -33,6 +33,14 @@ class Settings(BaseSettings):
     encoder_backend: Literal["auto", "torch", "openvino"] = "auto"
     precision: Literal["exact", "fast"] = Field(default="exact", description="fast: int8 on CPUs, bf16 on GPUs.")
 
+    encoder_url: str | None = Field(default=None, description="The service behind models named openai:... and tei:...")
+    encoder_api_key: SecretStr | None = None
+    encoder_timeout_seconds: float = Field(default=30, gt=0)
+    encoder_retries: int = Field(default=5, ge=0)
+    encoder_batch_texts: int = Field(default=32, ge=1, description="Texts in one request to the service.")
+    encoder_requests_per_second: float | None = Field(default=None, gt=0)
+    encoder_max_tokens: int = Field(default=512, ge=16, description="What the service's model reads, in word pieces.")
+
     embedding_cache: Path | None = Field(
         default=None, description="File for vectors of texts seen before; default: in the user's cache folder."
     )
@@ -44,6 +52,12 @@ class Settings(BaseSettings):
     reranker_budget_seconds: float = Field(default=2.0, gt=0, description="After this the first-stage order stands.")
     query_encoder_budget_seconds: float = Field(
         default=5.0, gt=0, description="After this a search goes on without its semantic leg."
+    )
+
+    exact_knn_documents: int = Field(
+        default=1000,
+        ge=0,
+        description="So many documents are compared one by one; with more, the approximate index is asked.",
     )
 
     gateway_url: str | None = Field(default=None, description="The gateway that the command line talks to.")

@@ -17,10 +17,10 @@ from esblend.encoder.folder import find_model
 from esblend.errors import EsblendError, InvalidRequest
 from esblend.settings import Settings
 from indexer.checkpoints import CHECKPOINTS_INDEX
-from mappings.attach import text_fields
 from mappings.attachment import META_KEY, Attachment, read_attachment
 from mappings.builder import mapping_additions
 from mappings.dead_letters import DEAD_LETTERS_INDEX
+from mappings.fields import text_fields
 from mappings.guard import pipeline_name
 
 _OLDEST = (8, 14)

@@ -35,6 +35,7 @@ from indexer.queue import TaskQueue
 from mappings.attach import attachments
 from mappings.attachment import Attachment
 from mappings.dead_letters import DROP
+from mappings.wishes import wishing_indices
 
 log = structlog.get_logger()
 _ASK_AGAIN_SECONDS = 60.0
@@ -68,6 +69,7 @@ class Feed:
         self._looked_for_abandoned = 0.0
         self._suspects: set[str] = set()
         self._asked: dict[str, float] = {}
+        self._wished: dict[str, float] = {}
 
     @property
     def is_busy(self) -> bool:
@@ -112,13 +114,15 @@ class Feed:
         state = await self._read_cluster_state()
         if state is not None and state == self._cluster_state:
             return
+        await self._pass_wishes_on()
         attached = await attachments(self._es)
         shards = await read_shards(self._es, sorted(attached))
         wanted = {
             checkpoint_id(shards[index].uuid, generation): Followed(index, shards[index].uuid, generation, attachment)
             for index, attachment in attached.items()
             if index in shards
-            for generation in attachment.generations
+            for generation, settings in attachment.generations.items()
+            if settings.is_followed
         }
         is_changed = self._wanted.keys() != wanted.keys()
         self._wanted = wanted
@@ -129,7 +133,18 @@ class Feed:
         # A closed index, or one whose primaries are away, keeps its checkpoint.
         if is_changed and not attached.keys() - shards.keys():
             await delete_checkpoints_but(self._es, set(wanted))
-        self._cluster_state = state if not attached.keys() - shards.keys() else None
+        is_settled = not attached.keys() - shards.keys() and not self._wished
+        self._cluster_state = state if is_settled else None
+
+    async def _pass_wishes_on(self) -> None:
+        """Have workers attach the indices whose mappings ask for it. One that cannot be is asked for again after a while."""
+        now = time.monotonic()
+        wishing = await wishing_indices(self._es)
+        self._wished = {index: self._wished.get(index, float("-inf")) for index in wishing}
+        for index in wishing:
+            if now - self._wished[index] > _ASK_AGAIN_SECONDS:
+                await asyncio.to_thread(self._queue.ask_to_attach, index)
+                self._wished[index] = now
 
     async def _read_cluster_state(self) -> str | None:
         """A word that changes with every change of the cluster's state; None when this user may not see it."""

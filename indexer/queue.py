@@ -8,7 +8,18 @@ from celery import Celery
 from celery.result import AsyncResult
 from redis import Redis
 
-from esblend.broker import EMBED_TASK, EmbedResult, EmbedTask, Lane, make_celery, queue_name, running_key, written_key
+from esblend.broker import (
+    ATTACH_TASK,
+    EMBED_TASK,
+    AttachTask,
+    EmbedResult,
+    EmbedTask,
+    Lane,
+    make_celery,
+    queue_name,
+    running_key,
+    written_key,
+)
 from esblend.settings import Settings
 
 
@@ -32,6 +43,10 @@ class TaskQueue:
         """Queue a task; gives its id."""
         sent: AsyncResult = self._app.send_task(EMBED_TASK, kwargs=task.model_dump(), queue=queue_name(lane))
         return str(sent.id)
+
+    def ask_to_attach(self, index: str) -> None:
+        """Queue the wish of an index to be attached."""
+        self._app.send_task(ATTACH_TASK, kwargs=AttachTask(index=index).model_dump(), queue=queue_name("live"))
 
     def collect(self, tasks: list[str]) -> list[Outcome]:
         """Those of `tasks` that have finished; their results leave Redis."""

@@ -111,6 +111,8 @@ async def _counts(
     es: AsyncElasticsearch, index: str, attachment: Attachment, checkpoint: Checkpoint | None
 ) -> dict[str, int]:
     """Counts by state, where a document that changed since the checkpoint is pending whatever its old state says."""
+    if not attachment.generation.is_followed:
+        return await _counts_of_foreign(es, index, attachment)
     never = {"bool": {"must_not": [{"exists": {"field": attachment.fingerprint_field}}]}}
     total = {"documents": 0, "embedded": 0, "without_text": 0, "dead_letters": 0, "dropped": 0, "pending": 0}
     for shard, live in _live_positions(checkpoint):
@@ -133,6 +135,15 @@ async def _counts(
         for name, bucket in answer["aggregations"].items():
             total[name] += bucket["doc_count"]
     return total
+
+
+async def _counts_of_foreign(es: AsyncElasticsearch, index: str, attachment: Attachment) -> dict[str, int]:
+    """Of vectors that others write, only whether they are there is known; a document without one is not esblend's to embed."""
+    has_vector = {"filter": {"exists": {"field": attachment.vector_field}}}
+    answer = await es.search(index=index, size=0, track_total_hits=True, aggs={"embedded": has_vector})
+    documents, embedded = answer["hits"]["total"]["value"], answer["aggregations"]["embedded"]["doc_count"]
+    rest = dict.fromkeys(("dead_letters", "dropped", "pending"), 0)
+    return {"documents": documents, "embedded": embedded, "without_text": documents - embedded, **rest}
 
 
 def _live_positions(checkpoint: Checkpoint | None) -> list[tuple[int | None, int]]:

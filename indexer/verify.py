@@ -5,19 +5,20 @@ documents (point in time, shard by shard) -> fingerprints -> findings
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from elasticsearch import Elasticsearch, NotFoundError
+from numpy.typing import NDArray
 
 from esblend.broker import DocumentRef
 from esblend.encoder.encoder import Encoder
 from mappings.attachment import DEAD_LETTER, DROPPED, EMBEDDED, NO_TEXT, Attachment
 from mappings.dead_letters import DEAD_LETTERS_INDEX
 from mappings.passages import split
-from mappings.source import fingerprint, kept, source_text
+from mappings.source import fingerprint, kept, source_text, stored_vectors
 
 _PAGE = 200
 _UNIT = 1e-3
@@ -140,23 +141,30 @@ def _others(source: dict[str, Any], attachment: Attachment) -> list[str]:
 
 def _fault_of_passages(held: Held, attachment: Attachment, ours: Any) -> str | None:
     text = source_text(held.source, attachment.source_fields).text
-    passages = ours.get("passages") or []
+    vectors = stored_vectors(held.source, attachment)
     if ours.get("state") != EMBEDDED:
         wrongly_empty = ours.get("state") == NO_TEXT and text.strip()
-        return "wrong_passages" if passages or wrongly_empty else None
-    if not passages:
+        return "wrong_passages" if vectors or wrongly_empty else None
+    if not vectors:
         return "missing"
+    if attachment.is_nested and attachment.generation.adopted is None and not _cover(ours["passages"], len(text)):
+        return "wrong_passages"
+    if any(len(vector) != attachment.generation.model.dims for vector in vectors):
+        return "wrong_dimension"
+    if not attachment.generation.form.unit:
+        return None
+    lengths = np.linalg.norm(np.array(vectors, dtype=np.float64), axis=1)
+    return "not_unit_length" if np.abs(lengths - 1).max() > _UNIT else None
+
+
+def _cover(passages: Sequence[Mapping[str, Any]], length: int) -> bool:
+    """Whether passages follow each other without a gap over all of a text."""
     end = 0
     for passage in passages:
         if passage["start"] > end or passage["end"] <= end:
-            return "wrong_passages"
+            return False
         end = passage["end"]
-    if end != len(text):
-        return "wrong_passages"
-    if any(len(passage.get("vector") or ()) != attachment.generation.model.dims for passage in passages):
-        return "wrong_dimension"
-    lengths = np.linalg.norm(np.array([passage["vector"] for passage in passages], dtype=np.float64), axis=1)
-    return "not_unit_length" if np.abs(lengths - 1).max() > _UNIT else None
+    return end == length
 
 
 def compare(sample: list[Held], encoder: Encoder, attachment: Attachment, report: Report) -> None:
@@ -164,12 +172,17 @@ def compare(sample: list[Held], encoder: Encoder, attachment: Attachment, report
     for held in sample:
         text = source_text(held.source, attachment.source_fields)
         passages = split(text, encoder.tokenizer, attachment.generation.passages)
-        expected = encoder.encode_documents([passage.text for passage in passages])
-        stored = kept(held.source, attachment.field, attachment.active)["passages"]
-        found = np.array([passage["vector"] for passage in stored], dtype=np.float32)
+        expected = encoder.encode_documents([passage.text for passage in passages], attachment.generation.form)
+        found = np.array(stored_vectors(held.source, attachment), dtype=np.float32)
         report.recomputed += 1
-        if found.shape != expected.shape or (found * expected).sum(axis=1).min() < SAME_VECTOR:
+        if found.shape != expected.shape or _cosines(found, expected).min() < SAME_VECTOR:
             report.findings.append(Finding("wrong_vector", held.document))
+
+
+def _cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    cosines: NDArray[np.float32] = (one * other).sum(axis=1) / lengths
+    return cosines
 
 
 def count_orphaned_letters(es: Elasticsearch, index: str, uuid: str) -> list[str]:

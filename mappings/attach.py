@@ -14,15 +14,15 @@ from mappings.attachment import (
     AttachRequest,
     BackfillControl,
     Generation,
-    ModelIdentity,
-    PassageSettings,
     describe_validation,
     read_attachment,
 )
 from mappings.builder import mapping_additions
+from mappings.capabilities import check_capabilities
+from mappings.fields import TEXT_TYPES, adopted_field, check_text_fields
+from mappings.generation import Models, make_generation
 from mappings.guard import check_guard, install_guard, read_final_pipeline, remove_guard
 
-TEXT_TYPES = frozenset({"text", "match_only_text", "annotated_text", "search_as_you_type"})
 DEFAULT_FIELD = "esblend"
 
 
@@ -36,10 +36,10 @@ class Attached:
     additions: dict[str, Any]
 
 
-async def find_index(es: AsyncElasticsearch, name: str) -> tuple[str, dict[str, Any]]:
-    """The one concrete index that `name` (an index or alias) stands for, and its mapping.
+async def find_indices(es: AsyncElasticsearch, name: str) -> dict[str, dict[str, Any]]:
+    """The concrete indices that `name` (an index, alias or data stream) stands for, each with its mapping.
 
-    Raises IndexNotFound, or InvalidRequest when there are several.
+    Raises IndexNotFound, or InvalidRequest on a wildcard or list.
     """
     if not name or any(sign in name for sign in "*?,<>") or name.startswith(("_", "-")):
         raise InvalidRequest(f"[{name}] is no name of one index: wildcards and lists cannot be attached")
@@ -47,12 +47,19 @@ async def find_index(es: AsyncElasticsearch, name: str) -> tuple[str, dict[str, 
         found = await es.indices.get_mapping(index=name)
     except NotFoundError as error:
         raise IndexNotFound(f"no such index [{name}]: create it first, then attach it") from error
+    return {index: dict(body["mappings"]) for index, body in found.items()}
+
+
+async def find_index(es: AsyncElasticsearch, name: str) -> tuple[str, dict[str, Any]]:
+    """The one concrete index that `name` (an index or alias) stands for, and its mapping.
+
+    Raises IndexNotFound, or InvalidRequest when there are several.
+    """
+    found = await find_indices(es, name)
     if len(found) != 1:
-        raise InvalidRequest(
-            f"[{name}] stands for {len(found)} indices ({', '.join(sorted(found))}): attach each by its own name"
-        )
-    [(index, body)] = found.items()
-    return index, dict(body["mappings"])
+        raise InvalidRequest(f"[{name}] stands for {len(found)} indices ({', '.join(sorted(found))}): name one of them")
+    [(index, mapping)] = found.items()
+    return index, mapping
 
 
 async def show(es: AsyncElasticsearch, name: str) -> tuple[str, Attachment]:
@@ -68,29 +75,29 @@ async def attach(
     es: AsyncElasticsearch,
     name: str,
     request: AttachRequest,
-    model: ModelIdentity,
+    models: Models,
     *,
-    model_max_tokens: int,
     dry_run: bool = False,
-) -> Attached:
-    """Attach an index with a loaded model's identity. The same call again changes nothing.
+) -> list[Attached]:
+    """Attach an index, or all that an alias or data stream stands for. The same call again changes nothing.
 
-    Raises IndexNotFound, InvalidRequest (unknown field, no text, widths that differ, no `_source`) or AlreadyAttached.
+    All are checked before the first is changed. Raises IndexNotFound, InvalidRequest (unknown field, no text, widths that
+    differ, something that this server or index cannot do) or AlreadyAttached.
     """
-    index, mapping = await find_index(es, name)
-    _check_source(index, mapping)
+    found = await find_indices(es, name)
+    planned = [await _plan(es, index, mapping, request, models) for index, mapping in sorted(found.items())]
+    for one in planned if not dry_run else []:
+        if one.changed:
+            await _put(es, one.index, found[one.index], one.attachment, one.additions)
+    return planned
+
+
+async def _plan(
+    es: AsyncElasticsearch, index: str, mapping: dict[str, Any], request: AttachRequest, models: Models
+) -> Attached:
     properties = mapping.get("properties") or {}
-    for field in (*request.source_fields, *(request.defaults.fields or ())):
-        check_text_field(index, properties, field.partition("^")[0])
-    if request.vector.dims is not None and request.vector.dims != model.dims:
-        raise InvalidRequest(
-            f"[vector.dims] is {request.vector.dims}, but model [{model.name}] gives vectors of {model.dims}: leave it out"
-        )
-    generation = Generation(
-        model=model,
-        passages=_fit_passages(request, model, model_max_tokens),
-        vector=request.vector.model_copy(update={"dims": None}),
-    )
+    check_text_fields(index, properties, request)
+    generation = make_generation(request, models, adopted_field(index, properties, request.adopt))
     present = read_attachment(mapping)
     if present is not None:
         _refuse_other_settings(index, present, request, generation)
@@ -109,8 +116,7 @@ async def attach(
         defaults=request.defaults,
     )
     additions = mapping_additions(attachment)
-    if not dry_run:
-        await _put(es, index, mapping, attachment, additions)
+    await check_capabilities(es, index, mapping, generation, additions)
     return Attached(index, attachment, changed=True, additions=additions)
 
 
@@ -201,34 +207,6 @@ def _readable(mapping: dict[str, Any]) -> Attachment | None:
         return None
 
 
-def _check_source(index: str, mapping: Mapping[str, Any]) -> None:
-    if (mapping.get("_source") or {}).get("enabled") is False:
-        raise InvalidRequest(
-            f"index [{index}] does not keep [_source], so its texts cannot be read; re-index with [_source] enabled"
-        )
-
-
-def check_text_field(index: str, properties: Mapping[str, Any], field: str) -> None:
-    """Raises InvalidRequest unless `field` (dotted) is mapped as text, below objects only."""
-    level: Mapping[str, Any] = properties
-    found: Mapping[str, Any] | None = None
-    for step in field.split("."):
-        found = level.get(step)
-        if found is None:
-            known = ", ".join(f"[{name}]" for name in text_fields(properties)) or "none"
-            raise InvalidRequest(f"index [{index}] has no field [{field}] in its mapping; its text fields: {known}")
-        if found.get("type") == "nested":
-            raise InvalidRequest(
-                f"field [{field}] of index [{index}] lies in the nested [{step}], which cannot be embedded"
-            )
-        level = found.get("properties") or {}
-    kind = (found or {}).get("type", "object")
-    if kind not in TEXT_TYPES:
-        raise InvalidRequest(
-            f"field [{field}] of index [{index}] is of type [{kind}]; only text fields can be embedded"
-        )
-
-
 def _analyzers(properties: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     found: dict[str, str] = {}
     for name, field in properties.items():
@@ -239,34 +217,15 @@ def _analyzers(properties: Mapping[str, Any], prefix: str = "") -> dict[str, str
     return found
 
 
-def text_fields(properties: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of all text fields outside of nested ones, in the order of the mapping."""
-    names: list[str] = []
-    for name, field in properties.items():
-        if field.get("type") in TEXT_TYPES:
-            names.append(prefix + name)
-        elif "properties" in field and field.get("type") != "nested":
-            names += text_fields(field["properties"], f"{prefix}{name}.")
-    return names
-
-
-def _fit_passages(request: AttachRequest, model: ModelIdentity, longest: int) -> PassageSettings:
-    wanted = request.passages
-    if wanted.max_tokens <= longest:
-        return wanted
-    if "max_tokens" in wanted.model_fields_set:
-        raise InvalidRequest(
-            f"[passages.max_tokens] is {wanted.max_tokens}, but model [{model.name}] reads at most {longest} word pieces"
-        )
-    return PassageSettings(max_tokens=longest, overlap_tokens=min(wanted.overlap_tokens, longest // 2))
-
-
 def _refuse_other_settings(index: str, present: Attachment, request: AttachRequest, generation: Generation) -> None:
     differences = [
         name
         for name, now, wanted in (
             ("source_fields", present.source_fields, request.source_fields),
             ("model", present.generation.model.digest, generation.model.digest),
+            ("query_model", present.generation.searched_by.digest, generation.searched_by.digest),
+            ("prompts", present.generation.prompts, generation.prompts),
+            ("adopt", present.generation.adopted, generation.adopted),
             ("passages", present.generation.passages, generation.passages),
             ("vector", present.generation.vector, generation.vector),
             ("guard", present.guard, request.guard),

@@ -1,9 +1,10 @@
 """The attachment: how an index is embedded and searched. It lives in the index's own mapping, in `_meta.esblend`."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from esblend.encoder.model import Form
 from esblend.errors import InvalidRequest, MalformedRequest
 
 FORMAT: Literal[1] = 1
@@ -25,6 +26,8 @@ class PassageSettings(_Frozen):
         default=30, ge=0, description="Word pieces that a passage shares with the one before, about."
     )
 
+    splitter: str = Field(default="sentences", description="An entry point of `esblend.passages`.")
+
     @field_validator("overlap_tokens")
     @classmethod
     def _half_at_most(cls, value: int, info: Any) -> int:
@@ -33,15 +36,32 @@ class PassageSettings(_Frozen):
         return value
 
 
+Similarity = Literal["dot_product", "cosine", "max_inner_product", "l2_norm"]
+
+
 class VectorOptions(_Frozen):
-    """How Elasticsearch keeps the vectors: `index_options` of the `dense_vector` field."""
+    """What the vectors are, and how Elasticsearch keeps them: the `dense_vector` field."""
 
     type: Literal["hnsw", "int8_hnsw", "int4_hnsw", "bbq_hnsw", "flat", "int8_flat", "int4_flat", "bbq_flat"] = (
         "int8_hnsw"
     )
     m: int | None = Field(default=None, ge=2, le=512)
     ef_construction: int | None = Field(default=None, ge=2, le=3200)
-    dims: int | None = Field(default=None, ge=1, le=4096, description="Checked against the model's width.")
+    dims: int | None = Field(
+        default=None, ge=1, le=4096, description="The model's width, or where it allows that, less."
+    )
+    element_type: Literal["float", "bfloat16"] = Field(default="float", description="bfloat16: half the disk.")
+    similarity: Similarity = Field(
+        default="dot_product",
+        description="dot_product and cosine: of unit vectors; max_inner_product and l2_norm: as they come from the model. "
+        "By default what the model was trained for.",
+    )
+    layout: Literal["passages", "flat"] = Field(
+        default="passages", description="flat: one vector a document, for texts that one passage holds."
+    )
+    oversample: float | None = Field(
+        default=None, ge=1, le=10, description="So many times the candidates are scored again by their whole vectors."
+    )
 
 
 class ModelIdentity(_Frozen):
@@ -52,12 +72,26 @@ class ModelIdentity(_Frozen):
     dims: int
 
 
+class Prompts(_Frozen):
+    """Put before texts, as in `query: `; None: what the model's own config says."""
+
+    query: str | None = Field(default=None, max_length=1000)
+    document: str | None = Field(default=None, max_length=1000)
+
+
+class Adopted(_Frozen):
+    """Vectors that were in the index before: a `dense_vector` field of somebody else's."""
+
+    field: FieldName
+    keep_current: bool = Field(default=False, description="Embed new and changed documents into it too.")
+
+
 class QueryDefaults(_Frozen):
     """What a `hybrid` query takes when it says nothing; None leaves esblend's own default."""
 
     fields: list[str] | None = Field(default=None, min_length=1)
     alpha: float | None = Field(default=None, ge=0, le=1)
-    fusion: Literal["linear", "rrf"] | None = None
+    fusion: str | None = Field(default=None, description="linear, rrf, or an entry point of `esblend.fusions`.")
     rank_window_size: int | None = Field(default=None, ge=1, le=10_000)
 
 
@@ -67,6 +101,25 @@ class Generation(_Frozen):
     model: ModelIdentity
     passages: PassageSettings
     vector: VectorOptions
+    query_model: ModelIdentity | None = None
+    """Embeds the queries where that is not the documents' own."""
+    prompts: Prompts = Prompts()
+    adopted: Adopted | None = None
+
+    @property
+    def searched_by(self) -> ModelIdentity:
+        return self.query_model or self.model
+
+    @property
+    def form(self) -> Form:
+        """What is made of the model's vectors."""
+        is_unit = self.vector.similarity in ("dot_product", "cosine")
+        return Form(self.model.dims, is_unit, self.prompts.document, self.prompts.query)
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether documents are embedded: not where foreign vectors are only searched."""
+        return self.adopted is None or self.adopted.keep_current
 
 
 class BackfillControl(_Frozen):
@@ -81,13 +134,22 @@ class AttachRequest(_Frozen):
 
     source_fields: list[FieldName] = Field(min_length=1, max_length=32)
     model: str | None = None
+    query_model: str | None = Field(default=None, description="Embeds queries, where another model does the documents.")
+    prompts: Prompts = Prompts()
     passages: PassageSettings = PassageSettings()
     vector: VectorOptions = VectorOptions()
+    adopt: Adopted | None = Field(default=None, description="Search vectors that are there already.")
     guard: bool = Field(default=False, description="Drop vectors in the very write that changes the text.")
     versioning: Literal["internal", "external"] = Field(
         default="internal", description="external: writers bring their own version numbers."
     )
     defaults: QueryDefaults = QueryDefaults()
+
+    @model_validator(mode="after")
+    def _no_guard_over_foreign_vectors(self) -> "AttachRequest":
+        if self.guard and self.adopt is not None:
+            raise ValueError("[guard] cannot watch over adopted vectors; leave one of them out")
+        return self
 
     @field_validator("source_fields")
     @classmethod
@@ -95,6 +157,16 @@ class AttachRequest(_Frozen):
         if len(set(value)) != len(value):
             raise ValueError("names a field twice")
         return value
+
+
+class GenerationRequest(_Frozen):
+    """The body of `POST /_esblend/indices/{index}/generations`; what is left out is as in the active generation."""
+
+    model: str | None = None
+    query_model: str | None = None
+    prompts: Prompts | None = None
+    passages: PassageSettings | None = None
+    vector: VectorOptions | None = None
 
 
 class Attachment(_Frozen):
@@ -118,10 +190,22 @@ class Attachment(_Frozen):
     def generation(self) -> Generation:
         return self.generations[self.active]
 
+    def using(self, generation: str) -> "Attachment":
+        """The same with another generation in use. Raises InvalidRequest when there is none of that name."""
+        if generation not in self.generations:
+            known = ", ".join(f"[{name}]" for name in self.generations)
+            raise InvalidRequest(f"there is no generation [{generation}]; there are {known}")
+        return self if generation == self.active else self.model_copy(update={"active": generation})
+
     @property
     def root(self) -> str:
         """Dotted path of the active generation's object."""
         return f"{self.field}.{self.active}"
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether a document may have several vectors, one for each passage."""
+        return self.generation.vector.layout == "passages"
 
     @property
     def passages_path(self) -> str:
@@ -129,7 +213,9 @@ class Attachment(_Frozen):
 
     @property
     def vector_field(self) -> str:
-        return f"{self.passages_path}.vector"
+        if self.generation.adopted is not None:
+            return self.generation.adopted.field
+        return f"{self.passages_path if self.is_nested else self.root}.vector"
 
     @property
     def fingerprint_field(self) -> str:
@@ -143,12 +229,24 @@ class Attachment(_Frozen):
         return self.model_dump(mode="json", exclude_none=True)
 
 
+R = TypeVar("R", AttachRequest, GenerationRequest)
+
+
 def parse_attach_request(body: Any) -> AttachRequest:
     """Raises MalformedRequest or InvalidRequest naming the key at fault."""
+    return _parse(AttachRequest, body, "[source_fields]")
+
+
+def parse_generation_request(body: Any) -> GenerationRequest:
+    """As `parse_attach_request`."""
+    return _parse(GenerationRequest, body, "[model]")
+
+
+def _parse(kind: type[R], body: Any, key: str) -> R:
     if not isinstance(body, dict):
-        raise MalformedRequest("the body must be a JSON object with [source_fields]")
+        raise MalformedRequest(f"the body must be a JSON object with {key}")
     try:
-        return AttachRequest.model_validate(body)
+        return kind.model_validate(body)
     except ValidationError as error:
         raise InvalidRequest(describe_validation(error)) from error
 
@@ -169,8 +267,8 @@ def read_attachment(mapping: dict[str, Any]) -> Attachment | None:
     Raises InvalidRequest when `_meta.esblend` is there but this version cannot read it.
     """
     meta = (mapping.get("_meta") or {}).get(META_KEY)
-    if meta is None:
-        return None
+    if meta is None or (isinstance(meta, dict) and "generations" not in meta):
+        return None  # nothing, or a wish (see `mappings.wishes`)
     try:
         return Attachment.model_validate(meta)
     except ValidationError as error:

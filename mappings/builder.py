@@ -12,27 +12,25 @@ def generation_mapping(generation: Generation) -> dict[str, Any]:
         "m": generation.vector.m,
         "ef_construction": generation.vector.ef_construction,
     }
-    vector = {
+    vector: dict[str, Any] = {
         "type": "dense_vector",
         "dims": generation.model.dims,
         "index": True,
-        "similarity": "dot_product",
+        "similarity": generation.vector.similarity,
         "index_options": {key: value for key, value in options.items() if value is not None},
     }
+    if generation.vector.element_type != "float":
+        vector["element_type"] = generation.vector.element_type
     offset = {"type": "integer", "index": False, "doc_values": False}
-    return {
-        "type": "object",
+    passages = {
+        "type": "nested",
         "dynamic": False,
-        "properties": {
-            "fingerprint": {"type": "keyword"},
-            "state": {"type": "keyword"},
-            "passages": {
-                "type": "nested",
-                "dynamic": False,
-                "properties": {"vector": vector, "start": offset, "end": offset},
-            },
-        },
+        "properties": {"vector": vector, "start": offset, "end": offset},
     }
+    properties: dict[str, Any] = {"fingerprint": {"type": "keyword"}, "state": {"type": "keyword"}}
+    if generation.adopted is None:
+        properties |= {"passages": passages} if generation.vector.layout == "passages" else {"vector": vector}
+    return {"type": "object", "dynamic": False, "properties": properties}
 
 
 def mapping_additions(attachment: Attachment) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 import bisect
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from esblend.encoder.tokenizer import TextTokenizer
+from esblend.encoder.model import Tokens
+from esblend.errors import InvalidRequest
+from esblend.plugins import PASSAGES, find
 from mappings.attachment import PassageSettings
 from mappings.source import SEPARATOR, SourceText
 
@@ -25,7 +27,23 @@ class Passage:
     text: str
 
 
-def split(source: SourceText, tokenizer: TextTokenizer, settings: PassageSettings) -> list[Passage]:
+def split(source: SourceText, tokenizer: Tokens, settings: PassageSettings) -> list[Passage]:
+    """Passages by the splitter that the settings name, which is checked: each lies in the text and none is empty.
+
+    Raises InvalidRequest when there is no such splitter, or it does not do as it should.
+    """
+    splitter: Splitter = find(PASSAGES, settings.splitter)
+    passages = splitter(source, tokenizer, settings)
+    for one in passages:
+        if not (0 <= one.start < one.end <= len(source.text) and one.text.strip()):
+            raise InvalidRequest(
+                f"the splitter [{settings.splitter}] gave a passage from {one.start} to {one.end} of a text with "
+                f"{len(source.text)} characters, or an empty one"
+            )
+    return passages
+
+
+def by_sentences(source: SourceText, tokenizer: Tokens, settings: PassageSettings) -> list[Passage]:
     """Passages of at most `settings.max_tokens` word pieces, special tokens and the repeated title counted.
 
     They break at sentences where there are any in reach, else at words; a word is split only when it is longer than a
@@ -64,6 +82,10 @@ def split(source: SourceText, tokenizer: TextTokenizer, settings: PassageSetting
             break
         first = _overlap_from(first, last, settings.overlap_tokens, starts)
     return passages
+
+
+Splitter = Callable[[SourceText, Tokens, PassageSettings], list[Passage]]
+"""What an entry point of `esblend.passages` stands for. It is pure: the same text gives the same passages."""
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 import base64
 import hashlib
+import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mappings.attachment import Generation
+from mappings.attachment import Attachment, Generation
 
 SEPARATOR = "\n"
 """Between the values of source fields, and between the values of an array."""
@@ -38,6 +39,18 @@ def kept(source: Mapping[str, Any], field: str, generation: str) -> Mapping[str,
     return found if isinstance(found, Mapping) else {}
 
 
+def stored_vectors(source: Mapping[str, Any], attachment: Attachment) -> list[list[float]]:
+    """The vectors that a document holds of the active generation, in the order of its passages; none it has not."""
+    ours = kept(source, attachment.field, attachment.active)
+    if attachment.generation.adopted is not None:
+        found = list(_values(source, attachment.vector_field))
+    elif attachment.is_nested:
+        found = [passage.get("vector") for passage in ours.get("passages") or []]
+    else:
+        found = [ours.get("vector")]
+    return [vector for vector in found if vector is not None]
+
+
 def fingerprint(source: Mapping[str, Any], fields: Sequence[str], generation: Generation) -> str:
     """What was embedded: the values of the source fields, model and passage settings. SHA-256 in base64.
 
@@ -53,7 +66,9 @@ def fingerprint(source: Mapping[str, Any], fields: Sequence[str], generation: Ge
 
 def fingerprint_salt(generation: Generation) -> str:
     """Everything but the text that decides the vectors."""
-    return f"{generation.model.digest}|{generation.passages.max_tokens}|{generation.passages.overlap_tokens}"
+    passages, form = generation.passages, generation.form
+    decisive = [generation.model.digest, passages.max_tokens, passages.overlap_tokens, passages.splitter]
+    return json.dumps([*decisive, generation.vector.layout, form.dims, form.unit, form.document_prompt])
 
 
 def fingerprinted_values(source: Mapping[str, Any], fields: Sequence[str]) -> Iterator[Any]:

@@ -37,6 +37,8 @@ class Asker:
     """Each step with its milliseconds, in order."""
     shards: list[dict[str, Any]] = field(default_factory=list)
     """What Elasticsearch's own profile says of the legs."""
+    plan: dict[str, str] = field(default_factory=dict)
+    """Which way a leg goes, and why."""
     timed_out: bool = False
     pit_id: str | None = None
 

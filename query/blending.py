@@ -1,5 +1,6 @@
 """Ranks by the short `hybrid` form: BM25 and nearest passages, by default with both true scores of every candidate."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,31 +9,32 @@ from typing import Any
 import structlog
 
 from esblend.errors import EncodingError, InvalidRequest, ModelError
+from esblend.plugins import FUSIONS, find
 from mappings.attachment import Attachment
 from query.asking import Asker, scores_of, server_fault, whole
 from query.embedder import QueryEmbedder, Vector
-from query.fusion import Fused, Key, RankedLeg, Scores, autocut, linear_fusion, reciprocal_rank_fusion
+from query.fusion import Fused, Key, RankedLeg, Scores, autocut, linear_fusion
+from query.measures import MEASURES, Measure, measure_of
 from query.metadata import Target
 from query.plan import (
     LEXICAL,
     SEMANTIC,
     best_passage_clause,
-    exact_scores_body,
+    exact_semantic_leg,
     filtered,
     leaf_body,
     lexical_leg,
     semantic_leg,
     weights_of,
     window_of,
+    with_both_scores,
 )
 from query.ranking import Ranking, rerank
 from query.reranker import Reranker
-from query.tree import Hybrid, StandardLeg
+from query.sizes import Sizes
+from query.tree import Hybrid, KnnLeg, StandardLeg
 
 log = structlog.get_logger()
-MAX_IDS = 5000
-"""Elasticsearch takes at most `index.max_result_window` (10,000) ids in one query."""
-_NORMALIZERS_BY_LEG = {"": ("max", "none"), "theoretical": ("max", "unit_dot")}
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class HybridLegs:
 
     lexical: Scores
     semantic: Scores
+    nearest: list[Key]
+    """What the semantic leg found by itself."""
     vector: Vector | None
     weights: tuple[float, float]
 
@@ -52,6 +56,7 @@ class HybridRanking:
     asker: Asker
     embedder: QueryEmbedder
     reranker: Reranker
+    sizes: Sizes
 
     async def run(self, hybrid: Hybrid, targets: Sequence[Target]) -> Ranking:
         """`targets`: the indices to search, together where they share an attachment. Raises EsblendError."""
@@ -70,8 +75,10 @@ class HybridRanking:
         return Ranking(
             fused=_cut(hybrid, fused),
             match_queries=self._matches(hybrid, target) if legs.weights[0] else [],
-            nearest=list(legs.semantic),
-            passages=best_passage_clause(attachment, legs.vector) if legs.vector is not None else None,
+            nearest=legs.nearest,
+            passages=best_passage_clause(attachment, legs.vector)
+            if legs.vector is not None and attachment.is_nested
+            else None,
             attachment=attachment,
         )
 
@@ -81,6 +88,8 @@ class HybridRanking:
             raise InvalidRequest("[hybrid.rerank] and [hybrid.inner_hits] need indices that share one attachment")
         if len({repr(target.attachment.defaults) for target in targets}) > 1:
             raise InvalidRequest("the indices have different query defaults; search them one by one")
+        if len({target.attachment.generation.vector.similarity for target in targets}) > 1:
+            raise InvalidRequest("the indices compare vectors by different similarities; search them one by one")
         lexical: dict[Key, float] = {}
         semantic: dict[Key, float] = {}
         matches, nearest, weights = [], [], (0.0, 0.0)
@@ -91,7 +100,7 @@ class HybridRanking:
             lexical.update(lists[0])
             semantic.update(lists[1])
             matches += self._matches(mine, target) if legs.weights[0] else []
-            nearest += list(legs.semantic)
+            nearest += legs.nearest
             weights = max(weights, legs.weights, key=lambda one: one[1])
         both = (_best_first(lexical), _best_first(semantic))
         fused = self._blended(hybrid, targets[0].attachment, both, weights)
@@ -106,45 +115,68 @@ class HybridRanking:
     ) -> list[Fused]:
         began = time.perf_counter()
         fusion = hybrid.fusion or attachment.defaults.fusion or "linear"
-        fused = blend(lists, weights, fusion, hybrid.normalizer, hybrid.combination)
+        fused = blend(lists, weights, fusion, hybrid.normalizer, hybrid.combination, measure_of(attachment))
         self.asker.took("fusion", began)
         return fused
 
     async def _lists(self, hybrid: Hybrid, target: Target) -> tuple[tuple[Scores, Scores], HybridLegs]:
-        """(BM25, dot product) of the candidates, and what the legs gave."""
+        """(BM25, nearness) of the candidates, and what the legs gave."""
         attachment = target.attachment
         lexical = lexical_leg(hybrid, target)
-        legs = await self._ask_legs(hybrid, lexical, attachment)
-        lists: tuple[Scores, Scores] = (legs.lexical, {key: 2 * score - 1 for key, score in legs.semantic.items()})
         fusion = hybrid.fusion or attachment.defaults.fusion or "linear"
-        if fusion == "linear" and hybrid.blending == "exact" and legs.vector is not None:
-            candidates = [*dict.fromkeys([*legs.lexical, *legs.semantic])]
-            exact = await self._exact_scores(candidates, lexical, attachment, legs.vector)
-            lists = exact if legs.weights[0] else ({}, exact[1])
-        return lists, legs
+        is_exact = fusion != "rrf" and hybrid.blending == "exact"
+        legs = await self._ask_legs(hybrid, lexical, attachment, is_exact=is_exact)
+        return (legs.lexical, legs.semantic), legs
 
-    async def _ask_legs(self, hybrid: Hybrid, lexical: StandardLeg, attachment: Attachment) -> HybridLegs:
+    async def _ask_legs(
+        self, hybrid: Hybrid, lexical: StandardLeg, attachment: Attachment, *, is_exact: bool
+    ) -> HybridLegs:
         """Both legs in one request; a leg of weight 0 is not asked. When the semantic leg fails, the lexical one answers alone."""
         search = self.asker.search
         window, weights = window_of(hybrid, attachment, search), weights_of(hybrid, attachment)
         lexical_body = leaf_body(lexical, window, search)
-        vector = await self._embed(hybrid.query, attachment) if weights[1] else None
+        # Counting takes no longer than the encoder, which runs at the same time.
+        vector, few = (
+            await asyncio.gather(self._embed(hybrid.query, attachment), self.sizes.few(self.asker, hybrid.filters))
+            if weights[1]
+            else (None, None)
+        )
         if vector is not None:
-            semantic_body = leaf_body(semantic_leg(hybrid, attachment, vector, window), window, search)
-            bodies = [semantic_body, lexical_body] if weights[0] else [semantic_body]
-            responses = await self.asker.raw("legs", bodies)
+            semantic = self._semantic_leg(hybrid, attachment, vector, window, few)
+            asked = [leaf_body(semantic, window, search), *([lexical_body] if weights[0] else [])]
+            if is_exact:
+                asked = [with_both_scores(body, lexical, attachment, vector) for body in asked]
+            responses = await self.asker.raw("legs", asked, named_scores=is_exact)
             fault = server_fault(responses[0])
             if fault is None:
-                found = scores_of(whole(responses[1])) if weights[0] else {}
-                return HybridLegs(found, scores_of(whole(responses[0])), vector, weights)
+                found = [whole(response) for response in responses]
+                nearest = list(scores_of(found[0]))
+                value = measure_of(attachment).of_knn if few is None else measure_of(attachment).of_script
+                if is_exact:
+                    bm25, near = _true_scores(found, attachment)
+                    return HybridLegs(bm25 if weights[0] else {}, near, nearest, vector, weights)
+                near = {key: value(score) for key, score in scores_of(found[0]).items()}
+                return HybridLegs(scores_of(found[1]) if weights[0] else {}, near, nearest, vector, weights)
             self.asker.degrade(SEMANTIC, fault)
         [response] = await self.asker.ask("legs", [lexical_body])
-        return HybridLegs(scores_of(response), {}, None, (1.0, 0.0))
+        return HybridLegs(scores_of(response), {}, [], None, (1.0, 0.0))
+
+    def _semantic_leg(
+        self, hybrid: Hybrid, attachment: Attachment, vector: Vector, window: int, few: int | None
+    ) -> StandardLeg | KnnLeg:
+        if few is None:
+            self.asker.plan[SEMANTIC] = "approximate kNN"
+            return semantic_leg(hybrid, attachment, vector, window)
+        passing = "pass the filters" if hybrid.filters else "are there"
+        self.asker.plan[SEMANTIC] = (
+            f"exact: {few} documents {passing}, at most {self.sizes.most} are compared one by one"
+        )
+        return exact_semantic_leg(hybrid, attachment, vector)
 
     async def _embed(self, text: str, attachment: Attachment) -> Vector | None:
         began = time.perf_counter()
         try:
-            vector = await self.embedder.embed(text, attachment.generation.model)
+            vector = await self.embedder.embed(text, attachment.generation)
         except (ModelError, EncodingError) as error:
             log.warning("searching without the semantic leg", cause=error.reason)
             self.asker.degrade(SEMANTIC, error.reason)
@@ -152,21 +184,15 @@ class HybridRanking:
         self.asker.took("encode", began)
         return vector
 
-    async def _exact_scores(
-        self, keys: Sequence[Key], lexical: StandardLeg, attachment: Attachment, vector: Vector
-    ) -> tuple[Scores, Scores]:
-        """(BM25, dot product) of every candidate; each list best first, a document that a leg does not match left out."""
-        chunks = [keys[start : start + MAX_IDS] for start in range(0, len(keys), MAX_IDS)]
-        bodies = [exact_scores_body(chunk, lexical, attachment, vector, self.asker.search) for chunk in chunks]
-        hits = [
-            hit
-            for response in await self.asker.ask("exact scores", bodies, named_scores=True)
-            for hit in response["hits"]["hits"]
-        ]
-        named = {Key(hit["_index"], hit["_id"]): hit.get("matched_queries") or {} for hit in hits}
-        bm25 = {key: scores[LEXICAL] for key, scores in named.items() if LEXICAL in scores}
-        dots = {key: scores[SEMANTIC] - 1 for key, scores in named.items() if SEMANTIC in scores}
-        return _best_first(bm25), _best_first(dots)
+
+def _true_scores(responses: Sequence[dict[str, Any]], attachment: Attachment) -> tuple[Scores, Scores]:
+    """(BM25, nearness) of every candidate; each list best first, a document that a leg does not match left out."""
+    value = measure_of(attachment).of_script
+    hits = [hit for response in responses for hit in response["hits"]["hits"]]
+    named = {Key(hit["_index"], hit["_id"]): hit.get("matched_queries") or {} for hit in hits}
+    bm25 = {key: scores[LEXICAL] for key, scores in named.items() if LEXICAL in scores}
+    near = {key: value(scores[SEMANTIC]) for key, scores in named.items() if SEMANTIC in scores}
+    return _best_first(bm25), _best_first(near)
 
 
 def blend(
@@ -175,19 +201,24 @@ def blend(
     fusion: str,
     normalizer: str | None,
     combination: str = "sum",
+    measure: Measure = MEASURES["dot_product"],
 ) -> list[Fused]:
-    """Fuse (BM25, dot product) of a hybrid query.
+    """Fuse (BM25, nearness) of a hybrid query.
 
     By default score = w0 * BM25 / (the query's highest BM25 among the candidates) + w1 * dot product. The
     `theoretical` normaliser takes the bounds that are known: the same for BM25, and (dot + 1) / 2. Any other is applied to
     both lists. A document without vectors gets 0 from the semantic leg.
     """
-    normalizers = _NORMALIZERS_BY_LEG.get(normalizer or "", (normalizer or "", normalizer or ""))
+    semantic = {"": measure.normalizer, "theoretical": measure.theoretical}.get(normalizer or "", normalizer or "")
+    lexical = "max" if normalizer in (None, "theoretical") else normalizer
     legs = [
-        RankedLeg(LEXICAL, lists[0], weights[0], normalizers[0]),
-        RankedLeg(SEMANTIC, lists[1], weights[1], normalizers[1], dot=lambda raw: raw),
+        RankedLeg(LEXICAL, lists[0], weights[0], lexical),
+        RankedLeg(SEMANTIC, lists[1], weights[1], semantic, dot=(lambda raw: raw) if measure.is_dot else None),
     ]
-    return reciprocal_rank_fusion(legs) if fusion == "rrf" else linear_fusion(legs, combination)
+    if fusion == "linear":
+        return linear_fusion(legs, combination)
+    fused: list[Fused] = find(FUSIONS, fusion)(legs)
+    return fused
 
 
 def _cut(hybrid: Hybrid, fused: list[Fused]) -> list[Fused]:

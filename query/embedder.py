@@ -5,19 +5,20 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from esblend.encoder.encoder import Encoder
+from esblend.encoder.model import Form
 from esblend.encoder.registry import Encoders
 from esblend.errors import EncodingError
 from esblend.settings import Settings
-from mappings.attachment import ModelIdentity
+from mappings.attachment import Generation
 
 Vector = NDArray[np.float32]
-A = TypeVar("A")
+P = ParamSpec("P")
 R = TypeVar("R")
 KNOWN_QUERIES = 4096
 MOST_TOGETHER = 32
@@ -26,6 +27,7 @@ MOST_TOGETHER = 32
 @dataclass
 class _Waiting:
     encoder: Encoder
+    form: Form
     text: str
     vector: asyncio.Future[Vector]
 
@@ -39,7 +41,7 @@ class QueryEmbedder:
         self._budget_seconds = settings.query_encoder_budget_seconds
         self._compute = ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._load = ThreadPoolExecutor(1, thread_name_prefix="load-model")
-        self._known: OrderedDict[tuple[str, str], Vector] = OrderedDict()
+        self._known: OrderedDict[tuple[str, Form, str], Vector] = OrderedDict()
         self._waiting: list[_Waiting] = []
         self._worker: asyncio.Task[None] | None = None
 
@@ -48,26 +50,29 @@ class QueryEmbedder:
         loaded = self._encoders.loaded(name)
         return loaded if loaded is not None else await _run(self._load, self._encoders.load, name)
 
-    async def embed(self, text: str, model: ModelIdentity) -> Vector:
-        """Unit vector of a query text: (dims,), float32. Raises ModelError, or EncodingError, also when it takes too long."""
+    async def embed(self, text: str, generation: Generation) -> Vector:
+        """The vector of a query text for a generation: (dims,), float32. Raises ModelError, or EncodingError, also when it takes
+        too long."""
         try:
-            return await asyncio.wait_for(self._embed(text, model), self._budget_seconds)
+            return await asyncio.wait_for(self._embed(text, generation), self._budget_seconds)
         except TimeoutError as error:
             raise EncodingError(f"the encoder took longer than {self._budget_seconds:g} s") from error
 
-    async def _embed(self, text: str, model: ModelIdentity) -> Vector:
-        known = self._known.get((model.digest, text))
+    async def _embed(self, text: str, generation: Generation) -> Vector:
+        model, form = generation.searched_by, generation.form
+        place = (model.digest, form, text)
+        known = self._known.get(place)
         if known is not None:
-            self._known.move_to_end((model.digest, text))
+            self._known.move_to_end(place)
             return known
         await self.load(model.name)
         encoder = self._encoders.matching(model.name, model.digest)
-        waiting = _Waiting(encoder, text, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(encoder, form, text, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
         vector = await waiting.vector
-        self._known[model.digest, text] = vector
+        self._known[place] = vector
         if len(self._known) > KNOWN_QUERIES:
             self._known.popitem(last=False)
         return vector
@@ -85,11 +90,11 @@ class QueryEmbedder:
 
     async def _work(self) -> None:
         while self._waiting:
-            encoder = self._waiting[0].encoder
-            batch = [one for one in self._waiting if one.encoder is encoder][:MOST_TOGETHER]
+            encoder, form = self._waiting[0].encoder, self._waiting[0].form
+            batch = [one for one in self._waiting if one.encoder is encoder and one.form == form][:MOST_TOGETHER]
             self._waiting = [one for one in self._waiting if one not in batch]
             try:
-                vectors = await _run(self._compute, encoder.encode_queries, [one.text for one in batch])
+                vectors = await _run(self._compute, encoder.encode_queries, [one.text for one in batch], form)
             except Exception as error:
                 # One text may be at fault: each of several gets its own chance, and its own error.
                 await self._one_by_one(batch, error)
@@ -103,13 +108,13 @@ class QueryEmbedder:
             return
         for one in batch:
             try:
-                _settle(one, await _run(self._compute, one.encoder.encode_query, one.text))
+                _settle(one, await _run(self._compute, one.encoder.encode_query, one.text, one.form))
             except Exception as own:
                 _settle(one, own)
 
 
-async def _run(pool: ThreadPoolExecutor, function: Callable[[A], R], argument: A) -> R:
-    return await asyncio.get_running_loop().run_in_executor(pool, function, argument)
+async def _run(pool: ThreadPoolExecutor, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+    return await asyncio.get_running_loop().run_in_executor(pool, lambda: function(*arguments, **named))
 
 
 def _settle(one: _Waiting, outcome: Vector | Exception) -> None:

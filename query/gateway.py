@@ -54,6 +54,7 @@ from query.reranker import Reranker
 from query.responses import error_response, json_response, on_error, on_http_error, with_degraded
 from query.search import Services, Session
 from query.semantic import is_for, is_vector_name, replace_semantic, semantic_clauses, text_sections, text_to_embed
+from query.sizes import Sizes
 from query.upstream import Captured, Upstream, body_stream
 
 log = structlog.get_logger()
@@ -76,6 +77,7 @@ class Gateway:
         self._upstream = Upstream(settings)
         self._embedder = QueryEmbedder(settings)
         self._reranker = Reranker(settings)
+        self._sizes = Sizes(settings.exact_knn_documents)
         self._es: AsyncElasticsearch = connect_async(settings)
         self._bare_es: AsyncElasticsearch = connect_async(settings, credentials=False)
 
@@ -240,7 +242,9 @@ class Gateway:
     ) -> tuple[dict[str, Any], dict[str, str]]:
         body, given = apply_parameters(body, given_parameters)
         search = parse_search(body)
-        services = Services(self._upstream, self._as_caller(scope), self._metadata, self._embedder, self._reranker)
+        services = Services(
+            self._upstream, self._as_caller(scope), self._metadata, self._embedder, self._reranker, self._sizes
+        )
         session = Session(services, self._caller(scope), target, given, search)
         return await session.run(), session.headers
 
@@ -273,7 +277,7 @@ class Gateway:
         for section in sections:
             text = text_to_embed(section.pop("query_vector_builder"))
             section["field"] = attachment.vector_field
-            section["query_vector"] = await self._embedder.embed(text, attachment.generation.model)
+            section["query_vector"] = await self._embedder.embed(text, attachment.generation)
         if not any(is_for(clause, attachment) for clause in clauses):
             return [] if sections else None
         start, size = body.get("from", 0), body.get("size", 10)
@@ -281,7 +285,7 @@ class Gateway:
         return await replace_semantic(
             body,
             attachment,
-            lambda text: self._embedder.embed(text, attachment.generation.model),
+            lambda text: self._embedder.embed(text, attachment.generation),
             k=min(10_000, max(100, wanted)),
         )
 

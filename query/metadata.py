@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from elasticsearch import AsyncElasticsearch
@@ -30,6 +30,10 @@ class Target:
         """Whether `fields` (boosts allowed) are known in every index and analysed alike there."""
         names = [field.partition("^")[0] for field in fields]
         return all(len({analyzers.get(name, name) for name in names}) == 1 for analyzers in self.analyzers)
+
+    def using(self, generation: str) -> "Target":
+        """The same with another generation. Raises InvalidRequest when there is none of that name."""
+        return replace(self, attachment=self.attachment.using(generation))
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,10 @@ class Metadata:
 
 def _search_identity(attachment: Attachment) -> tuple[object, ...]:
     generation = attachment.generation
-    return (attachment.root, generation.model.digest, attachment.source_fields, attachment.defaults)
+    return (
+        attachment.root, attachment.vector_field, attachment.source_fields, attachment.defaults, generation.searched_by.digest,
+        generation.form, generation.vector.layout, generation.vector.similarity, generation.vector.oversample,
+    )  # fmt: skip
 
 
 async def indices_of(es: AsyncElasticsearch, pit: Mapping[str, Any]) -> str:

@@ -9,7 +9,8 @@ from esblend.errors import InvalidRequest
 from mappings.attachment import Attachment
 from mappings.source import source_text
 from query.fusion import Fused, Key, Part
-from query.plan import INNER_HITS
+from query.measures import measure_of
+from query.plan import INNER_HITS, SEMANTIC
 from query.tree import Hybrid, Search
 
 
@@ -109,18 +110,46 @@ def _passage_text(hit: dict[str, Any]) -> str:
     return str(passages[0]["fields"]["text"][0]) if passages else ""
 
 
+def nearness_of(fused: Sequence[Fused]) -> dict[Key, float]:
+    """What the semantic leg of a `hybrid` query says of each document that it knows."""
+    return {one.key: part.raw for one in fused for part in one.parts if part.leg == SEMANTIC and part.raw is not None}
+
+
+def show_whole_texts(
+    hits: Sequence[dict[str, Any]], sources: dict[str, Any], attachment: Attachment, near: Mapping[Key, float]
+) -> None:
+    """As `find_passages` where a document has one vector: its text is the passage. `near`: those that have one."""
+    for hit, source in _with_texts(hits, sources, attachment):
+        nearness = near.get(Key(hit["_index"], hit["_id"]))
+        if nearness is not None and source:
+            passage = {
+                "_index": hit["_index"], "_id": hit["_id"], "_score": nearness, "_source": {"start": 0, "end": len(source)},
+                "fields": {"text": [source]},
+            }  # fmt: skip
+            total = {"value": 1, "relation": "eq"}
+            inside = {"hits": {"total": total, "max_score": nearness, "hits": [passage]}}
+            hit["inner_hits"] = {**hit.get("inner_hits", {}), INNER_HITS: inside}
+
+
 def find_passages(hits: Sequence[dict[str, Any]], sources: dict[str, Any], attachment: Attachment) -> None:
     """Give each hit's best passage its text, beside its offsets: `inner_hits.passages.hits.hits[0].fields.text`."""
+    value = measure_of(attachment).of_script
+    for hit, text in _with_texts(hits, sources, attachment):
+        for passage in hit.get("inner_hits", {}).get(INNER_HITS, {}).get("hits", {}).get("hits", []):
+            offsets = passage.get("_source") or {}
+            passage["_score"] = value(passage["_score"])
+            passage["fields"] = {"text": [text[offsets.get("start", 0) : offsets.get("end", 0)]]}
+
+
+def _with_texts(
+    hits: Sequence[dict[str, Any]], sources: dict[str, Any], attachment: Attachment
+) -> Iterator[tuple[dict[str, Any], str]]:
     texts = {
         Key(hit["_index"], hit["_id"]): source_text(hit.get("_source") or {}, attachment.source_fields).text
         for hit in sources["hits"]["hits"]
     }
     for hit in hits:
-        text = texts.get(Key(hit["_index"], hit["_id"]), "")
-        for passage in hit.get("inner_hits", {}).get(INNER_HITS, {}).get("hits", {}).get("hits", []):
-            offsets = passage.get("_source") or {}
-            passage["_score"] -= 1  # the script adds 1, since Elasticsearch refuses negative scores
-            passage["fields"] = {"text": [text[offsets.get("start", 0) : offsets.get("end", 0)]]}
+        yield hit, texts.get(Key(hit["_index"], hit["_id"]), "")
 
 
 def total_of(response: dict[str, Any], search: Search, fused: Sequence[Fused]) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from mappings.attachment import Attachment
 from query.fusion import Key
+from query.measures import measure_of
 from query.metadata import Target
 from query.tree import FieldsLeg, Hybrid, KnnLeg, LinearLeg, RrfLeg, Search, StandardLeg, Weighted
 
@@ -46,11 +47,18 @@ def _boost(field: str) -> float:
 
 def semantic_leg(hybrid: Hybrid, attachment: Attachment, vector: Vector, window: int) -> KnnLeg:
     """The nearest passages, each document counted once with its best one."""
-    return KnnLeg(knn_section(attachment.vector_field, vector, window), hybrid.filters, name=SEMANTIC)
+    return KnnLeg(knn_section(attachment, vector, window), hybrid.filters, name=SEMANTIC)
 
 
-def knn_section(field: str, vector: Vector, k: int) -> dict[str, Any]:
-    return {"field": field, "query_vector": vector, "k": k, "num_candidates": num_candidates(k)}
+def exact_semantic_leg(hybrid: Hybrid, attachment: Attachment, vector: Vector) -> StandardLeg:
+    """The same by comparing every vector, for few documents: its scores are those of `Measure.script`."""
+    return StandardLeg(by_best_passage(attachment, exact_score(attachment, vector)), hybrid.filters, name=SEMANTIC)
+
+
+def knn_section(attachment: Attachment, vector: Vector, k: int) -> dict[str, Any]:
+    section = {"field": attachment.vector_field, "query_vector": vector, "k": k, "num_candidates": num_candidates(k)}
+    oversample = attachment.generation.vector.oversample
+    return section if oversample is None else {**section, "rescore_vector": {"oversample": oversample}}
 
 
 def num_candidates(k: int) -> int:
@@ -59,9 +67,16 @@ def num_candidates(k: int) -> int:
 
 
 def semantic_clause(attachment: Attachment, vector: Vector, k: int) -> dict[str, Any]:
-    """The `semantic` query as Elasticsearch knows it: kNN over nested passages, a document scored by its best one."""
-    knn: dict[str, Any] = knn_section(attachment.vector_field, vector, k)
-    return {"nested": {"path": attachment.passages_path, "score_mode": "max", "query": {"knn": knn}}}
+    """The `semantic` query as Elasticsearch knows it: kNN, a document with several passages scored by its best one."""
+    return by_best_passage(attachment, {"knn": knn_section(attachment, vector, k)})
+
+
+def by_best_passage(attachment: Attachment, query: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A query on vectors as a query on documents. `more`: options of the clause, such as `_name`."""
+    if attachment.is_nested:
+        return {"nested": {"path": attachment.passages_path, "score_mode": "max", "query": query, **more}}
+    [(kind, inside)] = query.items()
+    return {kind: {**inside, **more}}
 
 
 def window_of(hybrid: Hybrid, attachment: Attachment, search: Search) -> int:
@@ -97,32 +112,32 @@ def filtered(query: dict[str, Any], filters: Sequence[dict[str, Any]]) -> dict[s
     return {"bool": {"must": [query], "filter": list(filters)}} if filters else query
 
 
-def exact_scores_body(
-    keys: Sequence[Key], lexical: StandardLeg, attachment: Attachment, vector: Vector, search: Search
+def with_both_scores(
+    body: dict[str, Any], lexical: StandardLeg, attachment: Attachment, vector: Vector
 ) -> dict[str, Any]:
-    """Both true scores of every candidate, as named queries: BM25, and dot product + 1 of its best passage."""
-    dot = {"nested": {
-        "path": attachment.passages_path,
-        "score_mode": "max",
-        "query": exact_dot(attachment, vector),
-        "_name": SEMANTIC,
-    }}  # fmt: skip
-    body = {
-        "size": len(keys),
-        "_source": False,
-        "track_total_hits": False,
-        "query": {"bool": {"filter": [these(keys)], "should": [_named(lexical.query, LEXICAL), dot]}},
-    }
-    return {**search.common, **body}
+    """A leg's request whose every hit comes with both true scores, as named queries: BM25, and the nearness of its best passage.
+
+    They stand in a post filter that lets everything pass. As a filter it is not scored while the leg is collected; named queries
+    are scored when hits are fetched, so only the hits of the window cost anything, and no further request is needed.
+    """
+    semantic = by_best_passage(attachment, exact_score(attachment, vector), _name=SEMANTIC)
+    both = [_named(lexical.query, LEXICAL), semantic]
+    return {**body, "post_filter": {"bool": {"must": [{"match_all": {}}], "should": both}}}
 
 
-def exact_dot(attachment: Attachment, vector: Vector) -> dict[str, Any]:
-    """Dot product + 1 by the vectors as they were written, not as they were quantised. Never negative on unit vectors."""
-    source = "Math.max(0.0, dotProduct(params.vector, params.field) + 1.0)"
+def exact_score(attachment: Attachment, vector: Vector) -> dict[str, Any]:
+    """Nearness by the vectors as they were written, not as they were quantised."""
+    field = attachment.vector_field
     return {"script_score": {
-        "query": {"exists": {"field": attachment.vector_field}},
-        "script": {"source": source, "params": {"vector": vector, "field": attachment.vector_field}},
+        "query": {"exists": {"field": field}},
+        "script": {"source": measure_of(attachment).script, "params": {"vector": vector, "field": field}},
     }}  # fmt: skip
+
+
+def few_body(filters: Sequence[dict[str, Any]], most: int, search: Search) -> dict[str, Any]:
+    """Counts what passes the filters, up to one more than `most`."""
+    query: dict[str, Any] = {"bool": {"filter": list(filters)}} if filters else {"match_all": {}}
+    return {**search.common, "size": 0, "track_total_hits": most + 1, "terminate_after": most + 1, "query": query}
 
 
 def page_body(
@@ -171,14 +186,10 @@ def vectors_body(keys: Sequence[Key], field: str, search: Search) -> dict[str, A
 
 
 def best_passage_clause(attachment: Attachment, vector: Vector) -> dict[str, Any]:
-    """Finds the passage of each hit that is nearest to the query, with its offsets."""
+    """Finds the passage of each hit that is nearest to the query, with its offsets. For nested passages only."""
     path = attachment.passages_path
-    return {"nested": {
-        "path": path,
-        "score_mode": "max",
-        "query": exact_dot(attachment, vector),
-        "inner_hits": {"name": INNER_HITS, "size": 1, "_source": [f"{path}.start", f"{path}.end"]},
-    }}  # fmt: skip
+    shown = {"name": INNER_HITS, "size": 1, "_source": [f"{path}.start", f"{path}.end"]}
+    return by_best_passage(attachment, exact_score(attachment, vector), inner_hits=shown)
 
 
 def source_body(keys: Sequence[Key], fields: Sequence[str], search: Search) -> dict[str, Any]:

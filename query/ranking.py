@@ -15,6 +15,7 @@ from mappings.source import source_text
 from query.asking import Asker, scores_of, server_fault, whole
 from query.embedder import QueryEmbedder, Vector
 from query.fusion import Fused, Key, Part, RankedLeg, Scores, linear_fusion, reciprocal_rank_fusion
+from query.measures import MEASURES, Score
 from query.metadata import Target
 from query.plan import expand_fields, filtered, leaf_body, matching_body, source_body, these, vectors_body
 from query.reranker import Reranker
@@ -112,7 +113,8 @@ class RetrieverRanking:
             self.asker.degrade(leg.name, error.reason)
             return StandardLeg({"match_none": {}}, name=leg.name)
         section = {key: value for key, value in leg.section.items() if key != "query_vector_builder"}
-        return replace(leg, section={**section, "field": field, "query_vector": vector}, is_attached=True)
+        similarity = (await self.attached()).attachment.generation.vector.similarity
+        return replace(leg, section={**section, "field": field, "query_vector": vector}, similarity=similarity)
 
     async def _embedded(self, field: str, builder: Any) -> tuple[str, Vector]:
         text = text_to_embed(builder)
@@ -123,7 +125,7 @@ class RetrieverRanking:
                 f"not [{field}]"
             )
         began = time.perf_counter()
-        vector = await self.embedder.embed(text, attachment.generation.model)
+        vector = await self.embedder.embed(text, attachment.generation)
         self.asker.took("encode", began)
         return attachment.vector_field, vector
 
@@ -219,7 +221,7 @@ def fuse(leg: Fusion, inside: Sequence[list[Fused]]) -> list[Fused]:
             {one.key: one.score for one in found[: leg.window]},
             weighted.weight,
             weighted.normalizer,
-            _dot_of_score if isinstance(weighted.leg, KnnLeg) and weighted.leg.is_attached else None,
+            _dot_of(weighted.leg),
         )
         for weighted, found in zip(leg.legs, inside, strict=True)
     ]
@@ -233,9 +235,10 @@ def fuse(leg: Fusion, inside: Sequence[list[Fused]]) -> list[Fused]:
     return fused[: leg.window]
 
 
-def _dot_of_score(score: float) -> float:
-    """Elasticsearch's score of a dot product is (1 + dot) / 2."""
-    return 2 * score - 1
+def _dot_of(leg: Leg) -> Score | None:
+    """What turns a leg's score back to the dot product, where it has one."""
+    measure = MEASURES.get(leg.similarity or "") if isinstance(leg, KnnLeg) else None
+    return measure.of_knn if measure is not None and measure.is_dot else None
 
 
 _MODES: dict[str, Callable[[float, float], float]] = {

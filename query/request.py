@@ -3,6 +3,7 @@
 from typing import Any
 
 from esblend.errors import InvalidRequest, MalformedRequest
+from esblend.plugins import FUSIONS, names
 from query import opensearch
 from query.checks import boolean, choice, filters_of, inner_object, integer, number, refuse_unknown
 from query.fusion import COMBINATIONS
@@ -96,7 +97,7 @@ def _ranking(body: dict[str, Any], *, size: int, start: int) -> Hybrid | Leg:
 def _hybrid(body: dict[str, Any], *, size: int, start: int, min_score: float | None) -> Hybrid:
     known = {
         "query", "fields", "filter", "alpha", "weights", "fusion", "normalizer", "combination", "rank_window_size", "blending",
-        "min_score", "autocut", "inner_hits", "rerank",
+        "min_score", "autocut", "inner_hits", "rerank", "generation",
     }  # fmt: skip
     refuse_unknown(body, known, "hybrid")
     text = body.get("query")
@@ -116,13 +117,15 @@ def _hybrid(body: dict[str, Any], *, size: int, start: int, min_score: float | N
         raise InvalidRequest(
             f"[hybrid.rank_window_size] is {window}, which is less than [from] + [size] ({start + size})"
         )
-    fusion = choice(body, "fusion", ("linear", "rrf"), "hybrid")
+    fusion = choice(body, "fusion", names(FUSIONS), "hybrid")
     for key, choices in (("normalizer", HYBRID_NORMALIZERS), ("combination", tuple(COMBINATIONS))):
-        if choice(body, key, choices, "hybrid") is not None and fusion == "rrf":
-            raise InvalidRequest(f"[hybrid.{key}] belongs to [fusion: linear]; [rrf] looks at ranks only")
+        if choice(body, key, choices, "hybrid") is not None and fusion not in (None, "linear"):
+            raise InvalidRequest(f"[hybrid.{key}] belongs to [fusion: linear]; [{fusion}] takes none")
     inner_hits = body.get("inner_hits")
     if inner_hits is not None and inner_hits not in (True, False, {}):
         raise InvalidRequest("[hybrid.inner_hits] must be true, false or {}")
+    if not isinstance(body.get("generation"), str | None):
+        raise MalformedRequest("[hybrid.generation] must name a generation")
     if "min_score" in body and min_score is not None:
         raise InvalidRequest("[min_score] and [hybrid.min_score] are the same; give one of them")
     return Hybrid(
@@ -139,6 +142,7 @@ def _hybrid(body: dict[str, Any], *, size: int, start: int, min_score: float | N
         min_score=number(body, "min_score", where="hybrid") if "min_score" in body else min_score,
         inner_hits=inner_hits is not None and inner_hits is not False,
         rerank=_rerank(body, wanted=start + size),
+        generation=body.get("generation"),
     )
 
 

@@ -4,14 +4,27 @@ import asyncio
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from esblend.encoder.cross_encoder import BATCH, CrossEncoder
 from esblend.encoder.threads import available_threads
 from esblend.errors import BudgetSpent, InvalidRequest
+from esblend.plugins import RERANKERS, find, kind_and_name
 from esblend.settings import Settings
 
 ELASTICSEARCH_DEFAULT = ".rerank-v1-elasticsearch"
 """The inference endpoint that Elasticsearch takes when a request names none."""
+
+
+class RelevanceModel(Protocol):
+    """What the entry points `esblend.rerankers` give: `factory(name, settings)` for a model named `<entry point>:<name>`."""
+
+    def scores(self, query: str, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Relevance of each text: (len(texts),), larger is better. Raises ModelError."""
+        ...
 
 
 class Reranker:
@@ -20,7 +33,7 @@ class Reranker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._compute = ThreadPoolExecutor(1, thread_name_prefix="rerank")
-        self._models: dict[str, CrossEncoder] = {}
+        self._models: dict[str, RelevanceModel] = {}
 
     async def scores(self, model: str | None, query: str, texts: Sequence[str]) -> list[float]:
         """Relevance of each text from 0 to 1. Raises InvalidRequest when there is no such
@@ -51,7 +64,12 @@ class Reranker:
     def close(self) -> None:
         self._compute.shutdown(wait=False, cancel_futures=True)
 
-    def _load(self, name: str) -> CrossEncoder:
+    def _load(self, name: str) -> RelevanceModel:
         if name not in self._models:
-            self._models[name] = CrossEncoder(name, threads=self._settings.encoder_threads or available_threads())
+            kind, rest = kind_and_name(name)
+            self._models[name] = (
+                CrossEncoder(name, threads=self._settings.encoder_threads or available_threads())
+                if kind is None
+                else find(RERANKERS, kind)(rest, self._settings)
+            )
         return self._models[name]

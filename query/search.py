@@ -10,6 +10,7 @@ from typing import Any
 
 from elasticsearch import AsyncElasticsearch
 
+from mappings.attachment import Attachment
 from query.asking import Asker, Caller, scores_of
 from query.blending import HybridRanking
 from query.embedder import QueryEmbedder
@@ -22,15 +23,18 @@ from query.page import (
     explanation,
     find_passages,
     highlight_passages,
+    nearness_of,
     places_of,
     show_arranged,
     show_hits,
+    show_whole_texts,
     total_of,
 )
 from query.parameters import Parameters
 from query.plan import arranged_body, matching_body, page_body, source_body, totals_body
 from query.ranking import Ranking, RetrieverRanking
 from query.reranker import Reranker
+from query.sizes import Sizes
 from query.tree import Hybrid, Search
 from query.upstream import Upstream
 
@@ -44,6 +48,7 @@ class Services:
     metadata: Metadata
     embedder: QueryEmbedder
     reranker: Reranker
+    sizes: Sizes
 
 
 class Session:
@@ -55,6 +60,7 @@ class Session:
         self._target = target
         self._parameters = parameters
         self._search = search
+        self._found: Target | None = None
         self._asker = Asker(services.upstream, caller, target, parameters, search)
 
     @property
@@ -94,7 +100,7 @@ class Session:
         if self._asker.degraded:
             extras["degraded"] = self._asker.degraded
         if self._search.profile:
-            extras["profile"] = {"steps": self._asker.steps}
+            extras["profile"] = {"steps": self._asker.steps, "plan": self._asker.plan}
         return extras
 
     async def _ranked(self) -> Ranking:
@@ -103,7 +109,8 @@ class Session:
             targets = await self._targets()
             if not targets:
                 return Ranking(fused=[], match_queries=[], nearest=[])
-            return await HybridRanking(self._asker, services.embedder, services.reranker).run(search.ranking, targets)
+            by_form = HybridRanking(self._asker, services.embedder, services.reranker, services.sizes)
+            return await by_form.run(search.ranking, targets)
         by_tree = RetrieverRanking(self._asker, services.embedder, services.reranker, self._one_target, [])
         return await by_tree.run(search.ranking, search.start + search.size)
 
@@ -125,17 +132,25 @@ class Session:
         bodies = [totals_body(ranking.match_queries, ranking.nearest, search)]
         if keys:
             bodies.append(page_body(keys, search, ranking.match_queries, shows))
-        if keys and shows is not None and ranking.attachment is not None:
+        if keys and wants_passages and ranking.attachment is not None:
             bodies.append(source_body(keys, ranking.attachment.source_fields, search))
         responses = await self._asker.ask("page", bodies)
         hits = show_hits(page, responses[1]) if keys else []
         if len(responses) > 2 and ranking.attachment is not None:
-            find_passages(hits, responses[2], ranking.attachment)
+            self._show_passages(ranking, hits, responses[2], ranking.attachment)
         await self._highlight_passages(ranking, hits)
         if search.sort:
             add_cursors(hits)
         self._explain(hits, page)
         return hits, responses[0]
+
+    def _show_passages(
+        self, ranking: Ranking, hits: list[dict[str, Any]], sources: dict[str, Any], attachment: Attachment
+    ) -> None:
+        if attachment.is_nested:
+            find_passages(hits, sources, attachment)
+        else:
+            show_whole_texts(hits, sources, attachment, nearness_of(ranking.fused))
 
     async def _arranged(self, ranking: Ranking) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """The page as Elasticsearch sorts and collapses the candidates, with their fused scores."""
@@ -154,7 +169,7 @@ class Session:
     async def _highlight_passages(self, ranking: Ranking, hits: Sequence[dict[str, Any]]) -> None:
         """A hit that only its vector found has no word to highlight: its best passage stands there."""
         bare = [hit for hit in hits if not hit.get("highlight")]
-        if "highlight" not in self._search.page or not bare or ranking.passages is None or ranking.attachment is None:
+        if "highlight" not in self._search.page or not bare or ranking.attachment is None:
             return
         keys = [Key(hit["_index"], hit["_id"]) for hit in bare]
         plain = replace(self._search, page={"_source": False})
@@ -163,7 +178,7 @@ class Session:
             source_body(keys, ranking.attachment.source_fields, plain),
         ]
         found, sources = await self._asker.ask("best passages", bodies)
-        find_passages(found["hits"]["hits"], sources, ranking.attachment)
+        self._show_passages(ranking, found["hits"]["hits"], sources, ranking.attachment)
         highlight_passages(bare, found["hits"]["hits"], self._search.page["highlight"], ranking.attachment)
 
     def _explain(self, hits: Sequence[dict[str, Any]], fused: Sequence[Fused]) -> None:
@@ -182,10 +197,15 @@ class Session:
         return await indices_of(self._services.es, self._search.common["pit"]) or "-*"
 
     async def _targets(self) -> list[Target]:
-        return await self._services.metadata.targets(self._reader(), await self._name())
+        found = await self._services.metadata.targets(self._reader(), await self._name())
+        generation = getattr(self._search.ranking, "generation", None)
+        return [one.using(generation) for one in found] if generation is not None else found
 
     async def _one_target(self) -> Target:
-        return await self._services.metadata.target(self._reader(), await self._name())
+        """Asked once for a search: all its legs use the same generation, also while another becomes the active one."""
+        if self._found is None:
+            self._found = await self._services.metadata.target(self._reader(), await self._name())
+        return self._found
 
     def _reader(self) -> Reader:
         return Reader(

@@ -66,8 +66,8 @@ async def replace_semantic(body: dict[str, Any], attachment: Attachment, embed: 
             raise InvalidRequest("[semantic] needs a [query] that is a text")
         more = {key: inside[key] for key in ("boost", "_name") if key in inside}
         try:
-            found = semantic_clause(attachment, await embed(text), k)
-            clause["nested"] = {**found["nested"], **more}
+            [(kind, found)] = semantic_clause(attachment, await embed(text), k).items()
+            clause[kind] = {**found, **more}
         except (ModelError, EncodingError) as error:
             degraded.append(f"semantic: {error.reason}")
             clause["multi_match"] = {"query": text, "fields": list(attachment.source_fields), **more}

@@ -25,8 +25,8 @@ class KnnLeg:
     filters: tuple[dict[str, Any], ...] = ()
     min_score: float | None = None
     name: str = "knn"
-    is_attached: bool = False
-    """Whether the vectors are an attachment's: then a score s stands for the dot product 2 s - 1."""
+    similarity: str | None = None
+    """That of the vectors, where they are an attachment's: then the score tells the dot product."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +187,8 @@ class Hybrid:
     min_score: float | None = None
     inner_hits: bool = False
     rerank: Rerank | None = None
+    generation: str | None = None
+    """None: the active one."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class Target:
 
     @property
     def generation(self) -> Generation:
-        return self.attachment.generations[self.name]
+        return self.attachment.generation
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ def find_target(es: Elasticsearch, task: EmbedTask) -> Target | None:
         return None
     mapping_settings = body["settings"]["index"].get("mapping") or {}
     limit = (mapping_settings.get("nested_objects") or {}).get("limit", _NESTED_LIMIT)
-    return Target(task.index, task.uuid, attachment, task.generation, int(limit))
+    return Target(task.index, task.uuid, attachment.using(task.generation), task.generation, int(limit))
 
 
 def read_documents(es: Elasticsearch, target: Target, references: Sequence[DocumentRef]) -> list[Document]:

@@ -19,6 +19,7 @@ from redis import Redis
 
 from esblend.broker import DocumentRef, EmbedResult, EmbedTask
 from esblend.encoder.encoder import Encoder
+from esblend.encoder.model import Form
 from esblend.encoder.registry import Encoders
 from esblend.encoder.vector_cache import VectorCache
 from mappings.attachment import DEAD_LETTER, DROPPED, NO_TEXT
@@ -26,7 +27,7 @@ from mappings.dead_letters import DeadLetter
 from workers.attempts import Attempts
 from workers.dead_letters import has_any, keep, remove
 from workers.documents import Document, Target, find_target, read_documents
-from workers.encoding import Embedded, Encode, Encoding, Failed
+from workers.encoding import Embedded, Encode, Encoding, Failed, Vectors
 from workers.writes import Write, Written, conditional_write, write_all
 
 log = structlog.get_logger()
@@ -53,16 +54,20 @@ class Workshop:
     es: Elasticsearch
     redis: Redis
     encoders: Encoders
-    cache_for: Callable[[Encoder], VectorCache | None]
-    _encode: dict[str, Encode] = field(default_factory=dict)
+    cache_for: Callable[[Encoder, Form], VectorCache | None]
+    _encode: dict[tuple[str, Form], Encode] = field(default_factory=dict)
 
-    def encode(self, encoder: Encoder) -> Encode:
+    def encode(self, encoder: Encoder, form: Form) -> Encode:
         """The encoder's `encode_documents`, with the cache of vectors before it if there is one."""
-        if encoder.digest not in self._encode:
-            cache = self.cache_for(encoder)
-            compute = encoder.encode_documents
-            self._encode[encoder.digest] = (lambda texts: cache.through(texts, compute)) if cache else compute
-        return self._encode[encoder.digest]
+        place = (encoder.digest, form)
+        if place not in self._encode:
+            cache = self.cache_for(encoder, form)
+
+            def compute(texts: list[str]) -> Vectors:
+                return encoder.encode_documents(texts, form)
+
+            self._encode[place] = (lambda texts: cache.through(texts, compute)) if cache else compute
+        return self._encode[place]
 
 
 def embed(task: EmbedTask, workshop: Workshop, tell: Tell = lambda _: None) -> EmbedResult:
@@ -114,20 +119,19 @@ def _to_do(task: EmbedTask, portion: Portion) -> list[Document]:
 
 
 def _drop(documents: Sequence[Document], target: Target, _: Workshop) -> tuple[list[Embedded], list[Failed]]:
-    nothing = np.empty((0, target.generation.model.dims), dtype=np.float32)
-    return [Embedded(document, [], nothing, DROPPED) for document in documents], []
+    return [_without_vectors(target, document, DROPPED) for document in documents], []
 
 
 def _encode(documents: Sequence[Document], target: Target, workshop: Workshop) -> tuple[list[Embedded], list[Failed]]:
     model = target.generation.model
-    nothing = np.empty((0, model.dims), dtype=np.float32)
-    embedded = [Embedded(document, [], nothing, NO_TEXT) for document in documents if not document.source.text.strip()]
+    embedded = [_without_vectors(target, one, NO_TEXT) for one in documents if not one.source.text.strip()]
     with_text = [document for document in documents if document.source.text.strip()]
     if not with_text:
         return embedded, []
     encoder = workshop.encoders.matching(model.name, model.digest)
     attempts = Attempts(workshop.redis, f"{target.uuid}-{target.name}")
-    more, failed = Encoding(target, encoder, workshop.encode(encoder), attempts).run(with_text)
+    encode = workshop.encode(encoder, target.generation.form)
+    more, failed = Encoding(target, encoder, encode, attempts).run(with_text)
     return embedded + more, failed
 
 
@@ -159,15 +163,23 @@ def _write(
 
 
 def _vector_write(target: Target, one: Embedded) -> Write:
+    """What the document is to hold: nested passages, or its one vector; null takes away one of before."""
+    ours: dict[str, Any] = {"fingerprint": one.document.fingerprint, "state": one.state}
+    adopted = target.generation.adopted
+    only = one.vectors[0] if len(one.vectors) else None
+    if adopted is not None:
+        return conditional_write(target, one.document, ours, {adopted.field: only})
+    if target.generation.vector.layout == "flat":
+        return conditional_write(target, one.document, {**ours, "vector": only})
     passages = [
         {"vector": vector, "start": passage.start, "end": passage.end}
         for passage, vector in zip(one.passages, one.vectors, strict=True)
     ]
-    return conditional_write(target, one.document, _values(one.document, one.state, passages))
+    return conditional_write(target, one.document, {**ours, "passages": passages})
 
 
-def _values(document: Document, state: str, passages: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"fingerprint": document.fingerprint, "state": state, "passages": passages}
+def _without_vectors(target: Target, document: Document, state: str) -> Embedded:
+    return Embedded(document, [], np.empty((0, target.generation.model.dims), dtype=np.float32), state)
 
 
 def _bury(es: Elasticsearch, target: Target, portion: Portion, failed: Sequence[Failed]) -> list[Written]:
@@ -177,7 +189,7 @@ def _bury(es: Elasticsearch, target: Target, portion: Portion, failed: Sequence[
     for one in failed:
         log.error("dead letter", index=target.index, id=one.document.id, error=one.error)
     keep(es, [_letter(target, one) for one in failed])
-    writes = [conditional_write(target, one.document, _values(one.document, DEAD_LETTER, [])) for one in failed]
+    writes = [_vector_write(target, _without_vectors(target, one.document, DEAD_LETTER)) for one in failed]
     results = write_all(es, writes, read_at=portion.read_at)
     # A document that was changed or deleted meanwhile needs no letter: the feed brings its new text.
     overtaken = [result.write.document.id for result in results if result.is_conflict or result.is_gone]

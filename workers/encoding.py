@@ -85,8 +85,9 @@ class Encoding:
             except Exception as error:  # the Rust tokenizer raises bare Exception
                 failed.append(Failed(document, f"the text cannot be tokenised: {error}"))
                 continue
-            if len(passages) > self.target.nested_limit:
-                failed.append(Failed(document, _too_many(len(passages), self.target.nested_limit)))
+            limit = self.target.nested_limit if self.target.attachment.is_nested else 1
+            if len(passages) > limit:
+                failed.append(Failed(document, _too_many(len(passages), limit)))
             else:
                 split_documents.append((document, passages))
         embedded, poisonous = self._encode_or_halve(split_documents)
@@ -123,6 +124,11 @@ def describe(error: Exception) -> str:
 
 
 def _too_many(passages: int, limit: int) -> str:
+    if limit == 1:
+        return (
+            f"its text makes {passages} passages, but the attachment keeps one vector a document: shorten it, "
+            "or attach with [vector.layout: passages]"
+        )
     return (
         f"its text makes {passages} passages, but a document of this index may have {limit} nested objects: "
         "raise [index.mapping.nested_objects.limit] or attach with longer passages, then retry it"

@@ -15,10 +15,12 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from esblend.broker import (
+    ATTACH_TASK,
     EMBED_TASK,
     LANES,
     RUNNING_SECONDS,
     VISIBILITY_SECONDS,
+    AttachTask,
     EmbedTask,
     make_celery,
     queue_name,
@@ -47,7 +49,7 @@ def _make_workshop(settings: Settings) -> "Workshop":
         connect(settings),
         Redis.from_url(settings.redis_url, socket_timeout=5),
         Encoders(settings, "documents"),
-        lambda encoder: cache_for(encoder, settings),
+        lambda encoder, form: cache_for(encoder, form, settings),
     )
 
 
@@ -86,7 +88,18 @@ def make_worker(settings: Settings) -> Celery:
         )  # fmt: skip
         return result.model_dump()
 
+    def attach_task(self: Task, **message: Any) -> None:
+        from workers.attach import grant_wish
+
+        try:
+            task = AttachTask.model_validate(message)
+        except ValidationError as error:
+            log.error("a message that is no task was dropped", faults=error.error_count())
+            return
+        grant_wish(task.index, child[0].encoders, settings)
+
     app.task(embed_task, name=EMBED_TASK, bind=True)
+    app.task(attach_task, name=ATTACH_TASK, bind=True, ignore_result=True)
     return app
 
 

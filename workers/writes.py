@@ -1,7 +1,7 @@
 """Conditional writes: a vector goes only over the very version of the document that it was computed from."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,8 +55,11 @@ class Written:
         return self.status in _DOCUMENTS_OWN_FAULT
 
 
-def conditional_write(target: Target, document: Document, values: dict[str, Any]) -> Write:
-    """Put `values` into the generation's object, over the version that was read and no other.
+def conditional_write(
+    target: Target, document: Document, values: dict[str, Any], outside: Mapping[str, Any] | None = None
+) -> Write:
+    """Put `values` into the generation's object, and `outside` (by dotted path) beside it, over the version that was read and no
+    other.
 
     By a partial update under (seq_no, primary_term). Where writers bring their own versions (`versioning: external`),
     an update would raise the version that the next writer has to exceed; there the whole document is written again under
@@ -68,11 +71,24 @@ def conditional_write(target: Target, document: Document, values: dict[str, Any]
         place["routing"] = document.routing
     if document.whole is None:
         action = {**place, "if_seq_no": document.seq_no, "if_primary_term": document.primary_term}
-        return Write(document, {"update": action}, {"doc": {field: {name: values}}})
+        return Write(document, {"update": action}, {"doc": _with(outside, {field: {name: values}})})
     ours = document.whole.get(field)
-    whole = {**document.whole, field: {**(ours if isinstance(ours, dict) else {}), name: values}}
+    whole = _with(outside, {**document.whole, field: {**(ours if isinstance(ours, dict) else {}), name: values}})
     action = {**place, "version": document.version, "version_type": "external_gte", "pipeline": "_none"}
     return Write(document, {"index": action}, whole)
+
+
+def _with(outside: Mapping[str, Any] | None, document: dict[str, Any]) -> dict[str, Any]:
+    """`document` with each of `outside` at its dotted path, also where a key holds the dots itself."""
+    for path, value in (outside or {}).items():
+        level, (*steps, last) = document, path.split(".")
+        if path in document:
+            steps, last = [], path
+        for step in steps:
+            level[step] = dict(level[step]) if isinstance(level.get(step), dict) else {}
+            level = level[step]
+        level[last] = value
+    return document
 
 
 def write_all(es: Elasticsearch, writes: Sequence[Write], *, read_at: float) -> list[Written]:

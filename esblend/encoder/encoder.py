@@ -1,137 +1,94 @@
-"""The encoder: texts to unit vectors, one contract for workers and gateway.
+"""The encoder: texts to vectors that can be indexed, one contract for workers and gateway.
 
-texts -> tokenizer (a block ahead) -> length-sorted, token-budgeted batches -> backend -> check -> L2 normalise -> vectors
+texts -> prompt -> model -> cut to the width asked for -> check -> L2 normalise -> vectors
 """
 
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from esblend.encoder.backend import BackendName, Precision, Use, load_backend
-from esblend.encoder.folder import ModelFolder, find_model
-from esblend.encoder.threads import available_threads
-from esblend.encoder.tokenizer import TextTokenizer
+from esblend.encoder.folder import find_model
+from esblend.encoder.local_model import EncoderOptions, LocalModel
+from esblend.encoder.model import AS_IS, Form, Model, Tokens
 from esblend.errors import EncodingError
 
-BLOCK_TEXTS = 1024
-"""Texts that are tokenised, sorted by length and computed together."""
-
-
-@dataclass(frozen=True)
-class EncoderOptions:
-    """How a model is run. `threads` None: what the machine or the container allows."""
-
-    precision: Precision = "exact"
-    backend: BackendName = "auto"
-    use: Use = "documents"
-    threads: int | None = None
-    token_budget: int = 2048
+__all__ = ["Encoder", "EncoderOptions", "load_encoder", "unit_vectors", "usable"]
 
 
 class Encoder:
-    """A loaded model. Thread-safe: one batch is computed at a time, tokenising goes on beside it.
+    """A loaded model. Thread-safe.
 
     On unit vectors a dot product d is the cosine, and the squared Euclidean distance is 2 - 2d.
     """
 
-    def __init__(self, folder: ModelFolder, options: EncoderOptions | None = None) -> None:
-        options = options or EncoderOptions()
-        self.folder = folder
-        self.precision: Precision = options.precision
-        self.tokenizer = TextTokenizer(folder)
-        self.digest = folder.digest()
-        self._backend = load_backend(
-            folder,
-            digest=self.digest,
-            choice=options.backend,
-            precision=options.precision,
-            use=options.use,
-            threads=options.threads or available_threads(),
-            token_budget=options.token_budget,
-        )
-        self._lock = threading.Lock()
-        self.dims = int(self._warm_up().shape[0])
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.name, self.digest, self.backend, self.precision = model.name, model.digest, model.backend, model.precision
+        # The first run is several times slower, so it happens before anyone waits.
+        self.dims = int(usable(model.embed(["esblend warms up"])).shape[1])
 
     @property
-    def name(self) -> str:
-        return self.folder.name
+    def tokenizer(self) -> Tokens:
+        return self.model.tokenizer
 
-    @property
-    def backend(self) -> str:
-        return self._backend.name
+    def max_tokens(self, form: Form = AS_IS) -> int:
+        """Longest text in word pieces, special tokens included, that the document prompt leaves room for."""
+        return self.model.max_tokens - self._prompt_tokens(form)
 
-    @property
-    def max_tokens(self) -> int:
-        """Longest input in word pieces, special tokens included."""
-        return self.folder.max_tokens
-
-    def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Unit vectors of document texts: (len(texts), dims), float32, in the order given.
+    def encode_documents(self, texts: Sequence[str], form: Form = AS_IS) -> NDArray[np.float32]:
+        """Vectors of document texts: (len(texts), dims), float32, in the order given.
 
         What exceeds `max_tokens` word pieces is cut, so split long texts first.
         Raises EncodingError with the positions of texts whose vector is NaN, infinite or zero.
         """
-        prompt = self.folder.document_prompt
-        return self._encode([prompt + text for text in texts] if prompt else texts)
+        prompt = self.model.document_prompt if form.document_prompt is None else form.document_prompt
+        return self._encode(texts, prompt, form)
 
-    def encode_query(self, text: str) -> NDArray[np.float32]:
-        """Unit vector of one query: (dims,), float32. Raises EncodingError as `encode_documents` does."""
-        vector: NDArray[np.float32] = self.encode_queries([text])[0]
+    def encode_query(self, text: str, form: Form = AS_IS) -> NDArray[np.float32]:
+        """Vector of one query: (dims,), float32. Raises EncodingError as `encode_documents` does."""
+        vector: NDArray[np.float32] = self.encode_queries([text], form)[0]
         return vector
 
-    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Unit vectors of queries: (len(texts), dims), as `encode_query`."""
-        return self._encode([self.folder.query_prompt + text for text in texts])
+    def encode_queries(self, texts: Sequence[str], form: Form = AS_IS) -> NDArray[np.float32]:
+        """Vectors of queries: (len(texts), dims), as `encode_query`."""
+        prompt = self.model.query_prompt if form.query_prompt is None else form.query_prompt
+        return self._encode(texts, prompt, form)
 
-    def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def _encode(self, texts: Sequence[str], prompt: str, form: Form) -> NDArray[np.float32]:
         if not texts:
-            return np.empty((0, self.dims), dtype=np.float32)
-        blocks = []
-        for ids in self._tokenized(texts):
-            with self._lock:
-                blocks.append(self._backend.embed(ids))
-        return unit_vectors(np.concatenate(blocks))
+            return np.empty((0, form.dims or self.dims), dtype=np.float32)
+        vectors = self.model.embed([prompt + text for text in texts] if prompt else texts)[:, : form.dims]
+        return unit_vectors(vectors) if form.unit else usable(vectors)
 
-    def _tokenized(self, texts: Sequence[str]) -> Iterator[list[list[int]]]:
-        """Word pieces, a block at a time; the next block is tokenised while the caller computes the one before."""
-        if len(texts) <= BLOCK_TEXTS:
-            yield self.tokenizer.ids(texts)
-            return
-        blocks = [texts[start : start + BLOCK_TEXTS] for start in range(0, len(texts), BLOCK_TEXTS)]
-        with ThreadPoolExecutor(1) as ahead:
-            coming = ahead.submit(self.tokenizer.ids, blocks[0])
-            for block in blocks[1:]:
-                ready = coming.result()
-                coming = ahead.submit(self.tokenizer.ids, block)
-                yield ready
-            yield coming.result()
+    def _prompt_tokens(self, form: Form) -> int:
+        prompt = self.model.document_prompt if form.document_prompt is None else form.document_prompt
+        return self.tokenizer.count(prompt) if prompt else 0
 
-    def _warm_up(self) -> NDArray[np.float32]:
-        """The first runs are several times slower, so they happen before anyone waits. Gives the vector of a short text."""
-        vector: NDArray[np.float32] = unit_vectors(self._backend.embed(self.tokenizer.ids(["esblend warms up"])))[0]
-        return vector
+
+def usable(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`vectors` (n, dims). Raises EncodingError, with the positions, when a row is NaN, infinite or zero."""
+    _norms(vectors)
+    return vectors.astype(np.float32)
 
 
 def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of `vectors` (n, dims) scaled to Euclidean length 1.
+    """Rows of `vectors` (n, dims) scaled to Euclidean length 1. Raises EncodingError as `usable` does."""
+    scaled: NDArray[np.float32] = (vectors / _norms(vectors)[:, None]).astype(np.float32)
+    return scaled
 
-    Raises EncodingError, with the positions, when a row is NaN, infinite or zero.
-    """
+
+def _norms(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     with np.errstate(over="ignore", invalid="ignore"):
-        norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+        norms: NDArray[np.float64] = np.linalg.norm(vectors.astype(np.float64), axis=1)
     bad = np.flatnonzero(~np.isfinite(norms) | (norms < 1e-12))
     if bad.size:
         raise EncodingError(
             f"the model gave a NaN, infinite or zero vector for text number {bad.tolist()} of its batch"
         )
-    scaled: NDArray[np.float32] = (vectors / norms[:, None]).astype(np.float32)
-    return scaled
+    return norms
 
 
 def load_encoder(name: str, options: EncoderOptions | None = None) -> Encoder:
-    """Find, load and warm up a model. Raises ModelError, naming it and the way out."""
-    return Encoder(find_model(name), options)
+    """Find, load and warm up a model that runs on this machine. Raises ModelError, naming it and the way out."""
+    return Encoder(LocalModel(find_model(name), options or EncoderOptions()))

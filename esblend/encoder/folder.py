@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,10 @@ class ModelFolder:
     query_prompt: str
     document_prompt: str
     hidden_size: int
+    similarity: str = "dot_product"
+    """What it was trained for, as Elasticsearch names it; `dot_product` is on unit vectors."""
+    shorter_dims: tuple[int, ...] = ()
+    """Widths that its vectors may be cut to."""
 
     def digest(self) -> str:
         """SHA-256 over weights, configuration and vocabulary, in the order of their relative paths; 64 hex digits.
@@ -131,7 +135,27 @@ def read_folder(path: Path, name: str) -> ModelFolder:
         query_prompt=prompts.get("query", default),
         document_prompt=next((prompts[key] for key in ("document", "passage", "corpus") if key in prompts), default),
         hidden_size=hidden_size,
+        similarity=_similarity(st_config, modules),
+        shorter_dims=_shorter_dims(config, st_config),
     )
+
+
+def _similarity(st_config: Mapping[str, Any], modules: Sequence[tuple[str, str]]) -> str:
+    """`max_inner_product` or `l2_norm` for models whose vectors' lengths mean something."""
+    if any(kind == "Normalize" for kind, _ in modules):
+        return "dot_product"
+    return {"dot": "max_inner_product", "euclidean": "l2_norm"}.get(
+        str(st_config.get("similarity_fn_name")), "dot_product"
+    )
+
+
+def _shorter_dims(config: Mapping[str, Any], st_config: Mapping[str, Any]) -> tuple[int, ...]:
+    """As the configs of Matryoshka models name them."""
+    found = [st_config.get("truncate_dim")]
+    for key in ("matryoshka_dims", "matryoshka_dimensions"):
+        for holder in (config, st_config):
+            found += holder[key] if isinstance(holder.get(key), list) else []
+    return tuple(sorted({dims for dims in found if isinstance(dims, int) and dims > 0}))
 
 
 def _modules(path: Path, name: str) -> list[tuple[str, str]]:

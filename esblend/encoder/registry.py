@@ -7,6 +7,7 @@ import structlog
 from esblend.encoder.backend import Use
 from esblend.encoder.encoder import Encoder, EncoderOptions, load_encoder
 from esblend.errors import ModelError
+from esblend.plugins import ENCODERS, find, kind_and_name
 from esblend.settings import Settings
 
 log = structlog.get_logger()
@@ -16,6 +17,7 @@ class Encoders:
     """Loads models by name at first use and keeps them."""
 
     def __init__(self, settings: Settings, use: Use) -> None:
+        self._settings = settings
         self._options = EncoderOptions(
             precision=settings.precision,
             backend=settings.encoder_backend,
@@ -37,11 +39,18 @@ class Encoders:
         """Raises ModelError when the model cannot be loaded."""
         with self._lock:
             if name not in self._loaded:
-                encoder = self._loaded[name] = load_encoder(name, self._options)
+                encoder = self._loaded[name] = self._make(name)
                 log.info(
                     "model loaded", model=name, dims=encoder.dims, backend=encoder.backend, precision=encoder.precision
                 )
             return self._loaded[name]
+
+    def _make(self, name: str) -> Encoder:
+        """`kind:name` is a model of a plug-in or behind an HTTP service, all else one that runs here."""
+        kind, rest = kind_and_name(name)
+        if kind is None:
+            return load_encoder(name, self._options)
+        return Encoder(find(ENCODERS, kind)(rest, self._settings))
 
     def matching(self, name: str, digest: str) -> Encoder:
         """The encoder of an attachment. Raises ModelError when this machine has other files under that name."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from esblend.cache import cache_dir
 from esblend.encoder.encoder import Encoder
+from esblend.encoder.model import Form
 from esblend.settings import Settings
 
 log = structlog.get_logger()
@@ -112,14 +113,14 @@ class VectorCache:
         log.warning("the cache of vectors cannot be " + what, file=str(self._file), cause=str(error))
 
 
-def cache_for(encoder: Encoder, settings: Settings) -> VectorCache | None:
-    """The cache for an encoder's vectors as the settings want it; None when they want none."""
+def cache_for(encoder: Encoder, form: Form, settings: Settings) -> VectorCache | None:
+    """The cache for an encoder's vectors in a form as the settings want it; None when they want none."""
     if settings.embedding_cache_mb == 0:
         return None
     return VectorCache(
         settings.embedding_cache or cache_dir() / "vectors.sqlite",
-        scope=f"{encoder.digest}|{encoder.backend}|{encoder.precision}",
-        dims=encoder.dims,
+        scope=f"{encoder.digest}|{encoder.backend}|{encoder.precision}|{form.key}",
+        dims=form.dims or encoder.dims,
         max_bytes=settings.embedding_cache_mb * 2**20,
     )
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from esblend.errors import EsblendError
-from mappings.attach import check_text_field, choose_field, text_fields
+from mappings.attach import choose_field
 from mappings.attachment import (
     Attachment,
     Generation,
@@ -16,6 +16,7 @@ from mappings.attachment import (
     read_attachment,
 )
 from mappings.builder import mapping_additions
+from mappings.fields import check_text_field, text_fields
 
 
 def attachment() -> Attachment:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from esblend.encoder.encoder import Encoder
+from esblend.encoder.model import Form
 from esblend.errors import EncodingError, ModelError
 from esblend.settings import Settings
-from mappings.attachment import ModelIdentity
+from mappings.attachment import Generation, ModelIdentity, PassageSettings, VectorOptions
 from query.embedder import QueryEmbedder
 
 
@@ -21,50 +22,52 @@ async def embedder() -> AsyncIterator[QueryEmbedder]:
 
 
 @pytest.fixture
-async def model(embedder: QueryEmbedder) -> ModelIdentity:
+async def generation(embedder: QueryEmbedder) -> Generation:
     encoder = await embedder.load("minilm")
-    return ModelIdentity(name=encoder.name, digest=encoder.digest, dims=encoder.dims)
+    model = ModelIdentity(name=encoder.name, digest=encoder.digest, dims=encoder.dims)
+    return Generation(model=model, passages=PassageSettings(), vector=VectorOptions())
 
 
 async def test_many_at_once_get_the_vectors_they_would_get_alone(
-    embedder: QueryEmbedder, model: ModelIdentity, monkeypatch: pytest.MonkeyPatch
+    embedder: QueryEmbedder, generation: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder = await embedder.load("minilm")
     sizes: list[int] = []
     original = Encoder.encode_queries
 
-    def counting(self: Encoder, texts: list[str]) -> object:
+    def counting(self: Encoder, texts: list[str], *form: Form) -> object:
         sizes.append(len(texts))
-        return original(self, texts)
+        return original(self, texts, *form)
 
     monkeypatch.setattr(Encoder, "encode_queries", counting)
     texts = [f"question number {n} about wings" for n in range(40)]
-    vectors = await asyncio.gather(*(embedder.embed(text, model) for text in texts))
+    vectors = await asyncio.gather(*(embedder.embed(text, generation) for text in texts))
     assert sum(sizes) == 40
     assert len(sizes) < 10
     np.testing.assert_allclose(np.stack(vectors), np.stack([encoder.encode_query(text) for text in texts]), atol=1e-6)
     asked = len(sizes)
-    assert await embedder.embed(texts[0], model) is vectors[0]
+    assert await embedder.embed(texts[0], generation) is vectors[0]
     assert len(sizes) == asked
 
 
-async def test_another_file_under_the_same_name_is_refused(embedder: QueryEmbedder, model: ModelIdentity) -> None:
+async def test_another_file_under_the_same_name_is_refused(embedder: QueryEmbedder, generation: Generation) -> None:
     with pytest.raises(ModelError, match="not the one"):
-        await embedder.embed("x", model.model_copy(update={"digest": "0" * 64}))
+        other = generation.model.model_copy(update={"digest": "0" * 64})
+        await embedder.embed("x", generation.model_copy(update={"model": other}))
 
 
 async def test_a_query_at_fault_fails_alone(
-    embedder: QueryEmbedder, model: ModelIdentity, monkeypatch: pytest.MonkeyPatch
+    embedder: QueryEmbedder, generation: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = Encoder.encode_queries
 
-    def failing(self: Encoder, texts: list[str]) -> object:
+    def failing(self: Encoder, texts: list[str], *form: Form) -> object:
         if "poison" in texts:
             raise EncodingError("poisonous")
-        return original(self, texts)
+        return original(self, texts, *form)
 
     monkeypatch.setattr(Encoder, "encode_queries", failing)
     results = await asyncio.gather(
-        *(embedder.embed(text, model) for text in ("a", "poison", "b")), return_exceptions=True
+        *(embedder.embed(text, generation) for text in ("a", "poison", "b")), return_exceptions=True
     )
     assert [isinstance(result, EncodingError) for result in results] == [False, True, False]

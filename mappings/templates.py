@@ -1,0 +1,113 @@
+"""Attaches templates: whatever index is made of one later has the attachment in its mapping from the beginning."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from elasticsearch import AsyncElasticsearch, NotFoundError
+
+from esblend.errors import AlreadyAttached, IndexNotFound, InvalidRequest, NotAttached
+from mappings.attach import choose_field
+from mappings.attachment import META_KEY, Attachment, AttachRequest, read_attachment
+from mappings.builder import mapping_additions
+from mappings.capabilities import check_version, read_version
+from mappings.fields import check_text_fields
+from mappings.generation import Models, make_generation
+
+Kind = Literal["index", "component"]
+_PATHS = {"index": "/_index_template/", "component": "/_component_template/"}
+_LISTS = {"index": "index_templates", "component": "component_templates"}
+_JSON = {"accept": "application/json", "content-type": "application/json"}
+
+
+@dataclass(frozen=True)
+class AttachedTemplate:
+    name: str
+    attachment: Attachment
+    changed: bool
+    additions: dict[str, Any]
+
+
+async def attach_template(
+    es: AsyncElasticsearch, name: str, kind: Kind, request: AttachRequest, models: Models, *, dry_run: bool = False
+) -> AttachedTemplate:
+    """Put an attachment into the mapping of an index or component template. The same call again changes nothing.
+
+    Indices that were made of it before are not touched. Raises IndexNotFound, InvalidRequest or AlreadyAttached.
+    """
+    if request.guard:
+        raise InvalidRequest("[guard] belongs to one index: attach the index itself, or leave the guard out")
+    if request.adopt is not None:
+        raise InvalidRequest("[adopt] belongs to one index with vectors in it")
+    body = await _read(es, name, kind)
+    mapping = ((body.get("template") or {}).get("mappings")) or {}
+    resolved = await _resolved(es, name) if kind == "index" else mapping
+    check_text_fields(name, resolved.get("properties") or {}, request)
+    generation = make_generation(request, models)
+    version = await read_version(es)
+    if version is not None:
+        check_version(version, generation.vector)
+    field, number = choose_field(resolved.get("properties") or {})
+    attachment = Attachment(
+        field=field, source_fields=request.source_fields, active=f"g{number}", generations={f"g{number}": generation},
+        versioning=request.versioning, defaults=request.defaults,
+    )  # fmt: skip
+    present = read_attachment(mapping)
+    if present is not None:
+        if (present.source_fields, present.generation, present.defaults) != (
+            attachment.source_fields, generation, attachment.defaults
+        ):  # fmt: skip
+            raise AlreadyAttached(
+                f"template [{name}] is already attached with other settings: DELETE its attachment first"
+            )
+        return AttachedTemplate(name, present, changed=False, additions={})
+    additions = mapping_additions(attachment)
+    if not dry_run:
+        changed = {
+            **mapping, "properties": {**(mapping.get("properties") or {}), **additions},
+            "_meta": {**(mapping.get("_meta") or {}), META_KEY: attachment.to_meta()},
+        }  # fmt: skip
+        await _put(es, name, kind, body, changed)
+    return AttachedTemplate(name, attachment, changed=True, additions=additions)
+
+
+async def show_template(es: AsyncElasticsearch, name: str, kind: Kind) -> Attachment:
+    """Raises IndexNotFound or NotAttached."""
+    attachment = read_attachment(((await _read(es, name, kind)).get("template") or {}).get("mappings") or {})
+    if attachment is None:
+        raise NotAttached(f"template [{name}] is not attached")
+    return attachment
+
+
+async def detach_template(es: AsyncElasticsearch, name: str, kind: Kind) -> None:
+    """Take attachment and fields out of a template, whose later indices are plain again. Raises IndexNotFound or NotAttached."""
+    attachment = await show_template(es, name, kind)
+    body = await _read(es, name, kind)
+    mapping = body["template"]["mappings"]
+    properties = {key: value for key, value in mapping["properties"].items() if key != attachment.field}
+    meta = {key: value for key, value in mapping["_meta"].items() if key != META_KEY}
+    rest = {key: value for key, value in mapping.items() if key not in ("properties", "_meta")}
+    await _put(es, name, kind, body, rest | {"properties": properties} | ({"_meta": meta} if meta else {}))
+
+
+async def _read(es: AsyncElasticsearch, name: str, kind: Kind) -> dict[str, Any]:
+    if not name or any(sign in name for sign in "*?,"):
+        raise InvalidRequest(f"[{name}] is no name of one template")
+    try:
+        answer = await es.perform_request("GET", _PATHS[kind] + name, headers=_JSON)
+    except NotFoundError as error:
+        raise IndexNotFound(f"no such {kind} template [{name}]") from error
+    found: dict[str, Any] = answer.body[_LISTS[kind]][0][f"{kind}_template"]
+    return found
+
+
+async def _resolved(es: AsyncElasticsearch, name: str) -> dict[str, Any]:
+    """The mapping that an index of the template gets, with what its component templates bring."""
+    answer = await es.perform_request("POST", f"/_index_template/_simulate/{name}", headers=_JSON)
+    return dict(answer.body["template"].get("mappings") or {})
+
+
+async def _put(es: AsyncElasticsearch, name: str, kind: Kind, body: dict[str, Any], mapping: dict[str, Any]) -> None:
+    template = {**(body.get("template") or {}), "mappings": mapping}
+    # Dates of creation and change are told by newer servers, and refused when they are sent back.
+    kept = {key: value for key, value in body.items() if not key.startswith(("created_date", "modified_date"))}
+    await es.perform_request("PUT", _PATHS[kind] + name, headers=_JSON, body={**kept, "template": template})
