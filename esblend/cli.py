@@ -9,8 +9,11 @@ import indexer.commands
 import indexer.dead_letter_commands
 import indexer.doctor_command
 import indexer.verify_command
+import mappings.advise_command
 import mappings.commands
 import query.commands
+import query.lab.commands
+import query.migrate_command
 import workers.commands
 from esblend import __version__
 from esblend.client import USAGE
@@ -37,6 +40,8 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 nothing answers, 4 ans
 _PANELS: dict[str, list[typer.Typer]] = {
     "A stack on this machine": [local_commands.app, demo_commands.app],
     "Indices": [mappings.commands.app, indexer.commands.app, query.commands.app],
+    "Vectors over the years": [query.migrate_command.app, mappings.advise_command.app],
+    "Relevance": [query.lab.commands.app],
     "Care": [indexer.verify_command.app, indexer.doctor_command.app],
     "Processes, each alone, for production": [query.commands.gateway_command(make_routes), workers.commands.app],
 }

@@ -14,12 +14,13 @@ from mappings.attachment import (
     AttachRequest,
     BackfillControl,
     Generation,
+    QueryDefaults,
     describe_validation,
     read_attachment,
 )
 from mappings.builder import mapping_additions
 from mappings.capabilities import check_capabilities
-from mappings.fields import TEXT_TYPES, adopted_field, check_text_fields
+from mappings.fields import TEXT_TYPES, adopted_field, check_text_field, check_text_fields
 from mappings.generation import Models, make_generation
 from mappings.guard import check_guard, install_guard, read_final_pipeline, remove_guard
 
@@ -153,6 +154,22 @@ async def control_backfill(es: AsyncElasticsearch, name: str, changes: dict[str,
         changed = attachment.model_copy(update={"backfill": control})
         await es.indices.put_mapping(index=index, meta={**mapping["_meta"], META_KEY: changed.to_meta()})
     return index, control
+
+
+async def set_defaults(es: AsyncElasticsearch, name: str, defaults: QueryDefaults) -> tuple[str, Attachment]:
+    """Put other query defaults in the place of those that are there: (concrete index, attachment).
+
+    Raises IndexNotFound, NotAttached, or InvalidRequest on a field that is no text.
+    """
+    index, mapping = await find_index(es, name)
+    attachment = read_attachment(mapping)
+    if attachment is None:
+        raise NotAttached(f"index [{index}] is not attached")
+    for field in defaults.fields or ():
+        check_text_field(index, mapping.get("properties") or {}, field.partition("^")[0])
+    changed = attachment.model_copy(update={"defaults": defaults})
+    await es.indices.put_mapping(index=index, meta={**mapping["_meta"], META_KEY: changed.to_meta()})
+    return index, changed
 
 
 async def detach(es: AsyncElasticsearch, name: str) -> str:

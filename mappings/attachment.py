@@ -92,7 +92,9 @@ class QueryDefaults(_Frozen):
     fields: list[str] | None = Field(default=None, min_length=1)
     alpha: float | None = Field(default=None, ge=0, le=1)
     fusion: str | None = Field(default=None, description="linear, rrf, or an entry point of `esblend.fusions`.")
+    normalizer: Literal["none", "minmax", "l2_norm", "z_score", "dbsf", "theoretical"] | None = None
     rank_window_size: int | None = Field(default=None, ge=1, le=10_000)
+    rank_constant: int | None = Field(default=None, ge=1, description="Of rrf.")
 
 
 class Generation(_Frozen):
@@ -229,7 +231,7 @@ class Attachment(_Frozen):
         return self.model_dump(mode="json", exclude_none=True)
 
 
-R = TypeVar("R", AttachRequest, GenerationRequest)
+R = TypeVar("R", AttachRequest, GenerationRequest, QueryDefaults)
 
 
 def parse_attach_request(body: Any) -> AttachRequest:
@@ -240,6 +242,11 @@ def parse_attach_request(body: Any) -> AttachRequest:
 def parse_generation_request(body: Any) -> GenerationRequest:
     """As `parse_attach_request`."""
     return _parse(GenerationRequest, body, "[model]")
+
+
+def parse_defaults(body: Any) -> QueryDefaults:
+    """As `parse_attach_request`."""
+    return _parse(QueryDefaults, body, "defaults of a [hybrid] query")
 
 
 def _parse(kind: type[R], body: Any, key: str) -> R:

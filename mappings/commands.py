@@ -1,22 +1,38 @@
 """`esblend attach`, `detach`."""
 
+import time
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
+from elasticsearch import Elasticsearch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from esblend.client import DataDir, Json, call, gateway
-from esblend.console import out, print_json
+from esblend.client import USAGE, DataDir, Json, call, gateway
+from esblend.console import err, out, print_json
 
 app = typer.Typer()
-Index = Annotated[str, typer.Argument(help="An index, or an alias of one.")]
 
 
 @app.command()
 def attach(
-    index: Index,
+    index: Annotated[str, typer.Argument(help="An index, an alias, a data stream, or with --template a template.")],
     fields: Annotated[str, typer.Option(help="Text fields to embed, title first: title,body")],
     model: Annotated[str | None, typer.Option(help="Model folder or hub name; default: the gateway's.")] = None,
+    query_model: Annotated[str | None, typer.Option(help="Another model for the queries.")] = None,
+    template: Annotated[
+        str | None, typer.Option(help="index or component: attach a template, for the indices made of it later.")
+    ] = None,
+    flat: Annotated[
+        bool, typer.Option("--flat", help="One vector a document: for texts that one passage holds.")
+    ] = False,
+    similarity: Annotated[
+        str | None, typer.Option(help="dot_product, cosine, max_inner_product, l2_norm (the model's own).")
+    ] = None,
+    adopt: Annotated[str | None, typer.Option(help="Search a dense_vector that is there; --model made it.")] = None,
+    keep_current: Annotated[
+        bool, typer.Option("--keep-current", help="With --adopt: embed what changes, too.")
+    ] = False,
     max_tokens: Annotated[int | None, typer.Option(help="Longest passage in word pieces (250).")] = None,
     overlap_tokens: Annotated[int | None, typer.Option(help="Word pieces that passages share, about (30).")] = None,
     vector_type: Annotated[
@@ -43,32 +59,83 @@ def attach(
         body["model"] = model
     passages = {"max_tokens": max_tokens, "overlap_tokens": overlap_tokens}
     body["passages"] = {key: value for key, value in passages.items() if value is not None}
-    body["vector"] = {"type": vector_type} if vector_type else {}
+    vector = {"type": vector_type, "layout": "flat" if flat else None, "similarity": similarity}
+    body["vector"] = {key: value for key, value in vector.items() if value is not None}
     body |= {"guard": guard, "versioning": versioning}
+    if query_model:
+        body["query_model"] = query_model
+    if adopt:
+        body["adopt"] = {"field": adopt, "keep_current": keep_current}
     with gateway(data_dir) as es:
         params = {"dry_run": "true"} if dry_run else {}
-        answer = call(
-            es.options(request_timeout=300), "PUT", f"/_esblend/indices/{quote(index, safe='')}", body, params
-        )
+        answer = call(es.options(request_timeout=300), "PUT", _path(index, template), body, params)
     if as_json or dry_run:
         print_json(answer)
         return
     attachment = answer["attachment"]
     generation = attachment["generations"][attachment["active"]]
     out.print(
-        f"[green]Attached[/] {answer['index']}: {', '.join(attachment['source_fields'])} "
+        f"[green]Attached[/] {answer.get('index', index)}: {', '.join(attachment['source_fields'])} "
         f"with {generation['model']['name']} ({generation['model']['dims']} dimensions).",
         highlight=False,
     )
-    out.print(f"Watch it with: esblend status {answer['index']} --watch", highlight=False)
+    if template is None:
+        out.print(f"Watch it with: esblend status {answer['index']} --watch", highlight=False)
+
+
+def _path(name: str, template: str | None) -> str:
+    if template not in (None, "index", "component"):
+        err.print(f"--template is index or component, not {template}.", style="red")
+        raise typer.Exit(USAGE)
+    kind = {None: "indices", "index": "templates", "component": "component-templates"}[template]
+    return f"/_esblend/{kind}/{quote(name, safe='')}"
 
 
 @app.command()
-def detach(index: Index, data_dir: DataDir = None, as_json: Json = False) -> None:
-    """Take the attachment off an index. Vectors stay until the index is re-indexed."""
+def detach(
+    index: Annotated[str, typer.Argument(help="An index, or an alias of one; with --template a template.")],
+    template: Annotated[str | None, typer.Option(help="index or component: of a template.")] = None,
+    reindex: Annotated[
+        str | None, typer.Option(help="Copy the documents without what esblend added into this new index.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Take the attachment off. Fields cannot leave a mapping, so vectors stay; --reindex copies the documents without them."""
     with gateway(data_dir) as es:
-        answer = call(es, "DELETE", f"/_esblend/indices/{quote(index, safe='')}")
+        if reindex is not None:
+            attached = call(es, "GET", _path(index, None))
+        answer = call(es, "DELETE", _path(index, template))
+        if reindex is not None:
+            answer |= _copy_plain(es, attached["index"], reindex, attached["attachment"]["field"])
     if as_json:
         print_json(answer)
     else:
-        out.print(f"Detached {answer['index']}; {answer['remains']}.", highlight=False)
+        out.print(f"Detached {answer.get('index', index)}; {answer['remains']}.", highlight=False)
+
+
+def _copy_plain(es: Elasticsearch, index: str, name: str, field: str) -> dict[str, Any]:
+    """Copy an index's documents without `field` into a new index of the same settings and mapping."""
+    found = es.indices.get(index=index)[index]
+    mapping = {**found["mappings"]}
+    mapping["properties"] = {key: value for key, value in mapping["properties"].items() if key != field}
+    kept = ("number_of_shards", "number_of_replicas", "analysis", "mapping")
+    settings = {key: value for key, value in found["settings"]["index"].items() if key in kept}
+    es.indices.create(index=name, mappings=mapping, settings=settings)
+    total = es.count(index=index)["count"]
+    task = es.reindex(
+        source={"index": index, "_source": {"excludes": [field]}}, dest={"index": name}, wait_for_completion=False
+    )["task"]
+    columns = (TextColumn("Copying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        bar = progress.add_task("", total=total)
+        while not (state := es.tasks.get(task_id=task))["completed"]:
+            progress.update(bar, completed=state["task"]["status"].get("created", 0))
+            time.sleep(0.5)
+    failures = state["response"]["failures"]
+    es.indices.refresh(index=name)
+    return {
+        "remains": f"{state['response']['created']} documents are in {name}",
+        "reindexed": name,
+        "failures": failures,
+    }

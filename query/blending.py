@@ -13,7 +13,7 @@ from esblend.plugins import FUSIONS, find
 from mappings.attachment import Attachment
 from query.asking import Asker, scores_of, server_fault, whole
 from query.embedder import QueryEmbedder, Vector
-from query.fusion import Fused, Key, RankedLeg, Scores, autocut, linear_fusion
+from query.fusion import Fused, Key, RankedLeg, Scores, autocut, linear_fusion, reciprocal_rank_fusion
 from query.measures import MEASURES, Measure, measure_of
 from query.metadata import Target
 from query.plan import (
@@ -114,8 +114,7 @@ class HybridRanking:
         self, hybrid: Hybrid, attachment: Attachment, lists: tuple[Scores, Scores], weights: tuple[float, float]
     ) -> list[Fused]:
         began = time.perf_counter()
-        fusion = hybrid.fusion or attachment.defaults.fusion or "linear"
-        fused = blend(lists, weights, fusion, hybrid.normalizer, hybrid.combination, measure_of(attachment))
+        fused = blend(lists, weights, blending_of(hybrid, attachment), measure_of(attachment))
         self.asker.took("fusion", began)
         return fused
 
@@ -123,8 +122,7 @@ class HybridRanking:
         """(BM25, nearness) of the candidates, and what the legs gave."""
         attachment = target.attachment
         lexical = lexical_leg(hybrid, target)
-        fusion = hybrid.fusion or attachment.defaults.fusion or "linear"
-        is_exact = fusion != "rrf" and hybrid.blending == "exact"
+        is_exact = blending_of(hybrid, attachment).fusion != "rrf" and hybrid.blending == "exact"
         legs = await self._ask_legs(hybrid, lexical, attachment, is_exact=is_exact)
         return (legs.lexical, legs.semantic), legs
 
@@ -195,12 +193,31 @@ def _true_scores(responses: Sequence[dict[str, Any]], attachment: Attachment) ->
     return _best_first(bm25), _best_first(near)
 
 
+@dataclass(frozen=True)
+class Blending:
+    """How two legs become one list."""
+
+    fusion: str = "linear"
+    normalizer: str | None = None
+    combination: str = "sum"
+    rank_constant: int = 60
+
+
+def blending_of(hybrid: Hybrid, attachment: Attachment) -> Blending:
+    """As asked, else as the attachment's defaults have it, else by the formula of `blend`."""
+    defaults = attachment.defaults
+    return Blending(
+        hybrid.fusion or defaults.fusion or "linear",
+        hybrid.normalizer or (None if hybrid.fusion else defaults.normalizer),
+        hybrid.combination,
+        hybrid.rank_constant or defaults.rank_constant or 60,
+    )
+
+
 def blend(
     lists: tuple[Scores, Scores],
     weights: tuple[float, float],
-    fusion: str,
-    normalizer: str | None,
-    combination: str = "sum",
+    how: Blending = Blending(),
     measure: Measure = MEASURES["dot_product"],
 ) -> list[Fused]:
     """Fuse (BM25, nearness) of a hybrid query.
@@ -209,15 +226,18 @@ def blend(
     `theoretical` normaliser takes the bounds that are known: the same for BM25, and (dot + 1) / 2. Any other is applied to
     both lists. A document without vectors gets 0 from the semantic leg.
     """
-    semantic = {"": measure.normalizer, "theoretical": measure.theoretical}.get(normalizer or "", normalizer or "")
-    lexical = "max" if normalizer in (None, "theoretical") else normalizer
+    named = how.normalizer or ""
+    semantic = {"": measure.normalizer, "theoretical": measure.theoretical}.get(named, named)
+    lexical = "max" if named in ("", "theoretical") else named
     legs = [
         RankedLeg(LEXICAL, lists[0], weights[0], lexical),
         RankedLeg(SEMANTIC, lists[1], weights[1], semantic, dot=(lambda raw: raw) if measure.is_dot else None),
     ]
-    if fusion == "linear":
-        return linear_fusion(legs, combination)
-    fused: list[Fused] = find(FUSIONS, fusion)(legs)
+    if how.fusion == "linear":
+        return linear_fusion(legs, how.combination)
+    if how.fusion == "rrf":
+        return reciprocal_rank_fusion(legs, how.rank_constant)
+    fused: list[Fused] = find(FUSIONS, how.fusion)(legs)
     return fused
 
 

@@ -9,8 +9,8 @@ from starlette.routing import Route
 from esblend.access import Access
 from esblend.http import answer, is_set, read_json
 from esblend.settings import Settings
-from mappings.attach import attach, detach, show
-from mappings.attachment import Attachment, parse_attach_request, parse_generation_request
+from mappings.attach import attach, detach, set_defaults, show
+from mappings.attachment import Attachment, parse_attach_request, parse_defaults, parse_generation_request
 from mappings.generation import Models
 from mappings.generations import Added, activate, add_generation, describe, drop, find_attached, wanted_model
 from mappings.templates import Kind, attach_template, detach_template, show_template
@@ -43,6 +43,7 @@ class Management:
             Route("/_esblend/indices/{index}", self.put, methods=["PUT"]),
             Route("/_esblend/indices/{index}", self.get, methods=["GET"]),
             Route("/_esblend/indices/{index}", self.delete, methods=["DELETE"]),
+            Route("/_esblend/indices/{index}/defaults", self.put_defaults, methods=["PUT"]),
             Route("/_esblend/indices/{index}/generations", self.add_generation, methods=["POST"]),
             Route("/_esblend/indices/{index}/generations", self.generations, methods=["GET"]),
             Route("/_esblend/indices/{index}/generations/{generation}/_activate", self.activate, methods=["POST"]),
@@ -87,6 +88,12 @@ class Management:
         self._metadata.forget()
         note = "the vectors stay in the documents and their fields in the mapping until the index is re-indexed"
         return answer({"acknowledged": True, "index": index, "remains": note})
+
+    async def put_defaults(self, request: Request) -> Response:
+        defaults = parse_defaults(await read_json(request))
+        index, attachment = await set_defaults(self._access.as_caller(request), request.path_params["index"], defaults)
+        self._metadata.forget()
+        return answer({"acknowledged": True, "index": index, "attachment": attachment.to_meta()})
 
     async def add_generation(self, request: Request) -> Response:
         wanted = parse_generation_request(await read_json(request))

@@ -98,6 +98,7 @@ def _hybrid(body: dict[str, Any], *, size: int, start: int, min_score: float | N
     known = {
         "query", "fields", "filter", "alpha", "weights", "fusion", "normalizer", "combination", "rank_window_size", "blending",
         "min_score", "autocut", "inner_hits", "rerank", "generation",
+        "rank_constant",
     }  # fmt: skip
     refuse_unknown(body, known, "hybrid")
     text = body.get("query")
@@ -142,6 +143,7 @@ def _hybrid(body: dict[str, Any], *, size: int, start: int, min_score: float | N
         min_score=number(body, "min_score", where="hybrid") if "min_score" in body else min_score,
         inner_hits=inner_hits is not None and inner_hits is not False,
         rerank=_rerank(body, wanted=start + size),
+        rank_constant=integer(body, "rank_constant", None, low=1, high=2**31 - 1, where="hybrid"),
         generation=body.get("generation"),
     )
 

@@ -187,6 +187,8 @@ class Hybrid:
     min_score: float | None = None
     inner_hits: bool = False
     rerank: Rerank | None = None
+    rank_constant: int | None = None
+    """Of rrf."""
     generation: str | None = None
     """None: the active one."""
 

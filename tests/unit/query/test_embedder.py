@@ -51,8 +51,8 @@ async def test_many_at_once_get_the_vectors_they_would_get_alone(
 
 
 async def test_another_file_under_the_same_name_is_refused(embedder: QueryEmbedder, generation: Generation) -> None:
+    other = generation.model.model_copy(update={"digest": "0" * 64})
     with pytest.raises(ModelError, match="not the one"):
-        other = generation.model.model_copy(update={"digest": "0" * 64})
         await embedder.embed("x", generation.model_copy(update={"model": other}))
 
 

@@ -1,0 +1,104 @@
+"""Estimates what each way to keep vectors takes of an index's memory and disk, and what recall it has on its own vectors.
+
+Sizes: Elasticsearch's documentation, "Tune approximate kNN search" (bytes a vector: float 4 d, int8 d + 4, int4 d / 2 + 4, bbq
+d / 8 + 14; the HNSW graph 4 m). Quantised fields keep the whole vectors on disk beside. Recall: of each quantisation by itself, an
+exhaustive search over a sample of the index's vectors, as a graph comes close to it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+DEFAULT_M = 16
+DEPTH = 10
+QUERIES = 100
+OVERSAMPLE = 3.0
+GOOD_RECALL = 0.95
+SMALL_PASSAGES = 10_000
+"""Below this a flat index is as fast as a graph, and needs none."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One way: `ram_bytes` is what searches want in the page cache, `recall` None where there are no vectors to try."""
+
+    type: str
+    oversample: float | None
+    ram_bytes: int
+    disk_bytes: int
+    recall: float | None
+
+
+def bytes_of(kind: str, dims: int, m: int = DEFAULT_M) -> tuple[int, int]:
+    """(RAM, disk) in bytes for one vector of a type such as `int8_hnsw`."""
+    quantised = {"int8": dims + 4, "int4": dims // 2 + 4, "bbq": dims // 8 + 14}.get(kind.partition("_")[0])
+    graph = 4 * m if kind.endswith("hnsw") else 0
+    whole = 4 * dims
+    return (whole if quantised is None else quantised) + graph, whole + (quantised or 0) + graph
+
+
+def options(dims: int, passages: int, sample: Vectors | None) -> list[Option]:
+    """Every type, the quantised ones also with oversampling; the smallest in memory first."""
+    found = []
+    for kind in ("hnsw", "int8_hnsw", "int4_hnsw", "bbq_hnsw", "flat", "int8_flat", "int4_flat", "bbq_flat"):
+        quantisation = kind.partition("_")[0]
+        for oversample in (None, OVERSAMPLE) if quantisation in _QUANTISE else (None,):
+            recall = None if sample is None else recall_of(quantisation, sample, oversample)
+            ram, disk = bytes_of(kind, dims)
+            found.append(Option(kind, oversample, ram * passages, disk * passages, recall))
+    return sorted(found, key=lambda one: (one.ram_bytes, one.oversample or 0))
+
+
+def recommend(found: Sequence[Option], passages: int) -> Option:
+    """The smallest in memory whose recall is good, of the graphs where there are many passages and of the flat ones where few."""
+    shape = "flat" if passages < SMALL_PASSAGES else "hnsw"
+    fitting = [one for one in found if one.type.endswith(shape)]
+    if fitting[0].recall is None:
+        return next(one for one in fitting if one.type.startswith("int8") and one.oversample is None)
+    good = [one for one in fitting if (one.recall or 0) >= GOOD_RECALL]
+    return good[0] if good else max(fitting, key=lambda one: one.recall or 0)
+
+
+def recall_of(quantisation: str, sample: Vectors, oversample: float | None) -> float:
+    """Share of the true nearest DEPTH that are found. `sample`: (n, dims); its first QUERIES serve as queries, not as answers."""
+    queries, vectors = sample[:QUERIES], sample[QUERIES:]
+    true = np.argsort(-(queries @ vectors.T), axis=1)[:, :DEPTH]
+    quantise = _QUANTISE.get(quantisation)
+    if quantise is None:
+        return 1.0
+    approximate = queries @ quantise(vectors).T
+    count = round(DEPTH * (oversample or 1))
+    near = np.argsort(-approximate, axis=1)[:, :count]
+    hits = 0
+    for query, candidates, wanted in zip(queries, near, true, strict=True):
+        best = candidates[np.argsort(-(vectors[candidates] @ query))][:DEPTH]
+        hits += len(set(best.tolist()) & set(wanted.tolist()))
+    return hits / true.size
+
+
+def _scalar(vectors: Vectors, levels: int) -> Vectors:
+    """Each number rounded to one of so many, between the 0.5 and 99.5 percentiles, as Lucene's scalar quantisation does."""
+    low, high = np.percentile(vectors, [0.5, 99.5])
+    step = (high - low) / (levels - 1)
+    rounded: Vectors = (np.round((np.clip(vectors, low, high) - low) / step) * step + low).astype(np.float32)
+    return rounded
+
+
+def _binary(vectors: Vectors) -> Vectors:
+    """One bit a number around the centroid, with the length that fits best: the idea of RaBitQ (Gao and Long, SIGMOD 2024)."""
+    centre = vectors.mean(axis=0)
+    residual = vectors - centre
+    signs = np.sign(residual)
+    scale = np.abs(residual).mean(axis=1, keepdims=True)
+    found: Vectors = (centre + signs * scale).astype(np.float32)
+    return found
+
+
+_QUANTISE: dict[str, Callable[[Vectors], Vectors]] = {
+    "int8": lambda vectors: _scalar(vectors, 127),
+    "int4": lambda vectors: _scalar(vectors, 15),
+    "bbq": _binary,
+}

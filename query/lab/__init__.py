@@ -1,0 +1,1 @@
+"""The relevance lab: measure a search with judgements, tune it, train its encoder."""

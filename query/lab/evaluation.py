@@ -1,0 +1,150 @@
+"""Evaluates systems side by side: their runs, measures with intervals, significance, latency, and who wins which query."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from elasticsearch import Elasticsearch
+
+from query.lab.candidates import Blend, blended, fetch_candidates
+from query.lab.judged import Judged
+from query.lab.measuring import MAIN, MEASURES, Difference, Interval, compare, mean_of, per_query
+from query.lab.searching import Run, latencies, run_system
+from query.lab.systems import BASELINE, DEPTH, System
+
+LATENCY_QUERIES = 20
+SHOWN_QUERIES = 10
+CURVE_ALPHAS = tuple(round(step / 10, 1) for step in range(11))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One system's figures. `latency`: (p50, p95) in milliseconds."""
+
+    run: Run
+    values: Mapping[str, Mapping[str, float]]
+    """Measure -> query -> value."""
+    means: Mapping[str, Interval]
+    latency: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that a report shows. `differences`: each system against the baseline, by the main measure."""
+
+    index: str
+    judged: Judged
+    systems: Mapping[str, Measured]
+    differences: Mapping[str, Difference]
+    curve: Mapping[float, Interval]
+    """The main measure of the exact linear blend by alpha."""
+    seconds: float
+    baseline: str = BASELINE
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Titles or beginnings of the documents in `wins_and_losses`."""
+
+
+def evaluate(
+    es: Elasticsearch,
+    index: str,
+    judged: Judged,
+    systems: Sequence[System],
+    *,
+    more: Mapping[str, Any] | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Evaluation:
+    """Run all systems over the queries. `more`: what the systems share, for the curve too."""
+    began = time.monotonic()
+    runs = {system.name: run_system(es, index, system, judged, advance) for system in systems}
+    timed = latencies(es, index, systems, list(judged.queries.values())[:LATENCY_QUERIES])
+    measured = {}
+    for name, run in runs.items():
+        p50, p95 = np.percentile(timed[name], [50, 95])
+        measured[name] = _measured(run, judged, (float(p50), float(p95)))
+    candidates = fetch_candidates(es, index, judged, DEPTH, more or {}, advance)
+    curve = {
+        alpha: mean_of(per_query(blended(candidates, Blend(alpha)), judged, [MAIN])[MAIN]) for alpha in CURVE_ALPHAS
+    }
+    found = Evaluation(index, judged, measured, _differences(measured), curve, 0.0)
+    return replace(found, texts=_texts(es, index, found), seconds=time.monotonic() - began)
+
+
+def with_run(found: Evaluation, name: str, run: Run) -> Evaluation:
+    """The evaluation with a run from elsewhere, whose latency is not known (0)."""
+    systems = {**found.systems, name: _measured(run, found.judged, (0.0, 0.0))}
+    return replace(found, systems=systems, differences=_differences(systems))
+
+
+def _measured(run: Run, judged: Judged, latency: tuple[float, float]) -> Measured:
+    values = per_query(run, judged)
+    return Measured(run, values, {measure: mean_of(values[measure]) for measure in MEASURES}, latency)
+
+
+def _differences(systems: Mapping[str, Measured]) -> dict[str, Difference]:
+    return compare({name: one.values[MAIN] for name, one in systems.items()}, BASELINE)
+
+
+@dataclass(frozen=True)
+class Duel:
+    """A query that two systems answer differently: its value under each, and the best hits of each."""
+
+    query: str
+    values: tuple[float, float]
+    hits: tuple[list[str], list[str]]
+
+
+def wins_and_losses(found: Evaluation, system: str) -> tuple[list[Duel], list[Duel]]:
+    """The queries on which a system gains most over the baseline, and those on which it loses most."""
+    ours, base = found.systems[system], found.systems[found.baseline]
+    gains = {id_: value - base.values[MAIN][id_] for id_, value in ours.values[MAIN].items()}
+    order = sorted(gains, key=lambda id_: -gains[id_])
+
+    def duel(id_: str) -> Duel:
+        hits = tuple(list(one.run.get(id_, {}))[:5] for one in (base, ours))
+        return Duel(id_, (base.values[MAIN][id_], ours.values[MAIN][id_]), (hits[0], hits[1]))
+
+    wins = [duel(id_) for id_ in order[:SHOWN_QUERIES] if gains[id_] > 0]
+    losses = [duel(id_) for id_ in order[::-1][:SHOWN_QUERIES] if gains[id_] < 0]
+    return wins, losses
+
+
+def to_json(found: Evaluation) -> dict[str, Any]:
+    return {
+        "index": found.index,
+        "queries": found.judged.name,
+        "count": len(found.judged.queries),
+        "weak": found.judged.is_weak,
+        "baseline": found.baseline,
+        "seconds": round(found.seconds, 1),
+        "systems": {name: _system_json(one, found.differences.get(name)) for name, one in found.systems.items()},
+        "curve": {str(alpha): round(value.mean, 4) for alpha, value in found.curve.items()},
+    }
+
+
+def _system_json(one: Measured, difference: Difference | None) -> dict[str, Any]:
+    main = one.means[MAIN]
+    shown: dict[str, Any] = {measure: round(value.mean, 4) for measure, value in one.means.items()}
+    shown |= {"interval": [round(main.low, 4), round(main.high, 4)]}
+    shown |= {"p50_ms": round(one.latency[0], 2), "p95_ms": round(one.latency[1], 2)}
+    if difference is not None:
+        shown |= {"gain": round(difference.gain.mean, 4), "p_value": difference.p_value}
+        shown |= {"significant": difference.is_significant, "wins": difference.wins, "losses": difference.losses}
+    return shown
+
+
+def _texts(es: Elasticsearch, index: str, found: Evaluation) -> dict[str, str]:
+    """What a person needs to recognise the documents of the duels."""
+    ids = sorted({
+        document
+        for system in found.systems if system != found.baseline
+        for group in wins_and_losses(found, system) for duel in group for hits in duel.hits for document in hits
+    })  # fmt: skip
+    texts = {}
+    for start in range(0, len(ids), 500):
+        answer = es.search(index=index, query={"ids": {"values": ids[start : start + 500]}}, size=500)
+        for hit in answer["hits"]["hits"]:
+            values = [value for value in hit["_source"].values() if isinstance(value, str) and value.strip()]
+            texts[hit["_id"]] = (values[0] if values else hit["_id"])[:120]
+    return texts

@@ -1,0 +1,172 @@
+"""Queries with judgements, read from what people have: BEIR folders, TREC qrels, spreadsheets, click logs, or the index itself."""
+
+import csv
+import hashlib
+import json
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from elasticsearch import Elasticsearch
+
+from esblend.errors import InvalidRequest
+
+Grades = Mapping[str, int]
+"""By document id; 0 or not there: not relevant."""
+_QUERY_COLUMNS = ("query", "query_text", "question", "q")
+_DOCUMENT_COLUMNS = ("document", "doc_id", "document_id", "corpus-id", "_id", "id")
+_GRADE_COLUMNS = ("grade", "relevance", "score", "rating", "judgement", "judgment")
+_CLICK_COLUMNS = ("clicks", "clicked", "count")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A query set: texts and grades by query id. `is_weak`: made from the index or from clicks, not judged by people."""
+
+    name: str
+    queries: Mapping[str, str]
+    grades: Mapping[str, Grades]
+    is_weak: bool = False
+
+    def only(self, ids: Iterable[str]) -> "Judged":
+        wanted = list(ids)
+        return Judged(self.name, {id_: self.queries[id_] for id_ in wanted}, {id_: self.grades[id_] for id_ in wanted})
+
+
+def read_beir(folder: Path, split: str) -> Judged:
+    """`queries.jsonl` and `qrels/<split>.tsv` of a folder in BEIR's layout. Raises InvalidRequest naming what is missing."""
+    texts = {one["_id"]: one["text"] for one in _jsonl(folder / "queries.jsonl")}
+    grades = read_qrels(folder / "qrels" / f"{split}.tsv")
+    return _judged(f"{folder.name}/{split}", texts, grades)
+
+
+def read_corpus(folder: Path) -> Iterator[dict[str, Any]]:
+    """`{"_id", "title", "text", ...}` of each document of a BEIR folder."""
+    yield from _jsonl(folder / "corpus.jsonl")
+
+
+def read_judgements(qrels: Path, queries: Path | None) -> Judged:
+    """Qrels with a file of queries, or one CSV that holds both: columns for the query's text, the document and the grade.
+
+    Raises InvalidRequest when a file is missing or does not hold what it should.
+    """
+    if queries is None:
+        return _read_spreadsheet(qrels)
+    return _judged(qrels.stem, read_queries(queries), read_qrels(qrels))
+
+
+def read_queries(file: Path) -> dict[str, str]:
+    """JSONL with `_id` and `text`, or two columns separated by tabs."""
+    if file.suffix == ".jsonl":
+        return {str(one["_id"]): str(one["text"]) for one in _jsonl(file)}
+    rows = [line.split("\t", 1) for line in _text(file).splitlines() if line.strip()]
+    if any(len(row) != 2 for row in rows):
+        raise InvalidRequest(f"[{file}] must hold a query's id and its text on each line, separated by a tab")
+    return {id_.strip(): text.strip() for id_, text in rows}
+
+
+def read_qrels(file: Path) -> dict[str, dict[str, int]]:
+    """TREC (query, 0, document, grade) or BEIR (query-id, corpus-id, score; with a header)."""
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    for number, line in enumerate(_text(file).splitlines(), 1):
+        parts = line.split()
+        if not parts or (number == 1 and not parts[-1].lstrip("-").isdecimal()):
+            continue
+        if len(parts) not in (3, 4) or not parts[-1].lstrip("-").isdecimal():
+            raise InvalidRequest(f"[{file}:{number}] is neither a TREC nor a BEIR judgement: {line[:80]!r}")
+        found[parts[0]][parts[-2]] = int(parts[-1])
+    return dict(found)
+
+
+def write_qrels(judged: Judged, file: Path) -> None:
+    """In TREC's format."""
+    lines = [
+        f"{id_} 0 {document} {grade}" for id_, grades in judged.grades.items() for document, grade in grades.items()
+    ]
+    file.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _read_spreadsheet(file: Path) -> Judged:
+    rows = list(csv.DictReader(_text(file).splitlines()))
+    header = list(rows[0]) if rows else []
+    query, document, grade = (
+        next((column for column in header if column.lower().strip() in names), None)
+        for names in (_QUERY_COLUMNS, _DOCUMENT_COLUMNS, (*_GRADE_COLUMNS, *_CLICK_COLUMNS))
+    )
+    if query is None or document is None:
+        raise InvalidRequest(
+            f"[{file}] needs a column [query] and a column [document]; it has {', '.join(header) or 'none'}"
+        )
+    grades: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    are_clicks = grade is None or grade.lower().strip() in _CLICK_COLUMNS
+    for number, row in enumerate(rows, 2):
+        try:
+            value = 1 if grade is None else int(float(row[grade] or 0))
+        except ValueError as error:
+            raise InvalidRequest(f"[{file}:{number}] has no number in [{grade}]: {row[grade or '']!r}") from error
+        text = row[query].strip()
+        if are_clicks:
+            grades[text][row[document].strip()] += value
+        else:
+            grades[text][row[document].strip()] = max(value, grades[text][row[document].strip()])
+    if are_clicks:
+        grades = {text: _grades_of_clicks(clicks) for text, clicks in grades.items()}
+    ids = {text: query_id(text) for text in grades}
+    return Judged(file.stem, {ids[t]: t for t in grades}, {ids[t]: dict(g) for t, g in grades.items()}, are_clicks)
+
+
+def _grades_of_clicks(clicks: Mapping[str, int]) -> dict[str, int]:
+    """1 to 3 by the share of a query's most clicked document: what people choose, in three steps."""
+    most = max(clicks.values(), default=0)
+    return {document: 1 + (2 * count) // most for document, count in clicks.items() if count > 0}
+
+
+def query_id(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def from_titles(es: Elasticsearch, index: str, field: str, *, size: int, seed: int) -> Judged:
+    """Each of `size` documents drawn at random is the one right answer to its own title. Weak: titles are no questions, and other
+    documents may answer as well. Raises InvalidRequest when the index has no titles of three words or more."""
+    drawn = {
+        "function_score": {"query": {"exists": {"field": field}}, "random_score": {"seed": seed, "field": "_seq_no"}}
+    }
+    hits = es.search(index=index, size=min(10_000, 3 * size), query=drawn, source_includes=[field])["hits"]["hits"]
+    titles: dict[str, str] = {}
+    for hit in hits:
+        title = hit["_source"].get(field)
+        if isinstance(title, str) and len(title.split()) >= 3:
+            titles.setdefault(title.strip(), hit["_id"])
+    if not titles:
+        raise InvalidRequest(f"index [{index}] has no [{field}] of three words or more to make queries of")
+    chosen = random.Random(seed).sample(sorted(titles), min(size, len(titles)))
+    ids = {title: query_id(title) for title in chosen}
+    return Judged(
+        f"titles of {index}", {ids[t]: t for t in chosen}, {ids[t]: {titles[t]: 1} for t in chosen}, is_weak=True
+    )
+
+
+def _judged(name: str, texts: Mapping[str, str], grades: Mapping[str, Grades]) -> Judged:
+    known = [id_ for id_ in grades if id_ in texts]
+    if not known:
+        raise InvalidRequest(f"no query of [{name}] has a judgement: do the ids of both files agree?")
+    return Judged(name, {id_: texts[id_] for id_ in known}, {id_: grades[id_] for id_ in known})
+
+
+def _jsonl(file: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(_text(file).splitlines(), 1):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise InvalidRequest(f"[{file}:{number}] is no JSON") from error
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except OSError as error:
+        raise InvalidRequest(f"[{file}] cannot be read: {error.strerror}") from error

@@ -1,0 +1,63 @@
+"""Loads a BEIR folder into an index of its own, attached and covered, and takes it away again."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from elasticsearch import Elasticsearch
+from elasticsearch.helpers import streaming_bulk
+
+from esblend.client import call
+from query.lab.judged import read_corpus
+
+FIELDS = ("title", "text")
+_TEXT = {"type": "text", "analyzer": "english"}
+Progress = Callable[[str, int, int], None]
+"""(what goes on, done, of how many)."""
+
+
+@contextmanager
+def scratch_index(
+    es: Elasticsearch, folder: Path, progress: Progress, *, keep_as: str | None = None, **attachment: Any
+) -> Iterator[str]:
+    """The name of an index with the folder's corpus. `keep_as`: its name, under which it stays and is used again next time.
+
+    `attachment`: further keys of the attach request. Raises TimeoutError when it is not covered within an hour.
+    """
+    name = keep_as or f"esblend-eval-{uuid.uuid4().hex[:8]}"
+    try:
+        if not es.indices.exists(index=name):
+            _fill(es, name, folder, progress)
+        path = f"/_esblend/indices/{name}"
+        call(es.options(request_timeout=300), "PUT", path, {"source_fields": list(FIELDS), **attachment})
+        _wait(es, path, progress)
+        yield name
+    finally:
+        if keep_as is None:
+            es.indices.delete(index=name, ignore_unavailable=True)
+
+
+def _fill(es: Elasticsearch, name: str, folder: Path, progress: Progress) -> None:
+    documents = list(read_corpus(folder))
+    es.indices.create(
+        index=name,
+        mappings={"properties": dict.fromkeys(FIELDS, _TEXT)},
+        settings={"number_of_shards": 1, "number_of_replicas": 0},
+    )
+    actions = ({"_id": one["_id"], **{field: one.get(field, "") for field in FIELDS}} for one in documents)
+    for done, _ in enumerate(streaming_bulk(es, actions, index=name), 1):
+        if done % 200 == 0 or done == len(documents):
+            progress("Indexing", done, len(documents))
+    es.indices.refresh(index=name)
+
+
+def _wait(es: Elasticsearch, path: str, progress: Progress) -> None:
+    for _ in range(3600):
+        params = {"wait_for_coverage": "1.0", "timeout": "1s"}
+        status = call(es.options(ignore_status=408), "GET", f"{path}/status", params=params)
+        progress("Embedding", status["documents"] - status["pending"], status["documents"])
+        if status["coverage"] >= 1:
+            return
+    raise TimeoutError("the scratch index was not covered within an hour")

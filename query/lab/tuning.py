@@ -1,0 +1,122 @@
+"""Finds the settings of the blend that suit an index: a grid on a training split, cross-validated, against what is set now.
+
+candidates of every field boost -> each fold: the best settings on the rest -> their gain on the fold -> significant? -> advice
+"""
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from query.lab.candidates import Blend, Candidates, blended
+from query.lab.judged import Judged
+from query.lab.measuring import LEVEL, MAIN, Difference, Interval, compare, mean_of, per_query
+
+Fields = tuple[str, ...]
+"""Of the lexical leg, with boosts."""
+ALPHAS = tuple(round(step * 0.1, 1) for step in range(11))
+NORMALIZERS = (None, "minmax", "z_score", "dbsf")
+WINDOWS = (50, 100)
+RANK_CONSTANTS = (10, 20, 60)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One point of the grid."""
+
+    fields: Fields
+    blend: Blend
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What came of tuning. `held_back`: the gain on queries that had no part in the choice."""
+
+    settings: Settings
+    before: Interval
+    held_back: Difference
+    queries: int
+
+    @property
+    def is_recommended(self) -> bool:
+        return self.held_back.gain.mean > 0 and self.held_back.is_significant
+
+
+def grid(fields: Sequence[Fields]) -> Iterator[Settings]:
+    """Every combination that is tried."""
+    for names in fields:
+        for window in WINDOWS:
+            for alpha in ALPHAS:
+                for normalizer in NORMALIZERS:
+                    yield Settings(names, Blend(alpha, "linear", normalizer, window))
+            for constant in RANK_CONSTANTS:
+                for alpha in (0.3, 0.5, 0.7):
+                    yield Settings(names, Blend(alpha, "rrf", None, window, constant))
+
+
+def field_choices(fields: Sequence[str]) -> list[Fields]:
+    """The fields as they are, and with the first one (the title) twice and three times as heavy."""
+    plain = tuple(field.partition("^")[0] for field in fields)
+    if len(plain) < 2:
+        return [plain]
+    return [plain, *((f"{plain[0]}^{boost}", *plain[1:]) for boost in (2, 3))]
+
+
+def tune(
+    candidates: Mapping[Fields, Mapping[str, Candidates]],
+    judged: Judged,
+    present: Settings,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Advice:
+    """The best settings on all queries, and what the same way of choosing gains on queries held back.
+
+    `candidates`: for each choice of fields, by query. `present`: the settings in use now, the thing to beat.
+    """
+    values: dict[Settings, dict[str, float]] = {}
+    for settings in [present, *grid(list(candidates))]:
+        if settings not in values:
+            run = blended(candidates[settings.fields], settings.blend)
+            values[settings] = per_query(run, judged, [MAIN])[MAIN]
+        advance(1)
+    ids = sorted(judged.queries)
+    random.Random(seed).shuffle(ids)
+    held: dict[str, float] = {}
+    for fold in range(folds):
+        back = ids[fold::folds]
+        rest = [id_ for id_ in ids if id_ not in set(back)]
+        chosen = best(values, rest, present)
+        held |= {id_: values[chosen][id_] for id_ in back}
+    now = {id_: values[present][id_] for id_ in ids}
+    difference = compare({"now": now, "tuned": {id_: held[id_] for id_ in ids}}, "now")["tuned"]
+    return Advice(best(values, ids, present), mean_of(now), difference, len(ids))
+
+
+def best(values: Mapping[Settings, Mapping[str, float]], ids: Sequence[str], present: Settings) -> Settings:
+    """The settings with the highest mean; among equals those in use, else the first of the grid."""
+    means = {settings: sum(by_query[id_] for id_ in ids) for settings, by_query in values.items()}
+    top = max(means.values())
+    if means[present] >= top - 1e-9:
+        return present
+    return next(settings for settings, mean in means.items() if mean >= top - 1e-9)
+
+
+def as_defaults(settings: Settings) -> dict[str, Any]:
+    """As the attachment's `defaults` take them."""
+    return {"fields": list(settings.fields), **settings.blend.options()}
+
+
+def describe(advice: Advice) -> dict[str, Any]:
+    """For JSON."""
+    gain = advice.held_back.gain
+    return {
+        "queries": advice.queries,
+        MAIN: {"now": round(advice.before.mean, 4), "held_back_gain": round(gain.mean, 4)},
+        "interval": [round(gain.low, 4), round(gain.high, 4)],
+        "p_value": advice.held_back.p_value,
+        "level": LEVEL,
+        "recommended": advice.is_recommended,
+        "settings": as_defaults(advice.settings),
+    }

@@ -1,0 +1,172 @@
+"""`esblend migrate`: a new model or passage setting grows beside the old one, is measured, takes over, and can be taken back."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+from elasticsearch import Elasticsearch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from esblend.client import FAILED, INCOMPLETE, USAGE, DataDir, Json, call, gateway
+from esblend.console import err, out, print_json
+
+app = typer.Typer()
+_POLL_SECONDS = 0.5
+
+
+@app.command()
+def migrate(
+    index: Annotated[str, typer.Argument(help="An attached index.")],
+    model: Annotated[
+        str | None, typer.Option(help="The new model: a folder, a hub name, or openai:..., tei:...")
+    ] = None,
+    query_model: Annotated[str | None, typer.Option(help="Another model for the queries.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Longest passage in word pieces.")] = None,
+    overlap_tokens: Annotated[int | None, typer.Option(help="Word pieces that passages share.")] = None,
+    vector_type: Annotated[str | None, typer.Option(help="hnsw, int8_hnsw, bbq_hnsw, ...")] = None,
+    oversample: Annotated[float | None, typer.Option(help="Candidates scored again by whole vectors, times k.")] = None,
+    dims: Annotated[int | None, typer.Option(help="Cut the vectors to so many, where the model allows it.")] = None,
+    queries: Annotated[Path | None, typer.Option(help="Measure both on these queries before the switch.")] = None,
+    qrels: Annotated[Path | None, typer.Option(help="Their judgements, or a CSV with both.")] = None,
+    switch: Annotated[
+        bool, typer.Option("--switch/--no-switch", help="Let searches use it once it is covered.")
+    ] = True,
+    drop_old: Annotated[bool, typer.Option("--drop-old", help="Then take the old vectors away; no way back.")] = False,
+    roll_back: Annotated[
+        bool, typer.Option("--roll-back", help="Let searches use the other generation again, at once.")
+    ] = False,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for it to be covered.")] = 86_400,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Bring an index to another model or passage setting, without downtime.
+
+    Searches use the old vectors until every document has the new ones; then one change of the mapping switches. Killed at
+    any point, the same command goes on. With --qrels it switches only if the new one is not significantly worse.
+    Exit code 4 when it was not covered in time, 1 when it was not switched because it is worse.
+    """
+    path = f"/_esblend/indices/{quote(index, safe='')}/generations"
+    with gateway(data_dir) as es:
+        is_change = any((model, query_model, max_tokens, overlap_tokens, vector_type, oversample, dims))
+        if roll_back or (drop_old and not is_change):
+            done = _roll_back(es, path) if roll_back else _drop_others(es, path)
+            _tell(done, as_json=as_json)
+            return
+        passages = {"max_tokens": max_tokens, "overlap_tokens": overlap_tokens}
+        vector = {"type": vector_type, "oversample": oversample, "dims": dims}
+        body = _wanted({"model": model, "query_model": query_model, "passages": passages, "vector": vector})
+        added = call(es.options(request_timeout=300), "POST", path, body)
+        new, old = added["generation"], added["attachment"]["active"]
+        done = {"index": added["index"], "generation": new, "before": old, "switched": new == old}
+        if not _covered(es, path, new, wait):
+            _tell({**done, "covered": False}, as_json=as_json)
+            raise typer.Exit(INCOMPLETE)
+        if qrels is not None and new != old:
+            done |= _measured(es, added["index"], (old, new), qrels, queries)
+        is_worse = done.get("significantly_worse", False)
+        if switch and not is_worse and new != old:
+            call(es, "POST", f"{path}/{new}/_activate")
+            done["switched"] = True
+        if drop_old and done["switched"]:
+            done |= _drop_others(es, path)
+    _tell({**done, "covered": True}, as_json=as_json)
+    if is_worse:
+        raise typer.Exit(FAILED)
+
+
+def _wanted(body: dict[str, Any]) -> dict[str, Any]:
+    """What was said of it."""
+    found: dict[str, Any] = {}
+    for key, value in body.items():
+        said = {name: one for name, one in value.items() if one is not None} if isinstance(value, dict) else value
+        if said:
+            found[key] = said
+    if not found:
+        err.print("Say what shall change: --model, --max-tokens, --vector-type, ...", style="red")
+        raise typer.Exit(USAGE)
+    return found
+
+
+def _covered(es: Elasticsearch, path: str, generation: str, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    columns = (TextColumn(f"Embedding {generation}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task("", total=None)
+        while True:
+            found = call(es, "GET", path)["generations"][generation]
+            progress.update(task, completed=found["documents"], total=found["documents"] + found["missing"])
+            if not found["missing"]:
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL_SECONDS)
+
+
+def _measured(
+    es: Elasticsearch, index: str, generations: tuple[str, str], qrels: Path, queries: Path | None
+) -> dict[str, Any]:
+    """The blend by each generation, and whether the new one is significantly worse."""
+    from query.lab.judged import read_judgements
+    from query.lab.measuring import MAIN, compare, mean_of, per_query
+    from query.lab.searching import run_system
+    from query.lab.systems import hybrid
+
+    judged = read_judgements(qrels, queries)
+    old, new = generations
+    with err.status(f"Measuring both with {len(judged.queries)} queries"):
+        values = {
+            one: per_query(run_system(es, index, hybrid(one, generation=one), judged), judged, [MAIN])[MAIN]
+            for one in generations
+        }
+    difference = compare(values, old)[new]
+    return {
+        MAIN: {one: round(mean_of(values[one]).mean, 4) for one in generations},
+        "gain": round(difference.gain.mean, 4),
+        "p_value": difference.p_value,
+        "significantly_worse": difference.is_significant and difference.gain.mean < 0,
+    }
+
+
+def _roll_back(es: Elasticsearch, path: str) -> dict[str, Any]:
+    found = call(es, "GET", path)
+    others = [name for name, one in found["generations"].items() if not one["active"]]
+    if not others:
+        err.print("There is no other generation to go back to.", style="red")
+        raise typer.Exit(FAILED)
+    call(es, "POST", f"{path}/{others[0]}/_activate")
+    return {"index": found["index"], "generation": others[0], "switched": True}
+
+
+def _drop_others(es: Elasticsearch, path: str) -> dict[str, Any]:
+    """Drop what is not active, and wait until its vectors are out of the documents."""
+    dropped = []
+    for name, one in call(es, "GET", path)["generations"].items():
+        if one["active"]:
+            continue
+        task = call(es, "DELETE", f"{path}/{name}")["task"]
+        with err.status(f"Taking the vectors of {name} out of the documents"):
+            while task and not es.tasks.get(task_id=task)["completed"]:
+                time.sleep(_POLL_SECONDS)
+        dropped.append(name)
+    return {"dropped": dropped}
+
+
+def _tell(done: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(done)
+        return
+    if "nDCG@10" in done:
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in done["nDCG@10"].items())
+        out.print(f"nDCG@10: {figures} (gain {done['gain']:+.4f}, p {done['p_value']:.3f})", highlight=False)
+    if not done.get("covered", True):
+        out.print("Not covered yet; the same command goes on waiting.", style="yellow")
+    elif done.get("significantly_worse"):
+        out.print("Not switched: the new generation is significantly worse.", style="yellow")
+    elif done.get("switched"):
+        out.print(
+            f"[green]Searches use {done['generation']}.[/] `--roll-back` takes it back, `--drop-old` ends the old one."
+        )
+    if done.get("dropped"):
+        out.print(f"Dropped {', '.join(done['dropped'])}.", highlight=False)
