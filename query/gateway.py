@@ -33,7 +33,7 @@ from esblend.http import seconds
 from esblend.logs import configure_logging
 from esblend.ready import announce_ready, forget_ready
 from esblend.settings import Settings
-from query import async_search
+from query import async_search, playground
 from query.asking import Caller
 from query.embedder import QueryEmbedder
 from query.management import Management
@@ -86,7 +86,7 @@ class Gateway:
         self._metadata = Metadata(own)
         management = Management(settings, self._upstream, self._metadata, self._embedder, access)
         self._management: ASGIApp = Starlette(
-            routes=[*management.routes(), *make_routes(access, self._embedder.describe)],
+            routes=[*playground.routes(), *management.routes(), *make_routes(access, self._embedder.describe)],
             exception_handlers={
                 EsblendError: on_error, ApiError: on_error, TransportError: on_error, HTTPException: on_http_error,
                 Exception: on_error,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import uuid
@@ -68,10 +69,10 @@ def run_esblend(*arguments: str, **options: Any) -> subprocess.CompletedProcess[
     )
 
 
-def start_stack(data_dir: Path, *options: str, own_elasticsearch: bool = False) -> Stack:
+def start_stack(data_dir: Path, *options: str, own_elasticsearch: bool = False, **env: str) -> Stack:
     if "ESBLEND_ES_URL" in os.environ and not own_elasticsearch and "--security" not in options:
         options = (*options, "--es", os.environ["ESBLEND_ES_URL"])
-    started = run_esblend("up", "--json", "--model", "minilm", "--data-dir", str(data_dir), *options)
+    started = run_esblend("up", "--json", "--model", "minilm", "--data-dir", str(data_dir), *options, env=env)
     assert started.returncode == 0, f"esblend up failed:\n{started.stderr}"
     described = json.loads(started.stdout)
     auth = (described["username"], described["password"]) if "username" in described else None
@@ -102,9 +103,30 @@ def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.T
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack with the packaged MiniLM and security off."""
-    started = start_stack(tmp_path_factory.mktemp("stack"))
+def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the example plug-in package was installed to."""
+    target = tmp_path_factory.mktemp("plugins")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        str(target),
+    ]
+    # Built from a copy: a build leaves its traces beside the source.
+    source = shutil.copytree(ROOT / "examples" / "esblend-example-plugin", tmp_path_factory.mktemp("source") / "plugin")
+    subprocess.run([*command, str(source)], check=True, timeout=120)
+    return target
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, plugins: Path) -> Iterator[Stack]:
+    """A stack with the packaged MiniLM, the example plug-ins, and security off."""
+    started = start_stack(tmp_path_factory.mktemp("stack"), PYTHONPATH=str(plugins))
     yield started
     stop_stack(started)
 

@@ -118,6 +118,7 @@ def _unpack(archive: Path, target: Path) -> None:
             file.chmod(0o755 if (member.external_attr >> 16) & 0o111 else 0o644)
     for folder in (target, *(path for path in target.rglob("*") if path.is_dir())):
         folder.chmod(0o755)
+    (target / "plugins").mkdir()  # 8.16 wants to make it, which another user than the cache's may not
     # The server's working directory; as root's cache it is used by another user.
     (target / "logs").mkdir()
     (target / "logs").chmod(0o1777)

@@ -73,6 +73,15 @@ def process(stack: Stack, *command: str, place: Path, **environment: str) -> Ite
             started.wait(timeout=30)
 
 
+def with_vectors(stack: Stack, index: str, id_: str) -> dict[str, Any]:
+    """A document's whole source, vectors included."""
+    stack.es.indices.refresh(index=index)
+    source: Any = {"exclude_vectors": False}
+    return dict(
+        stack.es.search(index=index, query={"ids": {"values": [id_]}}, source=source)["hits"]["hits"][0]["_source"]
+    )
+
+
 def vectors_by_id(stack: Stack, index: str) -> dict[str, tuple[str, list[Any]]]:
     """Each document's text and passages' vectors."""
     hits = stack.es.search(index=index, size=10_000, source={"exclude_vectors": False})["hits"]["hits"]  # type: ignore[arg-type]

@@ -1,0 +1,247 @@
+"""Ways to keep vectors: one a document, other similarities, foreign ones, few of them; and mappings that ask to be attached."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from elasticsearch import ApiError
+
+from esblend.encoder.encoder import Encoder, load_encoder
+from esblend.encoder.model import Form
+from tests.conftest import Stack
+from tests.real.faults import wait_for, with_vectors
+
+DOCUMENTS = [
+    {"title": "Whales", "body": "Large mammals of the sea that breathe air."},
+    {"title": "Bread", "body": "Flour, water, yeast and an oven."},
+    {"title": "Rockets", "body": "Engines that carry satellites into orbit."},
+]
+QUESTION = "marine animals"
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return load_encoder("minilm")
+
+
+def texts() -> list[str]:
+    return [f"{one['title']}\n{one['body']}" for one in DOCUMENTS]
+
+
+def search(stack: Stack, index: str, **body: Any) -> dict[str, Any]:
+    return dict(stack.gateway.search(index=index, body=body).body)
+
+
+def raw_scores(answer: dict[str, Any]) -> dict[str, float]:
+    """Of the semantic leg, from the explanations."""
+    found = {}
+    for hit in answer["hits"]["hits"]:
+        part = next(one for one in hit["_explanation"]["details"] if one["description"].startswith("semantic"))
+        evidence = {one["description"]: one["value"] for one in part["details"][1]["details"]}
+        found[hit["_id"]] = evidence["raw score"]
+    return found
+
+
+def test_one_vector_a_document(stack: Stack, make_index: Callable[..., str], encoder: Encoder) -> None:
+    index = make_index(*DOCUMENTS)
+    stack.attach(index, "title", "body", vector={"layout": "flat"})
+    stack.wait(index)
+    stored = with_vectors(stack, index, "0")["esblend"]["g1"]
+    assert "passages" not in stored
+    np.testing.assert_allclose(stored["vector"], encoder.encode_documents(texts()[:1])[0], atol=1e-5)
+    answer = search(stack, index, query={"hybrid": {"query": QUESTION, "inner_hits": {}}}, explain=True)
+    dots = encoder.encode_documents(texts()) @ encoder.encode_query(QUESTION)
+    assert raw_scores(answer) == pytest.approx({str(n): dot for n, dot in enumerate(dots)}, abs=1e-5)
+    best = answer["hits"]["hits"][0]
+    assert best["_id"] == "0"
+    assert best["inner_hits"]["passages"]["hits"]["hits"][0]["fields"]["text"] == [texts()[0]]
+    semantic = search(stack, index, query={"semantic": {"query": QUESTION}})
+    assert semantic["hits"]["hits"][0]["_id"] == "0"
+    assert stack.esblend("verify", index, "--json").returncode == 0
+
+
+def test_a_text_of_several_passages_is_a_dead_letter_where_one_vector_is_kept(
+    stack: Stack, make_index: Callable[..., str]
+) -> None:
+    index = make_index({"body": "A long sentence about whales. " * 100}, {"body": "short"})
+    stack.attach(index, "body", vector={"layout": "flat"})
+    status = stack.wait(index)
+    assert (status["embedded"], status["dead_letters"]) == (1, 1)
+    [letter] = stack.call("GET", "/_esblend/dead-letters", index=index)["dead_letters"]
+    assert "one vector a document" in letter["error"]
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "max_inner_product", "l2_norm"])
+@pytest.mark.parametrize("layout", ["passages", "flat"])
+def test_other_similarities(
+    stack: Stack, make_index: Callable[..., str], encoder: Encoder, similarity: str, layout: str
+) -> None:
+    index = make_index(*DOCUMENTS)
+    stack.attach(index, "title", "body", vector={"similarity": similarity, "layout": layout, "type": "hnsw"})
+    stack.wait(index)
+    form = Form(unit=similarity == "cosine")
+    vectors, query = encoder.encode_documents(texts(), form), encoder.encode_query(QUESTION, form)
+    expected = vectors @ query
+    if similarity == "l2_norm":
+        expected = 1 / (1 + ((vectors - query) ** 2).sum(axis=1))
+    for blending in ("exact", "windowed"):
+        answer = search(stack, index, query={"hybrid": {"query": QUESTION, "blending": blending}}, explain=True)
+        assert raw_scores(answer) == pytest.approx({str(n): one for n, one in enumerate(expected)}, rel=1e-3, abs=1e-4)
+    verified = stack.esblend("verify", index, "--json")
+    assert verified.returncode == 0, verified.stdout
+
+
+def test_foreign_vectors_are_only_searched_or_kept_current(
+    stack: Stack, make_index: Callable[..., str], encoder: Encoder
+) -> None:
+    field = {"type": "dense_vector", "dims": 384, "similarity": "cosine"}
+    vectors = encoder.encode_documents(texts())
+    documents = [{**one, "vec": vector.tolist()} for one, vector in zip(DOCUMENTS, vectors, strict=True)]
+    index = make_index(*documents, properties={"title": {"type": "text"}, "body": {"type": "text"}, "vec": field})
+    stack.attach(index, "title", "body", adopt={"field": "vec"})
+    status = stack.wait(index)
+    assert (status["embedded"], status["coverage"]) == (3, 1.0)
+    assert search(stack, index, query={"hybrid": {"query": QUESTION}})["hits"]["hits"][0]["_id"] == "0"
+    assert "esblend" not in stack.es.get(index=index, id="0")["_source"]
+    stack.call("DELETE", f"/_esblend/indices/{index}")
+    stack.attach(index, "title", "body", adopt={"field": "vec", "keep_current": True})
+    stack.wait(index)
+    stack.es.update(index=index, id="1", doc={"title": "Dolphins", "body": "Swimming mammals."})
+    stack.wait(index)
+    found = with_vectors(stack, index, "1")["vec"]
+    np.testing.assert_allclose(found, encoder.encode_documents(["Dolphins\nSwimming mammals."])[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("adopt", "reason"), [("title", "no dense_vector"), ("narrow", "holds vectors of 3"), ("absent", "no dense_vector")]
+)
+def test_what_cannot_be_adopted_is_refused(
+    stack: Stack, make_index: Callable[..., str], adopt: str, reason: str
+) -> None:
+    narrow = {"type": "dense_vector", "dims": 3}
+    index = make_index(properties={"title": {"type": "text"}, "narrow": narrow})
+    with pytest.raises(ApiError, match=reason):
+        stack.attach(index, "title", adopt={"field": adopt})
+
+
+def test_prompts_come_before_texts(stack: Stack, make_index: Callable[..., str], encoder: Encoder) -> None:
+    index = make_index({"body": "Whales"})
+    stack.attach(index, "body", prompts={"query": "query: ", "document": "passage: "})
+    stack.wait(index)
+    answer = search(stack, index, query={"hybrid": {"query": QUESTION, "alpha": 1}})
+    expected = encoder.encode_documents(["passage: Whales"])[0] @ encoder.encode_query(f"query: {QUESTION}")
+    assert answer["hits"]["hits"][0]["_score"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_few_documents_are_compared_one_by_one_and_many_are_not(stack: Stack, make_index: Callable[..., str]) -> None:
+    texts = [{"body": f"text number {n}", "kind": "rare" if n < 5 else "common"} for n in range(1200)]
+    index = make_index(*texts, properties={"body": {"type": "text"}, "kind": {"type": "keyword"}})
+    stack.attach(index, "body")
+    stack.wait(index, seconds=300)
+
+    def plan(**options: Any) -> str:
+        answer = search(stack, index, query={"hybrid": {"query": "seven", **options}}, profile=True)
+        return str(answer["esblend"]["profile"]["plan"]["semantic"])
+
+    assert plan() == "approximate kNN"
+    assert plan(filter={"term": {"kind": "rare"}}).startswith("exact: 5 documents pass the filters")
+
+
+@pytest.mark.parametrize("wish", ["fields", "meta"])
+def test_a_mapping_that_asks_for_it_is_attached(stack: Stack, index_name: str, wish: str) -> None:
+    text: dict[str, Any] = {"type": "text"}
+    mapping: dict[str, Any] = {"properties": {"body": text}}
+    if wish == "fields":
+        text["meta"] = {"esblend": "minilm"}
+    else:
+        mapping["_meta"] = {"esblend": {"source_fields": ["body"], "vector": {"type": "hnsw"}}, "owner": "us"}
+    stack.gateway.indices.create(index=index_name, mappings=mapping)
+    stack.gateway.index(index=index_name, id="1", document={"body": "Whales"}, refresh=True)
+
+    def attachment() -> Any:
+        found = stack.gateway.options(ignore_status=404)
+        return found.perform_request("GET", f"/_esblend/indices/{index_name}", headers={"accept": "application/json"})
+
+    wait_for("attached", lambda: attachment().body.get("attachment"), seconds=30)
+    assert stack.wait(index_name)["embedded"] == 1
+    if wish == "meta":
+        assert stack.es.indices.get_mapping(index=index_name)[index_name]["mappings"]["_meta"]["owner"] == "us"
+    stack.es.indices.delete(index=index_name)
+
+
+@pytest.fixture
+def template(stack: Stack, index_name: str) -> Iterator[str]:
+    name = f"kind-{index_name}"
+    mapping = {"properties": {"body": {"type": "text"}}}
+    stack.es.cluster.put_component_template(name=name, template={"mappings": mapping})
+    stack.es.indices.put_index_template(name=name, index_patterns=[f"{name}-*"], composed_of=[name], priority=500)
+    yield name
+    stack.es.indices.delete(index=f"{name}-1", ignore_unavailable=True)
+    stack.es.indices.delete_index_template(name=name)
+    stack.es.cluster.delete_component_template(name=name)
+
+
+@pytest.mark.parametrize("kind", ["templates", "component-templates"])
+def test_an_attached_template_makes_attached_indices(stack: Stack, template: str, kind: str) -> None:
+    path = f"/_esblend/{kind}/{template}"
+    dry = stack.call("PUT", path, {"source_fields": ["body"]}, dry_run="true")
+    assert (dry["acknowledged"], list(dry["mapping_additions"])) == (False, ["esblend"])
+    first = stack.call("PUT", path, {"source_fields": ["body"]})
+    assert stack.call("PUT", path, {"source_fields": ["body"]}) == first
+    assert stack.call("GET", path)["attachment"] == first["attachment"]
+    with pytest.raises(ApiError, match="already attached"):
+        stack.call("PUT", path, {"source_fields": ["body"], "vector": {"type": "hnsw"}})
+    stack.es.index(index=f"{template}-1", id="1", document={"body": "Whales"}, refresh=True)
+    assert stack.wait(f"{template}-1")["embedded"] == 1
+    stack.call("DELETE", path)
+    with pytest.raises(ApiError, match="not attached"):
+        stack.call("GET", path)
+    with pytest.raises(ApiError, match=r"no field \[nothing\]"):
+        stack.call("PUT", path, {"source_fields": ["nothing"]})
+
+
+def test_capabilities_are_asked(stack: Stack, make_index: Callable[..., str]) -> None:
+    index = make_index(**{"index.mapping.total_fields.limit": 3})
+    with pytest.raises(ApiError, match=r"index.mapping.total_fields.limit"):
+        stack.attach(index, "body")
+    stack.es.indices.put_settings(index=index, settings={"index.mapping.total_fields.limit": 1000})
+    stack.attach(index, "body")
+
+
+@pytest.mark.parametrize(
+    ("mapping", "reason"),
+    [
+        ({"_source": {"enabled": False}}, "does not keep"),
+        ({"_source": {"excludes": ["secret"]}}, "keeps a part of"),
+        ({"dynamic": "strict"}, None),
+    ],
+)
+def test_source_and_strict_mappings(stack: Stack, index_name: str, mapping: dict[str, Any], reason: str | None) -> None:
+    stack.es.indices.create(index=index_name, mappings={"properties": {"body": {"type": "text"}}, **mapping})
+    try:
+        if reason is not None:
+            with pytest.raises(ApiError, match=reason):
+                stack.attach(index_name, "body")
+            return
+        stack.es.index(index=index_name, id="1", document={"body": "Whales"}, refresh=True)
+        stack.attach(index_name, "body")
+        assert stack.wait(index_name)["embedded"] == 1
+    finally:
+        stack.es.indices.delete(index=index_name)
+
+
+def test_advice_from_the_indexs_own_numbers(stack: Stack, make_index: Callable[..., str]) -> None:
+    import json
+
+    index = make_index(*({"body": f"text number {n}"} for n in range(400)))
+    stack.attach(index, "body")
+    stack.wait(index, seconds=200)
+    done = stack.esblend("advise", index, "--json")
+    found = json.loads(done.stdout)
+    assert found["passages"] == 400
+    assert found["recommended"]["type"].endswith("flat")
+    by_type = {(one["type"], one["oversample"]): one for one in found["options"]}
+    assert by_type["hnsw", None]["ram_bytes"] == 400 * (4 * 384 + 64)
+    assert by_type["hnsw", None]["recall"] == 1.0
+    assert "Recommended" in stack.esblend("advise", index).stdout
