@@ -13,6 +13,7 @@ import mappings.advise_command
 import mappings.commands
 import query.commands
 import query.lab.commands
+import query.lab.train_command
 import query.migrate_command
 import workers.commands
 from esblend import __version__
@@ -41,7 +42,7 @@ _PANELS: dict[str, list[typer.Typer]] = {
     "A stack on this machine": [local_commands.app, demo_commands.app],
     "Indices": [mappings.commands.app, indexer.commands.app, query.commands.app],
     "Vectors over the years": [query.migrate_command.app, mappings.advise_command.app],
-    "Relevance": [query.lab.commands.app],
+    "Relevance": [query.lab.commands.app, query.lab.train_command.app],
     "Care": [indexer.verify_command.app, indexer.doctor_command.app],
     "Processes, each alone, for production": [query.commands.gateway_command(make_routes), workers.commands.app],
 }

@@ -17,7 +17,9 @@ from redis.exceptions import RedisError
 
 from esblend.broker import EmbedTask
 from esblend.elastic import back_off, connect_async, is_passing, wait_for_elasticsearch_async
+from esblend.errors import IndexNotFound, NotAttached
 from esblend.logs import configure_logging
+from esblend.metrics import COVERAGE, DEAD_LETTERS, serve
 from esblend.ready import announce_ready, forget_ready
 from esblend.settings import Settings
 from indexer.changes import read_shards
@@ -32,6 +34,7 @@ from indexer.dead_letters import discard, requests
 from indexer.index_feed import IndexFeed, LeaseLostError
 from indexer.leases import Leases
 from indexer.queue import TaskQueue
+from indexer.status import read_status
 from mappings.attach import attachments
 from mappings.attachment import Attachment
 from mappings.dead_letters import DROP
@@ -41,6 +44,7 @@ log = structlog.get_logger()
 _ASK_AGAIN_SECONDS = 60.0
 _BUSY_POLL_SECONDS = 0.1
 _ABANDONED_CHECK_SECONDS = 3.0
+_MEASURE_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class Feed:
         self._cluster_state: str | None = None
         self._looked_for_abandoned = 0.0
         self._suspects: set[str] = set()
+        self._measured = float("-inf")
         self._asked: dict[str, float] = {}
         self._wished: dict[str, float] = {}
 
@@ -96,14 +101,29 @@ class Feed:
                 continue
             try:
                 await feed.step(present)
+                feed.measure(present)
             except LeaseLostError:
                 log.warning("another feed follows this index now", index=feed.index)
+                feed.stop_measuring()
                 del self._feeds[key]
             except ApiError as error:
                 if is_passing(error):
                     raise
                 # One index that cannot be read must not hold the others up.
                 feed.pause(f"it cannot be read: {error.error}")
+
+        await self._measure()
+
+    async def _measure(self) -> None:
+        """Coverage and dead letters of the indices that this process follows; they cost a search each, so not each round."""
+        if self._settings.metrics_port is None or time.monotonic() - self._measured < _MEASURE_SECONDS:
+            return
+        self._measured = time.monotonic()
+        for index in {feed.index for feed in self._feeds.values()}:
+            with contextlib.suppress(ApiError, NotAttached, IndexNotFound):
+                found = await read_status(self._es, index)
+                COVERAGE.labels(index).set(found.coverage)
+                DEAD_LETTERS.labels(index).set(found.dead_letters)
 
     async def stop(self) -> None:
         """Let the others take over at once."""
@@ -127,7 +147,9 @@ class Feed:
         is_changed = self._wanted.keys() != wanted.keys()
         self._wanted = wanted
         for key in self._feeds.keys() - wanted.keys():
-            log.info("no longer following", index=self._feeds.pop(key).index)
+            gone = self._feeds.pop(key)
+            gone.stop_measuring()
+            log.info("no longer following", index=gone.index)
         for key, feed in self._feeds.items():
             feed.backfill = wanted[key].attachment.backfill
         # A closed index, or one whose primaries are away, keeps its checkpoint.
@@ -236,6 +258,7 @@ async def run_feed(settings: Settings) -> None:
     """Run until told to stop. Elasticsearch and Redis may be away at any time; the feed waits and goes on."""
     configure_logging(settings)
     forget_ready(settings)
+    serve(settings)
     stopping = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stopping.set)

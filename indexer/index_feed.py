@@ -1,6 +1,7 @@
 """Follows one generation of one index: reads its changes, makes tasks of them, moves its checkpoint when they are done."""
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 
@@ -9,6 +10,7 @@ from elasticsearch import AsyncElasticsearch
 
 from esblend.broker import EmbedTask, Lane
 from esblend.elastic import back_off
+from esblend.metrics import LAG, PENDING, TASKS, TASKS_IN_FLIGHT
 from esblend.settings import Settings
 from indexer.changes import IndexShards, read_changes
 from indexer.checkpoints import Checkpoint, ShardCheckpoint, Version, save_checkpoint
@@ -77,6 +79,7 @@ class IndexFeed:
         if outcome.task not in self._tasks:
             return
         lane, shard, _, documents = self._tasks.pop(outcome.task)
+        TASKS.labels(lane, "failed" if outcome.result is None else "done").inc()
         if outcome.result is None:
             self.pause(f"task {outcome.task} failed")
             self.forget_unfinished(lane, shard)
@@ -235,6 +238,24 @@ class IndexFeed:
         if content != self._saved[1] and (now - self._saved[0] >= _SAVE_SECONDS or not is_behind):
             await self.save()
             self._saved = (now, content)
+
+    def measure(self, shards: IndexShards) -> None:
+        """Set the gauges of this index."""
+        names = (self.index, self.checkpoint.generation)
+        since = self.checkpoint.pending_since
+        LAG.labels(*names).set(max(0.0, time.time() - since) if since else 0.0)
+        for lane, cursors in self._cursors.items():
+            pending = sum(max(0, self._limit(lane, shard, shards) - one.done) for shard, one in cursors.items())
+            PENDING.labels(*names, lane).set(pending)
+            TASKS_IN_FLIGHT.labels(*names, lane).set(self._in_flight(lane))
+
+    def stop_measuring(self) -> None:
+        """Take the gauges away: another feed follows this index, or none."""
+        names = (self.index, self.checkpoint.generation)
+        for lane in self._cursors:
+            for gauge, labels in ((LAG, names), (PENDING, (*names, lane)), (TASKS_IN_FLIGHT, (*names, lane))):
+                with contextlib.suppress(KeyError):
+                    gauge.remove(*labels)
 
     def _position(self, shard: int) -> ShardCheckpoint:
         live = self._cursors["live"][shard]

@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from esblend.errors import LegFailed, UpstreamError
+from esblend.metrics import DEGRADED, STEP_SECONDS
 from query.fusion import Key
 from query.parameters import Parameters
 from query.tree import Search
 from query.upstream import RawHeaders, Upstream
+
+_PARTS = ("semantic", "rerank")
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,15 @@ class Asker:
 
     def took(self, step: str, began: float, **more: int) -> None:
         """Note a step that began at `began` (performance counter)."""
-        self.steps.append({"step": step, "took_ms": round((time.perf_counter() - began) * 1000, 2), **more})
+        seconds = time.perf_counter() - began
+        STEP_SECONDS.labels(step).observe(seconds)
+        self.steps.append({"step": step, "took_ms": round(seconds * 1000, 2), **more})
 
     def degrade(self, leg: str, reason: str) -> None:
         """Go on without a leg. Raises EsblendError (503) when the caller wants no such answer."""
         if self.search.fails_without_leg:
             raise LegFailed(f"[{leg}] failed, and [on_leg_failure] is [fail]: {reason}")
+        DEGRADED.labels(leg if leg in _PARTS else "retriever").inc()  # a leg's name is the caller's to choose
         self.degraded.append(f"{leg}: {reason}")
 
 

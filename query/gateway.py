@@ -31,6 +31,7 @@ from esblend.elastic import connect_async
 from esblend.errors import EsblendError, MalformedRequest, ModelError, NotAttached
 from esblend.http import seconds
 from esblend.logs import configure_logging
+from esblend.metrics import PASSED, SEARCH_SECONDS, SEARCHES, timed
 from esblend.ready import announce_ready, forget_ready
 from esblend.settings import Settings
 from query import async_search, playground
@@ -55,6 +56,7 @@ from query.responses import error_response, json_response, on_error, on_http_err
 from query.search import Services, Session
 from query.semantic import is_for, is_vector_name, replace_semantic, semantic_clauses, text_sections, text_to_embed
 from query.sizes import Sizes
+from query.tree import Hybrid
 from query.upstream import Captured, Upstream, body_stream
 
 log = structlog.get_logger()
@@ -131,6 +133,7 @@ class Gateway:
             elif asks_to_wait(scope):
                 await self._write_and_wait(scope, receive, send_once)
             else:
+                PASSED.inc()
                 body = None if _has_no_body(scope) else body_stream([], receive, ended=False)
                 await self._upstream.forward(scope, body, send_once)
         except ConnectionResetError:
@@ -246,7 +249,15 @@ class Gateway:
             self._upstream, self._as_caller(scope), self._metadata, self._embedder, self._reranker, self._sizes
         )
         session = Session(services, self._caller(scope), target, given, search)
-        return await session.run(), session.headers
+        kind = "hybrid" if isinstance(search.ranking, Hybrid) else "retriever"
+        try:
+            with timed(SEARCH_SECONDS.labels(kind)):
+                found = await session.run()
+        except Exception:
+            SEARCHES.labels(kind, "error").inc()
+            raise
+        SEARCHES.labels(kind, "answered").inc()
+        return found, session.headers
 
     async def _replace_texts(
         self, scope: Scope, body: dict[str, Any], name: str, given: dict[str, str]

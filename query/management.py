@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from esblend.access import Access
 from esblend.http import answer, is_set, read_json
+from esblend.metrics import exposition
 from esblend.settings import Settings
 from mappings.attach import attach, detach, set_defaults, show
 from mappings.attachment import Attachment, parse_attach_request, parse_defaults, parse_generation_request
@@ -40,6 +41,7 @@ class Management:
         return [
             Route("/_esblend/health/live", self.live, methods=["GET"]),
             Route("/_esblend/health/ready", self.ready, methods=["GET"]),
+            Route("/_esblend/metrics", self.metrics, methods=["GET"]),
             Route("/_esblend/indices/{index}", self.put, methods=["PUT"]),
             Route("/_esblend/indices/{index}", self.get, methods=["GET"]),
             Route("/_esblend/indices/{index}", self.delete, methods=["DELETE"]),
@@ -66,6 +68,11 @@ class Management:
         if await self._upstream.is_reachable():
             return answer({"status": "ready"})
         return answer({"status": "not ready", "reason": "Elasticsearch cannot be reached"}, status=503)
+
+    async def metrics(self, _: Request) -> Response:
+        """This gateway's own figures; they name no index."""
+        body, kind = exposition()
+        return Response(body, media_type=kind)
 
     async def put(self, request: Request) -> Response:
         wanted = parse_attach_request(await read_json(request))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from esblend.encoder.encoder import Encoder
 from esblend.errors import EsblendError
+from esblend.metrics import PASSAGES
 from mappings.attachment import EMBEDDED
 from mappings.passages import Passage, split
 from workers.attempts import MAX_ATTEMPTS, MAX_TOGETHER, Attempts
@@ -111,6 +112,7 @@ class Encoding:
 
     def _encode_together(self, documents: Sequence[tuple[Document, list[Passage]]]) -> list[Embedded]:
         vectors = self.encode([passage.text for _, passages in documents for passage in passages])
+        PASSAGES.inc(len(vectors))
         embedded, first = [], 0
         for document, passages in documents:
             embedded.append(Embedded(document, passages, vectors[first : first + len(passages)]))

@@ -10,6 +10,7 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError
 
 from esblend.elastic import back_off, is_passing
+from esblend.metrics import RETRIES
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -43,5 +44,6 @@ def patiently(call: Callable[[], T], *, gives_up: Callable[[Exception], bool] = 
         except (ApiError, TransportError) as error:
             if attempt.is_last or gives_up(error) or not is_passing(error):
                 raise
+            RETRIES.labels(str(error.meta.status) if isinstance(error, ApiError) else type(error).__name__).inc()
             log.warning("Elasticsearch is away", retry_in_seconds=back_off(attempt.number), cause=type(error).__name__)
     raise AssertionError("unreachable: the last attempt returns or raises")

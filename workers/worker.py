@@ -30,6 +30,7 @@ from esblend.broker import (
 from esblend.elastic import back_off, connect, wait_for_elasticsearch
 from esblend.errors import ModelError, QueueUnsafe
 from esblend.logs import configure_logging
+from esblend.metrics import DOCUMENTS, serve
 from esblend.ready import announce_ready, forget_ready
 from esblend.settings import Settings
 
@@ -61,6 +62,7 @@ def make_worker(settings: Settings) -> Celery:
     def set_up(**_: Any) -> None:
         configure_logging(settings)
         child.append(_make_workshop(settings))
+        serve(settings)
         try:
             child[0].encoders.load(settings.model)
         except ModelError as error:
@@ -82,6 +84,8 @@ def make_worker(settings: Settings) -> Celery:
         delivery = str(self.request.id)  # another thread would see another request
         with _sign_of_life(child[0].redis, running_key(delivery)):
             result = embed(task, child[0], lambda written: _tell(child[0].redis, delivery, written))
+        for outcome in ("written", "unchanged", "gone", "conflicts", "dead_letters"):
+            DOCUMENTS.labels(outcome).inc(getattr(result, outcome))
         log.info(
             "embedded", index=task.index, written=result.written, unchanged=result.unchanged, gone=result.gone,
             conflicts=result.conflicts, dead_letters=result.dead_letters,

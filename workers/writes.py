@@ -9,6 +9,7 @@ from elasticsearch import ApiError, Elasticsearch
 
 from esblend import lenient_json
 from esblend.errors import IndexUnavailable
+from esblend.metrics import BULK_ITEMS, BULK_SECONDS, timed
 from workers.documents import Document, Target
 from workers.patience import patiently, patiently_again
 
@@ -120,7 +121,8 @@ def _send(es: Elasticsearch, writes: list[Write], lines: list[bytes], read_at: f
     def bulk() -> Any:
         if any(write.document.whole is not None for write in writes) and time.monotonic() - read_at > EXTERNAL_SECONDS:
             raise IndexUnavailable("too much time went by since the documents were read; they are read again")
-        return es.bulk(operations=lines)  # type: ignore[arg-type]  # lines as they are, not parsed again
+        with timed(BULK_SECONDS):
+            return es.bulk(operations=lines)  # type: ignore[arg-type]  # lines as they are, not parsed again
 
     try:
         answer = patiently(bulk)
@@ -146,6 +148,7 @@ def _written(write: Write, item: dict[str, Any]) -> Written:
         status = _GONE
     elif error.get("type") in ("index_closed_exception", "cluster_block_exception"):
         status = 503  # also where a full disk makes it a 429: a worker that waited for that would keep others waiting
+    BULK_ITEMS.labels(status).inc()
     return Written(write, status, item.get("_seq_no"), reason)
 
 

@@ -12,6 +12,7 @@ from esblend.encoder.backend import BackendName, Precision, Use, load_backend
 from esblend.encoder.folder import ModelFolder
 from esblend.encoder.threads import available_threads
 from esblend.encoder.tokenizer import TextTokenizer
+from esblend.metrics import ENCODER_SECONDS, TOKENS, timed
 
 BLOCK_TEXTS = 1024
 """Texts that are tokenised, sorted by length and computed together."""
@@ -55,7 +56,8 @@ class LocalModel:
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         blocks = []
         for ids in self._tokenized(texts):
-            with self._lock:
+            TOKENS.labels(self.name).inc(sum(map(len, ids)))
+            with self._lock, timed(ENCODER_SECONDS.labels(self.name)):
                 blocks.append(self._runtime.embed(ids))
         return np.concatenate(blocks)
 

@@ -12,6 +12,7 @@ from esblend.encoder.batches import token_batches
 from esblend.encoder.export import exported_model
 from esblend.encoder.folder import ModelFolder
 from esblend.errors import ModelError
+from esblend.metrics import BATCH_FILL
 
 _SMALLEST_BATCH = 256
 _BATCHES_PER_STREAM = 4
@@ -60,6 +61,7 @@ class OpenVinoModel:
             for row, position in enumerate(batch):
                 tokens[row, : len(ids[position])] = ids[position]
                 mask[row, : len(ids[position])] = 1
+            BATCH_FILL.observe(sum(lengths[position] for position in batch) / tokens.size)
             self._queue.start_async([tokens, mask], batch)
         self._queue.wait_all()
         return rows

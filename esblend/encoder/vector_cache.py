@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from esblend.cache import cache_dir
 from esblend.encoder.encoder import Encoder
 from esblend.encoder.model import Form
+from esblend.metrics import CACHE
 from esblend.settings import Settings
 
 log = structlog.get_logger()
@@ -46,6 +47,8 @@ class VectorCache:
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         self.misses += len(missing)
         self.hits += len(texts) - len(missing)
+        CACHE.labels("hit").inc(len(texts) - len(missing))
+        CACHE.labels("miss").inc(len(missing))
         if missing:
             computed = dict(zip(missing, compute(list(missing.values())), strict=True))
             self._write(computed)

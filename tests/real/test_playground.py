@@ -104,7 +104,9 @@ def test_three_rankings_stand_side_by_side(page: Page) -> None:
 def test_a_slider_moves_the_ranking(page: Page) -> None:
     ask(page, "animals that swim in salt water")
     before = order(page)
-    page.locator("#alpha").evaluate("one => { one.value = 0; one.dispatchEvent(new Event('input', { bubbles: true })) }")
+    page.locator("#alpha").evaluate(
+        "one => { one.value = 0; one.dispatchEvent(new Event('input', { bubbles: true })) }"
+    )
     expect(page.locator("#alpha-shown")).to_have_text("0.00")
     wait_for("the order of BM25 alone", lambda: order(page) == order(page, "BM25"), seconds=20)
     assert order(page) != before

@@ -1,0 +1,73 @@
+"""What the processes count, for Prometheus. Each figure is named here, once; docs/operations.md says what to look at.
+
+The gateway serves its own at `/_esblend/metrics`; feed and workers on a port of their own (`ESBLEND_METRICS_PORT`).
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest, start_http_server
+
+from esblend.settings import Settings
+
+log = structlog.get_logger()
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+# Feed
+LAG = Gauge("esblend_lag_seconds", "Age of the oldest change without its vector.", ["index", "generation"])
+PENDING = Gauge("esblend_pending_changes", "Changes that are not done.", ["index", "generation", "lane"])
+TASKS_IN_FLIGHT = Gauge("esblend_tasks_in_flight", "Tasks sent and not finished.", ["index", "generation", "lane"])
+COVERAGE = Gauge("esblend_coverage_ratio", "Share of documents whose vectors are current.", ["index"])
+DEAD_LETTERS = Gauge("esblend_dead_letters", "Documents that cannot be embedded.", ["index"])
+TASKS = Counter("esblend_tasks", "Tasks finished.", ["lane", "outcome"])
+
+# Worker
+DOCUMENTS = Counter("esblend_documents", "What became of the documents of tasks.", ["outcome"])
+PASSAGES = Counter("esblend_passages", "Passages embedded.")
+TOKENS = Counter("esblend_tokens", "Word pieces computed, special tokens included.", ["model"])
+BATCH_FILL = Histogram(
+    "esblend_batch_fill_ratio",
+    "Share of a batch that is text and no padding.",
+    buckets=(0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 1),
+)
+ENCODER_SECONDS = Histogram("esblend_encoder_seconds", "Time of one call of the encoder.", ["model"], buckets=_SECONDS)
+BULK_SECONDS = Histogram("esblend_bulk_seconds", "Time of one bulk request.", buckets=_SECONDS)
+BULK_ITEMS = Counter("esblend_bulk_items", "Writes of vectors by HTTP status.", ["status"])
+RETRIES = Counter("esblend_elasticsearch_retries", "Requests of workers sent again.", ["cause"])
+CACHE = Counter("esblend_embedding_cache_texts", "Texts looked up in the embedding cache.", ["outcome"])
+
+# Gateway
+SEARCHES = Counter("esblend_searches", "Searches that the gateway answers itself.", ["kind", "outcome"])
+SEARCH_SECONDS = Histogram("esblend_search_seconds", "Time of such a search.", ["kind"], buckets=_SECONDS)
+STEP_SECONDS = Histogram(
+    "esblend_search_step_seconds", "Time of a step: encode, legs, fusion, page.", ["step"], buckets=_SECONDS
+)
+DEGRADED = Counter("esblend_searches_degraded", "Searches answered without a part.", ["part"])
+PASSED = Counter("esblend_passed_requests", "Requests passed through to Elasticsearch.")
+
+
+def serve(settings: Settings) -> None:
+    """Serve the figures of this process, if the settings name a port. A port that is taken is told, and no reason to stop."""
+    if settings.metrics_port is None:
+        return
+    try:
+        start_http_server(settings.metrics_port, addr=settings.metrics_host)
+    except OSError as error:
+        log.warning("no metrics: the port cannot be used", port=settings.metrics_port, reason=error.strerror)
+
+
+def exposition() -> tuple[bytes, str]:
+    """(body, content type) in Prometheus' text format."""
+    return generate_latest(), CONTENT_TYPE_LATEST
+
+
+@contextmanager
+def timed(histogram: Histogram) -> Iterator[None]:
+    """Observe how long the block takes, however it ends."""
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        histogram.observe(time.perf_counter() - began)

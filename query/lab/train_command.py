@@ -1,0 +1,82 @@
+"""`esblend train`."""
+
+import random
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from esblend.client import FAILED, USAGE, DataDir, Json, call, gateway
+from esblend.console import err, out, print_json
+
+app = typer.Typer()
+
+
+@app.command()
+def train(
+    output: Annotated[Path, typer.Argument(help="A folder for checkpoints and the finished model.")],
+    model: Annotated[str, typer.Option(help="The model to begin with.")],
+    index: Annotated[str | None, typer.Option(help="Take pairs and hard negatives from this attached index.")] = None,
+    queries: Annotated[Path | None, typer.Option(help="As in eval.")] = None,
+    qrels: Annotated[Path | None, typer.Option(help="As in eval: of queries that are trained on.")] = None,
+    data_config: Annotated[
+        Path | None, typer.Option(help='data_config.json: [{"name": "pairs.jsonl", "weight": 2}, ...]')
+    ] = None,
+    held_back: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Share of the judged queries that decides when to stop.")
+    ] = 0.15,
+    eval_documents: Annotated[int, typer.Option(min=100, help="Documents that they are searched in.")] = 1000,
+    epochs: Annotated[float, typer.Option(min=0.01)] = 3.0,
+    batch_size: Annotated[int, typer.Option(min=2)] = 16,
+    learning_rate: Annotated[float, typer.Option(min=1e-9)] = 2e-5,
+    seed: Annotated[int, typer.Option()] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune an encoder on your own questions and answers, with hard negatives from your own index.
+
+    The result is a folder that `esblend migrate INDEX --model FOLDER/model` takes.
+    Exit code 1 when the model is not better on the queries held back.
+    """
+    from mappings.attachment import Attachment
+    from query.lab import training
+    from query.lab.judged import read_judgements
+
+    data = training.read_data_config(data_config) if data_config else []
+    held = None
+    if index is not None:
+        if qrels is None:
+            err.print("--index needs --qrels (and --queries).", style="red")
+            raise typer.Exit(USAGE)
+        judged = read_judgements(qrels, queries)
+        ids = sorted(judged.queries)
+        random.Random(seed).shuffle(ids)
+        cut = round(len(ids) * held_back)
+        with gateway(data_dir) as es:
+            attachment = Attachment.model_validate(
+                call(es, "GET", f"/_esblend/indices/{quote(index, safe='')}")["attachment"]
+            )
+            with err.status("Mining hard negatives"):
+                data.append((index, 1.0, training.mine(es, index, attachment, judged.only(ids[cut:]), seed=seed)))
+            if cut:
+                held = training.held_back(
+                    es, index, attachment, judged.only(ids[:cut]), documents=eval_documents, seed=seed
+                )
+    if not data:
+        err.print("Name something to train on: --index with --qrels, or --data-config.", style="red")
+        raise typer.Exit(USAGE)
+    options = training.Options(epochs, batch_size, learning_rate, seed=seed)
+    done = training.train(model, data, held, output, options, resume=resume)
+    if as_json:
+        print_json(done)
+    else:
+        out.print(f"{done['pairs']} pairs, {done['steps']} steps: the model is in {done['model']}", highlight=False)
+        if held is not None:
+            out.print(
+                f"nDCG@10 on {len(held.queries)} queries held back: {done['before']} -> {done['after']}",
+                highlight=False,
+            )
+    if held is not None and done["after"] <= done["before"]:
+        raise typer.Exit(FAILED)
