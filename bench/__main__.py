@@ -2,7 +2,7 @@
 
 import sys
 
-from bench import chaos, encode, guard, idle, lag, overhead, pipeline, precision, queries
+from bench import chaos, encode, guard, idle, lag, migration, overhead, pipeline, precision, queries, relevance, vectors
 
 MEASUREMENTS = {
     "encode": encode.main,
@@ -15,6 +15,9 @@ MEASUREMENTS = {
     "idle": idle.main,
     "guard": guard.main,
     "chaos": chaos.main,
+    "vectors": vectors.main,
+    "migration": migration.main,
+    "relevance": relevance.main,
 }
 
 
