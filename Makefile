@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 VENV := .venv
 RUN := $(VENV)/bin
 
-.PHONY: help install demo test test-unit fuzz lint format bench clean
+.PHONY: help install demo test test-unit test-versions docs relevance fuzz lint format bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -27,6 +27,9 @@ test: install ## Run all tests: unit, real servers, command line
 test-unit: install ## Run the tests that need no server
 	$(RUN)/python -m pytest tests/unit
 
+test-versions: install ## Run the tests of other Elasticsearch versions: 8.14 and 8.16
+	ESBLEND_TEST_VERSIONS="8.14 8.16" $(RUN)/python -m pytest tests/real/test_versions.py
+
 fuzz: install ## Try thousands of new generated requests
 	ESBLEND_HYPOTHESIS_PROFILE=fuzz $(RUN)/python -m pytest tests/unit/query/test_spoiled_bodies.py tests/real/test_hostile_requests.py
 
@@ -43,5 +46,11 @@ format: install ## Format the code and fix what the linter can
 bench: install ## Measure; results go to bench/results
 	$(RUN)/python -m bench
 
+relevance: install ## Measure relevance anew; writes docs/relevance.md
+	$(RUN)/python -m bench relevance
+
+docs: install ## Build the documentation into site/
+	$(RUN)/mkdocs build --strict
+
 clean: ## Remove .venv and what the tools left
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

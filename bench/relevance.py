@@ -124,15 +124,15 @@ def _write_page(parts: Sequence[Sequence[dict[str, Any]]]) -> None:
     write(
         "relevance", "Systems side by side",
         "Test splits, all-MiniLM-L6-v2, through gateway, worker and Elasticsearch 9.4; window 100. `p to X`: paired t-test on "
-        "nDCG@10 against X, corrected by Benjamini and Hochberg, with the sign of the difference. Untuned but for the last row of scifact, "
-        "whose settings `esblend tune` chose on the train split. Printed by `python -m bench relevance`.",
+        "nDCG@10 against X, corrected by Benjamini and Hochberg, with the sign of the difference. Untuned but for the last row "
+        "of scifact, whose settings `esblend tune` chose on the train split. Printed by `python -m bench relevance`.",
         systems,
     )  # fmt: skip
     write(
         "training", "Fine-tuned on scifact's train split",
         "`esblend train`, two epochs from all-MiniLM-L6-v2 on the CPU: pairs of claim and abstract with a hard negative each; "
-        "15 % of the train queries decide when to stop (`held back`: their nDCG@10 among 1,000 documents). Measured on the test split through "
-        "the stack, both models side by side as two generations. Printed by `python -m bench relevance`.",
+        "15 % of the train queries decide when to stop (`held back`: their nDCG@10 among 1,000 documents). Measured on the test "
+        "split through the stack, both models side by side as two generations. Printed by `python -m bench relevance`.",
         parts[-1],
     )  # fmt: skip
     tables = "\n".join(

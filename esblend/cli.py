@@ -6,6 +6,7 @@ import typer
 from pydantic import ValidationError
 
 import indexer.commands
+import indexer.credentials_command
 import indexer.dead_letter_commands
 import indexer.doctor_command
 import indexer.verify_command
@@ -18,6 +19,7 @@ import query.migrate_command
 import workers.commands
 from esblend import __version__
 from esblend.client import USAGE
+from esblend.config_command import app as config_app
 from esblend.console import err, out
 from esblend.demo import commands as demo_commands
 from esblend.local import commands as local_commands
@@ -43,7 +45,7 @@ _PANELS: dict[str, list[typer.Typer]] = {
     "Indices": [mappings.commands.app, indexer.commands.app, query.commands.app],
     "Vectors over the years": [query.migrate_command.app, mappings.advise_command.app],
     "Relevance": [query.lab.commands.app, query.lab.train_command.app],
-    "Care": [indexer.verify_command.app, indexer.doctor_command.app],
+    "Care": [indexer.verify_command.app, indexer.doctor_command.app, indexer.credentials_command.app],
     "Processes, each alone, for production": [query.commands.gateway_command(make_routes), workers.commands.app],
 }
 _PROCESSES = {"feed", "worker", "gateway"}
@@ -56,6 +58,7 @@ def _join() -> None:
                 name = command.name or getattr(command.callback, "__name__", "")
                 command.rich_help_panel = list(_PANELS)[-1] if name in _PROCESSES else panel
                 app.registered_commands.append(command)
+    app.add_typer(config_app, name="config", rich_help_panel="Care")
     app.add_typer(indexer.dead_letter_commands.app, rich_help_panel="Care")
 
 

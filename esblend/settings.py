@@ -1,12 +1,78 @@
-"""All settings of one process: read once from the environment (`ESBLEND_*`) and `.env`, then passed in."""
+"""All settings of one process: read once, then passed in.
 
+The environment (`ESBLEND_*`, or `ESBLEND_*_FILE` with the name of a file that holds the value) wins over `.env`, and that over
+`esblend.yaml` (or the file that `ESBLEND_CONFIG` names). A name that no setting has is an error: it is mostly a typing mistake.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+import yaml
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 DEFAULT_MODEL = "sentence-transformers/multi-qa-distilbert-cos-v1"
+
+
+_PREFIX = "ESBLEND_"
+_ELSEWHERE = frozenset(("config", "data_dir", "cache_dir", "hypothesis_profile"))
+"""Variables with our prefix that are no settings of a process."""
+# Kubernetes tells every container of its services: ESBLEND_GATEWAY_SERVICE_HOST, ESBLEND_PORT_9280_TCP_ADDR, ...
+_FOREIGN = re.compile(r"test_.*|(.*_)?service_(host|port(_.*)?)|(.*_)?port(_\d+_(tcp|udp)(_.*)?)?")
+
+
+class _Files(PydanticBaseSettingsSource):
+    """`ESBLEND_ES_PASSWORD_FILE=/run/secrets/es`: the value is in a file, as containers are given secrets."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        named = os.environ.get(f"{_PREFIX}{field_name.upper()}_FILE")
+        # `ready_file` and the like are settings of their own, not files that hold `ready`.
+        value = Path(named).read_text("utf-8").strip() if named else None
+        return value, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found = {}
+        for name, field in self.settings_cls.model_fields.items():
+            try:
+                value, _, _ = self.get_field_value(field, name)
+            except OSError as error:
+                raise _error((f"{name}_file",), f"the file cannot be read: {error.strerror}") from error
+            if value is not None:
+                found[name] = value
+        return found
+
+
+class _Yaml(PydanticBaseSettingsSource):
+    """A YAML file: the settings' names in lower case, without prefix."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        named = os.environ.get(f"{_PREFIX}CONFIG")
+        file = Path(named or "esblend.yaml")
+        if not named and not file.is_file():
+            return {}
+        try:
+            found = yaml.safe_load(file.read_text("utf-8")) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise _error(("config",), f"[{file}] cannot be read: {error}") from error
+        if not isinstance(found, dict):
+            raise _error(("config",), f"[{file}] must hold names and values of settings")
+        _refuse_unknown(found, f" in {file}")
+        return found
 
 
 class Settings(BaseSettings):
@@ -15,6 +81,35 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="ESBLEND_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        names = [name[len(_PREFIX) :].lower() for name in os.environ if name.startswith(_PREFIX)]
+        in_files = {name for name in names if name.endswith("_file") and name.removesuffix("_file") in cls.model_fields}
+        _refuse_unknown(dict.fromkeys(set(names) - in_files), " in the environment")
+        if isinstance(dotenv_settings, DotEnvSettingsSource):
+            given = [name for name in dotenv_settings.env_vars if name.upper().startswith(_PREFIX)]
+            _refuse_unknown(dict.fromkeys(name[len(_PREFIX) :].lower() for name in given), " in .env")
+        return init_settings, env_settings, _Files(settings_cls), dotenv_settings, _Yaml(settings_cls)
+
+    @classmethod
+    def origins(cls) -> dict[str, str]:
+        """Where the value of each setting that is set comes from."""
+        found: dict[str, str] = {}
+        for name, source in (
+            ("environment", EnvSettingsSource(cls)), ("file", _Files(cls)), (".env", DotEnvSettingsSource(cls)),
+            ("YAML", _Yaml(cls)),
+        ):  # fmt: skip
+            for key in source():
+                found.setdefault(key, name)
+        return found
 
     es_url: str = Field(default="http://localhost:9200", description="Elasticsearch, without credentials.")
     es_username: str | None = None
@@ -63,6 +158,11 @@ class Settings(BaseSettings):
     gateway_url: str | None = Field(default=None, description="The gateway that the command line talks to.")
     gateway_host: str = "127.0.0.1"
     gateway_port: int = Field(default=9280, ge=1, le=65535)
+    gateway_tls_certificate: Path | None = Field(
+        default=None, description="PEM file; with the key, the gateway speaks https."
+    )
+    gateway_tls_key: Path | None = None
+    gateway_max_requests: int = Field(default=1000, ge=1, description="Requests at once; more are answered with 503.")
     gateway_connections: int = Field(default=256, ge=1, description="Connections to Elasticsearch at most.")
     gateway_max_search_body: int = Field(
         default=8 * 2**20, ge=1024, description="Bytes of a search body that is parsed."
@@ -95,3 +195,21 @@ class Settings(BaseSettings):
     @property
     def has_credentials(self) -> bool:
         return self.es_api_key is not None or self.es_username is not None
+
+
+def _refuse_unknown(given: Mapping[str, Any], where: str) -> None:
+    """Raises ValidationError on names that are no settings."""
+    known = Settings.model_fields
+    for name in sorted(given):
+        if name in known or name in _ELSEWHERE or _FOREIGN.fullmatch(name):
+            continue
+        near = get_close_matches(name, known, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise _error((name,), f"there is no such setting{where}{hint}")
+
+
+def _error(place: tuple[str, ...], message: str) -> ValidationError:
+    detail = InitErrorDetails(
+        type=PydanticCustomError("setting", "{message}", {"message": message}), loc=place, input=None
+    )
+    return ValidationError.from_exception_data("Settings", [detail])

@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from esblend import lenient_json
 from esblend.access import Access
 from esblend.elastic import connect_async
-from esblend.errors import EsblendError, MalformedRequest, ModelError, NotAttached
+from esblend.errors import EsblendError, Forbidden, MalformedRequest, ModelError, NotAttached
 from esblend.http import seconds
 from esblend.logs import configure_logging
 from esblend.metrics import PASSED, SEARCH_SECONDS, SEARCHES, timed
@@ -41,6 +41,7 @@ from query.management import Management
 from query.metadata import Metadata, Reader, indices_of
 from query.multi_search import Item, in_place_of, lines_of, parameters_of, parse_items, target_of
 from query.opensearch import translate_neural
+from query.origin import comes_from_another_site
 from query.parameters import apply_parameters
 from query.read_your_writes import (
     asks_to_wait,
@@ -98,6 +99,8 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _lifespan(self._running, receive, send)
+        elif scope["type"] == "http" and comes_from_another_site(scope):
+            await error_response(Forbidden("requests from pages of other sites are refused"))(scope, receive, send)
         elif scope["type"] == "http" and scope["path"].startswith("/_esblend"):
             await self._management(scope, receive, send)
         elif scope["type"] == "http":
@@ -414,6 +417,8 @@ def run_gateway(settings: Settings, make_routes: MakeRoutes) -> None:
     config = uvicorn.Config(
         Gateway(settings, make_routes), host=settings.gateway_host, port=settings.gateway_port, log_config=None, access_log=False,
         server_header=False, date_header=False, h11_max_incomplete_event_size=64 * 1024, timeout_graceful_shutdown=10,
+        limit_concurrency=settings.gateway_max_requests,
+        ssl_certfile=settings.gateway_tls_certificate, ssl_keyfile=settings.gateway_tls_key,
     )  # fmt: skip
     with contextlib.suppress(KeyboardInterrupt):
         _Server(config, settings).run()

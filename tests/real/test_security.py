@@ -1,12 +1,15 @@
 """With security on, the caller's rights are the only rights."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from elasticsearch import ApiError, Elasticsearch
 
 from mappings.dead_letters import DEAD_LETTERS_INDEX, DEAD_LETTERS_MAPPINGS, DEAD_LETTERS_SETTINGS
-from tests.conftest import Stack, start_stack, stop_stack
+from tests.conftest import Stack, run_esblend, start_stack, stop_stack
+from tests.real.faults import kill, process, revive
 
 HYBRID = {"hybrid": {"query": "a secret"}}
 
@@ -184,3 +187,50 @@ def test_an_api_key_limited_to_one_index(secured: Stack) -> None:
 def test_the_password_shows_in_no_log(secured: Stack) -> None:
     for log in (secured.data_dir / "logs").glob("*.log"):
         assert secured.described["password"] not in log.read_text()
+
+
+def test_feed_and_worker_do_with_the_least_privileges(secured: Stack, tmp_path: Path) -> None:
+    made = run_esblend(
+        "setup-credentials", "--indices", "least-*", "--user", secured.described["username"], "--json",
+        env={"ESBLEND_ES_URL": secured.described["elasticsearch"], "ELASTIC_PASSWORD": secured.described["password"]},
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    key = json.loads(made.stdout)["encoded"]
+    credentials = {"ESBLEND_ES_API_KEY": key, "ESBLEND_ES_USERNAME": "", "ESBLEND_ES_PASSWORD": ""}
+    kill(secured, "feed", "worker")
+    try:
+        with (
+            process(secured, "esblend.cli", "worker", place=tmp_path, **credentials),
+            process(secured, "esblend.cli", "feed", place=tmp_path, **credentials),
+        ):
+            mapping = {"properties": {"body": {"type": "text"}}}
+            secured.es.indices.create(index="least-1", mappings=mapping, settings={"number_of_replicas": 0})
+            secured.attach("least-1", "body")
+            secured.es.index(index="least-1", id="good", document={"body": "a text"}, routing="r")
+            secured.es.index(index="least-1", id="bad", document={"body": "word " * 3_000_000})
+            status = secured.wait("least-1", seconds=180)
+            assert (status["embedded"], status["dead_letters"]) == (1, 1)
+            secured.es.index(index="least-1", id="bad", document={"body": "a good text"})
+            secured.wait("least-1", seconds=60)
+            assert not secured.call("GET", "/_esblend/dead-letters", index="least-1")["dead_letters"]
+    finally:
+        revive(secured)
+    with Elasticsearch(secured.described["elasticsearch"], api_key=key) as client:
+        refused: list[Callable[[], object]] = [
+            lambda: client.search(index="secret-docs"),
+            lambda: client.get(index="secret-docs", id="1"),
+            lambda: client.index(index="secret-docs", document={}),
+            lambda: client.indices.delete(index="least-1"),
+            lambda: client.indices.create(index="another"),
+            lambda: client.indices.put_mapping(index="secret-docs", meta={}),
+            lambda: client.cluster.put_settings(persistent={"action.auto_create_index": "true"}),
+            lambda: client.security.get_user(),
+            lambda: client.ingest.put_pipeline(id="p", processors=[]),
+            lambda: client.security.create_api_key(name="more"),
+        ]
+        for attempt in refused:
+            with pytest.raises(ApiError) as caught:
+                attempt()
+            assert status_of(caught) == 403
+        assert client.search(index="least-1")["hits"]["total"]["value"] == 2
+    secured.es.indices.delete(index="least-1")
