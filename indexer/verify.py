@@ -147,7 +147,7 @@ def _fault_of_passages(held: Held, attachment: Attachment, ours: Any) -> str | N
         return "wrong_passages" if vectors or wrongly_empty else None
     if not vectors:
         return "missing"
-    if attachment.is_nested and attachment.generation.adopted is None and not _cover(ours["passages"], len(text)):
+    if attachment.is_nested and attachment.generation.adopted is None and not _cover(ours["passages"], text):
         return "wrong_passages"
     if any(len(vector) != attachment.generation.model.dims for vector in vectors):
         return "wrong_dimension"
@@ -157,14 +157,14 @@ def _fault_of_passages(held: Held, attachment: Attachment, ours: Any) -> str | N
     return "not_unit_length" if np.abs(lengths - 1).max() > _UNIT else None
 
 
-def _cover(passages: Sequence[Mapping[str, Any]], length: int) -> bool:
-    """Whether passages follow each other without a gap over all of a text."""
+def _cover(passages: Sequence[Mapping[str, Any]], text: str) -> bool:
+    """Whether passages follow each other over all of a text, without a gap but for the white space between two fields."""
     end = 0
     for passage in passages:
-        if passage["start"] > end or passage["end"] <= end:
+        if text[end : passage["start"]].strip() or passage["end"] <= end:
             return False
         end = passage["end"]
-    return end == length
+    return not text[end:].strip()
 
 
 def compare(sample: list[Held], encoder: Encoder, attachment: Attachment, report: Report) -> None:

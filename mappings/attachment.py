@@ -26,6 +26,10 @@ class PassageSettings(_Frozen):
         default=30, ge=0, description="Word pieces that a passage shares with the one before, about."
     )
 
+    fields: Literal["joined", "apart"] = Field(
+        default="joined",
+        description="apart: no passage holds two source fields, and each field can be weighed by itself.",
+    )
     splitter: str = Field(default="sentences", description="An entry point of `esblend.passages`.")
 
     @field_validator("overlap_tokens")
@@ -92,6 +96,10 @@ class QueryDefaults(_Frozen):
     fields: list[str] | None = Field(default=None, min_length=1)
     alpha: float | None = Field(default=None, ge=0, le=1)
     fusion: str | None = Field(default=None, description="linear, rrf, or an entry point of `esblend.fusions`.")
+    weights: dict[str, Annotated[float, Field(ge=0)]] | None = Field(
+        default=None,
+        description="Of the legs, in place of alpha: lexical, semantic, or source fields that are embedded apart.",
+    )
     normalizer: Literal["none", "minmax", "l2_norm", "z_score", "dbsf", "theoretical"] | None = None
     rank_window_size: int | None = Field(default=None, ge=1, le=10_000)
     rank_constant: int | None = Field(default=None, ge=1, description="Of rrf.")
@@ -208,6 +216,11 @@ class Attachment(_Frozen):
     def is_nested(self) -> bool:
         """Whether a document may have several vectors, one for each passage."""
         return self.generation.vector.layout == "passages"
+
+    @property
+    def has_fields_apart(self) -> bool:
+        """Whether each passage is of one source field, and says which."""
+        return self.is_nested and self.generation.passages.fields == "apart"
 
     @property
     def passages_path(self) -> str:

@@ -22,11 +22,13 @@ def generation_mapping(generation: Generation) -> dict[str, Any]:
     if generation.vector.element_type != "float":
         vector["element_type"] = generation.vector.element_type
     offset = {"type": "integer", "index": False, "doc_values": False}
-    passages = {
+    passages: dict[str, Any] = {
         "type": "nested",
         "dynamic": False,
         "properties": {"vector": vector, "start": offset, "end": offset},
     }
+    if generation.passages.fields == "apart":
+        passages["properties"] |= {"field": {"type": "keyword"}}
     properties: dict[str, Any] = {"fingerprint": {"type": "keyword"}, "state": {"type": "keyword"}}
     if generation.adopted is None:
         properties |= {"passages": passages} if generation.vector.layout == "passages" else {"vector": vector}

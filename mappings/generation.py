@@ -33,6 +33,10 @@ def make_generation(request: AttachRequest, models: Models, adopted: Mapping[str
             f"but those of the documents have {dims}"
         )
     find(PASSAGES, request.passages.splitter)
+    if request.passages.fields == "apart" and vector.layout == "flat":
+        raise InvalidRequest(
+            "[passages.fields: apart] needs [vector.layout: passages]: one vector cannot be of several fields"
+        )
     longest = encoder.max_tokens(Form(document_prompt=request.prompts.document))
     return Generation(
         model=_identity(encoder, dims),

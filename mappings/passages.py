@@ -25,6 +25,8 @@ class Passage:
     start: int
     end: int
     text: str
+    field: str | None = None
+    """The source field that it is of, where they are embedded apart."""
 
 
 def split(source: SourceText, tokenizer: Tokens, settings: PassageSettings) -> list[Passage]:
@@ -33,7 +35,14 @@ def split(source: SourceText, tokenizer: Tokens, settings: PassageSettings) -> l
     Raises InvalidRequest when there is no such splitter, or it does not do as it should.
     """
     splitter: Splitter = find(PASSAGES, settings.splitter)
-    passages = splitter(source, tokenizer, settings)
+    if settings.fields == "joined":
+        passages = splitter(source, tokenizer, settings)
+    else:
+        passages = [
+            Passage(start + one.start, start + one.end, one.text, name)
+            for name, start, end in source.parts
+            for one in splitter(SourceText(source.text[start:end], ""), tokenizer, settings)
+        ]
     for one in passages:
         if not (0 <= one.start < one.end <= len(source.text) and one.text.strip()):
             raise InvalidRequest(

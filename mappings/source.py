@@ -1,6 +1,7 @@
 """The text of a document: what is embedded, read from its `_source` as the writers left it."""
 
 import base64
+import dataclasses
 import hashlib
 import json
 import struct
@@ -21,6 +22,8 @@ class SourceText:
     text: str
     title: str
     """The first source field's text when a further one follows, to be repeated in later passages; else empty."""
+    parts: tuple[tuple[str, int, int], ...] = dataclasses.field(default=(), compare=False)
+    """(source field, start, end) of each field that has a text."""
 
 
 def source_text(source: Mapping[str, Any], fields: Sequence[str]) -> SourceText:
@@ -28,13 +31,18 @@ def source_text(source: Mapping[str, Any], fields: Sequence[str]) -> SourceText:
     field; null, empty and missing values count as none. With one plain string field, the text is that very string."""
     parts = [SEPARATOR.join(_strings(_values(source, field))) for field in fields]
     filled = [part for part in parts if part.strip()]
+    places, start = [], 0
+    for name, part in zip(fields, parts, strict=True):
+        if part.strip():
+            places.append((name, start, start + len(part)))
+            start += len(part) + len(SEPARATOR)
     title = parts[0] if len(fields) > 1 and len(filled) > 1 and parts[0].strip() else ""
-    return SourceText(SEPARATOR.join(filled), title)
+    return SourceText(SEPARATOR.join(filled), title, tuple(places))
 
 
-def kept(source: Mapping[str, Any], field: str, generation: str) -> Mapping[str, Any]:
+def kept(source: Mapping[str, Any], name: str, generation: str) -> Mapping[str, Any]:
     """What a document holds of one generation: fingerprint, state, passages; empty when it holds nothing usable."""
-    ours = source.get(field)
+    ours = source.get(name)
     found = ours.get(generation) if isinstance(ours, Mapping) else None
     return found if isinstance(found, Mapping) else {}
 
@@ -67,7 +75,13 @@ def fingerprint(source: Mapping[str, Any], fields: Sequence[str], generation: Ge
 def fingerprint_salt(generation: Generation) -> str:
     """Everything but the text that decides the vectors."""
     passages, form = generation.passages, generation.form
-    decisive = [generation.model.digest, passages.max_tokens, passages.overlap_tokens, passages.splitter]
+    decisive = [
+        generation.model.digest,
+        passages.max_tokens,
+        passages.overlap_tokens,
+        passages.splitter,
+        passages.fields,
+    ]
     return json.dumps([*decisive, generation.vector.layout, form.dims, form.unit, form.document_prompt])
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from query.plan import (
     semantic_leg,
     weights_of,
     window_of,
-    with_both_scores,
+    with_true_scores,
 )
 from query.ranking import Ranking, rerank
 from query.reranker import Reranker
@@ -39,14 +39,13 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class HybridLegs:
-    """What the legs gave; `vector` is None, and the weight 0, where the semantic leg was not asked or failed."""
+    """What the legs gave, by name, the lexical one first; `vector` is None where the semantic ones were not asked or failed."""
 
-    lexical: Scores
-    semantic: Scores
+    lists: dict[str, Scores]
     nearest: list[Key]
     """What the semantic leg found by itself."""
     vector: Vector | None
-    weights: tuple[float, float]
+    weights: Mapping[str, float]
 
 
 @dataclass
@@ -65,8 +64,8 @@ class HybridRanking:
             return await self._several(hybrid, targets)
         [target] = targets
         attachment = target.attachment
-        lists, legs = await self._lists(hybrid, target)
-        fused = self._blended(hybrid, attachment, lists, legs.weights)
+        legs = await self._legs(hybrid, target)
+        fused = self._blended(hybrid, attachment, legs.lists, legs.weights)
         if hybrid.rerank is not None:
             window = hybrid.rerank.window or max(10, search.start + search.size)
             fused = await rerank(
@@ -74,7 +73,7 @@ class HybridRanking:
             )  # fmt: skip
         return Ranking(
             fused=_cut(hybrid, fused),
-            match_queries=self._matches(hybrid, target) if legs.weights[0] else [],
+            match_queries=self._matches(hybrid, target) if legs.weights[LEXICAL] else [],
             nearest=legs.nearest,
             passages=best_passage_clause(attachment, legs.vector)
             if legs.vector is not None and attachment.is_nested
@@ -90,20 +89,23 @@ class HybridRanking:
             raise InvalidRequest("the indices have different query defaults; search them one by one")
         if len({target.attachment.generation.vector.similarity for target in targets}) > 1:
             raise InvalidRequest("the indices compare vectors by different similarities; search them one by one")
-        lexical: dict[Key, float] = {}
-        semantic: dict[Key, float] = {}
-        matches, nearest, weights = [], [], (0.0, 0.0)
+        together: dict[str, dict[Key, float]] = {}
+        weights: dict[str, float] = {}
+        matches, nearest = [], []
         for target in targets:
             only = {"terms": {"_index": list(target.indices)}}
             mine = replace(hybrid, filters=(*hybrid.filters, only))
-            lists, legs = await self._lists(mine, target)
-            lexical.update(lists[0])
-            semantic.update(lists[1])
-            matches += self._matches(mine, target) if legs.weights[0] else []
+            legs = await self._legs(mine, target)
+            for name, scores in legs.lists.items():
+                together.setdefault(name, {}).update(scores)
+            matches += self._matches(mine, target) if legs.weights[LEXICAL] else []
             nearest += legs.nearest
-            weights = max(weights, legs.weights, key=lambda one: one[1])
-        both = (_best_first(lexical), _best_first(semantic))
-        fused = self._blended(hybrid, targets[0].attachment, both, weights)
+            if (
+                not weights or legs.vector is not None
+            ):  # where one had to do without its vector, the others' weights hold
+                weights = dict(legs.weights)
+        lists = {name: _best_first(together.get(name, {})) for name in weights}
+        fused = self._blended(hybrid, targets[0].attachment, lists, weights)
         return Ranking(fused=_cut(hybrid, fused), match_queries=matches, nearest=nearest)
 
     def _matches(self, hybrid: Hybrid, target: Target) -> list[dict[str, Any]]:
@@ -111,53 +113,53 @@ class HybridRanking:
         return [filtered(leg.query, leg.filters)]
 
     def _blended(
-        self, hybrid: Hybrid, attachment: Attachment, lists: tuple[Scores, Scores], weights: tuple[float, float]
+        self, hybrid: Hybrid, attachment: Attachment, lists: Mapping[str, Scores], weights: Mapping[str, float]
     ) -> list[Fused]:
         began = time.perf_counter()
         fused = blend(lists, weights, blending_of(hybrid, attachment), measure_of(attachment))
         self.asker.took("fusion", began)
         return fused
 
-    async def _lists(self, hybrid: Hybrid, target: Target) -> tuple[tuple[Scores, Scores], HybridLegs]:
-        """(BM25, nearness) of the candidates, and what the legs gave."""
-        attachment = target.attachment
+    async def _legs(self, hybrid: Hybrid, target: Target) -> HybridLegs:
+        """All legs in one request; one of weight 0 is not asked. When the semantic ones fail, the lexical one answers alone."""
+        search, attachment = self.asker.search, target.attachment
         lexical = lexical_leg(hybrid, target)
-        is_exact = blending_of(hybrid, attachment).fusion != "rrf" and hybrid.blending == "exact"
-        legs = await self._ask_legs(hybrid, lexical, attachment, is_exact=is_exact)
-        return (legs.lexical, legs.semantic), legs
-
-    async def _ask_legs(
-        self, hybrid: Hybrid, lexical: StandardLeg, attachment: Attachment, *, is_exact: bool
-    ) -> HybridLegs:
-        """Both legs in one request; a leg of weight 0 is not asked. When the semantic leg fails, the lexical one answers alone."""
-        search = self.asker.search
         window, weights = window_of(hybrid, attachment, search), weights_of(hybrid, attachment)
-        lexical_body = leaf_body(lexical, window, search)
+        semantic_names = [name for name in weights if name != LEXICAL]
+        how = blending_of(hybrid, attachment)
+        # Legs of fields have no ranked lists of their own to look at, only true scores.
+        is_exact = (how.fusion != "rrf" and hybrid.blending == "exact") or semantic_names != [SEMANTIC]
         # Counting takes no longer than the encoder, which runs at the same time.
         vector, few = (
             await asyncio.gather(self._embed(hybrid.query, attachment), self.sizes.few(self.asker, hybrid.filters))
-            if weights[1]
+            if any(weights[name] for name in semantic_names)
             else (None, None)
         )
+        lexical_body = leaf_body(lexical, window, search)
         if vector is not None:
             semantic = self._semantic_leg(hybrid, attachment, vector, window, few)
-            asked = [leaf_body(semantic, window, search), *([lexical_body] if weights[0] else [])]
+            asked = [leaf_body(semantic, window, search), *([lexical_body] if weights[LEXICAL] else [])]
             if is_exact:
-                asked = [with_both_scores(body, lexical, attachment, vector) for body in asked]
+                asked = [with_true_scores(body, lexical, attachment, vector, weights) for body in asked]
             responses = await self.asker.raw("legs", asked, named_scores=is_exact)
             fault = server_fault(responses[0])
             if fault is None:
                 found = [whole(response) for response in responses]
-                nearest = list(scores_of(found[0]))
-                value = measure_of(attachment).of_knn if few is None else measure_of(attachment).of_script
+                nearest = scores_of(found[0])
+                lists: dict[str, Scores]
                 if is_exact:
-                    bm25, near = _true_scores(found, attachment)
-                    return HybridLegs(bm25 if weights[0] else {}, near, nearest, vector, weights)
-                near = {key: value(score) for key, score in scores_of(found[0]).items()}
-                return HybridLegs(scores_of(found[1]) if weights[0] else {}, near, nearest, vector, weights)
+                    lists = _true_scores(found, attachment, weights)
+                else:
+                    measure = measure_of(attachment)
+                    value = measure.of_knn if few is None else measure.of_script
+                    near = {key: value(score) for key, score in nearest.items()}
+                    lists = {LEXICAL: scores_of(found[1]) if weights[LEXICAL] else {}, SEMANTIC: near}
+                return HybridLegs(lists, list(nearest), vector, weights)
             self.asker.degrade(SEMANTIC, fault)
         [response] = await self.asker.ask("legs", [lexical_body])
-        return HybridLegs(scores_of(response), {}, [], None, (1.0, 0.0))
+        alone = {LEXICAL: 1.0, **dict.fromkeys(semantic_names, 0.0)}
+        lists = {LEXICAL: scores_of(response), **{name: {} for name in semantic_names}}
+        return HybridLegs(lists, [], None, alone)
 
     def _semantic_leg(
         self, hybrid: Hybrid, attachment: Attachment, vector: Vector, window: int, few: int | None
@@ -183,14 +185,19 @@ class HybridRanking:
         return vector
 
 
-def _true_scores(responses: Sequence[dict[str, Any]], attachment: Attachment) -> tuple[Scores, Scores]:
-    """(BM25, nearness) of every candidate; each list best first, a document that a leg does not match left out."""
+def _true_scores(
+    responses: Sequence[dict[str, Any]], attachment: Attachment, weights: Mapping[str, float]
+) -> dict[str, Scores]:
+    """Every candidate's BM25 and nearness, by leg; each list best first, a document that a leg does not match left out, and a leg
+    of weight 0 empty."""
     value = measure_of(attachment).of_script
-    hits = [hit for response in responses for hit in response["hits"]["hits"]]
-    named = {Key(hit["_index"], hit["_id"]): hit.get("matched_queries") or {} for hit in hits}
-    bm25 = {key: scores[LEXICAL] for key, scores in named.items() if LEXICAL in scores}
-    near = {key: value(scores[SEMANTIC]) for key, scores in named.items() if SEMANTIC in scores}
-    return _best_first(bm25), _best_first(near)
+    found: dict[str, dict[Key, float]] = {name: {} for name in weights}
+    for response in responses:
+        for hit in response["hits"]["hits"]:
+            for name, score in (hit.get("matched_queries") or {}).items():
+                if weights.get(name):
+                    found[name][Key(hit["_index"], hit["_id"])] = score if name == LEXICAL else value(score)
+    return {name: _best_first(scores) for name, scores in found.items()}
 
 
 @dataclass(frozen=True)
@@ -215,12 +222,12 @@ def blending_of(hybrid: Hybrid, attachment: Attachment) -> Blending:
 
 
 def blend(
-    lists: tuple[Scores, Scores],
-    weights: tuple[float, float],
+    lists: Mapping[str, Scores],
+    weights: Mapping[str, float],
     how: Blending = Blending(),
     measure: Measure = MEASURES["dot_product"],
 ) -> list[Fused]:
-    """Fuse (BM25, nearness) of a hybrid query.
+    """Fuse the legs of a hybrid query, BM25 first, by name.
 
     By default score = w0 * BM25 / (the query's highest BM25 among the candidates) + w1 * dot product. The
     `theoretical` normaliser takes the bounds that are known: the same for BM25, and (dot + 1) / 2. Any other is applied to
@@ -229,9 +236,12 @@ def blend(
     named = how.normalizer or ""
     semantic = {"": measure.normalizer, "theoretical": measure.theoretical}.get(named, named)
     lexical = "max" if named in ("", "theoretical") else named
+    dot = (lambda raw: raw) if measure.is_dot else None
     legs = [
-        RankedLeg(LEXICAL, lists[0], weights[0], lexical),
-        RankedLeg(SEMANTIC, lists[1], weights[1], semantic, dot=(lambda raw: raw) if measure.is_dot else None),
+        RankedLeg(name, lists[name], weight, lexical)
+        if name == LEXICAL
+        else RankedLeg(name, lists[name], weight, semantic, dot)
+        for name, weight in weights.items()
     ]
     if how.fusion == "linear":
         return linear_fusion(legs, how.combination)

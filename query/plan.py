@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from esblend.errors import InvalidRequest
 from mappings.attachment import Attachment
 from query.fusion import Key
 from query.measures import measure_of
@@ -84,12 +85,29 @@ def window_of(hybrid: Hybrid, attachment: Attachment, search: Search) -> int:
     return hybrid.window or max(attachment.defaults.rank_window_size or DEFAULT_WINDOW, search.start + search.size)
 
 
-def weights_of(hybrid: Hybrid, attachment: Attachment) -> tuple[float, float]:
-    """Of BM25 and of the dot product: as asked, else (1 - alpha, alpha) with the attachment's alpha, else with 0.7."""
-    if hybrid.weights is not None:
-        return hybrid.weights
-    alpha = DEFAULT_ALPHA if attachment.defaults.alpha is None else attachment.defaults.alpha
-    return (1 - alpha, alpha)
+def weights_of(hybrid: Hybrid, attachment: Attachment) -> dict[str, float]:
+    """By leg, the lexical one first: as asked, else as the attachment has it, else 1 - alpha and alpha with alpha 0.7.
+
+    Raises InvalidRequest when a field is named that is not embedded apart.
+    """
+    given = hybrid.weights or attachment.defaults.weights
+    if given is None:
+        alpha = DEFAULT_ALPHA if attachment.defaults.alpha is None else attachment.defaults.alpha
+        return {LEXICAL: 1 - alpha, SEMANTIC: alpha}
+    fields = [name for name in given if name not in (LEXICAL, SEMANTIC)]
+    for name in fields:
+        if not attachment.has_fields_apart or name not in attachment.source_fields or SEMANTIC in given:
+            raise InvalidRequest(
+                f"[weights] names [{name}]: there are lexical and semantic, or in its place the source fields of an index that was "
+                "attached with [passages.fields: apart]"
+            )
+    semantic = {leg_of(name): given[name] for name in fields} or {SEMANTIC: given.get(SEMANTIC, 1.0)}
+    return {LEXICAL: given.get(LEXICAL, 1.0), **semantic}
+
+
+def leg_of(field: str) -> str:
+    """The name of the semantic leg of one source field."""
+    return f"{SEMANTIC} {field}"
 
 
 def leaf_body(leg: StandardLeg | KnnLeg, window: int, search: Search) -> dict[str, Any]:
@@ -112,24 +130,33 @@ def filtered(query: dict[str, Any], filters: Sequence[dict[str, Any]]) -> dict[s
     return {"bool": {"must": [query], "filter": list(filters)}} if filters else query
 
 
-def with_both_scores(
-    body: dict[str, Any], lexical: StandardLeg, attachment: Attachment, vector: Vector
+def with_true_scores(
+    body: dict[str, Any], lexical: StandardLeg, attachment: Attachment, vector: Vector, legs: Iterable[str]
 ) -> dict[str, Any]:
-    """A leg's request whose every hit comes with both true scores, as named queries: BM25, and the nearness of its best passage.
+    """A leg's request whose every hit comes with its true score on each of `legs`, as named queries: BM25, and the nearness of its
+    best passage, or of its best passage of one field.
 
     They stand in a post filter that lets everything pass. As a filter it is not scored while the leg is collected; named queries
     are scored when hits are fetched, so only the hits of the window cost anything, and no further request is needed.
     """
-    semantic = by_best_passage(attachment, exact_score(attachment, vector), _name=SEMANTIC)
-    both = [_named(lexical.query, LEXICAL), semantic]
-    return {**body, "post_filter": {"bool": {"must": [{"match_all": {}}], "should": both}}}
+    by_leg = {leg_of(name): name for name in attachment.source_fields}
+    named = [
+        _named(lexical.query, LEXICAL)
+        if leg == LEXICAL
+        else by_best_passage(attachment, exact_score(attachment, vector, by_leg.get(leg)), _name=leg)
+        for leg in legs
+    ]
+    return {**body, "post_filter": {"bool": {"must": [{"match_all": {}}], "should": named}}}
 
 
-def exact_score(attachment: Attachment, vector: Vector) -> dict[str, Any]:
-    """Nearness by the vectors as they were written, not as they were quantised."""
+def exact_score(attachment: Attachment, vector: Vector, of_field: str | None = None) -> dict[str, Any]:
+    """Nearness by the vectors as they were written, not as they were quantised. `of_field`: of its passages only."""
     field = attachment.vector_field
+    query = (
+        {"exists": {"field": field}} if of_field is None else {"term": {f"{attachment.passages_path}.field": of_field}}
+    )
     return {"script_score": {
-        "query": {"exists": {"field": field}},
+        "query": query,
         "script": {"source": measure_of(attachment).script, "params": {"vector": vector, "field": field}},
     }}  # fmt: skip
 

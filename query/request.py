@@ -148,21 +148,23 @@ def _hybrid(body: dict[str, Any], *, size: int, start: int, min_score: float | N
     )
 
 
-def _weights(body: dict[str, Any]) -> tuple[float, float] | None:
-    """(BM25, dot product), from either `alpha` or `weights`."""
+def _weights(body: dict[str, Any]) -> dict[str, float] | None:
+    """By leg, from either `alpha` or `weights`."""
     alpha = number(body, "alpha", where="hybrid", low=0, high=1)
     if body.get("weights") is None:
-        return None if alpha is None else (1 - alpha, alpha)
+        return None if alpha is None else {"lexical": 1 - alpha, "semantic": alpha}
     if alpha is not None:
         raise InvalidRequest("[hybrid] takes either [alpha] or [weights]")
     given = inner_object(body, "weights", "hybrid", {})
-    refuse_unknown(given, {"lexical", "semantic"}, "hybrid.weights")
-    lexical, semantic = (
-        number(given, leg, where="hybrid.weights", low=0, default=1.0) or 0.0 for leg in ("lexical", "semantic")
-    )
-    if not lexical and not semantic:
+    if len(given) > _MAX_FIELDS:
+        raise InvalidRequest(f"[hybrid.weights] has {len(given)} names; at most {_MAX_FIELDS} are allowed")
+    names = [name for name in given if name != "lexical"] or ["semantic"]
+    weights = {
+        name: number(given, name, where="hybrid.weights", low=0, default=1.0) or 0.0 for name in ("lexical", *names)
+    }
+    if not any(weights.values()):
         raise InvalidRequest("[hybrid.weights]: one of them must be above 0")
-    return (lexical, semantic)
+    return weights
 
 
 def _rerank(body: dict[str, Any], *, wanted: int) -> Rerank | None:

@@ -1,6 +1,6 @@
 """What a search asks for, parsed: a tree of legs, or the short `hybrid` form, and what to show of the hits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -175,8 +175,8 @@ class Hybrid:
     query: str
     fields: tuple[str, ...] | None = None
     filters: tuple[dict[str, Any], ...] = ()
-    weights: tuple[float, float] | None = None
-    """Of BM25 and of the dot product."""
+    weights: Mapping[str, float] | None = None
+    """`lexical`, `semantic`, or in the place of the latter source fields that are embedded apart."""
     fusion: str | None = None
     normalizer: str | None = None
     combination: str = "sum"

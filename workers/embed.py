@@ -173,6 +173,7 @@ def _vector_write(target: Target, one: Embedded) -> Write:
         return conditional_write(target, one.document, {**ours, "vector": only})
     passages = [
         {"vector": vector, "start": passage.start, "end": passage.end}
+        | ({} if passage.field is None else {"field": passage.field})
         for passage, vector in zip(one.passages, one.vectors, strict=True)
     ]
     return conditional_write(target, one.document, {**ours, "passages": passages})

@@ -83,9 +83,9 @@ def blended(candidates: Mapping[str, Candidates], settings: Blend) -> Run:
 def _one(found: Candidates, settings: Blend) -> dict[str, float]:
     near = set(list(found.lexical)[: settings.window]) | set(list(found.semantic)[: settings.window])
     lists = tuple({key: score for key, score in one.items() if key in near} for one in (found.lexical, found.semantic))
-    weights = (1 - settings.alpha, settings.alpha)
+    weights = {LEXICAL: 1 - settings.alpha, SEMANTIC: settings.alpha}
     if settings.fusion == "rrf":
         lists = tuple(dict(list(one.items())[: settings.window]) for one in lists)
     how = Blending(settings.fusion, settings.normalizer, rank_constant=settings.rank_constant)
-    fused = blend((lists[0], lists[1]), weights, how)
+    fused = blend({LEXICAL: lists[0], SEMANTIC: lists[1]}, weights, how)
     return {one.key.id: float(len(fused) - place) for place, one in enumerate(fused[:100])}

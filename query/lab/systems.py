@@ -23,7 +23,9 @@ class System:
 
 def hybrid(name: str, **options: Any) -> System:
     """One by the short form."""
-    return System(name, lambda text: {"query": {"hybrid": {"query": text, "rank_window_size": DEPTH, **options}}})
+    asked = {"rank_window_size": DEPTH, **options}
+    size = min(DEPTH, asked["rank_window_size"])
+    return System(name, lambda text: {"size": size, "query": {"hybrid": {"query": text, **asked}}})
 
 
 def standard_systems(*, rerank: bool = False, more: Mapping[str, Any] | None = None) -> list[System]:

@@ -245,3 +245,41 @@ def test_advice_from_the_indexs_own_numbers(stack: Stack, make_index: Callable[.
     assert by_type["hnsw", None]["ram_bytes"] == 400 * (4 * 384 + 64)
     assert by_type["hnsw", None]["recall"] == 1.0
     assert "Recommended" in stack.esblend("advise", index).stdout
+
+
+def test_fields_apart_are_legs_with_weights_of_their_own(
+    stack: Stack, make_index: Callable[..., str], encoder: Encoder
+) -> None:
+    index = make_index(*DOCUMENTS, {"body": "no title here"})
+    stack.attach(index, "title", "body", passages={"fields": "apart"})
+    stack.wait(index)
+    passages = stack.es.get(index=index, id="0")["_source"]["esblend"]["g1"]["passages"]
+    whole = f"{DOCUMENTS[0]['title']}\n{DOCUMENTS[0]['body']}"
+    assert {one["field"]: whole[one["start"] : one["end"]] for one in passages} == DOCUMENTS[0]
+    weights = {"lexical": 0, "title": 0.25, "body": 1}
+    answer = search(stack, index, query={"hybrid": {"query": QUESTION, "weights": weights}}, explain=True)
+    query = encoder.encode_query(QUESTION)
+    dots = {field: encoder.encode_documents([one[field] for one in DOCUMENTS]) @ query for field in ("title", "body")}
+    found = {hit["_id"]: hit["_score"] for hit in answer["hits"]["hits"]}
+    expected = {str(n): 0.25 * dots["title"][n] + dots["body"][n] for n in range(3)}
+    expected["3"] = float(encoder.encode_documents(["no title here"])[0] @ query)
+    assert found == pytest.approx(expected, abs=1e-5)
+    legs = [part["description"] for part in answer["hits"]["hits"][0]["_explanation"]["details"]]
+    assert legs == ["lexical, product of:", "semantic title, product of:", "semantic body, product of:"]
+    joint = search(stack, index, query={"hybrid": {"query": QUESTION, "alpha": 1}})
+    best = max(dots["title"][0], dots["body"][0])
+    assert joint["hits"]["hits"][0]["_score"] == pytest.approx(best, abs=1e-5)
+    assert stack.esblend("verify", index, "--json").returncode == 0
+    stack.call("PUT", f"/_esblend/indices/{index}/defaults", {"weights": weights})
+    again = search(stack, index, query={"hybrid": {"query": QUESTION}})
+    assert again["hits"]["hits"][0]["_score"] == pytest.approx(found["0"], abs=1e-6)
+
+
+@pytest.mark.parametrize("weights", [{"title": 1}, {"semantic": 1, "body": 1}, {"nothing": 1}])
+def test_weights_of_fields_need_fields_apart(
+    stack: Stack, make_index: Callable[..., str], weights: dict[str, float]
+) -> None:
+    index = make_index(*DOCUMENTS)
+    stack.attach(index, "title", "body", passages={"fields": "apart"} if "semantic" in weights else {})
+    with pytest.raises(ApiError, match=r"passages\.fields: apart"):
+        search(stack, index, query={"hybrid": {"query": QUESTION, "weights": weights}})

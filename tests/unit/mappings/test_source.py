@@ -74,7 +74,7 @@ def test_a_fingerprint_tells_apart_what_gives_the_same_text() -> None:
 
 
 def test_a_fingerprint_is_sha_256_as_the_processor_feeds_it() -> None:
-    salt = b'["d", 250, 30, "sentences", "passages", 3, true, null]'
+    salt = b'["d", 250, 30, "sentences", "joined", "passages", 3, true, null]'
     parts = [salt, b"body", b"4", "é".encode(), b"?", b"\x05\0\0\0", b"\1"]
     expected = base64.b64encode(hashlib.sha256(b"\0".join(parts)).digest()).decode()
     assert of(["é", None, ["\ud800", 5], {"an": "object"}, True]) == expected

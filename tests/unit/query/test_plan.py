@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from esblend.errors import InvalidRequest
 from mappings.attachment import Attachment, Generation, ModelIdentity, PassageSettings, QueryDefaults, VectorOptions
 from query.fusion import Key
 from query.metadata import Target
@@ -51,9 +52,12 @@ def test_fields_are_one_only_where_all_indices_analyse_them_alike() -> None:
 
 
 def test_the_request_wins_over_the_attachment_and_that_over_the_default() -> None:
-    assert weights_of(Hybrid("x"), attachment()) == pytest.approx((0.3, 0.7))
-    assert weights_of(Hybrid("x"), attachment(alpha=0.4)) == pytest.approx((0.6, 0.4))
-    assert weights_of(Hybrid("x", weights=(2.0, 0.0)), attachment(alpha=0.4)) == (2.0, 0.0)
+    assert weights_of(Hybrid("x"), attachment()) == pytest.approx({"lexical": 0.3, "semantic": 0.7})
+    assert weights_of(Hybrid("x"), attachment(alpha=0.4)) == pytest.approx({"lexical": 0.6, "semantic": 0.4})
+    given = {"lexical": 2.0, "semantic": 0.0}
+    assert weights_of(Hybrid("x", weights=given), attachment(alpha=0.4)) == given
+    with pytest.raises(InvalidRequest, match=r"passages\.fields: apart"):
+        weights_of(Hybrid("x", weights={"lexical": 1.0, "title": 1.0}), attachment())
     assert window_of(Hybrid("x"), attachment(), SEARCH) == 100
     assert window_of(Hybrid("x"), attachment(), Search(Hybrid("x"), size=150)) == 150
     assert window_of(Hybrid("x", window=30), attachment(), SEARCH) == 30

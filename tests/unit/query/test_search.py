@@ -12,7 +12,7 @@ A, B, C = (Key("i", one) for one in "abc")
 
 
 def test_the_default_blend_by_hand() -> None:
-    fused = blend(({A: 8.0, B: 4.0}, {B: 0.9, C: -0.2}), (0.3, 0.7))
+    fused = blend({"lexical": {A: 8.0, B: 4.0}, "semantic": {B: 0.9, C: -0.2}}, {"lexical": 0.3, "semantic": 0.7})
     assert {one.key.id: round(one.score, 9) for one in fused} == {"b": 0.3 * 0.5 + 0.7 * 0.9, "a": 0.3, "c": -0.14}
 
 
@@ -21,7 +21,7 @@ def test_a_warning_is_plain_ascii_in_quotes() -> None:
 
 
 def test_a_blend_by_ranks() -> None:
-    fused = blend(({A: 8.0}, {A: 0.9}), (0.5, 0.5), Blending("rrf"))
+    fused = blend({"lexical": {A: 8.0}, "semantic": {A: 0.9}}, {"lexical": 0.5, "semantic": 0.5}, Blending("rrf"))
     assert fused[0].score == pytest.approx(1 / 61)
 
 

@@ -52,7 +52,11 @@ def test_what_is_in_use_stays_when_nothing_is_better() -> None:
 def test_a_blend_here_is_the_gateways() -> None:
     [found] = collection(1, semantic_is_right=True)[0].values()
     run = blended({"0": found}, Blend(alpha=0.6, normalizer="minmax"))["0"]
-    fused = blend((found.lexical, found.semantic), (0.4, 0.6), Blending(normalizer="minmax"))
+    fused = blend(
+        {"lexical": found.lexical, "semantic": found.semantic},
+        {"lexical": 0.4, "semantic": 0.6},
+        Blending(normalizer="minmax"),
+    )
     assert sorted(run, key=lambda id_: -run[id_]) == [one.key.id for one in fused]
 
 
