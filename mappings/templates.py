@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import quote
 
 from elasticsearch import AsyncElasticsearch, NotFoundError
 
@@ -93,7 +94,7 @@ async def _read(es: AsyncElasticsearch, name: str, kind: Kind) -> dict[str, Any]
     if not name or any(sign in name for sign in "*?,"):
         raise InvalidRequest(f"[{name}] is no name of one template")
     try:
-        answer = await es.perform_request("GET", _PATHS[kind] + name, headers=_JSON)
+        answer = await es.perform_request("GET", _PATHS[kind] + quote(name, safe=""), headers=_JSON)
     except NotFoundError as error:
         raise IndexNotFound(f"no such {kind} template [{name}]") from error
     found: dict[str, Any] = answer.body[_LISTS[kind]][0][f"{kind}_template"]
@@ -102,7 +103,7 @@ async def _read(es: AsyncElasticsearch, name: str, kind: Kind) -> dict[str, Any]
 
 async def _resolved(es: AsyncElasticsearch, name: str) -> dict[str, Any]:
     """The mapping that an index of the template gets, with what its component templates bring."""
-    answer = await es.perform_request("POST", f"/_index_template/_simulate/{name}", headers=_JSON)
+    answer = await es.perform_request("POST", f"/_index_template/_simulate/{quote(name, safe='')}", headers=_JSON)
     return dict(answer.body["template"].get("mappings") or {})
 
 
@@ -110,4 +111,6 @@ async def _put(es: AsyncElasticsearch, name: str, kind: Kind, body: dict[str, An
     template = {**(body.get("template") or {}), "mappings": mapping}
     # Dates of creation and change are told by newer servers, and refused when they are sent back.
     kept = {key: value for key, value in body.items() if not key.startswith(("created_date", "modified_date"))}
-    await es.perform_request("PUT", _PATHS[kind] + name, headers=_JSON, body={**kept, "template": template})
+    await es.perform_request(
+        "PUT", _PATHS[kind] + quote(name, safe=""), headers=_JSON, body={**kept, "template": template}
+    )

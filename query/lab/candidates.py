@@ -82,8 +82,11 @@ def blended(candidates: Mapping[str, Candidates], settings: Blend) -> Run:
 
 def _one(found: Candidates, settings: Blend) -> dict[str, float]:
     near = set(list(found.lexical)[: settings.window]) | set(list(found.semantic)[: settings.window])
-    lists = tuple({key: score for key, score in one.items() if key in near} for one in (found.lexical, found.semantic))
     weights = {LEXICAL: 1 - settings.alpha, SEMANTIC: settings.alpha}
+    lists = tuple(
+        {key: score for key, score in one.items() if key in near and weights[name]}  # a leg of weight 0 is not asked
+        for name, one in ((LEXICAL, found.lexical), (SEMANTIC, found.semantic))
+    )
     if settings.fusion == "rrf":
         lists = tuple(dict(list(one.items())[: settings.window]) for one in lists)
     how = Blending(settings.fusion, settings.normalizer, rank_constant=settings.rank_constant)

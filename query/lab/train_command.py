@@ -1,6 +1,8 @@
 """`esblend train`."""
 
 import random
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -68,7 +70,8 @@ def train(
         err.print("Name something to train on: --index with --qrels, or --data-config.", style="red")
         raise typer.Exit(USAGE)
     options = training.Options(epochs, batch_size, learning_rate, seed=seed)
-    done = training.train(model, data, held, output, options, resume=resume)
+    with redirect_stdout(sys.stderr):  # the trainer prints its log
+        done = training.train(model, data, held, output, options, resume=resume)
     if as_json:
         print_json(done)
     else:

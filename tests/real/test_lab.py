@@ -15,6 +15,10 @@ TOPICS = {
     "sea": ("ocean", "salt water between the continents"), "sun": ("star", "bright body in the middle of our planets"),
     "bread": ("loaf", "food of baked flour and yeast"), "king": ("monarch", "ruler with a crown and a throne"),
     "snow": ("frost", "white flakes that fall in winter"), "ship": ("vessel", "large boat that carries goods"),
+    "money": ("currency", "coins and notes that people pay with"), "sleep": ("slumber", "rest of body and mind at night"),
+    "thief": ("burglar", "person who steals from houses"), "doctor": ("physician", "person who heals the sick"),
+    "child": ("infant", "very young human being"), "road": ("highway", "way of asphalt between cities"),
+    "stone": ("rock", "hard piece of mineral"), "meal": ("dinner", "food that is eaten in the evening"),
     "tree": ("oak", "tall plant with leaves and a trunk"), "war": ("battle", "armed fight between nations"),
 }  # fmt: skip
 
@@ -85,7 +89,8 @@ def test_a_folder_is_evaluated_and_its_index_goes_again(stack: Stack, collection
 def test_an_index_is_evaluated_with_judgements_or_its_titles(stack: Stack, index: str, collection: Path) -> None:
     assert run(stack, "eval", index, *judgements(collection))["weak"] is False
     weak = run(stack, "eval", index, "--from-titles", "title")
-    assert (weak["weak"], weak["count"]) == (True, 10)
+    assert weak["weak"] is True
+    assert weak["count"] > 10
     assert weak["systems"]["BM25"]["recall@10"] == 1.0
     nothing = stack.esblend("eval", index)
     assert nothing.returncode == 2
