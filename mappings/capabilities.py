@@ -71,9 +71,10 @@ async def _check_settings(
         raise InvalidRequest(
             f"index [{index}] is mounted from a snapshot and takes no vectors: restore it, then attach"
         )
-    if settings.get("index.sort.field") and generation.vector.layout == "passages":
+    is_sorted = settings.get("index.sort.field") or settings.get("index.mode") in ("logsdb", "time_series")
+    if is_sorted and generation.vector.layout == "passages":
         raise InvalidRequest(
-            f"index [{index}] is sorted by [index.sort.field], which rules out nested passages: attach it with "
+            f"index [{index}] is sorted ([index.sort.field], or by its [index.mode]), which rules out nested passages: attach it with "
             "[vector.layout: flat], one vector a document"
         )
     _check_limit(

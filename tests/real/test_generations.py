@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from elasticsearch import ApiError, Elasticsearch
 
 from esblend.encoder.folder import find_model
-from tests.conftest import Stack
+from tests.conftest import ESBLEND, Stack
 from tests.real.faults import wait_for, with_vectors
 
 TEXTS = [f"Article {n} about {topic}." for n, topic in enumerate(["whales", "bread", "rockets", "rivers"] * 10)]
@@ -97,6 +98,18 @@ def test_a_migration_under_reads_and_writes(stack: Stack, index: str, wide_model
     assert vectors_held(stack, index) == {"g2"}
     verified = stack.esblend("verify", index, "--json")
     assert verified.returncode == 0, verified.stdout
+
+
+def test_a_migration_that_was_killed_goes_on(stack: Stack, index: str, wide_model: str) -> None:
+    stack.call("POST", f"/_esblend/indices/{index}/backfill", {"paused": True})
+    command = [*ESBLEND, "migrate", index, "--model", wide_model, "--data-dir", str(stack.data_dir)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as started:
+        wait_for("g2", lambda: "g2" in generations(stack, index))
+        started.kill()
+    stack.call("POST", f"/_esblend/indices/{index}/backfill", {"paused": False})
+    again = stack.esblend("migrate", index, "--model", wide_model, "--json")
+    assert json.loads(again.stdout) | {"switched": True} == json.loads(again.stdout)
+    assert list(generations(stack, index)) == ["g1", "g2"]
 
 
 def test_new_documents_get_both_while_a_migration_runs(stack: Stack, index: str, wide_model: str) -> None:

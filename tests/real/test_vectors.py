@@ -283,3 +283,38 @@ def test_weights_of_fields_need_fields_apart(
     stack.attach(index, "title", "body", passages={"fields": "apart"} if "semantic" in weights else {})
     with pytest.raises(ApiError, match=r"passages\.fields: apart"):
         search(stack, index, query={"hybrid": {"query": QUESTION, "weights": weights}})
+
+
+def test_a_detached_index_is_copied_without_what_was_added(stack: Stack, make_index: Callable[..., str]) -> None:
+    index = make_index(*DOCUMENTS)
+    stack.attach(index, "title", "body")
+    stack.wait(index)
+    done = stack.esblend("detach", index, "--reindex", f"{index}-plain", "--json")
+    assert done.returncode == 0, done.stderr
+    try:
+        assert (
+            "esblend"
+            not in stack.es.indices.get_mapping(index=f"{index}-plain")[f"{index}-plain"]["mappings"]["properties"]
+        )
+        hits = stack.es.search(index=f"{index}-plain")["hits"]["hits"]
+        assert sorted((hit["_source"] for hit in hits), key=str) == sorted(DOCUMENTS, key=str)
+    finally:
+        stack.es.indices.delete(index=f"{index}-plain")
+
+
+@pytest.mark.parametrize("mode", ["logsdb", "sorted"])
+def test_sorted_indices_take_one_vector_a_document(stack: Stack, index_name: str, mode: str) -> None:
+    settings = {"index.mode": "logsdb"} if mode == "logsdb" else {"index.sort.field": "@timestamp"}
+    properties = {"body": {"type": "text"}, "@timestamp": {"type": "date"}}
+    stack.es.indices.create(index=index_name, mappings={"properties": properties}, settings=settings)
+    try:
+        stack.es.index(
+            index=index_name, document={"@timestamp": "2026-01-01T00:00:00Z", "body": "Whales"}, refresh=True
+        )
+        with pytest.raises(ApiError, match=r"vector\.layout: flat"):
+            stack.attach(index_name, "body")
+        stack.attach(index_name, "body", vector={"layout": "flat"})
+        assert stack.wait(index_name)["embedded"] == 1
+        assert search(stack, index_name, query={"hybrid": {"query": QUESTION}})["hits"]["hits"][0]["_score"] > 0
+    finally:
+        stack.es.indices.delete(index=index_name)

@@ -1,0 +1,94 @@
+"""Models of several kinds: cut vectors, another model for the queries, one behind an HTTP service."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from elasticsearch import ApiError
+
+from esblend.encoder.encoder import load_encoder
+from esblend.encoder.folder import find_model
+from esblend.encoder.model import Form
+from tests.conftest import Stack
+from tests.embedding_service import embedding_service
+from tests.real.faults import kill, process, revive, with_vectors
+from tests.real.gateways import gateway_with
+
+QUESTION = "marine animals"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the packaged model that a test may change."""
+    return Path(shutil.copytree(find_model("minilm").path, tmp_path / "model"))
+
+
+def test_vectors_are_cut_where_the_model_allows_it(stack: Stack, make_index: Callable[..., str], folder: Path) -> None:
+    config = folder / "config_sentence_transformers.json"
+    config.write_text(json.dumps({"matryoshka_dims": [128, 256]}))
+    index = make_index({"body": "whales"})
+    with pytest.raises(ApiError, match="which may be cut to 128, 256"):
+        stack.attach(index, "body", model=str(folder), vector={"dims": 100})
+    stack.attach(index, "body", model=str(folder), vector={"dims": 128})
+    stack.wait(index)
+    [passage] = with_vectors(stack, index, "0")["esblend"]["g1"]["passages"]
+    whole = load_encoder("minilm").encode_documents(["whales"])[0]
+    np.testing.assert_allclose(passage["vector"], whole[:128] / np.linalg.norm(whole[:128]), atol=1e-5)
+    answer = stack.gateway.search(index=index, query={"hybrid": {"query": QUESTION, "alpha": 1}})
+    query = load_encoder("minilm").encode_query(QUESTION, Form(dims=128))
+    assert answer["hits"]["hits"][0]["_score"] == pytest.approx(float(np.dot(passage["vector"], query)), abs=1e-5)
+
+
+def test_a_model_that_was_not_trained_to_be_cut_is_not(stack: Stack, make_index: Callable[..., str]) -> None:
+    index = make_index({"body": "whales"})
+    with pytest.raises(ApiError, match="was not trained to have them cut"):
+        stack.attach(index, "body", vector={"dims": 128})
+
+
+def test_another_model_embeds_the_queries(stack: Stack, make_index: Callable[..., str], folder: Path) -> None:
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
+    index = make_index({"body": "whales"})
+    stack.attach(index, "body", query_model=str(folder))
+    stack.wait(index)
+    documents, queries = load_encoder("minilm"), load_encoder(str(folder))
+    expected = documents.encode_documents(["whales"])[0] @ queries.encode_query(QUESTION)
+    answer = stack.gateway.search(index=index, query={"hybrid": {"query": QUESTION, "alpha": 1}})
+    assert answer["hits"]["hits"][0]["_score"] == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_a_model_of_another_width_cannot_embed_the_queries(
+    stack: Stack, make_index: Callable[..., str], folder: Path
+) -> None:
+    pooling = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    index = make_index({"body": "whales"})
+    with pytest.raises(ApiError, match=r"gives vectors of 768, but those of the documents have 384"):
+        stack.attach(index, "body", query_model=str(folder))
+
+
+def test_a_service_embeds_for_worker_and_gateway(fault_stack: Stack, index_name: str, tmp_path: Path) -> None:
+    stack = fault_stack
+    stack.es.indices.create(index=index_name, mappings={"properties": {"body": {"type": "text"}}})
+    stack.es.index(index=index_name, id="1", document={"body": "whales"}, refresh=True)
+    kill(stack, "worker")
+    try:
+        with (
+            embedding_service() as service,
+            process(stack, "esblend.cli", "worker", place=tmp_path, ESBLEND_ENCODER_URL=service.url),
+            gateway_with(stack, tmp_path, encoder_url=service.url) as gateway,
+        ):
+            headers = {"accept": "application/json", "content-type": "application/json"}
+            body = {"source_fields": ["body"], "model": "openai:some-model"}
+            gateway.perform_request("PUT", f"/_esblend/indices/{index_name}", headers=headers, body=body)
+            stack.wait(index_name)
+            service.refusals = [429, 503]
+            stack.es.index(index=index_name, id="2", document={"body": "bread"}, refresh=True)
+            stack.wait(index_name)
+            answer = gateway.search(index=index_name, query={"hybrid": {"query": QUESTION, "alpha": 1}})
+            assert [hit["_id"] for hit in answer["hits"]["hits"]] == ["1", "2"]
+    finally:
+        revive(stack)
+        stack.es.indices.delete(index=index_name)
