@@ -74,8 +74,8 @@ async def _check_settings(
     is_sorted = settings.get("index.sort.field") or settings.get("index.mode") in ("logsdb", "time_series")
     if is_sorted and generation.vector.layout == "passages":
         raise InvalidRequest(
-            f"index [{index}] is sorted ([index.sort.field], or by its [index.mode]), which rules out nested passages: attach it with "
-            "[vector.layout: flat], one vector a document"
+            f"index [{index}] is sorted ([index.sort.field], or by its [index.mode]), which rules out nested passages: attach it "
+            "with [vector.layout: flat], one vector a document"
         )
     _check_limit(
         index, settings, "total_fields", _TOTAL_FIELDS,

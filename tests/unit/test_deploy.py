@@ -1,0 +1,42 @@
+"""The files in deploy/ speak of what is there: metrics, settings, commands."""
+
+import re
+
+import yaml
+
+from esblend import metrics
+from esblend.settings import Settings
+from tests.conftest import ROOT
+
+DEPLOY = ROOT / "deploy"
+
+
+def exported() -> set[str]:
+    body, _ = metrics.exposition()
+    families = set(re.findall(r"^# TYPE (\S+)", body.decode(), re.MULTILINE))
+    return families | {f"{name}_bucket" for name in families}
+
+
+def test_every_metric_that_is_named_is_exported() -> None:
+    texts = [file.read_text() for file in (*DEPLOY.rglob("*.yaml"), ROOT / "docs" / "operations.md")]
+    named = {name for text in texts for name in re.findall(r"\besblend_[a-z_]+", text)}
+    assert len(named) > 10
+    assert named <= exported()
+
+
+def test_the_manifests_set_what_is_a_setting_and_run_what_is_a_command() -> None:
+    documents = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "esblend.yaml").read_text()))
+    config = next(one for one in documents if one["kind"] == "ConfigMap")["data"]
+    assert {name.removeprefix("ESBLEND_").lower() for name in config} <= Settings.model_fields.keys()
+    pods = [one["spec"]["template"]["spec"] for one in documents if one["kind"] == "Deployment"]
+    assert [pod["containers"][0]["args"][0] for pod in pods] == ["feed", "worker", "gateway"]
+    for pod in pods:
+        assert pod["enableServiceLinks"] is False
+        assert pod["containers"][0]["resources"]["limits"]["memory"]
+        assert pod["containers"][0]["readinessProbe"]
+
+
+def test_each_process_has_a_unit() -> None:
+    for name in ("feed", "worker", "gateway"):
+        unit = (DEPLOY / "systemd" / f"esblend-{name}.service").read_text()
+        assert f"ExecStart=/opt/esblend/bin/esblend {name}\n" in unit
