@@ -15,6 +15,7 @@ from esblend.broker import LANES, queue_name
 from esblend.elastic import connect
 from esblend.encoder.folder import find_model
 from esblend.errors import EsblendError, InvalidRequest
+from esblend.plugins import ENCODERS, find, kind_and_name
 from esblend.settings import Settings
 from indexer.checkpoints import CHECKPOINTS_INDEX
 from mappings.attachment import META_KEY, Attachment, read_attachment
@@ -237,7 +238,11 @@ def _differences(wanted: dict[str, Any], present: dict[str, Any], path: str = ""
 
 
 def _model(name: str, digest: str | None) -> Check:
+    kind, _ = kind_and_name(name)
     try:
+        if kind is not None:
+            find(ENCODERS, kind)
+            return Check("model", "ok", f"{name} is a model of the plug-in [{kind}]; it was not asked")
         folder = find_model(name)
     except EsblendError as error:
         return Check("model", "failure", error.reason, "put the folder there, or set ESBLEND_MODEL")

@@ -148,7 +148,8 @@ async def describe(es: AsyncElasticsearch, name: str) -> tuple[str, dict[str, di
 async def count_missing(es: AsyncElasticsearch, index: str, attachment: Attachment) -> int:
     """Documents that the active generation of `attachment` does not know."""
     await es.indices.refresh(index=index)
-    known = {"exists": {"field": attachment.fingerprint_field}}
+    is_followed = attachment.generation.is_followed
+    known = {"exists": {"field": attachment.fingerprint_field if is_followed else attachment.vector_field}}
     return int((await es.count(index=index, query={"bool": {"must_not": [known]}}))["count"])
 
 

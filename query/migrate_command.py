@@ -14,6 +14,9 @@ from esblend.console import err, out, print_json
 
 app = typer.Typer()
 _POLL_SECONDS = 0.5
+_SETTLE_SECONDS = 3.0
+"""Every gateway sees a switch within a second or two; until then it searches the old vectors."""
+_DROPS = 5
 
 
 @app.command()
@@ -70,6 +73,7 @@ def migrate(
             call(es, "POST", f"{path}/{new}/_activate")
             done["switched"] = True
         if drop_old and done["switched"]:
+            time.sleep(_SETTLE_SECONDS)
             done |= _drop_others(es, path)
     _tell({**done, "covered": True}, as_json=as_json)
     if is_worse:
@@ -145,10 +149,14 @@ def _drop_others(es: Elasticsearch, path: str) -> dict[str, Any]:
     for name, one in call(es, "GET", path)["generations"].items():
         if one["active"]:
             continue
-        task = call(es, "DELETE", f"{path}/{name}")["task"]
         with err.status(f"Taking the vectors of {name} out of the documents"):
-            while task and not es.tasks.get(task_id=task)["completed"]:
-                time.sleep(_POLL_SECONDS)
+            # A task that was under way when the generation was dropped may still have written some.
+            for _ in range(_DROPS):
+                task = call(es, "DELETE", f"{path}/{name}")["task"]
+                while task and not es.tasks.get(task_id=task)["completed"]:
+                    time.sleep(_POLL_SECONDS)
+                if not task or not es.tasks.get(task_id=task)["response"]["updated"]:
+                    break
         dropped.append(name)
     return {"dropped": dropped}
 

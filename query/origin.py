@@ -13,8 +13,9 @@ def comes_from_another_site(scope: Scope) -> bool:
     headers: dict[bytes, bytes] = dict(scope["headers"])
     if headers.get(b"sec-fetch-mode") == b"navigate" and scope["method"] in ("GET", "HEAD"):
         return False
-    if headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site"):
-        return True
+    site = headers.get(b"sec-fetch-site")
+    if site is not None:  # more to be trusted than a comparison of names, which a proxy in between may have changed
+        return site in (b"cross-site", b"same-site")
     origin = headers.get(b"origin")
     if origin is None:
         return False

@@ -80,9 +80,14 @@ def given_servers(settings: Settings) -> tuple[str | None, str | None]:
 def _with_usable_model(settings: Settings, asked: str | None) -> Settings:
     """A named model must load. The default one may be out of reach on a machine without a hub; the packaged one then stands in."""
     from esblend.encoder.folder import find_model
+    from esblend.plugins import ENCODERS, find, kind_and_name
 
     if asked or settings.model != DEFAULT_MODEL:
-        find_model(asked or settings.model)
+        kind, name = kind_and_name(asked or settings.model)
+        if kind is None:
+            find_model(name)
+        else:
+            find(ENCODERS, kind)
         return settings
     try:
         find_model(DEFAULT_MODEL)

@@ -11,6 +11,7 @@ from query.origin import comes_from_another_site
         ("POST", {}, False),
         ("POST", {"sec-fetch-site": "same-origin", "origin": "http://gateway:9280"}, False),
         ("POST", {"origin": "http://gateway:9280"}, False),
+        ("POST", {"sec-fetch-site": "same-origin", "origin": "https://name.of.a.proxy"}, False),
         ("POST", {"origin": "http://evil.example"}, True),
         ("POST", {"origin": "null"}, True),
         ("GET", {"sec-fetch-site": "cross-site"}, True),
