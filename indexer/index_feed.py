@@ -127,6 +127,7 @@ class IndexFeed:
         self._pass_own_writes(shards)
         if time.monotonic() >= self._pause_until:
             await self._send_due_lanes(shards)
+        self._end_finished_backfills()
         await self._save_if_moved(shards)
 
     def _pass_own_writes(self, shards: IndexShards) -> None:
@@ -181,8 +182,12 @@ class IndexFeed:
             limit = self._limit(lane, shard, shards)
             while cursors[shard].sent < limit and self._may_send(lane):
                 await self._send_batch(lane, shard, limit)
-        for shard in [shard for shard, cursor in cursors.items() if cursor.is_finished]:
-            del cursors[shard]
+
+    def _end_finished_backfills(self) -> None:
+        """Also where the last task ended after all was sent."""
+        backfill = self._cursors["backfill"]
+        for shard in [shard for shard, cursor in backfill.items() if cursor.is_finished]:
+            del backfill[shard]
             log.info("backfill done", index=self.index, shard=shard)
 
     def _may_send(self, lane: Lane) -> bool:
