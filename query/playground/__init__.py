@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -32,6 +33,6 @@ def routes() -> list[Route]:
 async def _page(request: Request) -> Response:
     found = _FILES.get(request.path_params.get("file", ""))
     if found is None:
-        return Response(status_code=404)
+        raise HTTPException(404)
     name, kind = found
     return FileResponse(_STATIC / name, media_type=kind, headers=_HEADERS)

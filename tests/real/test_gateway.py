@@ -137,7 +137,7 @@ def test_a_search_body_above_the_limit_goes_on_unparsed(stack: Stack) -> None:
     assert (status, json.loads(raw)["hits"]["total"]["value"]) == (200, 1)
 
 
-@pytest.mark.parametrize("path", ["/_esblend/nothing", "/_esblend", "/_esblend/indices"])
+@pytest.mark.parametrize("path", ["/_esblend/nothing", "/_esblend/playground/nothing", "/_esblend/indices"])
 def test_unknown_paths_of_esblends_own(stack: Stack, path: str) -> None:
     status, _, raw = send(stack.described["gateway"], "GET", path)
     assert status == 404
