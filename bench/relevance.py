@@ -2,6 +2,7 @@
 
 import random
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def _trained(stack: BenchStack, index: str, folder: Path | None) -> list[dict[st
         print(done)
         stack.call("POST", f"{path}/generations", {"model": done["model"]})
         while stack.call("GET", f"{path}/generations")["generations"]["g2"]["missing"]:
-            pass
+            time.sleep(1)
         systems = [
             hybrid(f"{what}, {model}", generation=generation, **options)
             for generation, model in (("g1", "MiniLM"), ("g2", "trained"))
