@@ -6,10 +6,9 @@ from urllib.parse import quote
 
 import typer
 from elasticsearch import Elasticsearch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from esblend.client import USAGE, DataDir, Json, call, gateway
-from esblend.console import err, out, print_json
+from esblend.console import count_progress, err, out, print_json
 
 app = typer.Typer()
 
@@ -126,9 +125,8 @@ def _copy_plain(es: Elasticsearch, index: str, name: str, field: str) -> dict[st
     task = es.reindex(
         source={"index": index, "_source": {"excludes": [field]}}, dest={"index": name}, wait_for_completion=False
     )["task"]
-    columns = (TextColumn("Copying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
-        bar = progress.add_task("", total=total)
+    with count_progress() as progress:
+        bar = progress.add_task("Copying", total=total)
         while not (state := es.tasks.get(task_id=task))["completed"]:
             progress.update(bar, completed=state["task"]["status"].get("created", 0))
             time.sleep(0.5)

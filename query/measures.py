@@ -3,7 +3,6 @@
 Formulas: Elasticsearch's documentation of `dense_vector`, parameter `similarity`. Scripts must not give negative scores.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -72,8 +71,3 @@ MEASURES = {
 def measure_of(attachment: Attachment) -> Measure:
     """That of the active generation's vectors."""
     return MEASURES[attachment.generation.vector.similarity]
-
-
-def distance(score: float) -> float:
-    """The Euclidean distance behind a score of `l2_norm`."""
-    return math.sqrt(max(0.0, 1 / score - 1))

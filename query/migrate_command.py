@@ -7,10 +7,9 @@ from urllib.parse import quote
 
 import typer
 from elasticsearch import Elasticsearch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from esblend.client import FAILED, INCOMPLETE, USAGE, DataDir, Json, call, gateway
-from esblend.console import err, out, print_json
+from esblend.console import count_progress, err, out, print_json
 
 app = typer.Typer()
 _POLL_SECONDS = 0.5
@@ -95,9 +94,8 @@ def _wanted(body: dict[str, Any]) -> dict[str, Any]:
 
 def _covered(es: Elasticsearch, path: str, generation: str, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
-    columns = (TextColumn(f"Embedding {generation}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
-        task = progress.add_task("", total=None)
+    with count_progress() as progress:
+        task = progress.add_task(f"Embedding {generation}", total=None)
         while True:
             found = call(es, "GET", path)["generations"][generation]
             progress.update(task, completed=found["documents"], total=found["documents"] + found["missing"])

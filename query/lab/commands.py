@@ -8,10 +8,9 @@ from urllib.parse import quote
 
 import typer
 from elasticsearch import Elasticsearch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from esblend.client import FAILED, USAGE, DataDir, Json, call, gateway
-from esblend.console import err, out, print_json
+from esblend.console import count_progress, err, out, print_json
 from query.lab.judged import Judged, from_titles, read_beir, read_judgements, write_qrels
 
 app = typer.Typer()
@@ -159,8 +158,7 @@ def _target(es: Elasticsearch, target: str, keep: str | None) -> Iterator[str]:
     if not Path(target).is_dir():
         yield target
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
+    with count_progress() as progress:
         tasks: dict[str, Any] = {}
 
         def show(what: str, done: int, total: int) -> None:
@@ -194,8 +192,7 @@ def _judged(
 
 @contextmanager
 def _bar(what: str, total: int) -> Iterator[Any]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
+    with count_progress() as progress:
         task = progress.add_task(what, total=total)
         yield lambda count: progress.advance(task, count)
 
