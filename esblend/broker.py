@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from esblend.settings import Settings
 
+FORMAT: Literal[1] = 1
+"""Of the messages. A worker that gets one of another format fails it, so that the feed sends its changes again, until a worker
+that knows the format has it."""
 EMBED_TASK = "esblend.embed"
 ATTACH_TASK = "esblend.attach"
 Lane = Literal["live", "backfill"]
@@ -33,6 +36,7 @@ class EmbedTask(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    format: Literal[1] = FORMAT
     index: str
     uuid: str
     generation: str
@@ -47,6 +51,7 @@ class AttachTask(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    format: Literal[1] = FORMAT
     index: str
 
 

@@ -86,6 +86,12 @@ class IndexUnavailable(EsblendError):
     type = "index_unavailable_exception"
 
 
+class UnknownMessage(EsblendError):
+    """A message in the queue that is no task of this version."""
+
+    type = "unknown_message_exception"
+
+
 class QueueUnsafe(EsblendError):
     """The broker may lose tasks."""
 

@@ -1,11 +1,14 @@
 """How far the change feed is, kept in Elasticsearch: one small document for each attached index and generation."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from elasticsearch import AsyncElasticsearch, BadRequestError, ConflictError, NotFoundError
+from elasticsearch.helpers import async_scan
 from pydantic import BaseModel, ConfigDict
 
+FORMAT: Literal[1] = 1
 CHECKPOINTS_INDEX = "esblend-checkpoints"
 _SETTINGS = {"index.hidden": True, "number_of_shards": 1, "auto_expand_replicas": "0-1"}
 _MAPPINGS = {
@@ -27,7 +30,7 @@ class Checkpoint(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    format: Literal[1] = 1
+    format: Literal[1] = FORMAT
     index: str
     uuid: str
     generation: str
@@ -73,7 +76,7 @@ async def load_checkpoint(es: AsyncElasticsearch, uuid: str, generation: str) ->
 
 
 async def load_checkpoints(es: AsyncElasticsearch, ids: list[str]) -> dict[str, tuple[Checkpoint, Version]]:
-    """Those of `ids` that are stored, each with its version."""
+    """Those of `ids` that are stored, each with its version; not those of a newer format, which are a newer feed's to move."""
     if not ids:
         return {}
     try:
@@ -86,7 +89,7 @@ async def load_checkpoints(es: AsyncElasticsearch, ids: list[str]) -> dict[str, 
             Version(found["_seq_no"], found["_primary_term"]),
         )
         for found in answer["docs"]
-        if found.get("found")
+        if found.get("found") and _is_known(found["_source"])
     }
 
 
@@ -104,12 +107,17 @@ async def save_checkpoint(es: AsyncElasticsearch, checkpoint: Checkpoint, versio
     return Version(answer["_seq_no"], answer["_primary_term"])
 
 
-async def delete_checkpoints_but(es: AsyncElasticsearch, keep: set[str]) -> None:
-    """Remove the checkpoints of indices that are no longer attached or no longer there."""
-    await es.delete_by_query(
-        index=CHECKPOINTS_INDEX,
-        query={"bool": {"filter": [{"exists": {"field": "uuid"}}], "must_not": [{"ids": {"values": sorted(keep)}}]}},
-        conflicts="proceed",
-        refresh=True,
-        ignore_unavailable=True,
-    )
+async def delete_checkpoints_but(es: AsyncElasticsearch, keep: set[str], indices: set[str]) -> None:
+    """Remove the checkpoints of indices that are no longer attached or no longer there: all but those named by `keep`, those of
+    `indices`, and those of a newer format."""
+    kept = [{"ids": {"values": sorted(keep)}}, {"terms": {"index": sorted(indices)}}]
+    query = {"bool": {"filter": [{"exists": {"field": "uuid"}}], "must_not": kept}}
+    await es.indices.refresh(index=CHECKPOINTS_INDEX)
+    found = async_scan(es, index=CHECKPOINTS_INDEX, query={"query": query, "_source": "format"})
+    operations = [{"delete": {"_id": hit["_id"]}} async for hit in found if _is_known(hit["_source"])]
+    if operations:
+        await es.bulk(index=CHECKPOINTS_INDEX, operations=operations, refresh=True)
+
+
+def _is_known(stored: Mapping[str, Any]) -> bool:
+    return bool(stored.get("format", FORMAT) == FORMAT)

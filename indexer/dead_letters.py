@@ -11,7 +11,7 @@ from typing import Any
 from elasticsearch import AsyncElasticsearch, NotFoundError
 
 from esblend.broker import DocumentRef
-from mappings.dead_letters import DEAD_LETTERS_INDEX
+from mappings.dead_letters import DEAD_LETTERS_INDEX, FORMAT
 
 _MOST = 1000
 
@@ -85,6 +85,8 @@ async def requests(es: AsyncElasticsearch) -> list[Request]:
     found = []
     for hit in answer["hits"]["hits"]:
         letter = hit["_source"]
+        if letter.get("format", FORMAT) != FORMAT:
+            continue  # for a newer feed
         document = DocumentRef(id=letter["id"], seq_no=-1, routing=letter.get("routing"))
         found.append(
             Request(hit["_id"], letter["action"], letter["index"], letter["uuid"], letter["generation"], document)

@@ -66,6 +66,7 @@ class Feed:
         self._settings = settings
         self._leases = Leases(es)
         self._wanted: dict[str, Followed] = {}
+        self._unreadable: set[str] = set()
         self._feeds: dict[str, IndexFeed] = {}
         self._owners: set[str] = set()
         self._discovered = float("-inf")
@@ -135,7 +136,12 @@ class Feed:
         if state is not None and state == self._cluster_state:
             return
         await self._pass_wishes_on()
-        attached = await attachments(self._es)
+        found = await attachments(self._es)
+        attached = {index: attachment for index, attachment in found.items() if attachment}
+        unreadable = found.keys() - attached.keys()
+        for index in unreadable - self._unreadable:
+            log.warning("an attachment of a newer version of esblend is left alone", index=index)
+        self._unreadable = unreadable
         shards = await read_shards(self._es, sorted(attached))
         wanted = {
             checkpoint_id(shards[index].uuid, generation): Followed(index, shards[index].uuid, generation, attachment)
@@ -154,7 +160,7 @@ class Feed:
             feed.backfill = wanted[key].attachment.backfill
         # A closed index, or one whose primaries are away, keeps its checkpoint.
         if is_changed and not attached.keys() - shards.keys():
-            await delete_checkpoints_but(self._es, set(wanted))
+            await delete_checkpoints_but(self._es, set(wanted), unreadable)
         is_settled = not attached.keys() - shards.keys() and not self._wished
         self._cluster_state = state if is_settled else None
 

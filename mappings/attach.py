@@ -16,6 +16,7 @@ from mappings.attachment import (
     Generation,
     QueryDefaults,
     describe_validation,
+    is_attached,
     read_attachment,
 )
 from mappings.builder import mapping_additions
@@ -188,13 +189,13 @@ async def detach(es: AsyncElasticsearch, name: str) -> str:
     return index
 
 
-async def attachments(es: AsyncElasticsearch) -> dict[str, Attachment]:
-    """Every attached index of the cluster, but for those whose attachment has a newer format."""
+async def attachments(es: AsyncElasticsearch) -> dict[str, Attachment | None]:
+    """Every attached index of the cluster; None for one whose attachment this version cannot read."""
     found = await es.indices.get_mapping(
         index="*", expand_wildcards=["open", "closed", "hidden"], filter_path=f"*.mappings._meta.{META_KEY}"
     )
-    readable = {index: _readable(body["mappings"]) for index, body in found.items()}
-    return {index: attachment for index, attachment in readable.items() if attachment}
+    mappings = {index: body["mappings"] for index, body in found.items()}
+    return {index: _readable(mapping) for index, mapping in mappings.items() if is_attached(mapping)}
 
 
 @dataclass(frozen=True)

@@ -281,16 +281,21 @@ def describe_validation(error: ValidationError) -> str:
     return "; ".join(parts)
 
 
+def is_attached(mapping: dict[str, Any]) -> bool:
+    """Whether a mapping holds an attachment, of whatever version; a wish to be attached (see `mappings.wishes`) is none."""
+    meta = (mapping.get("_meta") or {}).get(META_KEY)
+    return meta is not None and not (isinstance(meta, dict) and "generations" not in meta)
+
+
 def read_attachment(mapping: dict[str, Any]) -> Attachment | None:
     """The attachment in an index's mapping (`{"_meta": ..., "properties": ...}`), or None.
 
     Raises InvalidRequest when `_meta.esblend` is there but this version cannot read it.
     """
-    meta = (mapping.get("_meta") or {}).get(META_KEY)
-    if meta is None or (isinstance(meta, dict) and "generations" not in meta):
-        return None  # nothing, or a wish (see `mappings.wishes`)
+    if not is_attached(mapping):
+        return None
     try:
-        return Attachment.model_validate(meta)
+        return Attachment.model_validate(mapping["_meta"][META_KEY])
     except ValidationError as error:
         raise InvalidRequest(
             f"[_meta.{META_KEY}] cannot be read by this version of esblend: {describe_validation(error)}"

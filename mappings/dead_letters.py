@@ -20,12 +20,15 @@ DEAD_LETTERS_MAPPINGS: dict[str, Any] = {
         "action": {"type": "keyword"},
     },
 }
+FORMAT = 1
 RETRY, DROP = "retry", "drop"
 """What a person asked for; the feed passes it on to a worker, who takes the letter away when it is done."""
 
 
 @dataclass(frozen=True)
 class DeadLetter:
+    """Kept with the time and `format`; of another format a letter is shown, and nothing asked on it is passed on."""
+
     index: str
     uuid: str
     generation: str
@@ -33,6 +36,7 @@ class DeadLetter:
     routing: str | None
     error: str
     attempts: int
+    format: int = FORMAT
 
 
 def letter_id(uuid: str, generation: str, document: str) -> str:

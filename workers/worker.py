@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 import structlog
@@ -28,7 +28,7 @@ from esblend.broker import (
     written_key,
 )
 from esblend.elastic import back_off, connect, wait_for_elasticsearch
-from esblend.errors import ModelError, QueueUnsafe
+from esblend.errors import ModelError, QueueUnsafe, UnknownMessage
 from esblend.logs import configure_logging
 from esblend.metrics import DOCUMENTS, serve
 from esblend.ready import announce_ready, forget_ready
@@ -74,13 +74,7 @@ def make_worker(settings: Settings) -> Celery:
     def embed_task(self: Task, **message: Any) -> dict[str, Any]:
         from workers.embed import embed
 
-        try:
-            task = EmbedTask.model_validate(message)
-        except ValidationError as error:
-            log.error(
-                "a message that is no task was dropped", keys=sorted(map(str, message))[:10], faults=error.error_count()
-            )
-            return {}
+        task = _read_message(EmbedTask, message)
         delivery = str(self.request.id)  # another thread would see another request
         with _sign_of_life(child[0].redis, running_key(delivery)):
             result = embed(task, child[0], lambda written: _tell(child[0].redis, delivery, written))
@@ -95,16 +89,24 @@ def make_worker(settings: Settings) -> Celery:
     def attach_task(self: Task, **message: Any) -> None:
         from workers.attach import grant_wish
 
-        try:
-            task = AttachTask.model_validate(message)
-        except ValidationError as error:
-            log.error("a message that is no task was dropped", faults=error.error_count())
-            return
+        task = _read_message(AttachTask, message)
         grant_wish(task.index, child[0].encoders, settings)
 
     app.task(embed_task, name=EMBED_TASK, bind=True)
     app.task(attach_task, name=ATTACH_TASK, bind=True, ignore_result=True)
     return app
+
+
+M = TypeVar("M", EmbedTask, AttachTask)
+
+
+def _read_message(kind: type[M], message: dict[str, Any]) -> M:
+    """Raises UnknownMessage: of a hostile one nothing comes; what a newer feed sent, that feed sends again."""
+    try:
+        return kind.model_validate(message)
+    except ValidationError as error:
+        keys = ", ".join(sorted(map(str, message))[:10])
+        raise UnknownMessage(f"no task of this version: {error.error_count()} faults in [{keys[:200]}]") from None
 
 
 def _tell(redis: Redis, task: str, written: dict[str, int]) -> None:
