@@ -6,6 +6,7 @@ from celery import Celery
 from kombu.entity import Queue
 from pydantic import BaseModel, ConfigDict, Field
 
+from esblend.redis_client import celery_options, celery_tls
 from esblend.settings import Settings
 
 FORMAT: Literal[1] = 1
@@ -95,8 +96,13 @@ def written_key(task: str) -> str:
 
 
 def make_celery(settings: Settings) -> Celery:
-    """A Celery application over Redis. Nothing is connected yet."""
-    app = Celery("esblend", broker=settings.redis_url, backend=settings.redis_url, set_as_current=False)
+    """A Celery application: the queue in Redis, or in RabbitMQ where `broker_url` names one; results always in Redis.
+
+    Nothing is connected yet.
+    """
+    broker = settings.broker_url.get_secret_value() if settings.broker_url else settings.redis_url
+    app = Celery("esblend", broker=broker, backend=settings.redis_url, set_as_current=False)
+    tls = celery_tls(settings)
     app.conf.update(
         task_serializer="json",
         result_serializer="json",
@@ -114,9 +120,13 @@ def make_celery(settings: Settings) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         result_expires=VISIBILITY_SECONDS,
-        # Live changes overtake a backfill: queues are asked in the order given.
-        broker_transport_options={
+        result_backend_transport_options=celery_options(settings),
+        redis_backend_use_ssl=tls,
+        broker_use_ssl=tls if settings.broker_url is None else broker.startswith("amqps://"),
+        # Live changes overtake a backfill: Redis' queues are asked in the order given. RabbitMQ takes turns between them.
+        broker_transport_options={"confirm_publish": True} if settings.broker_url else {
             "visibility_timeout": VISIBILITY_SECONDS, "queue_order_strategy": "priority", "socket_keepalive": True,
+            **celery_options(settings),
         },
     )  # fmt: skip
     return app

@@ -118,7 +118,17 @@ class Settings(BaseSettings):
     es_ca_certs: Path | None = Field(default=None, description="CA bundle for an https es_url.")
     es_timeout_seconds: float = Field(default=60, gt=0)
 
-    redis_url: str = "redis://localhost:6379/0"
+    redis_url: str = Field(
+        default="redis://localhost:6379/0",
+        description="redis://, rediss:// (TLS), or sentinel://host:port;sentinel://...",
+    )
+    redis_ca_certs: Path | None = Field(default=None, description="CA bundle for a rediss:// redis_url.")
+    redis_sentinel_master: str | None = Field(
+        default=None, description="The master's name, with sentinel:// addresses."
+    )
+    broker_url: SecretStr | None = Field(
+        default=None, description="amqp:// or amqps://: the queue is in RabbitMQ; the rest stays in Redis."
+    )
 
     model: str = Field(default=DEFAULT_MODEL, description="A sentence-transformers folder or hub name.")
     encoder_threads: int | None = Field(

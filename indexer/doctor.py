@@ -8,14 +8,15 @@ from typing import Any, Literal
 
 from elastic_transport import TransportError
 from elasticsearch import ApiError, Elasticsearch
-from redis import Redis
+from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from esblend.broker import LANES, queue_name
+from esblend.broker import LANES, make_celery, queue_name
 from esblend.elastic import connect
 from esblend.encoder.folder import find_model
 from esblend.errors import EsblendError, InvalidRequest
 from esblend.plugins import ENCODERS, find, kind_and_name
+from esblend.redis_client import connect_redis
 from esblend.settings import Settings
 from indexer.checkpoints import CHECKPOINTS_INDEX
 from mappings.attachment import META_KEY, Attachment, read_attachment
@@ -42,6 +43,7 @@ class Check:
 def examine(settings: Settings) -> Iterator[Check]:
     """All checks, one after the other; those that need a server that is away are left out."""
     yield from _redis(settings)
+    yield from _rabbitmq(settings)
     with connect(settings) as es:
         es = es.options(request_timeout=10, max_retries=0)
         try:
@@ -69,10 +71,10 @@ def _guarded(check: Callable[[Elasticsearch], Iterator[Check]], es: Elasticsearc
 
 def _redis(settings: Settings) -> Iterator[Check]:
     try:
-        with Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=5) as redis:
+        with connect_redis(settings, timeout=5) as redis:
             memory: Any = redis.info("memory")
             waiting = {lane: int(redis.llen(queue_name(lane))) for lane in LANES}
-    except RedisError as error:
+    except (RedisError, OSError) as error:
         yield Check(
             "Redis", "failure", f"cannot be reached: {type(error).__name__}", "start it, or set ESBLEND_REDIS_URL"
         )
@@ -87,6 +89,31 @@ def _redis(settings: Settings) -> Iterator[Check]:
     limit, used = int(memory.get("maxmemory") or 0), int(memory.get("used_memory") or 0)
     if limit and used > 0.8 * limit:
         yield Check("Redis memory", "warning", f"{used} of {limit} bytes are used", "raise maxmemory")
+
+
+def _rabbitmq(settings: Settings) -> Iterator[Check]:
+    if settings.broker_url is None:
+        return
+    app = make_celery(settings)
+    try:
+        with app.connection_for_read(connect_timeout=5) as connection:
+            connection.ensure_connection(max_retries=1)
+            waiting = {lane: _waiting(connection, queue_name(lane)) for lane in LANES}
+    except (OperationalError, OSError) as error:
+        advice = "start it, or set ESBLEND_BROKER_URL; without it Redis holds the queue"
+        yield Check("RabbitMQ", "failure", f"cannot be reached: {type(error).__name__}", advice)
+        return
+    finally:
+        app.close()
+    yield Check("RabbitMQ", "ok", "waiting tasks: " + ", ".join(f"{count} {lane}" for lane, count in waiting.items()))
+
+
+def _waiting(connection: Any, queue: str) -> int:
+    with connection.channel() as channel:
+        try:
+            return int(channel.queue_declare(queue=queue, passive=True).message_count)
+        except connection.channel_errors:  # nobody has used it yet
+            return 0
 
 
 def _version(number: str, settings: Settings) -> Check:

@@ -20,6 +20,7 @@ from esblend.broker import (
     running_key,
     written_key,
 )
+from esblend.redis_client import connect_redis
 from esblend.settings import Settings
 
 
@@ -36,7 +37,8 @@ class TaskQueue:
 
     def __init__(self, settings: Settings) -> None:
         self._app: Celery = make_celery(settings)
-        self._redis = Redis.from_url(settings.redis_url, socket_timeout=10, socket_connect_timeout=5)
+        self._redis: Redis = connect_redis(settings, timeout=10)
+        self._redelivers = settings.broker_url is not None
         self._token = f"esblend:feed:{uuid.uuid4()}"
 
     def send(self, lane: Lane, task: EmbedTask) -> str:
@@ -88,8 +90,10 @@ class TaskQueue:
         """Whether some of `tasks` are neither waiting nor being worked on: their worker was killed.
 
         A worker renews a key for the task it works on. Only asked when the queues are empty, since tasks that
-        wait have no such key.
+        wait have no such key. RabbitMQ notices by itself, and gives them to another worker.
         """
+        if self._redelivers:
+            return False
         if any(self._redis.llen(queue_name(lane)) for lane in ("live", "backfill")):
             return False
         return not all(self._redis.mget([running_key(task) for task in tasks]))

@@ -32,6 +32,7 @@ from esblend.errors import ModelError, QueueUnsafe, UnknownMessage
 from esblend.logs import configure_logging
 from esblend.metrics import DOCUMENTS, serve
 from esblend.ready import announce_ready, forget_ready
+from esblend.redis_client import connect_redis
 from esblend.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def _make_workshop(settings: Settings) -> "Workshop":
 
     return Workshop(
         connect(settings),
-        Redis.from_url(settings.redis_url, socket_timeout=5),
+        connect_redis(settings, timeout=5),
         Encoders(settings, "documents"),
         lambda encoder, form: cache_for(encoder, form, settings),
     )
@@ -142,7 +143,7 @@ def refuse_evicting_redis(settings: Settings) -> None:
     attempt = 0
     while True:
         try:
-            with Redis.from_url(settings.redis_url, socket_timeout=5) as redis:
+            with connect_redis(settings, timeout=5) as redis:
                 policy = str(redis.info("memory").get("maxmemory_policy", "noeviction"))
             break
         except RedisError as error:
