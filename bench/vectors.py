@@ -37,7 +37,9 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     with bench_stack() as stack:
         _fill(stack.es, "hnsw", vectors)
-        _ask(stack.es, "hnsw", asked, exact, None)  # the first queries of a young JVM would be charged to the first kind
+        _ask(
+            stack.es, "hnsw", asked, exact, None
+        )  # the first queries of a young JVM would be charged to the first kind
         stack.es.indices.delete(index="hnsw")
         for kind in KINDS:
             size = _fill(stack.es, kind, vectors)

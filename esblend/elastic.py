@@ -13,6 +13,7 @@ from elasticsearch.serializer import OrjsonSerializer
 
 from esblend import lenient_json
 from esblend.settings import Settings
+from esblend.tls import tls_context
 
 log = structlog.get_logger()
 
@@ -31,8 +32,9 @@ def _options(settings: Settings, *, credentials: bool) -> dict[str, Any]:
         "request_timeout": settings.es_timeout_seconds,
         "serializers": {"application/json": _Serializer()},
     }
-    if settings.es_ca_certs:
-        options["ca_certs"] = str(settings.es_ca_certs)
+    context = tls_context(settings)
+    if context is not None:
+        options["ssl_context"] = context
     if credentials and settings.es_api_key:
         options["api_key"] = settings.es_api_key.get_secret_value()
     elif credentials and settings.es_username:

@@ -98,6 +98,20 @@ class QueueUnsafe(EsblendError):
     type = "queue_unsafe_exception"
 
 
+class TooManyRequests(EsblendError):
+    """The gateway has all hands full; as where one of Elasticsearch's queues is."""
+
+    status = 429
+    type = "es_rejected_execution_exception"
+
+
+class CallerTooSlow(EsblendError):
+    """A request that does not go on."""
+
+    status = 408
+    type = "timeout_exception"
+
+
 class LegFailed(EsblendError):
     """A leg that the caller does not want to do without."""
 

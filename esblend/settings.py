@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import (
@@ -116,6 +116,10 @@ class Settings(BaseSettings):
     es_password: SecretStr | None = None
     es_api_key: SecretStr | None = Field(default=None, description="Encoded API key; wins over username and password.")
     es_ca_certs: Path | None = Field(default=None, description="CA bundle for an https es_url.")
+    es_ca_fingerprint: str | None = Field(
+        default=None,
+        description="SHA-256 of the certificate that signed Elasticsearch's, in hex; in place of a CA bundle.",
+    )
     es_timeout_seconds: float = Field(default=60, gt=0)
 
     redis_url: str = Field(
@@ -172,7 +176,14 @@ class Settings(BaseSettings):
         default=None, description="PEM file; with the key, the gateway speaks https."
     )
     gateway_tls_key: Path | None = None
-    gateway_max_requests: int = Field(default=1000, ge=1, description="Requests at once; more are answered with 503.")
+    gateway_max_requests: int = Field(default=1000, ge=1, description="Requests at once; more are answered with 429.")
+    gateway_max_connections: int = Field(default=4096, ge=1, description="Of callers; more are answered with 503.")
+    gateway_silence_seconds: float = Field(
+        default=60, gt=0, description="A caller that neither sends nor reads on for so long is cut off."
+    )
+    gateway_answer_seconds: float = Field(
+        default=3600, gt=0, description="Elasticsearch may be silent for so long before and amid an answer."
+    )
     gateway_connections: int = Field(default=256, ge=1, description="Connections to Elasticsearch at most.")
     gateway_max_search_body: int = Field(
         default=8 * 2**20, ge=1024, description="Bytes of a search body that is parsed."
@@ -193,6 +204,20 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     ready_file: Path | None = Field(default=None, description="Written when the process is ready for work.")
+
+    @field_validator("es_ca_fingerprint")
+    @classmethod
+    def _hex_of_sha256(cls, value: str | None) -> str | None:
+        plain = value and value.replace(":", "").lower()
+        if plain and not re.fullmatch(r"[0-9a-f]{64}", plain):
+            raise ValueError("must be a SHA-256 fingerprint: 64 hex digits, colons allowed")
+        return plain
+
+    @model_validator(mode="after")
+    def _trust_in_one_way(self) -> "Settings":
+        if self.es_ca_fingerprint and self.es_ca_certs:
+            raise ValueError("set ESBLEND_ES_CA_CERTS or ESBLEND_ES_CA_FINGERPRINT, not both")
+        return self
 
     @model_validator(mode="after")
     def _no_credentials_in_url(self) -> "Settings":

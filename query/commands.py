@@ -115,7 +115,7 @@ def gateway_command(make_routes: Any) -> typer.Typer:
         port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port (9280).")] = None,
     ) -> None:
         """Run the gateway: Elasticsearch's API, with hybrid search in it."""
-        from query.gateway import run_gateway
+        from query.server import run_gateway
 
         given = {"gateway_host": host, "gateway_port": port}
         settings = Settings().model_copy(update={key: value for key, value in given.items() if value is not None})

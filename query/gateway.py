@@ -6,18 +6,14 @@ client -> /_esblend/...            -> management
 """
 
 import asyncio
-import contextlib
 import hashlib
-import socket
 import time
-import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import unquote
 
 import structlog
-import uvicorn
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 from starlette.applications import Starlette
@@ -30,12 +26,11 @@ from esblend.access import Access
 from esblend.elastic import connect_async
 from esblend.errors import EsblendError, Forbidden, MalformedRequest, ModelError, NotAttached
 from esblend.http import seconds
-from esblend.logs import configure_logging
 from esblend.metrics import PASSED, SEARCH_SECONDS, SEARCHES, timed
-from esblend.ready import announce_ready, forget_ready
 from esblend.settings import Settings
 from query import async_search, playground
 from query.asking import Caller
+from query.bodies import MAX_BODY, decompressed, may_be_ours, parse_if_ours
 from query.embedder import QueryEmbedder
 from query.management import Management
 from query.metadata import Metadata, Reader, indices_of
@@ -61,13 +56,6 @@ from query.tree import Hybrid
 from query.upstream import Captured, Upstream, body_stream
 
 log = structlog.get_logger()
-# A body without any of these words asks for nothing that Elasticsearch does not do itself.
-_OUR_WORDS = (
-    b'"hybrid"', b'"rrf"', b'"linear"', b'"semantic"', b'"query_vector_builder"', b'"neural"', b'"pinned"', b'"diversify"',
-    b'"text_similarity_reranker"',
-)  # fmt: skip
-
-
 MakeRoutes = Callable[[Access, Callable[[], dict[str, Any]]], list[Route]]
 """Makes further endpoints below /_esblend, given whose rights they use and what the encoder says of itself."""
 
@@ -149,7 +137,7 @@ class Gateway:
     async def _search(self, scope: Scope, receive: Receive, send: Send) -> None:
         chunks, ended = await self._read(receive)
         raw = b"".join(chunks)
-        body = _parse_if_ours(raw, scope) if ended else None
+        body = parse_if_ours(raw, scope) if ended else None
         if body is None:
             await self._upstream.forward(scope, raw if ended else body_stream(chunks, receive, ended=False), send)
             return
@@ -185,10 +173,8 @@ class Gateway:
         body = b""
         async for chunk in body_stream([], receive, ended=_has_no_body(scope)):
             body += chunk
-            if len(body) > _MAX_DECOMPRESSED:
-                raise MalformedRequest(
-                    f"the body of a write with [wait_for=embedded] is larger than {_MAX_DECOMPRESSED} bytes"
-                )
+            if len(body) > MAX_BODY:
+                raise MalformedRequest(f"the body of a write with [wait_for=embedded] is larger than {MAX_BODY} bytes")
         answer = Captured()
         await self._upstream.forward(plain, body, answer.take)
         content = answer.json()
@@ -205,8 +191,8 @@ class Gateway:
     async def _multi_search(self, scope: Scope, receive: Receive, send: Send) -> None:
         chunks, ended = await self._read(receive)
         raw = b"".join(chunks)
-        plain = _decompressed(raw, scope) if ended else b""
-        if not any(word in plain for word in _OUR_WORDS):
+        plain = decompressed(raw, scope) if ended else b""
+        if not may_be_ours(plain):
             await self._upstream.forward(scope, raw if ended else body_stream(chunks, receive, ended=False), send)
             return
         items = parse_items(plain)
@@ -351,39 +337,6 @@ def _has_no_body(scope: Scope) -> bool:
     return not any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
 
 
-def _parse_if_ours(raw: bytes, scope: Scope) -> dict[str, Any] | None:
-    """The body when it may ask for something of esblend's; None when it is surely Elasticsearch's own affair."""
-    headers = dict(scope["headers"])
-    if b"json" not in headers.get(b"content-type", b"application/json"):
-        return None
-    raw = _decompressed(raw, scope)
-    if not any(word in raw for word in _OUR_WORDS):
-        return None
-    try:
-        body = lenient_json.loads(raw)
-    except ValueError:
-        return None  # Elasticsearch says best what is wrong with it
-    return body if isinstance(body, dict) else None
-
-
-_MAX_DECOMPRESSED = 64 * 2**20
-
-
-def _decompressed(raw: bytes, scope: Scope) -> bytes:
-    return _decompress(raw) if dict(scope["headers"]).get(b"content-encoding") == b"gzip" else raw
-
-
-def _decompress(raw: bytes) -> bytes:
-    decompressor = zlib.decompressobj(16 + zlib.MAX_WBITS)
-    try:
-        content = decompressor.decompress(raw, _MAX_DECOMPRESSED)
-    except zlib.error as error:
-        raise MalformedRequest("the body is not gzip, as its Content-Encoding says") from error
-    if decompressor.unconsumed_tail:
-        raise MalformedRequest(f"the body is larger than {_MAX_DECOMPRESSED} bytes")
-    return content
-
-
 async def _lifespan(running: Any, receive: Receive, send: Send) -> None:
     await receive()
     try:
@@ -394,31 +347,3 @@ async def _lifespan(running: Any, receive: Receive, send: Send) -> None:
         await send({"type": "lifespan.startup.failed", "message": str(error)})
         raise
     await send({"type": "lifespan.shutdown.complete"})
-
-
-class _Server(uvicorn.Server):
-    """Tells that it is ready once it listens, not before."""
-
-    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
-        super().__init__(config)
-        self._settings = settings
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            announce_ready(self._settings)
-            log.info("gateway ready", url=f"http://{self._settings.gateway_host}:{self._settings.gateway_port}")
-
-
-def run_gateway(settings: Settings, make_routes: MakeRoutes) -> None:
-    """Serve until told to stop."""
-    configure_logging(settings)
-    forget_ready(settings)
-    config = uvicorn.Config(
-        Gateway(settings, make_routes), host=settings.gateway_host, port=settings.gateway_port, log_config=None, access_log=False,
-        server_header=False, date_header=False, h11_max_incomplete_event_size=64 * 1024, timeout_graceful_shutdown=10,
-        limit_concurrency=settings.gateway_max_requests,
-        ssl_certfile=settings.gateway_tls_certificate, ssl_keyfile=settings.gateway_tls_key,
-    )  # fmt: skip
-    with contextlib.suppress(KeyboardInterrupt):
-        _Server(config, settings).run()

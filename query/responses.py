@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from esblend import lenient_json
 from esblend.elastic import error_body
-from esblend.errors import EsblendError, UpstreamUnavailable
+from esblend.errors import CallerTooSlow, EsblendError, UpstreamUnavailable
 from esblend.http import PRODUCT, answer
 from query.filter_path import filtered
 from query.read_your_writes import parameters
@@ -41,6 +41,10 @@ def json_response(scope: Scope, content: dict[str, Any], headers: dict[str, str]
 
 def error_response(error: Exception) -> Response:
     """Any error in Elasticsearch's shape, with a status; what is unexpected is logged, not shown."""
+    if isinstance(error, CallerTooSlow):
+        response = answer(error.body(), status=error.status)
+        response.headers["connection"] = "close"  # what may still come of the request is not wanted
+        return response
     if isinstance(error, EsblendError):
         return answer(error.body(), status=error.status)
     if isinstance(error, ApiError):

@@ -9,8 +9,9 @@ from starlette.types import Receive, Scope, Send
 from yarl import URL
 
 from esblend import lenient_json
-from esblend.errors import InvalidRequest, UpstreamError, UpstreamUnavailable
+from esblend.errors import EsblendError, InvalidRequest, UpstreamError, UpstreamUnavailable
 from esblend.settings import Settings
+from esblend.tls import tls_context
 
 # RFC 9110, section 7.6.1: these speak of one connection only.
 HOP_BY_HOP = frozenset(
@@ -42,19 +43,14 @@ class Upstream:
 
     def __init__(self, settings: Settings) -> None:
         self._base = settings.es_url.rstrip("/")
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=settings.gateway_answer_seconds)
         self._connections = settings.gateway_connections
-        self._ca_certs = settings.es_ca_certs
+        self._tls = tls_context(settings)
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        import ssl
-
-        secure: ssl.SSLContext | bool = (
-            ssl.create_default_context(cafile=str(self._ca_certs)) if self._ca_certs else True
-        )
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connections, ssl=secure, keepalive_timeout=60),
+            connector=aiohttp.TCPConnector(limit=self._connections, ssl=self._tls or True, keepalive_timeout=60),
             timeout=self._timeout,
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
@@ -86,6 +82,8 @@ class Upstream:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         except aiohttp.ClientConnectionError as error:
+            if isinstance(error.__cause__, EsblendError | ConnectionResetError):
+                raise error.__cause__ from error  # the caller's part of it failed, not Elasticsearch's
             raise UpstreamUnavailable("Elasticsearch cannot be reached by the gateway") from error
 
     async def request(

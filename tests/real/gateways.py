@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from elasticsearch import Elasticsearch
 
@@ -15,8 +16,11 @@ from tests.conftest import Stack
 
 
 @contextmanager
-def gateway_with(stack: Stack, folder: Path, **settings: str) -> Iterator[Elasticsearch]:
+def gateway_with(
+    stack: Stack, folder: Path, *, client_options: dict[str, Any] | None = None, **settings: str
+) -> Iterator[Elasticsearch]:
     """A client of another gateway over the stack's Elasticsearch, with `settings` (without their prefix) of its own."""
+    scheme = "https" if "gateway_tls_certificate" in settings else "http"
     ready = folder / "ready"
     with FreePorts() as ports:
         port = ports.choose(9281)
@@ -31,7 +35,7 @@ def gateway_with(stack: Stack, folder: Path, **settings: str) -> Iterator[Elasti
         while not ready.exists():
             assert process.poll() is None, (folder / "gateway.log").read_text()
             time.sleep(0.05)
-        with Elasticsearch(f"http://127.0.0.1:{port}", request_timeout=60) as client:
+        with Elasticsearch(f"{scheme}://127.0.0.1:{port}", request_timeout=60, **client_options or {}) as client:
             yield client
     finally:
         process.terminate()

@@ -1,0 +1,88 @@
+"""Whom to trust at the other end of a TLS connection to Elasticsearch."""
+
+import hashlib
+import socket
+import ssl
+import threading
+from typing import Any
+from urllib.parse import urlsplit
+
+from esblend.errors import UpstreamUnavailable
+from esblend.settings import Settings
+
+_FETCH_SECONDS = 5
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """For connections to `es_url`; None where it is plain http. Certificates and host names are always checked: against
+    `es_ca_certs`, against the one certificate that has `es_ca_fingerprint`, or against the system's authorities."""
+    if not settings.es_url.startswith("https://"):
+        return None
+    if settings.es_ca_fingerprint is not None:
+        return _Pinned(settings.es_url, settings.es_ca_fingerprint)
+    return ssl.create_default_context(cafile=str(settings.es_ca_certs) if settings.es_ca_certs else None)
+
+
+class _Pinned(ssl.SSLContext):
+    """Trusts the certificate with a given SHA-256 fingerprint, and what it has signed.
+
+    The server sends that certificate itself; it is asked for at the first connection, so that the server may be away before.
+    """
+
+    _url: str
+    _fingerprint: str
+    _lock: threading.Lock
+    _is_loaded: bool
+
+    def __new__(cls, url: str, fingerprint: str) -> "_Pinned":
+        made = super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+        made._url, made._fingerprint = url, fingerprint
+        made._lock, made._is_loaded = threading.Lock(), False
+        made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the pinned one need not be a root
+        return made
+
+    def __init__(self, *_: object) -> None:
+        """Everything is done in `__new__`, as in the class above."""
+
+    def wrap_socket(self, *arguments: Any, **named: Any) -> ssl.SSLSocket:
+        self._load()
+        return super().wrap_socket(*arguments, **named)
+
+    def wrap_bio(self, *arguments: Any, **named: Any) -> ssl.SSLObject:
+        self._load()
+        return super().wrap_bio(*arguments, **named)
+
+    def _load(self) -> None:
+        with self._lock:
+            if self._is_loaded:
+                return
+            for certificate in _presented(self._url):
+                if hashlib.sha256(certificate).hexdigest() == self._fingerprint:
+                    self.load_verify_locations(cadata=certificate)
+                    self._is_loaded = True
+                    return
+        raise ssl.SSLCertVerificationError(
+            "no certificate of the server has the fingerprint of ESBLEND_ES_CA_FINGERPRINT"
+        )
+
+
+def _presented(url: str) -> list[bytes]:
+    """The certificates that a server shows, in DER, whoever signed them."""
+    place = urlsplit(url)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # nothing is sent over this connection; its certificates are compared
+    try:
+        with (
+            socket.create_connection((place.hostname or "", place.port or 443), timeout=_FETCH_SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=place.hostname) as secure,
+        ):
+            # Public from Python 3.13 on.
+            holder: Any = secure if hasattr(secure, "get_unverified_chain") else secure._sslobj  # type: ignore[attr-defined]
+            return [one if isinstance(one, bytes) else _der(one) for one in holder.get_unverified_chain()]
+    except OSError as error:
+        raise UpstreamUnavailable(f"Elasticsearch shows no certificate: {type(error).__name__}") from error
+
+
+def _der(certificate: Any) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(certificate.public_bytes())
