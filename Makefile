@@ -15,7 +15,7 @@ install: $(VENV)/.installed ## Make .venv with everything in it
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "esblend needs Python 3.11 or newer with venv; name it with: make install PYTHON=/path/to/python3" >&2; exit 1; }
 	@test -x $(RUN)/python || "$(PYTHON)" -m venv $(VENV)
-	$(RUN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[local,openvino,lab,train,clients,dev]'
+	$(RUN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[local,openvino,lab,train,tracing,clients,dev]'
 	@touch $(VENV)/.installed
 
 demo: install ## Start everything, index Python's documentation, search it

@@ -6,6 +6,7 @@ import sys
 import structlog
 
 from esblend.settings import Settings
+from esblend.tracing import add_trace_id
 
 
 def configure_quietly() -> None:
@@ -20,6 +21,7 @@ def configure_logging(settings: Settings) -> None:
     """Send structlog and the standard library's loggers to stderr in the format of the settings."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_trace_id,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),
         structlog.processors.format_exc_info,

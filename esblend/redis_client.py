@@ -4,6 +4,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.sentinel import Sentinel
 
 from esblend.errors import InvalidRequest
@@ -18,26 +20,25 @@ def connect_redis(settings: Settings, *, timeout: float) -> Redis:
     `redis://`, `rediss://` (TLS; certificates are always checked, against `redis_ca_certs` where it is set), or
     `sentinel://host:port;sentinel://host:port` with `redis_sentinel_master`. Raises InvalidRequest when that is not set.
     """
-    url = settings.redis_url
-    options: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
-    if not url.startswith("sentinel://"):
-        return Redis.from_url(url, **options, **_tls(settings))
-    places = [urlsplit(one) for one in url.split(";")]
-    sentinel = Sentinel(  # type: ignore[no-untyped-call]
-        [(place.hostname or "localhost", place.port or _SENTINEL_PORT) for place in places],
-        sentinel_kwargs=options,
-        **options,
-    )
-    first = places[0]
-    master: Redis = sentinel.master_for(  # type: ignore[no-untyped-call]
-        _master(settings), username=first.username or None, password=first.password, db=int(first.path.strip("/") or 0)
-    )
+    if not _is_sentinel(settings):
+        return Redis.from_url(settings.redis_url, **_timeouts(timeout), **_tls(settings))
+    sentinel = Sentinel(_sentinels(settings), sentinel_kwargs=_timeouts(timeout), **_timeouts(timeout))  # type: ignore[no-untyped-call]
+    master: Redis = sentinel.master_for(_master(settings), **_credentials(settings))  # type: ignore[no-untyped-call]
+    return master
+
+
+def connect_redis_async(settings: Settings, *, timeout: float) -> AsyncRedis:
+    """As `connect_redis`, for asyncio."""
+    if not _is_sentinel(settings):
+        return AsyncRedis.from_url(settings.redis_url, **_timeouts(timeout), **_tls(settings))
+    sentinel = AsyncSentinel(_sentinels(settings), sentinel_kwargs=_timeouts(timeout), **_timeouts(timeout))  # type: ignore[no-untyped-call]
+    master: AsyncRedis = sentinel.master_for(_master(settings), **_credentials(settings))
     return master
 
 
 def celery_options(settings: Settings) -> dict[str, Any]:
     """What Celery's transport must know to reach the same Redis."""
-    if not settings.redis_url.startswith("sentinel://"):
+    if not _is_sentinel(settings):
         return {}
     return {"master_name": _master(settings)}
 
@@ -45,6 +46,25 @@ def celery_options(settings: Settings) -> dict[str, Any]:
 def celery_tls(settings: Settings) -> dict[str, Any] | None:
     """What Celery must know to trust the same certificates; None where there is no TLS."""
     return _tls(settings) or None
+
+
+def _is_sentinel(settings: Settings) -> bool:
+    return settings.redis_url.startswith("sentinel://")
+
+
+def _timeouts(seconds: float) -> dict[str, Any]:
+    return {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+
+
+def _sentinels(settings: Settings) -> list[tuple[str, int]]:
+    places = map(urlsplit, settings.redis_url.split(";"))
+    return [(place.hostname or "localhost", place.port or _SENTINEL_PORT) for place in places]
+
+
+def _credentials(settings: Settings) -> dict[str, Any]:
+    """Of the master, as the first address has them."""
+    first = urlsplit(settings.redis_url.split(";")[0])
+    return {"username": first.username or None, "password": first.password, "db": int(first.path.strip("/") or 0)}
 
 
 def _master(settings: Settings) -> str:

@@ -200,6 +200,8 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(default=None, ge=1, le=65535, description="Of feed and workers, for Prometheus.")
     metrics_host: str = "127.0.0.1"
 
+    tracing: bool = Field(default=False, description="OpenTelemetry; where to is said by OTEL_EXPORTER_OTLP_ENDPOINT.")
+
     log_format: Literal["json", "console"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

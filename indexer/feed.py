@@ -15,6 +15,7 @@ from elasticsearch import ApiError, AsyncElasticsearch
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from esblend import tracing
 from esblend.broker import EmbedTask
 from esblend.elastic import back_off, connect_async, is_passing, wait_for_elasticsearch_async
 from esblend.errors import IndexNotFound, NotAttached
@@ -265,6 +266,7 @@ async def run_feed(settings: Settings) -> None:
     configure_logging(settings)
     forget_ready(settings)
     serve(settings)
+    tracing.set_up(settings, "feed")
     stopping = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stopping.set)
@@ -281,6 +283,7 @@ async def run_feed(settings: Settings) -> None:
         with contextlib.suppress(ApiError, TransportError):
             await feed.stop()
     queue.close()
+    tracing.flush()
 
 
 async def _follow(es: AsyncElasticsearch, feed: Feed, settings: Settings) -> None:

@@ -1,13 +1,17 @@
 """Hands work to the workers, and learns what became of it."""
 
+import contextlib
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from celery import Celery
 from celery.result import AsyncResult
 from redis import Redis
+from redis.exceptions import RedisError
 
+from esblend import tracing
 from esblend.broker import (
     ATTACH_TASK,
     EMBED_TASK,
@@ -43,8 +47,25 @@ class TaskQueue:
 
     def send(self, lane: Lane, task: EmbedTask) -> str:
         """Queue a task; gives its id."""
-        sent: AsyncResult = self._app.send_task(EMBED_TASK, kwargs=task.model_dump(), queue=queue_name(lane))
+        traces = self._traces(task) if tracing.is_on() else {}
+        writes = list(dict.fromkeys(traces.values()))
+        first = writes[0] if writes else None
+        told: dict[str, str | int] = {"index": task.index, "lane": lane, "documents": len(task.documents)}
+        with tracing.span("send task", told, kind="producer", parent=first, links=writes[1:]):
+            headers = {"traceparent": tracing.traceparent(), "traces": traces} if tracing.is_on() else None
+            sent: AsyncResult = self._app.send_task(
+                EMBED_TASK, kwargs=task.model_dump(), queue=queue_name(lane), headers=headers
+            )
         return str(sent.id)
+
+    def _traces(self, task: EmbedTask) -> dict[str, str]:
+        """The trace of each document's write, for those that came through a gateway that traces."""
+        keys = [tracing.change_key(task.index, document.id, document.seq_no) for document in task.documents]
+        with contextlib.suppress(RedisError):
+            found: list[Any] = self._redis.mget(keys)
+            pairs = zip(task.documents, found, strict=True)
+            return {document.id: value.decode() for document, value in pairs if value is not None}
+        return {}
 
     def ask_to_attach(self, index: str) -> None:
         """Queue the wish of an index to be attached."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from esblend.errors import LegFailed, UpstreamError
 from esblend.metrics import DEGRADED, STEP_SECONDS
+from esblend.tracing import past_span
 from query.fusion import Key
 from query.parameters import Parameters
 from query.tree import Search
@@ -80,6 +81,7 @@ class Asker:
         """Note a step that began at `began` (performance counter)."""
         seconds = time.perf_counter() - began
         STEP_SECONDS.labels(step).observe(seconds)
+        past_span(step, seconds, more)
         self.steps.append({"step": step, "took_ms": round(seconds * 1000, 2), **more})
 
     def degrade(self, leg: str, reason: str) -> None:

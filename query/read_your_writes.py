@@ -36,11 +36,15 @@ class Written:
 
 def asks_to_wait(scope: Scope) -> bool:
     """Whether this is a write with `wait_for=embedded`."""
-    if b"wait_for=" not in scope["query_string"] or scope["method"] not in ("PUT", "POST"):
+    return b"wait_for=" in scope["query_string"] and is_write(scope) and parameters(scope).get(_WAIT_FOR) == _EMBEDDED
+
+
+def is_write(scope: Scope) -> bool:
+    """Whether a request writes documents whose ids its answer tells."""
+    if scope["method"] not in ("PUT", "POST"):
         return False
     steps = scope["path"].strip("/").split("/")
-    is_write = steps[-1] == "_bulk" or (len(steps) >= 2 and steps[1] in _WRITES)
-    return is_write and parameters(scope).get(_WAIT_FOR) == _EMBEDDED
+    return steps[-1] == "_bulk" or (len(steps) >= 2 and steps[1] in _WRITES)
 
 
 def parameters(scope: Scope) -> dict[str, str]:
@@ -56,8 +60,18 @@ def without_wait(scope: Scope) -> Scope:
     if "filter_path" in given:
         raise InvalidRequest("[wait_for=embedded] needs the whole answer: leave [filter_path] away")
     rest = {name: value for name, value in given.items() if name != _WAIT_FOR}
-    headers = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
-    return {**scope, "query_string": urlencode(rest).encode(), "headers": headers}
+    return {**scope, "query_string": urlencode(rest).encode(), "headers": without_compression(scope["headers"])}
+
+
+def without_compression(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Headers that ask for an answer that can be read on its way."""
+    return [pair for pair in headers if pair[0] != b"accept-encoding"]
+
+
+def written_changes(answer: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+    """(concrete index, id, sequence number) of all that a write's answer says was written."""
+    items = [result for item in answer["items"] for result in item.values()] if "items" in answer else [answer]
+    return [(one["_index"], one["_id"], one["_seq_no"]) for one in items if "_seq_no" in one]
 
 
 def written_documents(scope: Scope, body: bytes, answer: Mapping[str, Any]) -> list[Written]:

@@ -5,12 +5,15 @@ import socket
 
 import structlog
 import uvicorn
+from starlette.types import ASGIApp
 
+from esblend import tracing
 from esblend.logs import configure_logging
 from esblend.ready import announce_ready, forget_ready
 from esblend.settings import Settings
 from query.gateway import Gateway, MakeRoutes
 from query.limits import Limited, make_protocol
+from query.tracing import Traced
 
 log = structlog.get_logger()
 
@@ -34,12 +37,18 @@ _KEEP_ALIVE_SECONDS = 75
 """Longer than pools of clients keep a connection at rest: who closes first loses requests that are on their way."""
 
 
+def _application(settings: Settings, make_routes: MakeRoutes) -> ASGIApp:
+    gateway = Gateway(settings, make_routes)
+    return Limited(Traced(gateway, settings) if settings.tracing else gateway, settings)
+
+
 def run_gateway(settings: Settings, make_routes: MakeRoutes) -> None:
     """Serve until told to stop."""
     configure_logging(settings)
+    tracing.set_up(settings, "gateway")
     forget_ready(settings)
     config = uvicorn.Config(
-        Limited(Gateway(settings, make_routes), settings), host=settings.gateway_host, port=settings.gateway_port,
+        _application(settings, make_routes), host=settings.gateway_host, port=settings.gateway_port,
         log_config=None, access_log=False,
         server_header=False, date_header=False, timeout_graceful_shutdown=10, timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         http=make_protocol(settings), ws="none", limit_concurrency=settings.gateway_max_connections,
@@ -47,3 +56,4 @@ def run_gateway(settings: Settings, make_routes: MakeRoutes) -> None:
     )  # fmt: skip
     with contextlib.suppress(KeyboardInterrupt):
         _Server(config, settings).run()
+    tracing.flush()

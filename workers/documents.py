@@ -88,7 +88,12 @@ def _get(es: Elasticsearch, target: Target, wanted: list[tuple[str, str | None]]
     try:
         answer = patiently(
             lambda: es.perform_request(
-                "POST", f"/{quote(target.index, safe='')}/_mget", params=parameters, body={"docs": items}, headers=_JSON
+                "POST",
+                f"/{quote(target.index, safe='')}/_mget",
+                params=parameters,
+                body={"docs": items},
+                headers=_JSON,
+                endpoint_id="mget",
             ),
             gives_up=_is_too_much,
         )

@@ -9,8 +9,10 @@ A task is worked on in portions: while one is encoded, the next is read and the 
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any
+from contextvars import copy_context
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import structlog
@@ -22,6 +24,7 @@ from esblend.encoder.encoder import Encoder
 from esblend.encoder.model import Form
 from esblend.encoder.registry import Encoders
 from esblend.encoder.vector_cache import VectorCache
+from esblend.tracing import span
 from mappings.attachment import DEAD_LETTER, DROPPED, NO_TEXT
 from mappings.dead_letters import DeadLetter
 from workers.attempts import Attempts
@@ -57,6 +60,10 @@ class Workshop:
     cache_for: Callable[[Encoder, Form], VectorCache | None]
     _encode: dict[tuple[str, Form], Encode] = field(default_factory=dict)
 
+    def on_behalf_of(self, request_id: str) -> "Workshop":
+        """The same; Elasticsearch finds the requests of a task by this id in its slow log and its list of tasks."""
+        return replace(self, es=self.es.options(opaque_id=request_id))
+
     def encode(self, encoder: Encoder, form: Form) -> Encode:
         """The encoder's `encode_documents`, with the cache of vectors before it if there is one."""
         place = (encoder.digest, form)
@@ -90,21 +97,30 @@ def embed(task: EmbedTask, workshop: Workshop, tell: Tell = lambda _: None) -> E
 
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
         waiting = _portions(task.documents)
-        coming = reader.submit(read, waiting.pop(0))
+        coming = _submit(reader, read, waiting.pop(0))
         writing: Future[EmbedResult] | None = None
         while True:
             portion = coming.result()
             is_last = not waiting
             if not is_last:
-                coming = reader.submit(read, waiting.pop(0))
+                coming = _submit(reader, read, waiting.pop(0))
             embedded, failed = work(_to_do(task, portion), target, workshop)
             if writing is not None:
                 total = total.plus(writing.result())
-            writing = writer.submit(_write, workshop.es, target, portion, embedded, failed, tell)
+            writing = _submit(writer, _write, workshop.es, target, portion, embedded, failed, tell)
             if is_last:
                 break
         total = total.plus(writing.result())
     return total.model_copy(update={"seconds": time.monotonic() - began})
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _submit(pool: ThreadPoolExecutor, call: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> Future[R]:
+    """Within the present context: the task's id in logs, and its trace."""
+    return pool.submit(copy_context().run, partial(call, *arguments, **named))
 
 
 def _portions(documents: list[DocumentRef]) -> list[list[DocumentRef]]:
@@ -131,7 +147,8 @@ def _encode(documents: Sequence[Document], target: Target, workshop: Workshop) -
     encoder = workshop.encoders.matching(model.name, model.digest)
     attempts = Attempts(workshop.redis, f"{target.uuid}-{target.name}")
     encode = workshop.encode(encoder, target.generation.form)
-    more, failed = Encoding(target, encoder, encode, attempts).run(with_text)
+    with span("encode", {"documents": len(with_text), "model": model.name}):
+        more, failed = Encoding(target, encoder, encode, attempts).run(with_text)
     return embedded + more, failed
 
 

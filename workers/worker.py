@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 import structlog
 from celery import Celery, Task
-from celery.signals import worker_process_init
+from celery.signals import worker_process_init, worker_process_shutdown
 from pydantic import ValidationError
 from redis import Redis
 from redis.exceptions import RedisError
+from structlog.contextvars import bound_contextvars
 
+from esblend import tracing
 from esblend.broker import (
     ATTACH_TASK,
     EMBED_TASK,
@@ -21,6 +23,7 @@ from esblend.broker import (
     RUNNING_SECONDS,
     VISIBILITY_SECONDS,
     AttachTask,
+    EmbedResult,
     EmbedTask,
     make_celery,
     queue_name,
@@ -34,6 +37,7 @@ from esblend.metrics import DOCUMENTS, serve
 from esblend.ready import announce_ready, forget_ready
 from esblend.redis_client import connect_redis
 from esblend.settings import Settings
+from workers.tracing import traced_task
 
 if TYPE_CHECKING:
     from workers.embed import Workshop
@@ -64,6 +68,7 @@ def make_worker(settings: Settings) -> Celery:
         configure_logging(settings)
         child.append(_make_workshop(settings))
         serve(settings)
+        tracing.set_up(settings, "worker")
         try:
             child[0].encoders.load(settings.model)
         except ModelError as error:
@@ -71,20 +76,18 @@ def make_worker(settings: Settings) -> Celery:
         announce_ready(settings)
 
     worker_process_init.connect(set_up, weak=False)
+    worker_process_shutdown.connect(lambda **_: tracing.flush(), weak=False)
 
     def embed_task(self: Task, **message: Any) -> dict[str, Any]:
         from workers.embed import embed
 
         task = _read_message(EmbedTask, message)
         delivery = str(self.request.id)  # another thread would see another request
-        with _sign_of_life(child[0].redis, running_key(delivery)):
-            result = embed(task, child[0], lambda written: _tell(child[0].redis, delivery, written))
-        for outcome in ("written", "unchanged", "gone", "conflicts", "dead_letters"):
-            DOCUMENTS.labels(outcome).inc(getattr(result, outcome))
-        log.info(
-            "embedded", index=task.index, written=result.written, unchanged=result.unchanged, gone=result.gone,
-            conflicts=result.conflicts, dead_letters=result.dead_letters,
-        )  # fmt: skip
+        workshop = child[0].on_behalf_of(delivery)
+        with bound_contextvars(task=delivery), traced_task(task, self.request.headers or {}):
+            with _sign_of_life(workshop.redis, running_key(delivery)):
+                result = embed(task, workshop, lambda written: _tell(workshop.redis, delivery, written))
+            _report(task, result)
         return result.model_dump()
 
     def attach_task(self: Task, **message: Any) -> None:
@@ -96,6 +99,15 @@ def make_worker(settings: Settings) -> Celery:
     app.task(embed_task, name=EMBED_TASK, bind=True)
     app.task(attach_task, name=ATTACH_TASK, bind=True, ignore_result=True)
     return app
+
+
+def _report(task: EmbedTask, result: EmbedResult) -> None:
+    for outcome in ("written", "unchanged", "gone", "conflicts", "dead_letters"):
+        DOCUMENTS.labels(outcome).inc(getattr(result, outcome))
+    log.info(
+        "embedded", index=task.index, written=result.written, unchanged=result.unchanged, gone=result.gone,
+        conflicts=result.conflicts, dead_letters=result.dead_letters,
+    )  # fmt: skip
 
 
 M = TypeVar("M", EmbedTask, AttachTask)

@@ -38,15 +38,15 @@ def revive(stack: Stack) -> None:
     assert again.returncode == 0, again.stderr
 
 
-def wait_for(what: str, holds: Callable[[], Any], seconds: float = 120) -> Any:
-    """The first true value of `holds`."""
+def wait_for(what: str, holds: Callable[[], Any], seconds: float = 120, shows: Callable[[], Any] = str) -> Any:
+    """The first true value of `holds`; when there is none in time, the failure tells what `shows` gives."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         value = holds()
         if value:
             return value
         threading.Event().wait(0.05)
-    raise AssertionError(f"{what} did not come about within {seconds} s")
+    raise AssertionError(f"{what} did not come about within {seconds} s; {shows()}")
 
 
 @contextmanager

@@ -17,7 +17,12 @@ from tests.conftest import Stack
 
 @contextmanager
 def gateway_with(
-    stack: Stack, folder: Path, *, client_options: dict[str, Any] | None = None, **settings: str
+    stack: Stack,
+    folder: Path,
+    *,
+    client_options: dict[str, Any] | None = None,
+    environment: dict[str, str] | None = None,
+    **settings: str,
 ) -> Iterator[Elasticsearch]:
     """A client of another gateway over the stack's Elasticsearch, with `settings` (without their prefix) of its own."""
     scheme = "https" if "gateway_tls_certificate" in settings else "http"
@@ -27,7 +32,7 @@ def gateway_with(
     env = {key: value for key, value in os.environ.items() if not key.startswith("ESBLEND_")} | {
         "ESBLEND_ES_URL": stack.described["elasticsearch"], "ESBLEND_REDIS_URL": stack.described["redis"],
         "ESBLEND_MODEL": "minilm", "ESBLEND_GATEWAY_PORT": str(port), "ESBLEND_READY_FILE": str(ready),
-        **{f"ESBLEND_{key.upper()}": value for key, value in settings.items()},
+        **{f"ESBLEND_{key.upper()}": value for key, value in settings.items()}, **(environment or {}),
     }  # fmt: skip
     with (folder / "gateway.log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-m", "esblend.cli", "gateway"], env=env, stdout=log, stderr=log)

@@ -59,7 +59,7 @@ def test_attach_index_search_migrate_roll_back_detach(old_stack: Stack) -> None:
 
 
 @pytest.mark.parametrize(
-    ("vector", "since"), [({"type": "bbq_hnsw", "oversample": 3}, "8.18"), ({"element_type": "bfloat16"}, "9.3")]
+    ("vector", "since"), [({"type": "int8_hnsw", "oversample": 3}, "8.18"), ({"element_type": "bfloat16"}, "9.3")]
 )
 def test_what_this_version_lacks_is_refused(old_stack: Stack, vector: dict[str, object], since: str) -> None:
     from elasticsearch import ApiError
