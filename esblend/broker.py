@@ -3,7 +3,7 @@
 from typing import Literal
 
 from celery import Celery
-from kombu.entity import Queue
+from kombu.entity import Exchange, Queue
 from pydantic import BaseModel, ConfigDict, Field
 
 from esblend.redis_client import celery_options, celery_tls
@@ -107,7 +107,7 @@ def make_celery(settings: Settings) -> Celery:
         task_serializer="json",
         result_serializer="json",
         accept_content=["json"],
-        task_queues=[Queue(queue_name(lane)) for lane in LANES],  # type: ignore[no-untyped-call]
+        task_queues=[Queue(queue_name(lane), Exchange("esblend"), queue_name(lane)) for lane in LANES],  # type: ignore[no-untyped-call]
         task_default_queue=queue_name("backfill"),
         task_create_missing_queues=False,
         task_acks_late=True,

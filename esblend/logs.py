@@ -2,11 +2,36 @@
 
 import logging
 import sys
+import traceback
+from types import TracebackType
 
 import structlog
 
 from esblend.settings import Settings
 from esblend.tracing import add_trace_id
+
+ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+_PREVIEW = " Preview of field's value"
+_SPEAKS_OF_NO_TEXT = (OSError, ImportError, AttributeError)
+
+
+def without_preview(reason: str) -> str:
+    """Elasticsearch's reason without the piece of a document that it may end with."""
+    return reason.partition(_PREVIEW)[0]
+
+
+def _where(exc_info: ExceptionInfo) -> str:
+    """The frames and types of an exception and of its causes. Its message is left out where it may quote a document or a query."""
+    lines: list[str] = []
+    error: BaseException | None = exc_info[1]
+    while error is not None:
+        lines += [
+            f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
+        ]
+        said = f": {error}" if isinstance(error, _SPEAKS_OF_NO_TEXT) else ""
+        lines.append(f"{type(error).__name__}{said}")
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n".join(lines)
 
 
 def configure_quietly() -> None:
@@ -24,7 +49,7 @@ def configure_logging(settings: Settings) -> None:
         add_trace_id,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),
-        structlog.processors.format_exc_info,
+        structlog.processors.ExceptionRenderer(_where),
     ]
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
@@ -41,11 +66,19 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
+    logging.captureWarnings(capture=True)
     # The client logs each request on info, Celery each task twice; what matters of them is logged by esblend.
     for noisy in (
-        "elastic_transport", "elasticsearch", "httpx", "huggingface_hub", "celery.worker.strategy", "celery.app.trace"
-    ):  # fmt: skip
+        "elastic_transport",
+        "elasticsearch",
+        "httpx",
+        "urllib3",
+        "huggingface_hub",
+        "celery.worker.strategy",
+    ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("celery.pool").setLevel(logging.INFO)  # on debug it prints whole messages, whoever sent them
+    logging.getLogger("celery.app.trace").setLevel(logging.CRITICAL)  # it would print what a task raised, word for word
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -24,6 +24,7 @@ from esblend.encoder.encoder import Encoder
 from esblend.encoder.model import Form
 from esblend.encoder.registry import Encoders
 from esblend.encoder.vector_cache import VectorCache
+from esblend.logs import without_preview
 from esblend.tracing import span
 from mappings.attachment import DEAD_LETTER, DROPPED, NO_TEXT
 from mappings.dead_letters import DeadLetter
@@ -205,7 +206,7 @@ def _bury(es: Elasticsearch, target: Target, portion: Portion, failed: Sequence[
     if not failed:
         return []
     for one in failed:
-        log.error("dead letter", index=target.index, id=one.document.id, error=one.error)
+        log.error("dead letter", index=target.index, id=one.document.id, error=without_preview(one.error))
     keep(es, [_letter(target, one) for one in failed])
     writes = [_vector_write(target, _without_vectors(target, one.document, DEAD_LETTER)) for one in failed]
     results = write_all(es, writes, read_at=portion.read_at)

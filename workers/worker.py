@@ -31,8 +31,8 @@ from esblend.broker import (
     written_key,
 )
 from esblend.elastic import back_off, connect, wait_for_elasticsearch
-from esblend.errors import ModelError, QueueUnsafe, UnknownMessage
-from esblend.logs import configure_logging
+from esblend.errors import EsblendError, ModelError, QueueUnsafe, UnknownMessage
+from esblend.logs import configure_logging, without_preview
 from esblend.metrics import DOCUMENTS, serve
 from esblend.ready import announce_ready, forget_ready
 from esblend.redis_client import connect_redis
@@ -85,7 +85,7 @@ def make_worker(settings: Settings) -> Celery:
         delivery = str(self.request.id)  # another thread would see another request
         workshop = child[0].on_behalf_of(delivery)
         with bound_contextvars(task=delivery), traced_task(task, self.request.headers or {}):
-            with _sign_of_life(workshop.redis, running_key(delivery)):
+            with _telling_failure(task), _sign_of_life(workshop.redis, running_key(delivery)):
                 result = embed(task, workshop, lambda written: _tell(workshop.redis, delivery, written))
             _report(task, result)
         return result.model_dump()
@@ -99,6 +99,20 @@ def make_worker(settings: Settings) -> Celery:
     app.task(embed_task, name=EMBED_TASK, bind=True)
     app.task(attach_task, name=ATTACH_TASK, bind=True, ignore_result=True)
     return app
+
+
+@contextmanager
+def _telling_failure(task: EmbedTask) -> Iterator[None]:
+    try:
+        yield
+    except EsblendError as error:
+        log.warning(
+            "a task failed; the feed sends its changes again", index=task.index, reason=without_preview(error.reason)
+        )
+        raise
+    except Exception as error:
+        log.error("a task failed; the feed sends its changes again", index=task.index, exc_info=error)
+        raise
 
 
 def _report(task: EmbedTask, result: EmbedResult) -> None:
@@ -118,8 +132,9 @@ def _read_message(kind: type[M], message: dict[str, Any]) -> M:
     try:
         return kind.model_validate(message)
     except ValidationError as error:
-        keys = ", ".join(sorted(map(str, message))[:10])
-        raise UnknownMessage(f"no task of this version: {error.error_count()} faults in [{keys[:200]}]") from None
+        keys = ", ".join(sorted(map(str, message))[:10])[:200]
+        log.error("a message that is no task of this version", keys=keys, faults=error.error_count())
+        raise UnknownMessage(f"no task of this version: {error.error_count()} faults in [{keys}]") from None
 
 
 def _tell(redis: Redis, task: str, written: dict[str, int]) -> None:
@@ -178,6 +193,6 @@ def run_worker(settings: Settings) -> None:
     refuse_evicting_redis(settings)
     queues = ",".join(queue_name(lane) for lane in LANES)
     make_worker(settings).worker_main(
-        ["worker", "--queues", queues, "--concurrency", "1", "--pool", "prefork", "--loglevel", settings.log_level,
+        ["--quiet", "worker", "--queues", queues, "--concurrency", "1", "--pool", "prefork", "--loglevel", settings.log_level,
          "--without-gossip", "--without-mingle", "--hostname", "esblend@%h"]
     )  # fmt: skip
