@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 VENV := .venv
 RUN := $(VENV)/bin
 
-.PHONY: help install demo test test-unit test-versions docs relevance fuzz lint format bench clean
+.PHONY: help install demo test test-unit test-versions docs relevance fuzz lint audit format bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -38,6 +38,9 @@ lint: install ## Check format, style, types and import directions
 	$(RUN)/ruff check .
 	$(RUN)/mypy
 	$(RUN)/lint-imports
+
+audit: install ## Check licences, and known vulnerabilities where the registry tells them
+	$(RUN)/python .ci/audit.py
 
 format: install ## Format the code and fix what the linter can
 	$(RUN)/ruff format .

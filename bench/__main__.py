@@ -2,7 +2,21 @@
 
 import sys
 
-from bench import chaos, encode, guard, idle, lag, migration, overhead, pipeline, precision, queries, relevance, vectors
+from bench import (
+    capacity,
+    chaos,
+    encode,
+    guard,
+    idle,
+    lag,
+    migration,
+    overhead,
+    pipeline,
+    precision,
+    queries,
+    relevance,
+    vectors,
+)
 
 MEASUREMENTS = {
     "encode": encode.main,
@@ -18,6 +32,7 @@ MEASUREMENTS = {
     "vectors": vectors.main,
     "migration": migration.main,
     "relevance": relevance.main,
+    "capacity": capacity.main,
 }
 
 

@@ -197,6 +197,7 @@ class Settings(BaseSettings):
     feed_max_tasks_in_flight: int = Field(default=16, ge=1, description="Unfinished tasks per index and lane.")
     feed_task_timeout_seconds: float = Field(default=900, gt=0, description="A task without a result is sent again.")
 
+    task_events: bool = Field(default=False, description="Workers tell of their tasks in Redis, for Flower.")
     metrics_port: int | None = Field(default=None, ge=1, le=65535, description="Of feed and workers, for Prometheus.")
     metrics_host: str = "127.0.0.1"
 

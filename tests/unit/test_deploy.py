@@ -1,5 +1,6 @@
 """The files in deploy/ speak of what is there: metrics, settings, commands."""
 
+import json
 import re
 
 import yaml
@@ -14,11 +15,12 @@ DEPLOY = ROOT / "deploy"
 def exported() -> set[str]:
     body, _ = metrics.exposition()
     families = set(re.findall(r"^# TYPE (\S+)", body.decode(), re.MULTILINE))
-    return families | {f"{name}_bucket" for name in families}
+    return families | {f"{name}_{part}" for name in families for part in ("bucket", "sum", "count")}
 
 
 def test_every_metric_that_is_named_is_exported() -> None:
-    texts = [file.read_text() for file in (*DEPLOY.rglob("*.yaml"), ROOT / "docs" / "operations.md")]
+    files = (*DEPLOY.rglob("*.yaml"), *DEPLOY.rglob("*.json"), ROOT / "docs" / "operations.md")
+    texts = [file.read_text() for file in files]
     named = {name for text in texts for name in re.findall(r"\besblend_[a-z_]+", text)}
     assert len(named) > 10
     assert named <= exported()
@@ -34,6 +36,24 @@ def test_the_manifests_set_what_is_a_setting_and_run_what_is_a_command() -> None
         assert pod["enableServiceLinks"] is False
         assert pod["containers"][0]["resources"]["limits"]["memory"]
         assert pod["containers"][0]["readinessProbe"]
+
+
+def test_every_metric_is_on_the_dashboard() -> None:
+    dashboard = json.loads((DEPLOY / "grafana" / "dashboard.json").read_text())
+    shown = " ".join(target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", []))
+    body, _ = metrics.exposition()
+    families = set(re.findall(r"^# TYPE (esblend_\S+)", body.decode(), re.MULTILINE))
+    families = {name for name in families if not name.endswith("_created")} - {"esblend_passages_total"}
+    assert not {name for name in families if name not in shown}
+
+
+def test_the_compose_file_mounts_what_is_there() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    mounts = [mount.split(":")[0] for service in services.values() for mount in service.get("volumes", [])]
+    local = [mount for mount in mounts if mount.startswith("./")]
+    assert len(local) == 4
+    for mount in local:
+        assert (ROOT / mount).exists(), mount
 
 
 def test_each_process_has_a_unit() -> None:
