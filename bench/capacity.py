@@ -77,8 +77,8 @@ def _cost_of_a_million(costs: dict[tuple[str, str], Costs]) -> None:
             })  # fmt: skip
     write(
         "capacity-million", "Cost of a million passages",
-        f"Passages of {PIECES} word pieces; RAM and disk of one copy, by Elasticsearch's formulas; CPU from bench/results: encode.json, "
-        "ceiling.json. Computed by `python -m bench capacity`.", rows,
+        f"Passages of {PIECES} word pieces; RAM and disk of one copy, by Elasticsearch's formulas; CPU from the encode and ceiling "
+        "measurements. Computed by `python -m bench capacity`.", rows,
     )  # fmt: skip
 
 
@@ -101,7 +101,8 @@ def _sizes(costs: dict[tuple[str, str], Costs]) -> None:
     write(
         "capacity-sizes", "Sizes",
         f"768 dimensions, int8 encoder on CPUs, {COPIES} copies; the backfill takes {BACKFILL_DAYS} days beside "
-        f"{CHANGED_A_DAY:.0%} of changes a day. What vectors add to an index; its texts are there already. Computed by `python -m bench capacity`.", rows,
+        f"{CHANGED_A_DAY:.0%} of changes a day. What vectors add to an index; its texts are there already. "
+        "Computed by `python -m bench capacity`.", rows,
     )  # fmt: skip
 
 
