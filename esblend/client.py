@@ -18,6 +18,14 @@ from esblend.settings import Settings
 FAILED, USAGE, UNREACHABLE, INCOMPLETE = 1, 2, 3, 4
 """Exit codes: refused or failed; wrong usage; nothing answers; answered, but not all is done."""
 
+
+def whole_path(model: str | None) -> str | None:
+    """A model's folder by its whole path: the processes that load it have other working directories."""
+    if model is None or not Path(model).expanduser().is_dir():
+        return model
+    return str(Path(model).expanduser().resolve())
+
+
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="The stack on this machine to talk to.", envvar="ESBLEND_DATA_DIR")
 ]

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import typer
 from elasticsearch import Elasticsearch
 
-from esblend.client import USAGE, DataDir, Json, call, gateway
+from esblend.client import USAGE, DataDir, Json, call, gateway, whole_path
 from esblend.console import count_progress, err, out, print_json
 
 app = typer.Typer()
@@ -17,8 +17,10 @@ app = typer.Typer()
 def attach(
     index: Annotated[str, typer.Argument(help="An index, an alias, a data stream, or with --template a template.")],
     fields: Annotated[str, typer.Option(help="Text fields to embed, title first: title,body")],
-    model: Annotated[str | None, typer.Option(help="Model folder or hub name; default: the gateway's.")] = None,
-    query_model: Annotated[str | None, typer.Option(help="Another model for the queries.")] = None,
+    model: Annotated[
+        str | None, typer.Option(callback=whole_path, help="Model folder or hub name; default: the gateway's.")
+    ] = None,
+    query_model: Annotated[str | None, typer.Option(callback=whole_path, help="Another model for the queries.")] = None,
     template: Annotated[
         str | None, typer.Option(help="index or component: attach a template, for the indices made of it later.")
     ] = None,

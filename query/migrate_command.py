@@ -8,7 +8,7 @@ from urllib.parse import quote
 import typer
 from elasticsearch import Elasticsearch
 
-from esblend.client import FAILED, INCOMPLETE, USAGE, DataDir, Json, call, gateway
+from esblend.client import FAILED, INCOMPLETE, USAGE, DataDir, Json, call, gateway, whole_path
 from esblend.console import count_progress, err, out, print_json
 
 app = typer.Typer()
@@ -22,9 +22,10 @@ _DROPS = 5
 def migrate(
     index: Annotated[str, typer.Argument(help="An attached index.")],
     model: Annotated[
-        str | None, typer.Option(help="The new model: a folder, a hub name, or openai:..., tei:...")
+        str | None,
+        typer.Option(callback=whole_path, help="The new model: a folder, a hub name, or openai:..., tei:..."),
     ] = None,
-    query_model: Annotated[str | None, typer.Option(help="Another model for the queries.")] = None,
+    query_model: Annotated[str | None, typer.Option(callback=whole_path, help="Another model for the queries.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Longest passage in word pieces.")] = None,
     overlap_tokens: Annotated[int | None, typer.Option(help="Word pieces that passages share.")] = None,
     vector_type: Annotated[str | None, typer.Option(help="hnsw, int8_hnsw, bbq_hnsw, ...")] = None,

@@ -108,6 +108,7 @@ def read_folder(path: Path, name: str) -> ModelFolder:
     modules = _modules(path, name)
     transformer = path / modules[0][1]
     config = read_json(transformer / "config.json", name, required=True)
+    _refuse_pickled(transformer, name)
     bert_config = read_json(transformer / "sentence_bert_config.json", name)
     st_config = read_json(path / "config_sentence_transformers.json", name)
     pooling: tuple[str, ...] = ("mean",)
@@ -138,6 +139,15 @@ def read_folder(path: Path, name: str) -> ModelFolder:
         similarity=_similarity(st_config, modules),
         shorter_dims=_shorter_dims(config, st_config),
     )
+
+
+def _refuse_pickled(transformer: Path, name: str) -> None:
+    """A pickled checkpoint can run code when it is read; safetensors cannot."""
+    if any(transformer.glob("*.bin")) and not any(transformer.glob("*.safetensors")):
+        raise ModelError(
+            f"model [{name}] has its weights in a pickled file only, which may run code when it is read, so esblend does not. "
+            "Where you trust it, convert it: AutoModel.from_pretrained(FOLDER).save_pretrained(FOLDER) writes model.safetensors"
+        )
 
 
 def _similarity(st_config: Mapping[str, Any], modules: Sequence[tuple[str, str]]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from esblend.client import FAILED, DataDir, Json, stating_errors
+from esblend.client import FAILED, DataDir, Json, stating_errors, whole_path
 from esblend.console import err, out, print_json
 from esblend.errors import ModelError
 from esblend.settings import DEFAULT_MODEL, Settings
@@ -26,7 +26,9 @@ def up(
         str | None, typer.Option(help="A Redis or Valkey that runs already (or ESBLEND_REDIS_URL).")
     ] = None,
     data_dir: DataDir = None,
-    model: Annotated[str | None, typer.Option(help="Model folder or hub name; [minilm] is the packaged one.")] = None,
+    model: Annotated[
+        str | None, typer.Option(callback=whole_path, help="Model folder or hub name; [minilm] is the packaged one.")
+    ] = None,
     security: Annotated[bool, typer.Option("--security", help="Start Elasticsearch with security on.")] = False,
     nodes: Annotated[int | None, typer.Option(min=1, max=9, help="Elasticsearch nodes.")] = None,
     es_version: Annotated[str | None, typer.Option(help="9.4 (default), 8.16 or 8.14.")] = None,

@@ -1,8 +1,11 @@
 """The encoder gives the reference's vectors, whatever stands beside a text in its batch."""
 
 import json
+import os
+import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -235,6 +238,31 @@ def test_broken_folders_are_refused(copy: Path) -> None:
     (copy / "config.json").unlink()
     with pytest.raises(ModelError, match="neither"):
         find_model(str(copy))
+
+
+class _Exploit:
+    """What a pickle of it does when it is loaded."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, (str(self.file),)
+
+
+def test_nothing_in_a_folder_is_run(copy: Path, tmp_path: Path) -> None:
+    """Neither its code nor a pickled checkpoint, beside safetensors or in their place."""
+    (copy / "pytorch_model.bin").write_bytes(pickle.dumps(_Exploit(tmp_path / "hacked")))
+    (copy / "modeling_own.py").write_text(f"import os; os.mkdir({str(tmp_path / 'hacked')!r})\nclass Own: pass\n")
+    config = json.loads((copy / "config.json").read_text())
+    config["auto_map"] = {"AutoModel": "modeling_own.Own", "AutoConfig": "modeling_own.Own"}
+    (copy / "config.json").write_text(json.dumps(config))
+    loaded = load_encoder(str(copy), EncoderOptions(threads=1, backend="torch"))
+    assert loaded.encode_query("a text").shape == (384,)
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="pickled"):
+        load_encoder(str(copy), EncoderOptions(threads=1, backend="torch"))
+    assert not (tmp_path / "hacked").exists()
 
 
 def test_a_folder_cannot_point_outside_of_itself(copy: Path) -> None:
