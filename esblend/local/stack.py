@@ -269,12 +269,19 @@ def _start_processes(state: StackState, data_dir: Path, started: list[Launched],
             process = launch(
                 [sys.executable, "-m", "esblend.cli", name],
                 log=data_dir / "logs" / f"{name}-{number}.log",
-                env=_environment(state.settings(settings), ready),
+                env=_environment(_with_own_metrics_port(state.settings(settings), name, number), ready),
                 cwd=data_dir,
             )
             running[number] = process
             started.append(process)
         state.processes[name] = running
+
+
+def _with_own_metrics_port(settings: Settings, name: str, number: int) -> Settings:
+    """On one machine the feed has the port of the settings, and the workers those that come next."""
+    if settings.metrics_port is None or name == "gateway":
+        return settings
+    return settings.model_copy(update={"metrics_port": settings.metrics_port + (0 if name == "feed" else 1 + number)})
 
 
 def _alive(state: StackState, name: str, count: int) -> list[Launched | None]:
