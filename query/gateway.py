@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 
 from esblend import lenient_json
 from esblend.access import Access
@@ -47,6 +48,7 @@ from query.read_your_writes import (
     written_documents,
 )
 from query.request import is_ours, parse_search
+from query.request_id import REQUEST_ID, request_id, with_request_id
 from query.reranker import Reranker
 from query.responses import error_response, json_response, on_error, on_http_error, with_degraded
 from query.search import Services, Session
@@ -87,11 +89,16 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _lifespan(self._running, receive, send)
-        elif scope["type"] == "http" and comes_from_another_site(scope):
-            await error_response(Forbidden("requests from pages of other sites are refused"))(scope, receive, send)
-        elif scope["type"] == "http" and scope["path"].startswith("/_esblend"):
-            await self._management(scope, receive, send)
         elif scope["type"] == "http":
+            with bound_contextvars(request_id=request_id(scope)):
+                await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if comes_from_another_site(scope):
+            await error_response(Forbidden("requests from pages of other sites are refused"))(scope, receive, send)
+        elif scope["path"].startswith("/_esblend"):
+            await self._management(scope, receive, send)
+        else:
             await self._elasticsearch(scope, receive, send)
 
     @asynccontextmanager
@@ -304,12 +311,14 @@ class Gateway:
         return chunks, False
 
     def _as_caller(self, scope: Scope) -> AsyncElasticsearch:
-        wanted = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _CALLER_HEADERS}
-        return self._bare_es.options(headers=wanted) if wanted else self._bare_es
+        headers = with_request_id(scope["headers"])
+        return self._bare_es.options(
+            headers={name.decode(): value.decode("latin-1") for name, value in headers if name in _CALLER_HEADERS}
+        )
 
     def _caller(self, scope: Scope) -> Caller:
         own = b"\0".join(name + value for name, value in scope["headers"] if name in _RIGHTS_HEADERS)
-        return Caller(scope["headers"], hashlib.sha256(own).hexdigest())
+        return Caller(with_request_id(scope["headers"]), hashlib.sha256(own).hexdigest())
 
 
 _OF_THE_OLD_BODY = (b"content-length", b"content-encoding")
@@ -319,7 +328,7 @@ _RIGHTS_HEADERS = (
     b"es-security-runas-user",
     b"es-secondary-authorization",
 )
-_CALLER_HEADERS = (*_RIGHTS_HEADERS, b"x-opaque-id", b"traceparent")
+_CALLER_HEADERS = (*_RIGHTS_HEADERS, REQUEST_ID, b"traceparent")
 
 
 def _is_search(scope: Scope, endpoint: str = "_search") -> bool:
