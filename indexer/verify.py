@@ -18,7 +18,7 @@ from esblend.encoder.encoder import Encoder
 from mappings.attachment import DEAD_LETTER, DROPPED, EMBEDDED, NO_TEXT, Attachment
 from mappings.dead_letters import DEAD_LETTERS_INDEX
 from mappings.passages import split
-from mappings.source import fingerprint, kept, source_text, stored_vectors
+from mappings.source import fingerprint, kept, source_text, stored_passages, stored_vectors
 
 _PAGE = 200
 _UNIT = 1e-3
@@ -147,7 +147,7 @@ def _fault_of_passages(held: Held, attachment: Attachment, ours: Any) -> str | N
         return "wrong_passages" if vectors or wrongly_empty else None
     if not vectors:
         return "missing"
-    if attachment.is_nested and attachment.generation.adopted is None and not _cover(ours["passages"], text):
+    if attachment.is_nested and attachment.generation.adopted is None and not _cover(stored_passages(ours), text):
         return "wrong_passages"
     if any(len(vector) != attachment.generation.model.dims for vector in vectors):
         return "wrong_dimension"

@@ -47,13 +47,19 @@ def kept(source: Mapping[str, Any], name: str, generation: str) -> Mapping[str, 
     return found if isinstance(found, Mapping) else {}
 
 
+def stored_passages(ours: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The passages in what `kept` found. A synthetic `_source` shows a list of one as the one."""
+    found = ours.get("passages") or []
+    return [found] if isinstance(found, Mapping) else list(found)
+
+
 def stored_vectors(source: Mapping[str, Any], attachment: Attachment) -> list[list[float]]:
     """The vectors that a document holds of the active generation, in the order of its passages; none it has not."""
     ours = kept(source, attachment.field, attachment.active)
     if attachment.generation.adopted is not None:
         found = list(_values(source, attachment.vector_field))
     elif attachment.is_nested:
-        found = [passage.get("vector") for passage in ours.get("passages") or []]
+        found = [passage.get("vector") for passage in stored_passages(ours)]
     else:
         found = [ours.get("vector")]
     return [vector for vector in found if vector is not None]

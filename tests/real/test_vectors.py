@@ -231,6 +231,26 @@ def test_source_and_strict_mappings(stack: Stack, index_name: str, mapping: dict
         stack.es.indices.delete(index=index_name)
 
 
+@pytest.mark.parametrize("guard", [False, True])
+def test_a_synthetic_source(stack: Stack, make_index: Callable[..., str], guard: bool) -> None:
+    """It shows a list of one passage as the one, and sorts keywords; vectors outlive other writers' partial updates."""
+    properties = {"body": {"type": "text"}, "tags": {"type": "keyword"}}
+    index = make_index(
+        {"body": "Whales sing.", "tags": ["b", "a"]}, {"body": "Whales sing in the sea. " * 100},
+        properties=properties, **{"index.mapping.source.mode": "synthetic"},
+    )  # fmt: skip
+    stack.attach(index, "body", guard=guard)
+    assert stack.wait(index)["embedded"] == 2
+    for id_ in ("0", "1"):
+        stack.es.update(index=index, id=id_, doc={"tags": ["d", "c"]}, refresh=True)
+    assert stack.wait(index)["embedded"] == 2
+    stack.es.update(index=index, id="0", doc={"body": "Ships sail."}, refresh=True)
+    assert stack.wait(index)["embedded"] == 2
+    hits = stack.gateway.search(index=index, query={"hybrid": {"query": "vessels", "inner_hits": {}}})["hits"]["hits"]
+    assert [hit["_id"] for hit in hits] == ["0", "1"]
+    assert stack.esblend("verify", index, "--json").returncode == 0
+
+
 def test_advice_from_the_indexs_own_numbers(stack: Stack, make_index: Callable[..., str]) -> None:
     import json
 
