@@ -220,6 +220,8 @@ class Settings(BaseSettings):
     def _trust_in_one_way(self) -> "Settings":
         if self.es_ca_fingerprint and self.es_ca_certs:
             raise ValueError("set ESBLEND_ES_CA_CERTS or ESBLEND_ES_CA_FINGERPRINT, not both")
+        if self.es_ca_fingerprint and not self.es_url.startswith("https://"):
+            raise ValueError("ESBLEND_ES_CA_FINGERPRINT is for an https:// address in ESBLEND_ES_URL")
         return self
 
     @model_validator(mode="after")

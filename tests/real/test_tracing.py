@@ -88,22 +88,27 @@ def traced(fault_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iter
     revive(fault_stack)
 
 
+@pytest.fixture
+def index(fault_stack: Stack, index_name: str, traced: object) -> Iterator[str]:
+    """An attached index that the tracing feed follows."""
+    mapping = {"properties": {"body": {"type": "text"}}}
+    fault_stack.es.indices.create(index=index_name, mappings=mapping, settings={"number_of_replicas": 0})
+    fault_stack.attach(index_name, "body")
+    fault_stack.wait(index_name)
+    yield index_name
+    fault_stack.es.indices.delete(index=index_name)
+
+
 def new_trace() -> tuple[str, dict[str, str]]:
     trace = secrets.token_hex(16)
     return trace, {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-01"}
 
 
-def test_one_trace_from_a_write_to_its_vector(
-    fault_stack: Stack, traced: tuple[Collector, Any], index_name: str
-) -> None:
+def test_one_trace_from_a_write_to_its_vector(fault_stack: Stack, traced: tuple[Collector, Any], index: str) -> None:
     found, gateway = traced
-    mapping = {"properties": {"body": {"type": "text"}}}
-    fault_stack.es.indices.create(index=index_name, mappings=mapping, settings={"number_of_replicas": 0})
-    fault_stack.attach(index_name, "body")
-    fault_stack.wait(index_name)
     trace, headers = new_trace()
-    gateway.options(headers=headers).index(index=index_name, id="1", document={"body": f"text of a {CANARY}"})
-    assert_vectors_of_present_texts(fault_stack, index_name, 1)
+    gateway.options(headers=headers).index(index=index, id="1", document={"body": f"text of a {CANARY}"})
+    assert_vectors_of_present_texts(fault_stack, index, 1)
     wanted = {"PUT _doc", "send task", "embed", "encode", "mget", "bulk"}
     spans = found.all_of(trace, wanted)
     services = {name: found.services[span.span_id] for name, span in spans.items()}
@@ -115,24 +120,19 @@ def test_one_trace_from_a_write_to_its_vector(
     assert spans["embed"].parent_span_id == spans["send task"].span_id
     for name in ("encode", "mget", "bulk"):
         assert spans[name].parent_span_id == spans["embed"].span_id, name
-    fault_stack.es.indices.delete(index=index_name)
 
 
 def test_writes_that_share_a_task_each_see_it_in_their_own_trace(
-    fault_stack: Stack, traced: tuple[Collector, Any], index_name: str
+    fault_stack: Stack, traced: tuple[Collector, Any], index: str
 ) -> None:
     found, gateway = traced
-    mapping = {"properties": {"body": {"type": "text"}}}
-    fault_stack.es.indices.create(index=index_name, mappings=mapping, settings={"number_of_replicas": 0})
-    fault_stack.attach(index_name, "body")
-    fault_stack.wait(index_name)
     traces = []
     for n in range(6):
         trace, headers = new_trace()
         traces.append(trace)
         operations = [{"index": {"_id": str(n)}}, {"body": f"text {n} of a {CANARY}"}]
-        gateway.options(headers=headers).bulk(index=index_name, operations=operations)
-    assert_vectors_of_present_texts(fault_stack, index_name, 6)
+        gateway.options(headers=headers).bulk(index=index, operations=operations)
+    assert_vectors_of_present_texts(fault_stack, index, 6)
 
     def ends(trace: str) -> bool:
         return bool({"embed", "embed with others"} & found.of(trace).keys())
@@ -142,20 +142,17 @@ def test_writes_that_share_a_task_each_see_it_in_their_own_trace(
     for trace in traces:
         shared = found.of(trace).get("embed with others")
         assert shared is None or {link.span_id for link in shared.links} <= batches
-    fault_stack.es.indices.delete(index=index_name)
 
 
-def test_a_search_shows_its_steps(fault_stack: Stack, traced: tuple[Collector, Any], index_name: str) -> None:
+def test_a_search_shows_its_steps(fault_stack: Stack, traced: tuple[Collector, Any], index: str) -> None:
     found, gateway = traced
-    fault_stack.es.index(index=index_name, id="1", document={"body": f"text of a {CANARY}"}, refresh=True)
-    fault_stack.attach(index_name, "body")
+    fault_stack.es.index(index=index, id="1", document={"body": f"text of a {CANARY}"}, refresh=True)
     trace, headers = new_trace()
-    gateway.options(headers=headers).search(index=index_name, query={"hybrid": {"query": f"which {CANARY}?"}})
+    gateway.options(headers=headers).search(index=index, query={"hybrid": {"query": f"which {CANARY}?"}})
     wanted = {"POST _search", "encode", "legs", "page"}
     spans = found.all_of(trace, wanted)
     for name in ("encode", "legs", "page"):
         assert spans[name].parent_span_id == spans["POST _search"].span_id, name
-    fault_stack.es.indices.delete(index=index_name)
 
 
 def test_no_span_holds_a_text(traced: tuple[Collector, Any]) -> None:

@@ -36,6 +36,7 @@ def test_the_manifests_set_what_is_a_setting_and_run_what_is_a_command() -> None
         assert pod["enableServiceLinks"] is False
         assert pod["containers"][0]["resources"]["limits"]["memory"]
         assert pod["containers"][0]["readinessProbe"]
+        assert pod["containers"][0]["livenessProbe"]
 
 
 def test_every_metric_is_on_the_dashboard() -> None:

@@ -68,3 +68,15 @@ def test_what_kubernetes_tells_of_services_is_no_setting(monkeypatch: pytest.Mon
     monkeypatch.setenv("ESBLEND_FEED_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("ESBLEND_FEED_PORT_80_TCP_ADDR", "10.0.0.1")
     Settings()
+
+
+def test_a_fingerprint_is_a_fingerprint_of_something() -> None:
+    fingerprint = ":".join(["AB"] * 32)
+    assert Settings(es_url="https://es:9200", es_ca_fingerprint=fingerprint).es_ca_fingerprint == "ab" * 32
+    for wrong in (
+        {"es_ca_fingerprint": "abc", "es_url": "https://es:9200"},
+        {"es_ca_fingerprint": fingerprint, "es_url": "http://es:9200"},
+        {"es_ca_fingerprint": fingerprint, "es_url": "https://es:9200", "es_ca_certs": "ca.pem"},
+    ):
+        with pytest.raises(ValidationError, match=r"fingerprint|FINGERPRINT"):
+            Settings(**wrong)
