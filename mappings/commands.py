@@ -9,6 +9,18 @@ from elasticsearch import Elasticsearch
 
 from esblend.client import USAGE, DataDir, Json, call, gateway, whole_path
 from esblend.console import count_progress, err, out, print_json
+from mappings.command_options import (
+    Dims,
+    EfConstruction,
+    ElementType,
+    M,
+    MaxTokens,
+    OverlapTokens,
+    Oversample,
+    QueryModel,
+    VectorType,
+    given,
+)
 
 app = typer.Typer()
 
@@ -20,7 +32,7 @@ def attach(
     model: Annotated[
         str | None, typer.Option(callback=whole_path, help="Model folder or hub name; default: the gateway's.")
     ] = None,
-    query_model: Annotated[str | None, typer.Option(callback=whole_path, help="Another model for the queries.")] = None,
+    query_model: QueryModel = None,
     template: Annotated[
         str | None, typer.Option(help="index or component: attach a template, for the indices made of it later.")
     ] = None,
@@ -34,11 +46,14 @@ def attach(
     keep_current: Annotated[
         bool, typer.Option("--keep-current", help="With --adopt: embed what changes, too.")
     ] = False,
-    max_tokens: Annotated[int | None, typer.Option(help="Longest passage in word pieces (250).")] = None,
-    overlap_tokens: Annotated[int | None, typer.Option(help="Word pieces that passages share, about (30).")] = None,
-    vector_type: Annotated[
-        str | None, typer.Option(help="hnsw, int8_hnsw, int4_hnsw, bbq_hnsw, flat, ... (int8_hnsw)")
-    ] = None,
+    max_tokens: MaxTokens = None,
+    overlap_tokens: OverlapTokens = None,
+    vector_type: VectorType = None,
+    m: M = None,
+    ef_construction: EfConstruction = None,
+    element_type: ElementType = None,
+    oversample: Oversample = None,
+    dims: Dims = None,
     guard: Annotated[
         bool, typer.Option("--guard", help="Drop a vector in the very write that changes its text (a final_pipeline).")
     ] = False,
@@ -58,10 +73,11 @@ def attach(
     body: dict[str, Any] = {"source_fields": [field.strip() for field in fields.split(",") if field.strip()]}
     if model:
         body["model"] = model
-    passages = {"max_tokens": max_tokens, "overlap_tokens": overlap_tokens}
-    body["passages"] = {key: value for key, value in passages.items() if value is not None}
-    vector = {"type": vector_type, "layout": "flat" if flat else None, "similarity": similarity}
-    body["vector"] = {key: value for key, value in vector.items() if value is not None}
+    body["passages"] = given(max_tokens=max_tokens, overlap_tokens=overlap_tokens)
+    body["vector"] = given(
+        type=vector_type, m=m, ef_construction=ef_construction, element_type=element_type, oversample=oversample, dims=dims,
+        layout="flat" if flat else None, similarity=similarity,
+    )  # fmt: skip
     body |= {"guard": guard, "versioning": versioning}
     if query_model:
         body["query_model"] = query_model

@@ -10,6 +10,18 @@ from elasticsearch import Elasticsearch
 
 from esblend.client import FAILED, INCOMPLETE, USAGE, DataDir, Json, call, gateway, whole_path
 from esblend.console import count_progress, err, out, print_json
+from mappings.command_options import (
+    Dims,
+    EfConstruction,
+    ElementType,
+    M,
+    MaxTokens,
+    OverlapTokens,
+    Oversample,
+    QueryModel,
+    VectorType,
+    given,
+)
 
 app = typer.Typer()
 _POLL_SECONDS = 0.5
@@ -25,12 +37,15 @@ def migrate(
         str | None,
         typer.Option(callback=whole_path, help="The new model: a folder, a hub name, or openai:..., tei:..."),
     ] = None,
-    query_model: Annotated[str | None, typer.Option(callback=whole_path, help="Another model for the queries.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Longest passage in word pieces.")] = None,
-    overlap_tokens: Annotated[int | None, typer.Option(help="Word pieces that passages share.")] = None,
-    vector_type: Annotated[str | None, typer.Option(help="hnsw, int8_hnsw, bbq_hnsw, ...")] = None,
-    oversample: Annotated[float | None, typer.Option(help="Candidates scored again by whole vectors, times k.")] = None,
-    dims: Annotated[int | None, typer.Option(help="Cut the vectors to so many, where the model allows it.")] = None,
+    query_model: QueryModel = None,
+    max_tokens: MaxTokens = None,
+    overlap_tokens: OverlapTokens = None,
+    vector_type: VectorType = None,
+    m: M = None,
+    ef_construction: EfConstruction = None,
+    element_type: ElementType = None,
+    oversample: Oversample = None,
+    dims: Dims = None,
     queries: Annotated[Path | None, typer.Option(help="Measure both on these queries before the switch.")] = None,
     qrels: Annotated[Path | None, typer.Option(help="Their judgements, or a CSV with both.")] = None,
     switch: Annotated[
@@ -50,15 +65,22 @@ def migrate(
     any point, the same command goes on. With --qrels it switches only if the new one is not significantly worse.
     Exit code 4 when it was not covered in time, 1 when it was not switched because it is worse.
     """
+    passages = given(max_tokens=max_tokens, overlap_tokens=overlap_tokens)
+    vector = given(
+        type=vector_type,
+        m=m,
+        ef_construction=ef_construction,
+        element_type=element_type,
+        oversample=oversample,
+        dims=dims,
+    )
+    is_change = bool(model or query_model or passages or vector)
     path = f"/_esblend/indices/{quote(index, safe='')}/generations"
     with gateway(data_dir) as es:
-        is_change = any((model, query_model, max_tokens, overlap_tokens, vector_type, oversample, dims))
         if roll_back or (drop_old and not is_change):
             done = _roll_back(es, path) if roll_back else _drop_others(es, path)
             _tell(done, as_json=as_json)
             return
-        passages = {"max_tokens": max_tokens, "overlap_tokens": overlap_tokens}
-        vector = {"type": vector_type, "oversample": oversample, "dims": dims}
         body = _wanted({"model": model, "query_model": query_model, "passages": passages, "vector": vector})
         added = call(es.options(request_timeout=300), "POST", path, body)
         new, old = added["generation"], added["attachment"]["active"]
@@ -82,11 +104,7 @@ def migrate(
 
 def _wanted(body: dict[str, Any]) -> dict[str, Any]:
     """What was said of it."""
-    found: dict[str, Any] = {}
-    for key, value in body.items():
-        said = {name: one for name, one in value.items() if one is not None} if isinstance(value, dict) else value
-        if said:
-            found[key] = said
+    found = {key: value for key, value in body.items() if value}
     if not found:
         err.print("Say what shall change: --model, --max-tokens, --vector-type, ...", style="red")
         raise typer.Exit(USAGE)

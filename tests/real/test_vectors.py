@@ -1,5 +1,6 @@
 """Ways to keep vectors: one a document, other similarities, foreign ones, few of them; and mappings that ask to be attached."""
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -229,6 +230,20 @@ def test_source_and_strict_mappings(stack: Stack, index_name: str, mapping: dict
         assert stack.wait(index_name)["embedded"] == 1
     finally:
         stack.es.indices.delete(index=index_name)
+
+
+def test_the_command_line_says_how_vectors_are_kept(stack: Stack, make_index: Callable[..., str]) -> None:
+    index = make_index()
+    options = (
+        "--vector-type", "bbq_hnsw", "--m", "8", "--ef-construction", "60", "--oversample", "2", "--element-type", "bfloat16"
+    )  # fmt: skip
+    planned = stack.esblend("attach", index, "--fields", "body", *options, "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    answer = json.loads(planned.stdout)
+    field = answer["mapping_additions"]["esblend"]["properties"]["g1"]["properties"]["passages"]["properties"]["vector"]
+    assert field["index_options"] == {"type": "bbq_hnsw", "m": 8, "ef_construction": 60}
+    assert field["element_type"] == "bfloat16"
+    assert answer["attachment"]["generations"]["g1"]["vector"]["oversample"] == 2
 
 
 @pytest.mark.parametrize("guard", [False, True])
