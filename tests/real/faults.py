@@ -33,8 +33,8 @@ def kill(stack: Stack, *names: str) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
-def revive(stack: Stack) -> None:
-    again = run_esblend("up", "--json", "--data-dir", str(stack.data_dir))
+def revive(stack: Stack, **environment: str) -> None:
+    again = run_esblend("up", "--json", "--data-dir", str(stack.data_dir), env=environment)
     assert again.returncode == 0, again.stderr
 
 

@@ -13,15 +13,14 @@ from mappings.dead_letters import DEAD_LETTERS_INDEX, DEAD_LETTERS_MAPPINGS, DEA
 from tests.conftest import Stack, run_esblend, start_stack, stop_stack
 from tests.real.faults import kill, process, revive
 
+LOGS = {"ESBLEND_LOG_LEVEL": "debug", "ESBLEND_LOG_FORMAT": "json"}
 HYBRID = {"hybrid": {"query": "a secret"}}
 
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack with security on; two attached indices, and a user for each kind of right."""
-    own = start_stack(
-        tmp_path_factory.mktemp("secured"), "--security", ESBLEND_LOG_LEVEL="debug", ESBLEND_LOG_FORMAT="json"
-    )
+    own = start_stack(tmp_path_factory.mktemp("secured"), "--security", **LOGS)
     for index in ("open-docs", "secret-docs"):
         own.es.index(index=index, id="1", document={"body": f"a secret of {index}"}, refresh=True)
         own.attach(index, "body")
@@ -213,7 +212,7 @@ def test_feed_and_worker_do_with_the_least_privileges(secured: Stack, tmp_path: 
             secured.wait("least-1", seconds=60)
             assert not secured.call("GET", "/_esblend/dead-letters", index="least-1")["dead_letters"]
     finally:
-        revive(secured)
+        revive(secured, **LOGS)
     with Elasticsearch(secured.described["elasticsearch"], api_key=key) as client:
         refused: list[Callable[[], object]] = [
             lambda: client.search(index="secret-docs"),
