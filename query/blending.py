@@ -46,6 +46,8 @@ class HybridLegs:
     """What the semantic leg found by itself."""
     vector: Vector | None
     weights: Mapping[str, float]
+    total: dict[str, Any] | None = None
+    """Of what any leg matches, as Elasticsearch writes `hits.total`; None where the legs did not tell."""
 
 
 @dataclass
@@ -79,6 +81,7 @@ class HybridRanking:
             if legs.vector is not None and attachment.is_nested
             else None,
             attachment=attachment,
+            total=legs.total,
         )
 
     async def _several(self, hybrid: Hybrid, targets: Sequence[Target]) -> Ranking:
@@ -135,7 +138,10 @@ class HybridRanking:
             if any(weights[name] for name in semantic_names)
             else (None, None)
         )
-        lexical_body = leaf_body(lexical, window, search)
+        # Where each hit tells what it matches, the legs can count, and nobody has to ask once more.
+        lexical_body = leaf_body(
+            lexical, window, search, track_total_hits=search.track_total_hits if is_exact else False
+        )
         if vector is not None:
             semantic = self._semantic_leg(hybrid, attachment, vector, window, few)
             asked = [leaf_body(semantic, window, search), *([lexical_body] if weights[LEXICAL] else [])]
@@ -154,7 +160,9 @@ class HybridRanking:
                     value = measure.of_knn if few is None else measure.of_script
                     near = {key: value(score) for key, score in nearest.items()}
                     lists = {LEXICAL: scores_of(found[1]) if weights[LEXICAL] else {}, SEMANTIC: near}
-                return HybridLegs(lists, list(nearest), vector, weights)
+                counting = found[1] if weights[LEXICAL] else None
+                total = _total(search.track_total_hits, counting, found[0]) if is_exact else None
+                return HybridLegs(lists, list(nearest), vector, weights, total)
             self.asker.degrade(SEMANTIC, fault)
         [response] = await self.asker.ask("legs", [lexical_body])
         alone = {LEXICAL: 1.0, **dict.fromkeys(semantic_names, 0.0)}
@@ -198,6 +206,20 @@ def _true_scores(
                 if weights.get(name):
                     found[name][Key(hit["_index"], hit["_id"])] = score if name == LEXICAL else value(score)
     return {name: _best_first(scores) for name, scores in found.items()}
+
+
+def _total(most: bool | int, lexical: Mapping[str, Any] | None, semantic: Mapping[str, Any]) -> dict[str, Any]:
+    """`hits.total` over both legs' responses: all that BM25 matches, and what only the vector found. `most`: the request's
+    `track_total_hits`, to which counting goes."""
+    matched = (lexical or {"hits": {}})["hits"].get("total", {"value": 0, "relation": "eq"})
+    near = semantic["hits"]["hits"]
+    apart = sum(LEXICAL not in (hit.get("matched_queries") or ()) for hit in near) if lexical is not None else len(near)
+    if matched["relation"] != "eq":
+        return dict(matched)
+    value = matched["value"] + apart
+    if most is not True and value > int(most):
+        return {"value": int(most), "relation": "gte"}
+    return {"value": value, "relation": "eq"}
 
 
 @dataclass(frozen=True)

@@ -110,9 +110,11 @@ def leg_of(field: str) -> str:
     return f"{SEMANTIC} {field}"
 
 
-def leaf_body(leg: StandardLeg | KnnLeg, window: int, search: Search) -> dict[str, Any]:
+def leaf_body(
+    leg: StandardLeg | KnnLeg, window: int, search: Search, *, track_total_hits: bool | int = False
+) -> dict[str, Any]:
     """The request for one leg's ranked list: ids and scores only."""
-    body: dict[str, Any] = {"size": window, "_source": False, "track_total_hits": False}
+    body: dict[str, Any] = {"size": window, "_source": False, "track_total_hits": track_total_hits}
     if isinstance(leg, StandardLeg):
         body |= {"query": filtered(leg.query, leg.filters), **leg.options}
     else:

@@ -47,6 +47,8 @@ class Ranking:
     nearest: list[Key]
     passages: dict[str, Any] | None = None
     attachment: Attachment | None = None
+    total: dict[str, Any] | None = None
+    """`hits.total` where the legs told it; None where it has to be asked."""
 
 
 @dataclass

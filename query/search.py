@@ -129,20 +129,24 @@ class Session:
         keys = [one.key for one in page]
         wants_passages = isinstance(search.ranking, Hybrid) and search.ranking.inner_hits
         shows = ranking.passages if wants_passages else None
-        bodies = [totals_body(ranking.match_queries, ranking.nearest, search)]
+        bodies = []
+        is_counted = bool(keys) and ranking.total is not None and not search.counts_more
+        if not is_counted:
+            bodies.append(totals_body(ranking.match_queries, ranking.nearest, search))
         if keys:
             bodies.append(page_body(keys, search, ranking.match_queries, shows))
         if keys and wants_passages and ranking.attachment is not None:
             bodies.append(source_body(keys, ranking.attachment.source_fields, search))
         responses = await self._asker.ask("page", bodies)
-        hits = show_hits(page, responses[1]) if keys else []
-        if len(responses) > 2 and ranking.attachment is not None:
-            self._show_passages(ranking, hits, responses[2], ranking.attachment)
+        counted = {**responses[0], "hits": {"total": ranking.total}} if is_counted else responses.pop(0)
+        hits = show_hits(page, responses[0]) if keys else []
+        if len(responses) > 1 and ranking.attachment is not None:
+            self._show_passages(ranking, hits, responses[1], ranking.attachment)
         await self._highlight_passages(ranking, hits)
         if search.sort:
             add_cursors(hits)
         self._explain(hits, page)
-        return hits, responses[0]
+        return hits, counted
 
     def _show_passages(
         self, ranking: Ranking, hits: list[dict[str, Any]], sources: dict[str, Any], attachment: Attachment

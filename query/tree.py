@@ -221,6 +221,11 @@ class Search:
         return pit["id"] if pit else None
 
     @property
+    def counts_more(self) -> bool:
+        """Whether it asks for more about all matches than how many they are."""
+        return any(part is not None for part in (self.aggregations, self.suggest, self.post_filter))
+
+    @property
     def is_arranged(self) -> bool:
         """Whether Elasticsearch puts the page together: by other sort keys than the score, or collapsed."""
         return self.collapse is not None or any(key not in ("_score", "_shard_doc") for key in self.sort_keys)

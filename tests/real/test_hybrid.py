@@ -233,6 +233,20 @@ def test_a_semantic_clause_on_an_index_without_attachment_is_elasticsearchs_own(
     stack.es.indices.delete(index=index_name)
 
 
+@pytest.mark.parametrize("track", [True, False, 1, 3, 10_000])
+@pytest.mark.parametrize(
+    "options", [{}, {"rank_window_size": 1}, {"alpha": 0}, {"alpha": 1}, {"filter": {"exists": {"field": "title"}}}]
+)
+def test_what_the_legs_count_is_what_elasticsearch_counts(
+    stack: Stack, index: str, track: bool | int, options: dict[str, Any]
+) -> None:
+    """Where nothing else is to be counted, the legs tell the total and it is not asked for."""
+    top = {"track_total_hits": track, "size": 1}
+    counted = hybrid(stack, "pet animals", top=top, **options)["hits"].get("total")
+    asked = hybrid(stack, "pet animals", top={**top, "aggs": {"all": {"value_count": {"field": "_index"}}}}, **options)
+    assert counted == asked["hits"].get("total")
+
+
 def test_a_total_as_a_number(stack: Stack, index: str) -> None:
     answer = stack.gateway.search(index=INDEX, query={"hybrid": {"query": "x"}}, rest_total_hits_as_int=True)
     assert answer["hits"]["total"] == 6
