@@ -107,14 +107,32 @@ def make_protocol(settings: Settings) -> type[HttpToolsProtocol]:
                 return
             super().on_headers_complete()
 
+        def on_body(self, body: bytes) -> None:
+            if not self.transport.is_closing():  # else the head was refused, and there is nobody to take it
+                super().on_body(body)
+
+        def on_message_complete(self) -> None:
+            if not self.transport.is_closing():
+                super().on_message_complete()
+
+        @property
+        def _is_answering(self) -> bool:
+            return self.cycle is not None and not self.cycle.response_complete
+
         def _wait_for_head(self) -> None:
             self._head_bytes = 0
             self._in_head = True
+            self._be_patient()
+
+        def _be_patient(self) -> None:
             self._stop_waiting()
-            self._patience = self.loop.call_later(
-                settings.gateway_silence_seconds,
-                lambda: self._refuse(_HEAD_TOO_SLOW, "its head did not come in time"),
-            )
+            self._patience = self.loop.call_later(settings.gateway_silence_seconds, self._lose_patience)
+
+        def _lose_patience(self) -> None:
+            if self._is_answering:  # the head of the next request; its sender may still be busy with this answer
+                self._be_patient()
+            else:
+                self._refuse(_HEAD_TOO_SLOW, "its head did not come in time")
 
         def _stop_waiting(self) -> None:
             if self._patience is not None:
@@ -123,6 +141,9 @@ def make_protocol(settings: Settings) -> type[HttpToolsProtocol]:
 
         def _refuse(self, status_line: bytes, reason: str) -> None:
             if self.transport.is_closing():
+                return
+            if self._is_answering:  # a second status line amid that answer would be taken for a part of it
+                self.transport.close()
                 return
             status = int(status_line.split(b" ")[1])
             cause = {"type": "illegal_argument_exception", "reason": f"the request was refused: {reason}"}

@@ -31,12 +31,17 @@ class Raw:
                 received += data
         return received
 
-    def first(self) -> bytes:
-        """What comes first; empty when the connection was closed."""
+    def is_silent(self, seconds: float) -> bool:
+        """Whether nothing comes for so long."""
+        usual = self._socket.gettimeout()
+        self._socket.settimeout(seconds)
         try:
-            return self._socket.recv(65536)
-        except ConnectionResetError:
-            return b""
+            self._socket.recv(1, socket.MSG_PEEK)
+        except TimeoutError:
+            return True
+        finally:
+            self._socket.settimeout(usual)
+        return False
 
 
 def statuses(received: bytes) -> list[int]:

@@ -74,6 +74,26 @@ def test_endless_headers_are_refused(narrow: tuple[str, Elasticsearch]) -> None:
         assert statuses(connection.until_closed()) == [431]
 
 
+def test_a_refused_head_has_no_body(narrow: tuple[str, Elasticsearch]) -> None:
+    url, client = narrow
+    with Raw(url) as connection:
+        head = b"POST /_search HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nX-A: " + b"a" * 66_000
+        connection.send(head + b"\r\n\r\n" + b'{"a": 1}\n')
+        assert statuses(connection.until_closed()) == [431]
+    assert client.info()["version"]
+
+
+def test_an_answer_in_progress_is_not_broken_by_the_next_requests_head(narrow: tuple[str, Elasticsearch]) -> None:
+    """Elasticsearch takes two seconds to find that there is one node only; the gateway's patience is one."""
+    url, _ = narrow
+    with Raw(url) as connection:
+        slow = b"GET /_cluster/health?wait_for_nodes=9&timeout=2s HTTP/1.1\r\nHost: x\r\n\r\n"
+        connection.send(slow + b"GET / HTTP/1.1\r\n")
+        received = connection.until_closed()
+    assert statuses(received) == [408, 408]  # Elasticsearch has the same status for what it says
+    assert received.index(b'"timed_out":true') < received.index(b"its head did not come in time")
+
+
 def test_more_requests_than_it_answers_at_once(stack: Stack, tmp_path: Path) -> None:
     limits = {"gateway_max_requests": "4", "gateway_silence_seconds": "60"}
     with gateway_with(stack, tmp_path, **limits) as client, ThreadPoolExecutor(4) as pool:
@@ -84,12 +104,15 @@ def test_more_requests_than_it_answers_at_once(stack: Stack, tmp_path: Path) -> 
         stop = threading.Event()
 
         def hold() -> bytes:
-            with Raw(node.base_url) as connection:
-                headers = b"Host: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n"
-                connection.send(b"POST /_search HTTP/1.1\r\n" + headers + b"\r\n{")
-                stop.wait(60)
-                connection.send(b"}")
-                return connection.until_closed()
+            """Take a place and keep it. Who comes while the test itself asks is refused, and tries again."""
+            while True:
+                with Raw(node.base_url) as connection:
+                    headers = b"Host: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n"
+                    connection.send(b"POST /_search HTTP/1.1\r\n" + headers + b"\r\n{")
+                    if connection.is_silent(0.5):
+                        stop.wait(60)
+                        connection.send(b"}")
+                        return connection.until_closed()
 
         held = [pool.submit(hold) for _ in range(4)]
         try:
