@@ -11,7 +11,7 @@ import structlog
 from esblend.errors import EncodingError, InvalidRequest, ModelError
 from esblend.plugins import FUSIONS, find
 from mappings.attachment import Attachment
-from query.asking import Asker, scores_of, server_fault, whole
+from query.asking import Asker, LegKind, scores_of, server_fault, whole
 from query.embedder import QueryEmbedder, Vector
 from query.fusion import Fused, Key, RankedLeg, Scores, autocut, linear_fusion, reciprocal_rank_fusion
 from query.measures import MEASURES, Measure, measure_of
@@ -147,7 +147,8 @@ class HybridRanking:
             asked = [leaf_body(semantic, window, search), *([lexical_body] if weights[LEXICAL] else [])]
             if is_exact:
                 asked = [with_true_scores(body, lexical, attachment, vector, weights) for body in asked]
-            responses = await self.asker.raw("legs", asked, named_scores=is_exact)
+            kinds: list[LegKind] = ["semantic", "lexical"]
+            responses = await self.asker.legs(kinds[: len(asked)], asked, named_scores=is_exact)
             fault = server_fault(responses[0])
             if fault is None:
                 found = [whole(response) for response in responses]
@@ -164,7 +165,7 @@ class HybridRanking:
                 total = _total(search.track_total_hits, counting, found[0]) if is_exact else None
                 return HybridLegs(lists, list(nearest), vector, weights, total)
             self.asker.degrade(SEMANTIC, fault)
-        [response] = await self.asker.ask("legs", [lexical_body])
+        [response] = map(whole, await self.asker.legs(["lexical"], [lexical_body]))
         alone = {LEXICAL: 1.0, **dict.fromkeys(semantic_names, 0.0)}
         lists = {LEXICAL: scores_of(response), **{name: {} for name in semantic_names}}
         return HybridLegs(lists, [], None, alone)

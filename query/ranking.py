@@ -12,7 +12,7 @@ import numpy as np
 from esblend.errors import BudgetSpent, EncodingError, InvalidRequest, ModelError, NotAttached
 from mappings.attachment import Attachment
 from mappings.source import source_text
-from query.asking import Asker, scores_of, server_fault, whole
+from query.asking import Asker, LegKind, scores_of, server_fault, whole
 from query.embedder import QueryEmbedder, Vector
 from query.fusion import Fused, Key, Part, RankedLeg, Scores, linear_fusion, reciprocal_rank_fusion
 from query.measures import MEASURES, Score
@@ -68,7 +68,8 @@ class RetrieverRanking:
         parts = list(leaves(leg))
         windows = leaf_windows(leg, window)
         bodies = [leaf_body(part, size, search) for part, size in zip(parts, windows, strict=True)]
-        lists = self._lists(parts, await self.asker.raw("legs", bodies))
+        kinds: list[LegKind] = ["semantic" if isinstance(part, KnnLeg) else "lexical" for part in parts]
+        lists = self._lists(parts, await self.asker.legs(kinds, bodies))
         began = time.perf_counter()
         fused = await self._fuse(leg, iter(lists))
         self.asker.took("fusion", began)

@@ -67,4 +67,6 @@ def test_gateway(stack: Stack, make_index: Callable[..., str]) -> None:
     found = read(url)
     assert found['esblend_searches_total{kind="hybrid",outcome="answered"}'] == before + 1
     assert found['esblend_search_step_seconds_count{step="legs"}'] >= 1
+    for leg in ("lexical", "semantic"):
+        assert found[f'esblend_search_leg_seconds_count{{leg="{leg}"}}'] >= 1
     assert not any(index in name for name in found)
