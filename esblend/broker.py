@@ -1,6 +1,8 @@
 """The Celery application that feed and workers share: queues, serialisation, delivery. JSON only."""
 
-from typing import Literal
+import ssl
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from celery import Celery
 from kombu.entity import Exchange, Queue
@@ -95,6 +97,14 @@ def written_key(task: str) -> str:
     return f"esblend:written:{task}"
 
 
+def _rabbitmq_tls(settings: Settings, url: str) -> dict[str, Any] | None:
+    """What the AMQP client must know to check certificate and name: without `server_hostname` it does not look at the name."""
+    if not url.startswith("amqps://"):
+        return None
+    trusted = {"ca_certs": str(settings.broker_ca_certs)} if settings.broker_ca_certs else {}
+    return {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": urlsplit(url).hostname, **trusted}
+
+
 def make_celery(settings: Settings) -> Celery:
     """A Celery application: the queue in Redis, or in RabbitMQ where `broker_url` names one; results always in Redis.
 
@@ -123,7 +133,7 @@ def make_celery(settings: Settings) -> Celery:
         result_expires=VISIBILITY_SECONDS,
         result_backend_transport_options=celery_options(settings),
         redis_backend_use_ssl=tls,
-        broker_use_ssl=tls if settings.broker_url is None else broker.startswith("amqps://"),
+        broker_use_ssl=tls if settings.broker_url is None else _rabbitmq_tls(settings, broker),
         # Live changes overtake a backfill: Redis' queues are asked in the order given. RabbitMQ takes turns between them.
         broker_transport_options={"confirm_publish": True} if settings.broker_url else {
             "visibility_timeout": VISIBILITY_SECONDS, "queue_order_strategy": "priority", "socket_keepalive": True,

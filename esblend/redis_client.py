@@ -77,4 +77,4 @@ def _tls(settings: Settings) -> dict[str, Any]:
     if not settings.redis_url.startswith("rediss://"):
         return {}
     trusted = {"ssl_ca_certs": str(settings.redis_ca_certs)} if settings.redis_ca_certs else {}
-    return {"ssl_cert_reqs": "required", **trusted}
+    return {"ssl_cert_reqs": "required", "ssl_check_hostname": True, **trusted}

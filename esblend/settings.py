@@ -133,6 +133,7 @@ class Settings(BaseSettings):
     broker_url: SecretStr | None = Field(
         default=None, description="amqp:// or amqps://: the queue is in RabbitMQ; the rest stays in Redis."
     )
+    broker_ca_certs: Path | None = Field(default=None, description="CA bundle for an amqps:// broker_url.")
 
     model: str = Field(default=DEFAULT_MODEL, description="A sentence-transformers folder or hub name.")
     encoder_threads: int | None = Field(

@@ -85,7 +85,7 @@ def make_worker(settings: Settings) -> Celery:
         delivery = str(self.request.id)  # another thread would see another request
         workshop = child[0].on_behalf_of(delivery)
         with bound_contextvars(task=delivery), traced_task(task, self.request.headers or {}):
-            with _telling_failure(task), _sign_of_life(workshop.redis, running_key(delivery)):
+            with _telling_failure(task.index), _sign_of_life(workshop.redis, running_key(delivery)):
                 result = embed(task, workshop, lambda written: _tell(workshop.redis, delivery, written))
             _report(task, result)
         return result.model_dump()
@@ -94,7 +94,8 @@ def make_worker(settings: Settings) -> Celery:
         from workers.attach import grant_wish
 
         task = _read_message(AttachTask, message)
-        grant_wish(task.index, child[0].encoders, settings)
+        with _telling_failure(task.index):
+            grant_wish(task.index, child[0].encoders, settings)
 
     app.task(embed_task, name=EMBED_TASK, bind=True)
     app.task(attach_task, name=ATTACH_TASK, bind=True, ignore_result=True)
@@ -102,16 +103,15 @@ def make_worker(settings: Settings) -> Celery:
 
 
 @contextmanager
-def _telling_failure(task: EmbedTask) -> Iterator[None]:
+def _telling_failure(index: str) -> Iterator[None]:
+    """Celery's own word of it is off, for it would quote the message and what was raised."""
     try:
         yield
     except EsblendError as error:
-        log.warning(
-            "a task failed; the feed sends its changes again", index=task.index, reason=without_preview(error.reason)
-        )
+        log.warning("a task failed; the feed asks again", index=index, reason=without_preview(error.reason))
         raise
     except Exception as error:
-        log.error("a task failed; the feed sends its changes again", index=task.index, exc_info=error)
+        log.error("a task failed; the feed asks again", index=index, exc_info=error)
         raise
 
 

@@ -94,6 +94,11 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def rabbitmq_outcome(es: str, redis: str, url: str, **more: Any) -> str:
+    settings = Settings(es_url=es, redis_url=redis, model="minilm", broker_url=url, **more)
+    return next(check.outcome for check in examine(settings) if check.name == "RabbitMQ")
+
+
 def test_rabbitmq_holds_the_queue(fault_stack: Stack, index: str, tmp_path: Path) -> None:
     write(fault_stack, index, range(40))
     with rabbitmq(tmp_path) as url:
@@ -103,15 +108,21 @@ def test_rabbitmq_holds_the_queue(fault_stack: Stack, index: str, tmp_path: Path
             write(fault_stack, index, range(40, 60))
             assert_vectors_of_present_texts(fault_stack, index, 60)
             redis = fault_stack.described["redis"]
-            found = {
-                check.name: check
-                for check in examine(
-                    Settings(
-                        es_url=fault_stack.described["elasticsearch"], redis_url=redis, model="minilm", broker_url=url
-                    )
-                )
-            }
-            assert found["RabbitMQ"].outcome == "ok", found["RabbitMQ"]
+            es = fault_stack.described["elasticsearch"]
+            assert rabbitmq_outcome(es, redis, url) == "ok"
+        certificates = make_certificates(tmp_path / "certificates")
+        with tls_in_front(int(url.rpartition(":")[2].strip("/")), certificates) as port:
+            secure = f"amqps://guest:guest@localhost:{port}//"
+            trusted = {"ESBLEND_BROKER_URL": secure, "ESBLEND_BROKER_CA_CERTS": str(certificates.authority)}
+            with feed_and_workers(fault_stack, tmp_path, **trusted):
+                write(fault_stack, index, range(60, 65))
+                assert_vectors_of_present_texts(fault_stack, index, 65)
+            assert rabbitmq_outcome(es, redis, secure, broker_ca_certs=certificates.authority) == "ok"
+            assert rabbitmq_outcome(es, redis, secure) == "failure"
+        misnamed = make_certificates(tmp_path / "misnamed", "DNS:elsewhere")
+        with tls_in_front(int(url.rpartition(":")[2].strip("/")), misnamed) as port:
+            wrong = f"amqps://guest:guest@localhost:{port}//"
+            assert rabbitmq_outcome(es, redis, wrong, broker_ca_certs=misnamed.authority) == "failure"
         with Redis.from_url(redis) as client:
             assert not client.exists("esblend-live", "esblend-backfill"), "the queue was in Redis"
     settings = Settings(es_url=fault_stack.described["elasticsearch"], redis_url=redis, broker_url=url)
@@ -132,6 +143,12 @@ def test_redis_by_tls(fault_stack: Stack, index: str, tmp_path: Path) -> None:
             assert_vectors_of_present_texts(fault_stack, index, 10)
         # A certificate that nobody known has signed is no certificate.
         settings = Settings(redis_url=f"rediss://localhost:{port}/0", es_url=fault_stack.described["elasticsearch"])
+        assert next(check for check in examine(settings) if check.name == "Redis").outcome == "failure"
+    misnamed = make_certificates(tmp_path / "misnamed", "DNS:elsewhere")
+    with tls_in_front(plain, misnamed) as port:
+        settings = settings.model_copy(
+            update={"redis_url": f"rediss://localhost:{port}/0", "redis_ca_certs": misnamed.authority}
+        )
         assert next(check for check in examine(settings) if check.name == "Redis").outcome == "failure"
 
 

@@ -57,6 +57,25 @@ async def test_clients_trust_nothing_else(secure_es: str, certificates: Certific
                 await es.options(max_retries=0).info()
 
 
+@pytest.fixture
+def misnamed(stack: Stack, tmp_path: Path) -> Iterator[tuple[str, Certificates]]:
+    """Elasticsearch by https with a certificate of another name, whose authority is known."""
+    certificates = make_certificates(tmp_path, "DNS:elsewhere")
+    with tls_in_front(urlsplit(stack.described["elasticsearch"]).port or 0, certificates) as port:
+        yield f"https://localhost:{port}", certificates
+
+
+async def test_clients_look_at_the_name(misnamed: tuple[str, Certificates]) -> None:
+    url, certificates = misnamed
+    for trust in trusting(certificates):
+        settings = Settings(es_url=url, **trust)
+        with connect(settings) as es, pytest.raises(TlsError):
+            es.options(max_retries=0).info()
+        async with connect_async(settings) as es:
+            with pytest.raises(TlsError):
+                await es.options(max_retries=0).info()
+
+
 @pytest.mark.parametrize("number", range(2))
 def test_the_gateway_goes_on_by_tls(
     stack: Stack, secure_es: str, certificates: Certificates, tmp_path: Path, number: int

@@ -13,7 +13,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Certificates:
-    """PEM files: an authority, and a certificate of `localhost` and 127.0.0.1 that it signed, followed by the authority's."""
+    """PEM files: an authority, and a certificate of a server that it signed, followed by the authority's."""
 
     authority: Path
     chain: Path
@@ -24,7 +24,7 @@ class Certificates:
         return _openssl("x509", "-in", str(self.authority), "-noout", "-fingerprint", "-sha256").split("=")[1].strip()
 
 
-def make_certificates(place: Path) -> Certificates:
+def make_certificates(place: Path, names: str = "DNS:localhost,IP:127.0.0.1") -> Certificates:
     place.mkdir(parents=True, exist_ok=True)
     key, authority = place / "ca.key", place / "ca.pem"
     new_key = ("-newkey", "rsa:2048", "-nodes")
@@ -35,7 +35,7 @@ def make_certificates(place: Path) -> Certificates:
     request, own_key, own = place / "server.csr", place / "server.key", place / "server.pem"
     _openssl("req", *new_key, "-keyout", str(own_key), "-out", str(request), "-subj", "/CN=localhost")
     extensions = place / "extensions"
-    extensions.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+    extensions.write_text(f"subjectAltName={names}\nbasicConstraints=CA:FALSE\n")
     _openssl(
         "x509", "-req", "-in", str(request), "-CA", str(authority), "-CAkey", str(key), "-CAcreateserial", "-days", "30",
         "-extfile", str(extensions), "-out", str(own),
