@@ -31,7 +31,7 @@ test-versions: install ## Run the tests of other Elasticsearch versions: 8.14 an
 	ESBLEND_TEST_VERSIONS="8.14 8.16" $(RUN)/python -m pytest tests/real/test_versions.py
 
 fuzz: install ## Try thousands of new generated requests
-	ESBLEND_HYPOTHESIS_PROFILE=fuzz $(RUN)/python -m pytest tests/unit/query/test_spoiled_bodies.py tests/real/test_hostile_requests.py
+	ESBLEND_HYPOTHESIS_PROFILE=fuzz $(RUN)/python -m pytest tests/unit/query/language/test_spoiled_bodies.py tests/real/test_hostile_requests.py
 
 lint: install ## Check format, style, types and import directions
 	$(RUN)/ruff format --check .

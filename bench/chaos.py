@@ -50,7 +50,7 @@ def writer(url: str, seed: int, stop: threading.Event, counts: dict[str, int]) -
 
 def kill_one(stack: BenchStack, chance: random.Random) -> str:
     """Kill a part of the stack; gives its name. Never the first node, which writers and processes talk to."""
-    esblend = [sys.executable, "-m", "esblend.cli"]
+    esblend = [sys.executable, "-m", "esblend"]
     common = ["--data-dir", str(stack.place)]
     victim = chance.choice(["feed", "worker", "child", "gateway", "flush", "redis", "node"])
     if victim == "flush":
@@ -95,7 +95,7 @@ def main() -> None:
         began = time.monotonic()
         stack.es.indices.refresh(index="chaos")
         covered = stack.wait("chaos", seconds=300) - began
-        command = [sys.executable, "-m", "esblend.cli", "verify", "chaos", "--sample", "1000", "--json"]
+        command = [sys.executable, "-m", "esblend", "verify", "chaos", "--sample", "1000", "--json"]
         verified = subprocess.run(
             [*command, "--data-dir", str(stack.place)], capture_output=True, text=True, check=False
         )

@@ -125,10 +125,10 @@ def scaling(stack: BenchStack) -> list[dict[str, Any]]:
     ]
 
 
-def with_workers(stack: BenchStack, count: int, work: Callable[[], float], module: str = "esblend.cli") -> float:
+def with_workers(stack: BenchStack, count: int, work: Callable[[], float], module: str = "esblend") -> float:
     if count == 0:
         return work()
-    command = [module, "worker"] if module == "esblend.cli" else [module]
+    command = [module, "worker"] if module == "esblend.cli.main" else [module]
     with stack.process(*command, ESBLEND_ENCODER_THREADS="1", ESBLEND_EMBEDDING_CACHE_MB="0"):
         return with_workers(stack, count - 1, work, module)
 

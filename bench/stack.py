@@ -82,7 +82,7 @@ class BenchStack:
 def bench_stack(*options: str) -> Iterator[BenchStack]:
     """A stack in a temporary folder, taken down at the end."""
     with tempfile.TemporaryDirectory() as folder:
-        esblend = [sys.executable, "-m", "esblend.cli"]
+        esblend = [sys.executable, "-m", "esblend"]
         env = {key: value for key, value in os.environ.items() if key != "ESBLEND_DATA_DIR"}
         env["ESBLEND_EMBEDDING_CACHE_MB"] = "0"  # texts of one part must not help the next
         common = ["--data-dir", folder]

@@ -8,7 +8,7 @@ from celery import Celery
 from kombu.entity import Exchange, Queue
 from pydantic import BaseModel, ConfigDict, Field
 
-from esblend.redis_client import celery_options, celery_tls
+from esblend.redis_connection import celery_options, celery_tls
 from esblend.settings import Settings
 
 FORMAT: Literal[1] = 1
@@ -50,7 +50,7 @@ class EmbedTask(BaseModel):
 
 
 class AttachTask(BaseModel):
-    """Grant an index the attachment that its mapping wishes for (see `mappings.wishes`)."""
+    """Grant an index the attachment that its mapping wishes for (see `mappings.attach_requests`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

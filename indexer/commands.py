@@ -15,10 +15,10 @@ from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from esblend.client import FAILED, INCOMPLETE, USAGE, DataDir, Json, call, gateway
-from esblend.console import err, out, print_json
+from esblend.cli.console import err, out, print_json
+from esblend.cli.gateway_client import FAILED, INCOMPLETE, USAGE, DataDir, Json, call, gateway
 from esblend.settings import Settings
-from indexer.readers import Unreadable, read_documents, total_bytes
+from indexer.files.readers import Unreadable, read_documents, total_bytes
 
 app = typer.Typer()
 _SHOWN_ERRORS = 10
@@ -209,6 +209,6 @@ def backfill(
 @app.command()
 def feed() -> None:
     """Run the change feed: finds what changed in attached indices and hands it to the workers."""
-    from indexer.feed import run_feed
+    from indexer.feed.process import run_feed
 
     asyncio.run(run_feed(Settings()))

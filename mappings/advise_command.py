@@ -8,9 +8,9 @@ import typer
 from elasticsearch import Elasticsearch
 from rich.table import Table
 
-from esblend.client import DataDir, Json, call, gateway
-from esblend.console import err, out, print_json
-from esblend.elastic import keeps_vectors_back
+from esblend.cli.console import err, out, print_json
+from esblend.cli.gateway_client import DataDir, Json, call, gateway
+from esblend.elasticsearch_connection import keeps_vectors_back
 from mappings.attachment import Attachment
 
 app = typer.Typer()

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from esblend.blend_vocabulary import Normalizer
 from esblend.encoder.model import Form
 from esblend.errors import InvalidRequest, MalformedRequest
 
@@ -100,7 +101,7 @@ class QueryDefaults(_Frozen):
         default=None,
         description="Of the legs, in place of alpha: lexical, semantic, or source fields that are embedded apart.",
     )
-    normalizer: Literal["none", "minmax", "l2_norm", "z_score", "dbsf", "theoretical"] | None = None
+    normalizer: Normalizer | None = None
     rank_window_size: int | None = Field(default=None, ge=1, le=10_000)
     rank_constant: int | None = Field(default=None, ge=1, description="Of rrf.")
 
@@ -282,7 +283,7 @@ def describe_validation(error: ValidationError) -> str:
 
 
 def is_attached(mapping: dict[str, Any]) -> bool:
-    """Whether a mapping holds an attachment, of whatever version; a wish to be attached (see `mappings.wishes`) is none."""
+    """Whether a mapping holds an attachment of any version. A request to be attached (`mappings.attach_requests`) is not one."""
     meta = (mapping.get("_meta") or {}).get(META_KEY)
     return meta is not None and not (isinstance(meta, dict) and "generations" not in meta)
 

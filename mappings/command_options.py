@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from esblend.client import whole_path
+from esblend.cli.gateway_client import whole_path
 
 QueryModel = Annotated[str | None, typer.Option(callback=whole_path, help="Another model for the queries.")]
 VectorType = Annotated[str | None, typer.Option(help="hnsw, int8_hnsw, int4_hnsw, bbq_hnsw, flat, ... (int8_hnsw)")]

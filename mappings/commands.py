@@ -7,8 +7,8 @@ from urllib.parse import quote
 import typer
 from elasticsearch import Elasticsearch
 
-from esblend.client import USAGE, DataDir, Json, call, gateway, whole_path
-from esblend.console import count_progress, err, out, print_json
+from esblend.cli.console import count_progress, err, out, print_json
+from esblend.cli.gateway_client import USAGE, DataDir, Json, call, gateway, whole_path
 from mappings.command_options import (
     Dims,
     EfConstruction,

@@ -10,7 +10,7 @@ from typing import Any
 from elasticsearch import AsyncElasticsearch
 
 from esblend.errors import InvalidRequest, NotAttached
-from mappings.attach import find_index, show
+from mappings.attach_index import find_index, show
 from mappings.attachment import META_KEY, Attachment, AttachRequest, GenerationRequest, read_attachment
 from mappings.builder import generation_mapping
 from mappings.capabilities import check_capabilities

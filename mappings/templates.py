@@ -7,7 +7,7 @@ from urllib.parse import quote
 from elasticsearch import AsyncElasticsearch, NotFoundError
 
 from esblend.errors import AlreadyAttached, IndexNotFound, InvalidRequest, NotAttached
-from mappings.attach import choose_field
+from mappings.attach_index import choose_field
 from mappings.attachment import META_KEY, Attachment, AttachRequest, read_attachment
 from mappings.builder import mapping_additions
 from mappings.capabilities import check_version, read_version

@@ -16,7 +16,7 @@ import pytest
 from elasticsearch import Elasticsearch
 
 ROOT = Path(__file__).parent.parent
-ESBLEND = [sys.executable, "-m", "esblend.cli"]
+ESBLEND = [sys.executable, "-m", "esblend"]
 
 
 # How long an example takes depends on what else the machine does; that is no property of the code.

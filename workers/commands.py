@@ -2,7 +2,7 @@
 
 import typer
 
-from esblend.client import stating_errors
+from esblend.cli.gateway_client import stating_errors
 from esblend.settings import Settings
 
 app = typer.Typer()

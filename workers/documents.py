@@ -9,11 +9,11 @@ from elastic_transport import ConnectionTimeout
 from elasticsearch import ApiError, Elasticsearch, NotFoundError
 
 from esblend.broker import DocumentRef, EmbedTask
-from esblend.elastic import keeps_vectors_back
+from esblend.elasticsearch_connection import keeps_vectors_back
 from esblend.errors import IndexUnavailable
 from mappings.attachment import Attachment, Generation, read_attachment
 from mappings.source import SourceText, can_be_guarded, fingerprint, kept, source_text
-from workers.patience import patiently
+from workers.retry_writes import patiently
 
 _JSON = {"accept": "application/json", "content-type": "application/json"}
 _NESTED_LIMIT = 10_000

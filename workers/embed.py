@@ -27,9 +27,9 @@ from esblend.encoder.vector_cache import VectorCache
 from esblend.logs import without_preview
 from esblend.tracing import span
 from mappings.attachment import DEAD_LETTER, DROPPED, NO_TEXT
-from mappings.dead_letters import DeadLetter
+from mappings.dead_letter_index import DeadLetter
 from workers.attempts import Attempts
-from workers.dead_letters import has_any, keep, remove
+from workers.dead_letter_writes import has_any, remove, store_dead_letters
 from workers.documents import Document, Target, find_target, read_documents
 from workers.encoding import Embedded, Encode, Encoding, Failed, Vectors
 from workers.writes import Write, Written, conditional_write, write_all
@@ -52,7 +52,7 @@ class Portion:
 
 
 @dataclass
-class Workshop:
+class WorkerContext:
     """What a worker process has to work with."""
 
     es: Elasticsearch
@@ -61,7 +61,7 @@ class Workshop:
     cache_for: Callable[[Encoder, Form], VectorCache | None]
     _encode: dict[tuple[str, Form], Encode] = field(default_factory=dict)
 
-    def on_behalf_of(self, request_id: str) -> "Workshop":
+    def on_behalf_of(self, request_id: str) -> "WorkerContext":
         """The same; Elasticsearch finds the requests of a task by this id in its slow log and its list of tasks."""
         return replace(self, es=self.es.options(opaque_id=request_id))
 
@@ -78,7 +78,7 @@ class Workshop:
         return self._encode[place]
 
 
-def embed(task: EmbedTask, workshop: Workshop, tell: Tell = lambda _: None) -> EmbedResult:
+def embed(task: EmbedTask, workshop: WorkerContext, tell: Tell = lambda _: None) -> EmbedResult:
     """Bring the vectors of the task's documents up to date. Doing it twice, late or out of order is harmless.
 
     `tell` is told the sequence numbers of what was written, by document id, as soon as it was.
@@ -135,11 +135,13 @@ def _to_do(task: EmbedTask, portion: Portion) -> list[Document]:
     return [document for document in portion.documents if document.known_fingerprint != document.fingerprint]
 
 
-def _drop(documents: Sequence[Document], target: Target, _: Workshop) -> tuple[list[Embedded], list[Failed]]:
+def _drop(documents: Sequence[Document], target: Target, _: WorkerContext) -> tuple[list[Embedded], list[Failed]]:
     return [_without_vectors(target, document, DROPPED) for document in documents], []
 
 
-def _encode(documents: Sequence[Document], target: Target, workshop: Workshop) -> tuple[list[Embedded], list[Failed]]:
+def _encode(
+    documents: Sequence[Document], target: Target, workshop: WorkerContext
+) -> tuple[list[Embedded], list[Failed]]:
     model = target.generation.model
     embedded = [_without_vectors(target, one, NO_TEXT) for one in documents if not one.source.text.strip()]
     with_text = [document for document in documents if document.source.text.strip()]
@@ -207,7 +209,7 @@ def _bury(es: Elasticsearch, target: Target, portion: Portion, failed: Sequence[
         return []
     for one in failed:
         log.error("dead letter", index=target.index, id=one.document.id, error=without_preview(one.error))
-    keep(es, [_letter(target, one) for one in failed])
+    store_dead_letters(es, [_letter(target, one) for one in failed])
     writes = [_vector_write(target, _without_vectors(target, one.document, DEAD_LETTER)) for one in failed]
     results = write_all(es, writes, read_at=portion.read_at)
     # A document that was changed or deleted meanwhile needs no letter: the feed brings its new text.

@@ -30,28 +30,28 @@ from esblend.broker import (
     running_key,
     written_key,
 )
-from esblend.elastic import back_off, connect, wait_for_elasticsearch
+from esblend.elasticsearch_connection import back_off, connect, wait_for_elasticsearch
 from esblend.errors import EsblendError, ModelError, QueueUnsafe, UnknownMessage
 from esblend.logs import configure_logging, without_preview
 from esblend.metrics import DOCUMENTS, serve
 from esblend.ready import announce_ready, forget_ready
-from esblend.redis_client import connect_redis
+from esblend.redis_connection import connect_redis
 from esblend.settings import Settings
 from workers.tracing import traced_task
 
 if TYPE_CHECKING:
-    from workers.embed import Workshop
+    from workers.embed import WorkerContext
 
 log = structlog.get_logger()
 
 
-def _make_workshop(settings: Settings) -> "Workshop":
+def _make_workshop(settings: Settings) -> "WorkerContext":
     """What the process that runs the tasks holds. torch is imported here, in the child: it must not be before a fork."""
     from esblend.encoder.registry import Encoders
     from esblend.encoder.vector_cache import cache_for
-    from workers.embed import Workshop
+    from workers.embed import WorkerContext
 
-    return Workshop(
+    return WorkerContext(
         connect(settings),
         connect_redis(settings, timeout=5),
         Encoders(settings, "documents"),
@@ -62,7 +62,7 @@ def _make_workshop(settings: Settings) -> "Workshop":
 def make_worker(settings: Settings) -> Celery:
     """The Celery application with its one task."""
     app = make_celery(settings)
-    child: list[Workshop] = []
+    child: list[WorkerContext] = []
 
     def set_up(**_: Any) -> None:
         configure_logging(settings)
@@ -91,11 +91,11 @@ def make_worker(settings: Settings) -> Celery:
         return result.model_dump()
 
     def attach_task(self: Task, **message: Any) -> None:
-        from workers.attach import grant_wish
+        from workers.requested_attachments import attach_requested_index
 
         task = _read_message(AttachTask, message)
         with _telling_failure(task.index):
-            grant_wish(task.index, child[0].encoders, settings)
+            attach_requested_index(task.index, child[0].encoders, settings)
 
     app.task(embed_task, name=EMBED_TASK, bind=True)
     app.task(attach_task, name=ATTACH_TASK, bind=True, ignore_result=True)

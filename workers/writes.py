@@ -7,11 +7,11 @@ from typing import Any
 
 from elasticsearch import ApiError, Elasticsearch
 
-from esblend import lenient_json
+from esblend import surrogate_json
 from esblend.errors import IndexUnavailable
 from esblend.metrics import BULK_ITEMS, BULK_SECONDS, timed
 from workers.documents import Document, Target
-from workers.patience import patiently, patiently_again
+from workers.retry_writes import patiently, patiently_again
 
 MAX_BULK_BYTES = 8 * 2**20
 EXTERNAL_SECONDS = 30
@@ -137,7 +137,7 @@ def _send(es: Elasticsearch, writes: list[Write], lines: list[bytes], read_at: f
 
 
 def _line(content: dict[str, Any]) -> bytes:
-    return lenient_json.dumps(content) + b"\n"
+    return surrogate_json.dumps(content) + b"\n"
 
 
 def _written(write: Write, item: dict[str, Any]) -> Written:

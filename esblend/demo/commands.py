@@ -16,8 +16,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from esblend.client import call, connect_gateway, stating_errors
-from esblend.console import count_progress, err, out
+from esblend.cli.console import count_progress, err, out
+from esblend.cli.gateway_client import call, connect_gateway, stating_errors
 from esblend.demo.corpus import Entry, read_corpus
 from esblend.errors import LocalStackError
 from esblend.local.commands import given_servers

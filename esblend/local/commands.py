@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from esblend.client import FAILED, DataDir, Json, stating_errors, whole_path
-from esblend.console import err, out, print_json
+from esblend.cli.console import err, out, print_json
+from esblend.cli.gateway_client import FAILED, DataDir, Json, stating_errors, whole_path
 from esblend.errors import ModelError
 from esblend.settings import DEFAULT_MODEL, Settings
 

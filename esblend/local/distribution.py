@@ -14,7 +14,7 @@ from filelock import FileLock
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from esblend.cache import cache_dir
-from esblend.console import err
+from esblend.cli.console import err
 from esblend.errors import LocalStackError
 
 DEFAULT_VERSION = "9.4.3"

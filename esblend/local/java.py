@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from esblend.cache import cache_dir
-from esblend.console import err
+from esblend.cli.console import err
 from esblend.errors import LocalStackError
 
 _FOLDERS_WITH_JVMS = (

@@ -21,7 +21,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from esblend.cache import cache_dir, is_root
-from esblend.elastic import connect
+from esblend.elasticsearch_connection import connect
 from esblend.errors import LocalStackError
 from esblend.local.distribution import DEFAULT_VERSION, find_distribution
 from esblend.local.elasticsearch import Credentials, Node, new_credentials, start_node
@@ -267,7 +267,7 @@ def _start_processes(state: StackState, data_dir: Path, started: list[Launched],
             ready.parent.mkdir(parents=True, exist_ok=True)
             ready.unlink(missing_ok=True)
             process = launch(
-                [sys.executable, "-m", "esblend.cli", name],
+                [sys.executable, "-m", "esblend", name],
                 log=data_dir / "logs" / f"{name}-{number}.log",
                 env=_environment(_with_own_metrics_port(state.settings(settings), name, number), ready),
                 cwd=data_dir,

@@ -14,7 +14,7 @@ from esblend.settings import Settings
 from mappings.attachment import PassageSettings
 from mappings.passages import Passage
 from mappings.source import SourceText
-from query.fusion import Fused, Part, RankedLeg
+from query.fusion.ranked_lists import FusedHit, LegContribution, RankedLeg
 
 
 class HashingModel:
@@ -51,17 +51,17 @@ def by_lines(source: SourceText, tokenizer: Tokens, settings: PassageSettings) -
     return [Passage(start, end, source.text[start:end]) for start, end in itertools.pairwise(bounds) if lines]
 
 
-def best_of(legs: Sequence[RankedLeg]) -> list[Fused]:
+def best_of(legs: Sequence[RankedLeg]) -> list[FusedHit]:
     """The higher of a document's shares of each leg's best score."""
     fused = []
     for key in dict.fromkeys(key for leg in legs for key in leg.scores):
         shares = [leg.scores.get(key, 0.0) / max(leg.scores.values(), default=1.0) for leg in legs]
         top = max(range(len(legs)), key=lambda position: shares[position])
         parts = tuple(
-            Part(leg.name, 1.0, None, leg.scores.get(key), shares[n], shares[n] if n == top else 0.0)
+            LegContribution(leg.name, 1.0, None, leg.scores.get(key), shares[n], shares[n] if n == top else 0.0)
             for n, leg in enumerate(legs)
         )
-        fused.append(Fused(key, shares[top], parts))
+        fused.append(FusedHit(key, shares[top], parts))
     return sorted(fused, key=lambda one: -one.score)
 
 

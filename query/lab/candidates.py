@@ -6,11 +6,11 @@ from typing import Any
 
 from elasticsearch import Elasticsearch
 
-from query.blending import Blending, blend
-from query.fusion import Key, Scores
+from query.fusion.ranked_lists import Key, Scores
 from query.lab.judged import Judged
 from query.lab.searching import Advance, Run, search_all
-from query.plan import LEXICAL, SEMANTIC
+from query.plan.bodies import LEXICAL, SEMANTIC
+from query.run.hybrid import Blending, blend
 
 
 @dataclass(frozen=True)

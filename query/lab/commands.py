@@ -9,8 +9,8 @@ from urllib.parse import quote
 import typer
 from elasticsearch import Elasticsearch
 
-from esblend.client import FAILED, USAGE, DataDir, Json, call, gateway
-from esblend.console import count_progress, err, out, print_json
+from esblend.cli.console import count_progress, err, out, print_json
+from esblend.cli.gateway_client import FAILED, USAGE, DataDir, Json, call, gateway
 from query.lab.judged import Judged, from_titles, read_beir, read_judgements, write_qrels
 
 app = typer.Typer()

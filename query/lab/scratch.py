@@ -9,7 +9,7 @@ from typing import Any
 from elasticsearch import Elasticsearch
 from elasticsearch.helpers import streaming_bulk
 
-from esblend.client import call
+from esblend.cli.gateway_client import call
 from query.lab.judged import read_corpus
 
 FIELDS = ("title", "text")

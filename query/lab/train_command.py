@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import typer
 
-from esblend.client import FAILED, USAGE, DataDir, Json, call, gateway
-from esblend.console import err, out, print_json
+from esblend.cli.console import err, out, print_json
+from esblend.cli.gateway_client import FAILED, USAGE, DataDir, Json, call, gateway
 
 app = typer.Typer()
 

@@ -112,7 +112,15 @@ def test_down_where_nothing_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["esblend", "esblend.settings", "mappings.attach", "indexer.feed", "workers.embed", "query.gateway"]
+    "package",
+    [
+        "esblend",
+        "esblend.settings",
+        "mappings.attach_index",
+        "indexer.feed.process",
+        "workers.embed",
+        "query.gateway.application",
+    ],
 )
 def test_importing_does_not_load_torch(package: str) -> None:
     code = f"import sys, {package}; sys.exit('torch' in sys.modules)"

@@ -69,7 +69,11 @@ def test_it_works_where_it_is_installed(built: dict[str, Path], tmp_path: Path) 
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    where = run(str(python), "-c", "import esblend, query.gateway; print(esblend.__file__, query.gateway.__file__)")
+    where = run(
+        str(python),
+        "-c",
+        "import esblend, query.gateway.application; print(esblend.__file__, query.gateway.application.__file__)",
+    )
     assert all(name.startswith(str(tmp_path)) for name in where.split())
     assert "attach" in run(str(tmp_path / "venv" / "bin" / "esblend"), "--help")
     assert "ESBLEND" not in run(str(tmp_path / "venv" / "bin" / "esblend"), "config", "show", "--json")

@@ -35,7 +35,7 @@ def gateway_with(
         **{f"ESBLEND_{key.upper()}": value for key, value in settings.items()}, **(environment or {}),
     }  # fmt: skip
     with (folder / "gateway.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "esblend.cli", "gateway"], env=env, stdout=log, stderr=log)
+        process = subprocess.Popen([sys.executable, "-m", "esblend", "gateway"], env=env, stdout=log, stderr=log)
     try:
         while not ready.exists():
             assert process.poll() is None, (folder / "gateway.log").read_text()

@@ -2,7 +2,7 @@
 
 import time
 
-from esblend.cli import main
+from esblend.cli.main import main
 
 _true_time = time.time
 

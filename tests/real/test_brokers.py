@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from esblend.local.ports import FreePorts
 from esblend.local.valkey import start_valkey
 from esblend.settings import Settings
-from indexer.doctor import examine
+from indexer.care.doctor import examine
 from tests.conftest import Stack
 from tests.real.faults import assert_vectors_of_present_texts, kill, process, revive, wait_for
 from tests.real.tls import make_certificates, tls_in_front
@@ -40,10 +40,9 @@ def index(fault_stack: Stack, index_name: str) -> Iterator[str]:
 def feed_and_workers(stack: Stack, place: Path, count: int = 1, **environment: str) -> Iterator[list[Any]]:
     """A feed and workers of one's own on the stack's servers; gives the workers."""
     with ExitStack() as running:
-        running.enter_context(process(stack, "esblend.cli", "feed", place=place, **environment))
+        running.enter_context(process(stack, "esblend", "feed", place=place, **environment))
         workers = [
-            running.enter_context(process(stack, "esblend.cli", "worker", place=place, **environment))
-            for _ in range(count)
+            running.enter_context(process(stack, "esblend", "worker", place=place, **environment)) for _ in range(count)
         ]
         yield workers
 

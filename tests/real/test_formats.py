@@ -8,7 +8,7 @@ from elasticsearch import BadRequestError
 
 from esblend.broker import EMBED_TASK, make_celery, queue_name
 from esblend.settings import Settings
-from indexer.checkpoints import CHECKPOINTS_INDEX
+from indexer.feed.checkpoints import CHECKPOINTS_INDEX
 from tests.conftest import Stack
 
 NEWER = {"format": 2, "generations": {"g1": {"model": {"name": "of the future"}}}, "something": "new"}

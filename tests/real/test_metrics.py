@@ -24,8 +24,8 @@ def test_feed_and_worker(fault_stack: Stack, index_name: str, tmp_path: Path) ->
     kill(stack, "feed", "worker")
     try:
         with (
-            process(stack, "esblend.cli", "worker", place=tmp_path, ESBLEND_METRICS_PORT=str(of_worker)),
-            process(stack, "esblend.cli", "feed", place=tmp_path, ESBLEND_METRICS_PORT=str(of_feed)),
+            process(stack, "esblend", "worker", place=tmp_path, ESBLEND_METRICS_PORT=str(of_worker)),
+            process(stack, "esblend", "feed", place=tmp_path, ESBLEND_METRICS_PORT=str(of_feed)),
         ):
             stack.attach(index_name, "body")
             for n in range(3):

@@ -77,7 +77,7 @@ def test_a_service_embeds_for_worker_and_gateway(fault_stack: Stack, index_name:
     try:
         with (
             embedding_service() as service,
-            process(stack, "esblend.cli", "worker", place=tmp_path, ESBLEND_ENCODER_URL=service.url),
+            process(stack, "esblend", "worker", place=tmp_path, ESBLEND_ENCODER_URL=service.url),
             gateway_with(stack, tmp_path, encoder_url=service.url) as gateway,
         ):
             headers = {"accept": "application/json", "content-type": "application/json"}

@@ -19,7 +19,7 @@ from redis import Redis
 
 from esblend.broker import DocumentRef, EmbedTask
 from esblend.settings import Settings
-from indexer.queue import TaskQueue
+from indexer.feed.task_queue import TaskQueue
 from tests.conftest import Stack, run_esblend
 from tests.real.faults import (
     BadNetwork,
@@ -262,7 +262,7 @@ def test_a_clock_that_jumps_loses_nothing(fault_stack: Stack, index: str, tmp_pa
 
 
 def test_another_feed_takes_over_within_ten_seconds(fault_stack: Stack, filled: str, tmp_path: Path) -> None:
-    with process(fault_stack, "esblend.cli", "feed", place=tmp_path):
+    with process(fault_stack, "esblend", "feed", place=tmp_path):
         fault_stack.wait(filled)
         kill(fault_stack, "feed")
         write(fault_stack, filled, "after the first feed's end")
@@ -271,7 +271,7 @@ def test_another_feed_takes_over_within_ten_seconds(fault_stack: Stack, filled: 
 
 
 def test_two_feeds_do_the_work_once(fault_stack: Stack, index: str, tmp_path: Path) -> None:
-    with process(fault_stack, "esblend.cli", "feed", place=tmp_path):
+    with process(fault_stack, "esblend", "feed", place=tmp_path):
         write(fault_stack, index, "for one of two")
         fault_stack.wait(index)
         following = [line for line in logs(fault_stack, "feed").splitlines() if index in line and "following" in line]
@@ -286,8 +286,8 @@ def test_a_bad_network_delays_vectors_and_loses_none(fault_stack: Stack, index: 
     with BadNetwork(address.hostname or "", address.port or 0) as network:
         url = {"ESBLEND_ES_URL": f"http://127.0.0.1:{network.port}", "ESBLEND_ES_TIMEOUT_SECONDS": "5"}
         with (
-            process(fault_stack, "esblend.cli", "feed", place=tmp_path, **url),
-            process(fault_stack, "esblend.cli", "worker", place=tmp_path, **url),
+            process(fault_stack, "esblend", "feed", place=tmp_path, **url),
+            process(fault_stack, "esblend", "worker", place=tmp_path, **url),
         ):
             network.delay_seconds = 0.02
             network.reset_probability = network.lost_answer_probability = 0.05
@@ -323,9 +323,7 @@ def test_processes_wait_for_servers_that_are_not_there_yet(tmp_path: Path) -> No
     for name in ("feed", "worker"):
         log = tmp_path / name
         with log.open("w") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "esblend.cli", name], stderr=output, env=env, cwd=tmp_path
-            )
+            process = subprocess.Popen([sys.executable, "-m", "esblend", name], stderr=output, env=env, cwd=tmp_path)
         try:
             while log.read_text().count("waiting for Elasticsearch") < 2:
                 assert process.poll() is None, log.read_text()

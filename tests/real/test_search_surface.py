@@ -12,7 +12,7 @@ from elasticsearch import ApiError, BadRequestError, Elasticsearch
 from esblend.encoder.cross_encoder import CrossEncoder
 from esblend.encoder.encoder import EncoderOptions, load_encoder
 from esblend.encoder.folder import find_model
-from query.filter_path import filtered
+from query.gateway.filter_path import filtered
 from tests.conftest import Stack
 from tests.real.gateways import gateway_with
 from tests.real.test_hybrid import DOCUMENTS, INDEX, dots, ids

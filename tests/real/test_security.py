@@ -9,7 +9,7 @@ from elasticsearch import ApiError, Elasticsearch
 
 from esblend.broker import EMBED_TASK, make_celery, queue_name
 from esblend.settings import Settings
-from mappings.dead_letters import DEAD_LETTERS_INDEX, DEAD_LETTERS_MAPPINGS, DEAD_LETTERS_SETTINGS
+from mappings.dead_letter_index import DEAD_LETTERS_INDEX, DEAD_LETTERS_MAPPINGS, DEAD_LETTERS_SETTINGS
 from tests.conftest import Stack, run_esblend, start_stack, stop_stack
 from tests.real.faults import kill, process, revive
 
@@ -198,8 +198,8 @@ def test_feed_and_worker_do_with_the_least_privileges(secured: Stack, tmp_path: 
     kill(secured, "feed", "worker")
     try:
         with (
-            process(secured, "esblend.cli", "worker", place=tmp_path, **credentials),
-            process(secured, "esblend.cli", "feed", place=tmp_path, **credentials),
+            process(secured, "esblend", "worker", place=tmp_path, **credentials),
+            process(secured, "esblend", "feed", place=tmp_path, **credentials),
         ):
             mapping = {"properties": {"body": {"type": "text"}}}
             secured.es.indices.create(index="least-1", mappings=mapping, settings={"number_of_replicas": 0})

@@ -9,7 +9,7 @@ import pytest
 from elastic_transport import TlsError
 from elasticsearch import ApiError
 
-from esblend.elastic import connect, connect_async
+from esblend.elasticsearch_connection import connect, connect_async
 from esblend.settings import Settings
 from tests.conftest import Stack
 from tests.real.gateways import gateway_with

@@ -82,7 +82,7 @@ def traced(fault_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iter
             "ESBLEND_TRACING": "true",
         }  # fmt: skip
         for name in ("feed", "worker"):
-            running.enter_context(process(fault_stack, "esblend.cli", name, place=place, **environment))
+            running.enter_context(process(fault_stack, "esblend", name, place=place, **environment))
         options = {"tracing": "true", "environment": environment}
         yield found, running.enter_context(gateway_with(fault_stack, place, **options))
     revive(fault_stack)

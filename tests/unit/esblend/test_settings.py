@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from esblend.elastic import back_off
+from esblend.elasticsearch_connection import back_off
 from esblend.settings import Settings
 
 

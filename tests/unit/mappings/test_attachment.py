@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from esblend.errors import EsblendError
-from mappings.attach import choose_field
+from mappings.attach_index import choose_field
 from mappings.attachment import (
     Attachment,
     Generation,

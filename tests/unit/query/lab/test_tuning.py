@@ -2,11 +2,11 @@
 
 import random
 
-from query.blending import Blending, blend
-from query.fusion import Key
+from query.fusion.ranked_lists import Key
 from query.lab.candidates import Blend, Candidates, blended
 from query.lab.judged import Judged
 from query.lab.tuning import Settings, as_defaults, field_choices, tune
+from query.run.hybrid import Blending, blend
 
 FIELDS = ("title", "body")
 

@@ -1,0 +1,1 @@
+"""The `esblend` command: the entry point, the gateway client and the console."""

@@ -1,0 +1,43 @@
+"""`esblend config show`."""
+
+import re
+from typing import Any
+
+import typer
+from pydantic import SecretStr
+from rich.table import Table
+
+from esblend.cli.console import out, print_json
+from esblend.cli.gateway_client import Json
+from esblend.settings import Settings
+
+_PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
+app = typer.Typer(help="Settings and where they come from.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Settings and where they come from."""
+
+
+@app.command()
+def show(as_json: Json = False) -> None:
+    """Show every setting with its value and its source; secrets are masked."""
+    settings, origins = Settings(), Settings.origins()
+    rows = [(name, _shown(getattr(settings, name)), origins.get(name, "default")) for name in Settings.model_fields]
+    if as_json:
+        print_json({name: {"value": value, "source": source} for name, value, source in rows})
+        return
+    table = Table("setting", "value", "source")
+    for name, value, source in rows:
+        colour = "dim" if source == "default" else "bold"
+        table.add_row(f"[{colour}]{name}[/]", "" if value is None else str(value), source)
+    out.print(table)
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return "********"
+    if isinstance(value, str):
+        return _PASSWORD.sub(r"\1********@", value)
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

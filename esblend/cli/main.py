@@ -1,0 +1,94 @@
+"""The `esblend` command: joins the commands of the packages. The one place that knows all of them."""
+
+import sys
+
+import typer
+from pydantic import ValidationError
+
+import indexer.care.credentials_command
+import indexer.care.dead_letter_commands
+import indexer.care.doctor_command
+import indexer.care.verify_command
+import indexer.commands
+import mappings.advise_command
+import mappings.commands
+import query.cli.migrate_command
+import query.cli.search_command
+import query.gateway.command
+import query.lab.commands
+import query.lab.train_command
+import workers.commands
+from esblend import __version__
+from esblend.cli.config_command import app as config_app
+from esblend.cli.console import err, out
+from esblend.cli.gateway_client import USAGE
+from esblend.demo import commands as demo_commands
+from esblend.local import commands as local_commands
+from esblend.logs import configure_quietly
+from indexer.care.endpoints import make_routes
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Hybrid search for the Elasticsearch you already run.
+
+Try it:   esblend demo
+
+Your own: esblend up, then esblend attach INDEX --fields title,body, then esblend search INDEX "a question"
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 nothing answers, 4 answered but not all is done.""",
+)
+
+_PANELS: dict[str, list[typer.Typer]] = {
+    "A stack on this machine": [local_commands.app, demo_commands.app],
+    "Indices": [mappings.commands.app, indexer.commands.app, query.cli.search_command.app],
+    "Vectors over the years": [query.cli.migrate_command.app, mappings.advise_command.app],
+    "Relevance": [query.lab.commands.app, query.lab.train_command.app],
+    "Care": [indexer.care.verify_command.app, indexer.care.doctor_command.app, indexer.care.credentials_command.app],
+    "Processes, each alone, for production": [
+        query.gateway.command.gateway_command(make_routes),
+        workers.commands.app,
+    ],
+}
+_PROCESSES = {"feed", "worker", "gateway"}
+
+
+def _join() -> None:
+    for panel, parts in _PANELS.items():
+        for part in parts:
+            for command in part.registered_commands:
+                name = command.name or getattr(command.callback, "__name__", "")
+                command.rich_help_panel = list(_PANELS)[-1] if name in _PROCESSES else panel
+                app.registered_commands.append(command)
+    app.add_typer(config_app, name="config", rich_help_panel="Care")
+    app.add_typer(indexer.care.dead_letter_commands.app, rich_help_panel="Care")
+
+
+_join()
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+    if version:
+        out.print(__version__, highlight=False)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point."""
+    configure_quietly()
+    try:
+        app()
+    except ValidationError as error:
+        for detail in error.errors():
+            name = "_".join(["ESBLEND", *map(str, detail["loc"])]).upper()
+            err.print(f"{name}: {detail['msg']}", style="red", markup=False, highlight=False)
+        sys.exit(USAGE)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

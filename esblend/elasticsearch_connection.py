@@ -1,0 +1,120 @@
+"""Connections to Elasticsearch: made one way everywhere, and patient at start-up."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from elastic_transport import ConnectionError as TransportConnectionError
+from elastic_transport import ConnectionTimeout, TransportError
+from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
+from elasticsearch.serializer import OrjsonSerializer
+
+from esblend import surrogate_json
+from esblend.settings import Settings
+from esblend.tls import tls_context
+
+log = structlog.get_logger()
+
+RETRY_FIRST_SECONDS = 0.5
+RETRY_MOST_SECONDS = 15.0
+
+
+class _Serializer(OrjsonSerializer):
+    def json_loads(self, data: bytes) -> Any:
+        return surrogate_json.loads(data)
+
+
+def _options(settings: Settings, *, credentials: bool) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "hosts": settings.es_url,
+        "request_timeout": settings.es_timeout_seconds,
+        "serializers": {"application/json": _Serializer()},
+    }
+    context = tls_context(settings)
+    if context is not None:
+        options["ssl_context"] = context
+    if credentials and settings.es_api_key:
+        options["api_key"] = settings.es_api_key.get_secret_value()
+    elif credentials and settings.es_username:
+        password = settings.es_password.get_secret_value() if settings.es_password else ""
+        options["basic_auth"] = (settings.es_username, password)
+    return options
+
+
+def connect(settings: Settings) -> Elasticsearch:
+    """A blocking client with the process's own credentials. Nothing is sent yet."""
+    return Elasticsearch(**_options(settings, credentials=True))
+
+
+def connect_async(settings: Settings, *, credentials: bool = True) -> AsyncElasticsearch:
+    """An asyncio client; without `credentials` its caller adds headers by `.options(headers=...)`."""
+    return AsyncElasticsearch(**_options(settings, credentials=credentials))
+
+
+def back_off(attempt: int) -> float:
+    """Seconds to wait before try `attempt` (from 0): doubling from 0.5 s, 15 s at most."""
+    return float(min(RETRY_MOST_SECONDS, RETRY_FIRST_SECONDS * 2 ** min(attempt, 10)))
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether a later try may succeed: the server is away, restarting or overloaded."""
+    if isinstance(error, ApiError):
+        return error.meta.status in (408, 429, 502, 503, 504)
+    return isinstance(error, TransportConnectionError | ConnectionTimeout)
+
+
+def keeps_vectors_back(es: Elasticsearch) -> bool:
+    """Whether this server leaves vectors out of `_source` unless asked for them (9.2 and later)."""
+    major, minor = es.info()["version"]["number"].split(".")[:2]
+    return (int(major), int(minor)) >= (9, 2)
+
+
+async def wait_for_elasticsearch_async(es: AsyncElasticsearch, url: str) -> None:
+    """Return once Elasticsearch answers. Says what it waits for, with back-off, for as long as it takes."""
+    attempt = 0
+    while True:
+        try:
+            await es.options(request_timeout=5, max_retries=0).info()
+            return
+        except (ApiError, TransportError) as error:
+            if not is_passing(error):
+                raise
+            _say_waiting(url, attempt, error)
+            await asyncio.sleep(back_off(attempt))
+            attempt += 1
+
+
+def wait_for_elasticsearch(es: Elasticsearch, url: str) -> None:
+    """As `wait_for_elasticsearch_async`, blocking."""
+    attempt = 0
+    while True:
+        try:
+            es.options(request_timeout=5, max_retries=0).info()
+            return
+        except (ApiError, TransportError) as error:
+            if not is_passing(error):
+                raise
+            _say_waiting(url, attempt, error)
+            time.sleep(back_off(attempt))
+            attempt += 1
+
+
+def _say_waiting(url: str, attempt: int, error: Exception) -> None:
+    log.warning(
+        "waiting for Elasticsearch",
+        url=url,
+        retry_in_seconds=back_off(attempt),
+        cause=type(error).__name__,
+    )
+
+
+def error_body(error: ApiError) -> dict[str, Any]:
+    """Elasticsearch's own error document, or one in its shape when the answer was no JSON."""
+    if isinstance(error.body, Mapping):
+        return dict(error.body)
+    return {
+        "error": {"root_cause": [], "type": "upstream_exception", "reason": str(error)},
+        "status": error.meta.status,
+    }

@@ -1,0 +1,1 @@
+"""Care for attached indices: status, doctor, verify, dead letters, credentials."""

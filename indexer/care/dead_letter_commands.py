@@ -1,0 +1,106 @@
+"""`esblend dead-letters list | show | retry | drop`."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from esblend.cli.console import err, out, print_json
+from esblend.cli.gateway_client import FAILED, USAGE, DataDir, Json, call, gateway
+
+app = typer.Typer(name="dead-letters", help="Documents that cannot be embedded: list them, try again, give them up.")
+Index = Annotated[str | None, typer.Argument(metavar="[INDEX]", help="All indices when left out.")]
+Id = Annotated[str | None, typer.Option("--id", help="One document only.")]
+All = Annotated[bool, typer.Option("--all", help="Those of all indices.")]
+
+
+@app.command(name="list")
+def list_(
+    index: Index = None,
+    size: Annotated[int, typer.Option("--size", "-n", min=1, max=1000)] = 100,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """List dead letters, the newest first."""
+    found = _find(index, None, size, data_dir)
+    if as_json:
+        print_json(found)
+        return
+    if not found["total"]:
+        out.print("No dead letters.")
+        return
+    table = Table("index", "document", "attempts", "time", "error")
+    for letter in found["dead_letters"]:
+        table.add_row(letter["index"], letter["id"], str(letter["attempts"]), _time(letter), letter["error"])
+    out.print(table)
+    if found["total"] > len(found["dead_letters"]):
+        out.print(f"{found['total']} in all; --size shows more.", highlight=False)
+
+
+@app.command()
+def show(
+    index: Annotated[str, typer.Argument(help="The index of the document.")],
+    id_: Annotated[str, typer.Argument(metavar="ID", help="The document.")],
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Show one dead letter."""
+    found = _find(index, id_, 10, data_dir)["dead_letters"]
+    if not found:
+        err.print(f"Document {id_} of {index} is no dead letter.", style="red", markup=False, highlight=False)
+        raise typer.Exit(FAILED)
+    if as_json:
+        print_json(found[0])
+        return
+    for key, value in found[0].items():
+        out.print(f"{key:<12}{_time(found[0]) if key == 'time' else value}", markup=False, highlight=False)
+
+
+@app.command()
+def retry(
+    index: Index = None, id_: Id = None, everywhere: All = False, data_dir: DataDir = None, as_json: Json = False
+) -> None:
+    """Embed them again, after the cause was mended. What fails again becomes a dead letter again."""
+    _ask("_retry", "will be tried again", index, id_, everywhere, data_dir, as_json)
+
+
+@app.command()
+def drop(
+    index: Index = None, id_: Id = None, everywhere: All = False, data_dir: DataDir = None, as_json: Json = False
+) -> None:
+    """Give them up: the documents stay, found by their words alone, until their text changes."""
+    _ask("_drop", "will be dropped", index, id_, everywhere, data_dir, as_json)
+
+
+def _find(index: str | None, id_: str | None, size: int, data_dir: Any) -> dict[str, Any]:
+    params = {"index": index, "id": id_, "size": size}
+    with gateway(data_dir) as es:
+        return call(
+            es,
+            "GET",
+            "/_esblend/dead-letters",
+            params={key: value for key, value in params.items() if value is not None},
+        )
+
+
+def _ask(
+    action: str, future: str, index: str | None, id_: str | None, everywhere: bool, data_dir: Any, as_json: bool
+) -> None:
+    if (index is None) != everywhere:
+        err.print("Name an index, or say --all.", style="red")
+        raise typer.Exit(USAGE)
+    params = {"all": "true"} if index is None else {"index": index}
+    if id_ is not None:
+        params["id"] = id_
+    with gateway(data_dir) as es:
+        answer = call(es, "POST", f"/_esblend/dead-letters/{action}", params=params)
+    if as_json:
+        print_json(answer)
+    else:
+        out.print(f"{answer['dead_letters']} dead letters {future}, within seconds.", highlight=False)
+
+
+def _time(letter: dict[str, Any]) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(letter["time"] / 1000, UTC).isoformat(timespec="seconds")

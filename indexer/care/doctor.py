@@ -1,0 +1,281 @@
+"""Checks an installation from outside: servers, rights, limits, models; each check says what to do when it is not well."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal
+
+from elastic_transport import TransportError
+from elasticsearch import ApiError, Elasticsearch
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from esblend.broker import LANES, make_celery, queue_name
+from esblend.elasticsearch_connection import connect
+from esblend.encoder.folder import find_model
+from esblend.errors import EsblendError, InvalidRequest
+from esblend.plugins import ENCODERS, find, kind_and_name
+from esblend.redis_connection import connect_redis
+from esblend.settings import Settings
+from indexer.feed.checkpoints import CHECKPOINTS_INDEX
+from mappings.attachment import META_KEY, Attachment, read_attachment
+from mappings.builder import mapping_additions
+from mappings.dead_letter_index import DEAD_LETTERS_INDEX
+from mappings.fields import text_fields
+from mappings.guard import pipeline_name
+
+_OLDEST = (8, 14)
+_CLOCK_SECONDS = 30
+_RIGHTS = ["read", "write", "view_index_metadata", "monitor", "maintenance"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at. `advice` says what to do; empty when all is well."""
+
+    name: str
+    outcome: Literal["ok", "warning", "failure"]
+    detail: str
+    advice: str = ""
+
+
+def examine(settings: Settings) -> Iterator[Check]:
+    """All checks, one after the other; those that need a server that is away are left out."""
+    yield from _redis(settings)
+    yield from _rabbitmq(settings)
+    with connect(settings) as es:
+        es = es.options(request_timeout=10, max_retries=0)
+        try:
+            info = es.info()
+        except (ApiError, TransportError) as error:
+            yield Check(
+                "Elasticsearch", "failure", f"{settings.es_url} does not answer as it should: {error}",
+                "start it, or set ESBLEND_ES_URL and the credentials",
+            )  # fmt: skip
+            return
+        yield _version(info["version"]["number"], settings)
+        for check in (_licence, _health, _clock, _watermarks, _rights):
+            yield from _guarded(check, es)
+        yield from _guarded(lambda es: _indices(es, settings), es)
+
+
+def _guarded(check: Callable[[Elasticsearch], Iterator[Check]], es: Elasticsearch) -> Iterator[Check]:
+    """A right that is missing is told, and does not end the examination."""
+    try:
+        yield from check(es)
+    except ApiError as error:
+        name = getattr(check, "__name__", "indices").strip("_<>") or "check"
+        yield Check(name, "warning", f"could not be checked: {error.error}", "give this user the right [monitor]")
+
+
+def _redis(settings: Settings) -> Iterator[Check]:
+    try:
+        with connect_redis(settings, timeout=5) as redis:
+            memory: Any = redis.info("memory")
+            waiting = {lane: int(redis.llen(queue_name(lane))) for lane in LANES}
+    except (RedisError, OSError) as error:
+        yield Check(
+            "Redis", "failure", f"cannot be reached: {type(error).__name__}", "start it, or set ESBLEND_REDIS_URL"
+        )
+        return
+    policy = str(memory.get("maxmemory_policy", "noeviction"))
+    if policy.startswith("allkeys"):
+        advice = "CONFIG SET maxmemory-policy noeviction, or give esblend a Redis of its own; workers refuse this one"
+        yield Check("Redis", "failure", f"maxmemory-policy [{policy}] may evict queued tasks", advice)
+    else:
+        tasks = ", ".join(f"{count} {lane}" for lane, count in waiting.items())
+        yield Check("Redis", "ok", f"maxmemory-policy {policy}; waiting tasks: {tasks}")
+    limit, used = int(memory.get("maxmemory") or 0), int(memory.get("used_memory") or 0)
+    if limit and used > 0.8 * limit:
+        yield Check("Redis memory", "warning", f"{used} of {limit} bytes are used", "raise maxmemory")
+
+
+def _rabbitmq(settings: Settings) -> Iterator[Check]:
+    if settings.broker_url is None:
+        return
+    app = make_celery(settings)
+    try:
+        with app.connection_for_read(connect_timeout=5) as connection:
+            connection.ensure_connection(max_retries=1)
+            waiting = {lane: _waiting(connection, queue_name(lane)) for lane in LANES}
+    except (OperationalError, OSError) as error:
+        advice = "start it, or set ESBLEND_BROKER_URL; without it Redis holds the queue"
+        yield Check("RabbitMQ", "failure", f"cannot be reached: {type(error).__name__}", advice)
+        return
+    finally:
+        app.close()
+    yield Check("RabbitMQ", "ok", "waiting tasks: " + ", ".join(f"{count} {lane}" for lane, count in waiting.items()))
+
+
+def _waiting(connection: Any, queue: str) -> int:
+    with connection.channel() as channel:
+        try:
+            return int(channel.queue_declare(queue=queue, passive=True).message_count)
+        except connection.channel_errors:  # nobody has used it yet
+            return 0
+
+
+def _version(number: str, settings: Settings) -> Check:
+    major, minor = (int(part) for part in number.split(".")[:2])
+    if (major, minor) < _OLDEST:
+        return Check(
+            "Elasticsearch", "failure", f"version {number}", f"esblend needs {_OLDEST[0]}.{_OLDEST[1]} or later"
+        )
+    return Check("Elasticsearch", "ok", f"version {number} at {settings.es_url}")
+
+
+def _licence(es: Elasticsearch) -> Iterator[Check]:
+    licence = es.license.get()["license"]
+    if licence["status"] == "active":
+        yield Check("licence", "ok", f"{licence['type']}; any will do")
+    else:
+        yield Check(
+            "licence", "warning", f"{licence['type']} is {licence['status']}", "renew it; search may be refused"
+        )
+
+
+def _health(es: Elasticsearch) -> Iterator[Check]:
+    health = es.cluster.health()
+    outcome: Literal["ok", "failure"] = "failure" if health["status"] == "red" else "ok"
+    advice = "a primary shard is missing: GET _cluster/allocation/explain" if outcome == "failure" else ""
+    yield Check("cluster", outcome, f"{health['status']}, {health['number_of_nodes']} nodes", advice)
+
+
+def _clock(es: Elasticsearch) -> Iterator[Check]:
+    answer = es.perform_request("GET", "/_nodes/stats", params={"filter_path": "nodes.*.name,nodes.*.timestamp"},
+                                headers={"accept": "application/json"})  # fmt: skip
+    here = time.time()
+    for node in answer.body["nodes"].values():
+        apart = node["timestamp"] / 1000 - here
+        if abs(apart) > _CLOCK_SECONDS:
+            advice = "set both clocks by NTP; nothing is lost, but the lag that is shown is wrong"
+            yield Check("clock", "warning", f"node {node['name']} is {apart:.0f} s ahead of this machine", advice)
+            return
+    date = answer.meta.headers.get("date")
+    yield Check("clock", "ok", f"within {_CLOCK_SECONDS} s" + (f" ({parsedate_to_datetime(date)})" if date else ""))
+
+
+def _watermarks(es: Elasticsearch) -> Iterator[Check]:
+    blocked = es.indices.get_settings(
+        index="*", name="index.blocks.*", flat_settings=True, expand_wildcards=["open", "hidden"]
+    )
+    names = sorted(
+        index
+        for index, body in blocked.items()
+        if any(
+            value == "true" for key, value in body["settings"].items() if "read_only" in key or key.endswith("write")
+        )
+    )
+    if names:
+        advice = 'free disk space, then PUT INDEX/_settings {"index.blocks.read_only_allow_delete": null}'
+        yield Check("disk", "warning", f"take no writes: {', '.join(names[:5])}", advice)
+    allocation: Any = es.cat.allocation(format="json", bytes="b").body
+    for node in allocation:
+        percent = int(node.get("disk.percent") or 0)
+        if percent >= 85:
+            advice = "free disk space: from 95 % on Elasticsearch blocks writes"
+            yield Check("disk", "warning", f"node {node.get('node')} is {percent} % full", advice)
+            return
+    if not names:
+        yield Check("disk", "ok", "below the watermarks")
+
+
+def _rights(es: Elasticsearch) -> Iterator[Check]:
+    own = [CHECKPOINTS_INDEX, DEAD_LETTERS_INDEX]
+    try:
+        answer = es.security.has_privileges(
+            cluster=["monitor"],
+            index=[
+                {"names": own, "privileges": [*_RIGHTS, "create_index"], "allow_restricted_indices": False},
+                {"names": ["*"], "privileges": _RIGHTS},
+            ],
+        )
+    except ApiError:
+        yield Check("rights", "ok", "Elasticsearch's security is off")
+        return
+    missing = [f"cluster:{right}" for right, has in answer["cluster"].items() if not has]
+    missing += [
+        f"{name}:{right}" for name, rights in answer["index"].items() for right, has in rights.items() if not has
+    ]
+    if missing:
+        advice = "give feed and workers these on every attached index ([*] stands for all)"
+        yield Check("rights", "warning", f"this user lacks {', '.join(missing[:8])}", advice)
+    else:
+        yield Check("rights", "ok", "all that feed and workers need")
+
+
+def _indices(es: Elasticsearch, settings: Settings) -> Iterator[Check]:
+    found = es.indices.get_mapping(index="*", expand_wildcards=["open", "hidden"]).body
+    attached = {
+        index: body["mappings"] for index, body in found.items() if META_KEY in (body["mappings"].get("_meta") or {})
+    }
+    if not attached:
+        yield Check("attachments", "ok", "no index is attached yet")
+    for index, mapping in sorted(attached.items()):
+        try:
+            attachment = read_attachment(mapping)
+        except InvalidRequest as error:
+            yield Check(index, "failure", error.reason, "run the esblend that attached it, or a later one")
+            continue
+        if attachment is not None:
+            yield from _index(es, index, attachment, mapping)
+    yield _model(settings.model, None)
+
+
+def _index(es: Elasticsearch, index: str, attachment: Attachment, mapping: dict[str, Any]) -> Iterator[Check]:
+    properties = mapping.get("properties") or {}
+    missing = [field for field in attachment.source_fields if field not in text_fields(properties)]
+    if missing:
+        yield Check(
+            index, "failure", f"source fields {missing} are no text fields any more", "attach it anew with others"
+        )
+    wrong = _differences(mapping_additions(attachment), properties)
+    if wrong:
+        yield Check(index, "failure", f"the mapping differs from the attachment at {wrong[:3]}", "attach it anew")
+    checked = _model(attachment.generation.model.name, attachment.generation.model.digest)
+    if checked.outcome != "ok":
+        yield Check(index, checked.outcome, checked.detail, checked.advice)
+    if attachment.guard:
+        current = es.indices.get_settings(index=index, flat_settings=True)[index]["settings"].get(
+            "index.final_pipeline"
+        )
+        if current != pipeline_name(index):
+            yield Check(
+                index, "failure", f"the guard is off: final_pipeline is [{current}]",
+                f"set index.final_pipeline to [{pipeline_name(index)}] again",
+            )  # fmt: skip
+    if not (missing or wrong) and checked.outcome == "ok":
+        yield Check(index, "ok", f"{', '.join(attachment.source_fields)} with {attachment.generation.model.name}")
+
+
+def _differences(wanted: dict[str, Any], present: dict[str, Any], path: str = "") -> list[str]:
+    """Dotted names of fields that are missing or of another type or width."""
+    found: list[str] = []
+    for name, field in wanted.items():
+        here = present.get(name) or {}
+        kinds = {
+            key: field.get(key) for key in ("type", "dims", "similarity") if key in field and field[key] != "object"
+        }
+        if name not in present or any(here.get(key) != value for key, value in kinds.items()):
+            found.append(path + name)
+        else:
+            found += _differences(field.get("properties") or {}, here.get("properties") or {}, f"{path}{name}.")
+    return found
+
+
+def _model(name: str, digest: str | None) -> Check:
+    kind, _ = kind_and_name(name)
+    try:
+        if kind is not None:
+            find(ENCODERS, kind)
+            return Check("model", "ok", f"{name} is a model of the plug-in [{kind}]; it was not asked")
+        folder = find_model(name)
+    except EsblendError as error:
+        return Check("model", "failure", error.reason, "put the folder there, or set ESBLEND_MODEL")
+    if digest is not None and folder.digest() != digest:
+        advice = "install the files that it was attached with, or attach it anew"
+        return Check(
+            "model", "failure", f"{name} on this machine is not the model that the index was attached with", advice
+        )
+    return Check("model", "ok", f"{name} is on this machine")

@@ -1,0 +1,34 @@
+"""`esblend doctor`."""
+
+from dataclasses import asdict
+
+import typer
+from rich.table import Table
+
+from esblend.cli.console import out, print_json
+from esblend.cli.gateway_client import FAILED, DataDir, Json, process_settings, stating_errors
+
+app = typer.Typer()
+_SIGNS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failure": "[red]failure[/]"}
+
+
+@app.command()
+def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Check servers, rights, limits, mappings and models, and say what to do.
+
+    It looks with the settings of feed and workers (ESBLEND_*), or those of the stack on this machine. Exit code 1 when
+    something fails; warnings alone are 0.
+    """
+    from indexer.care.doctor import examine
+
+    with stating_errors():
+        checks = list(examine(process_settings(data_dir)))
+    if as_json:
+        print_json([asdict(check) for check in checks])
+    else:
+        table = Table("", "what", "found", "what to do")
+        for check in checks:
+            table.add_row(_SIGNS[check.outcome], check.name, check.detail, check.advice)
+        out.print(table)
+    if any(check.outcome == "failure" for check in checks):
+        raise typer.Exit(FAILED)

@@ -1,0 +1,93 @@
+"""The indexer's endpoints below `/_esblend`: status, backfill, dead letters. The gateway serves them, with the caller's rights."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from esblend.caller_access import MANAGE, READ, Access
+from esblend.endpoint_http import answer, read_json, seconds
+from esblend.errors import InvalidRequest, MalformedRequest
+from indexer.care.letter_requests import ask, indices_of_letters, list_letters
+from indexer.care.status import read_status
+from mappings.attach_index import control_backfill, find_index
+from mappings.dead_letter_index import DROP, RETRY
+
+_COVERAGE_POLL_SECONDS = 0.25
+_LIST_SIZE = 100
+
+
+def make_routes(access: Access, describe_encoder: Callable[[], dict[str, Any]]) -> list[Route]:
+    """The encoder's description goes into the status."""
+
+    async def status(request: Request) -> Response:
+        name = request.path_params["index"]
+        wanted = _coverage(request.query_params.get("wait_for_coverage"))
+        deadline = time.monotonic() + seconds(request.query_params.get("timeout", "60s"))
+        await access.require(request, name, READ)
+        while True:
+            found = await read_status(access.own(request), name, counting=access.as_caller(request))
+            body = {**found.model_dump(mode="json"), "encoder": describe_encoder()}
+            if wanted is None or found.coverage >= wanted:
+                return answer(body)
+            if time.monotonic() >= deadline:
+                return answer({**body, "timed_out": True}, status=408)
+            await asyncio.sleep(_COVERAGE_POLL_SECONDS)
+
+    async def backfill(request: Request) -> Response:
+        changes = await read_json(request)
+        if not isinstance(changes, dict):
+            raise MalformedRequest("the body must be a JSON object with [paused] or [documents_per_second]")
+        index, control = await control_backfill(access.as_caller(request), request.path_params["index"], changes)
+        return answer({"acknowledged": True, "index": index, "backfill": control.model_dump(mode="json")})
+
+    async def which(request: Request, privilege: str) -> list[str]:
+        """The indices whose dead letters are meant, and with which the caller may do this."""
+        name, own = request.query_params.get("index"), access.own(request)
+        if name is None:
+            return await access.permitted(request, await indices_of_letters(own), privilege)
+        await access.require(request, name, privilege)
+        return [(await find_index(own, name))[0]]
+
+    async def letters(request: Request) -> Response:
+        size = request.query_params.get("size", str(_LIST_SIZE))
+        if not size.isdecimal():
+            raise InvalidRequest(f"[size] must be a number of dead letters, but is [{size}]")
+        found = await list_letters(
+            access.own(request), await which(request, READ), request.query_params.get("id"), int(size)
+        )
+        return answer(found)
+
+    def asking(action: str) -> Callable[[Request], Any]:
+        async def handler(request: Request) -> Response:
+            if "index" not in request.query_params and "all" not in request.query_params:
+                raise InvalidRequest("name the [index] whose dead letters are meant, or add [all]")
+            indices = await which(request, MANAGE)
+            asked = await ask(access.own(request), action, indices, request.query_params.get("id"))
+            return answer({"acknowledged": True, "dead_letters": asked})
+
+        return handler
+
+    return [
+        Route("/_esblend/indices/{index}/status", status, methods=["GET"]),
+        Route("/_esblend/indices/{index}/backfill", backfill, methods=["POST"]),
+        Route("/_esblend/dead-letters", letters, methods=["GET"]),
+        Route("/_esblend/dead-letters/_retry", asking(RETRY), methods=["POST"]),
+        Route("/_esblend/dead-letters/_drop", asking(DROP), methods=["POST"]),
+    ]
+
+
+def _coverage(value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        wanted = float(value)
+    except ValueError:
+        wanted = -1.0
+    if not 0 <= wanted <= 1:
+        raise InvalidRequest(f"[wait_for_coverage] must be a number from 0 to 1, but is [{value}]")
+    return wanted

@@ -1,0 +1,106 @@
+"""Dead letters for people: list and show them, ask for another try, or give them up.
+
+The request is written into the letter; the feed turns it into a task, and the worker takes the letter away when it is done.
+So nothing is lost with Redis, and a document is only ever written by a worker.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from elasticsearch import AsyncElasticsearch, NotFoundError
+
+from esblend.broker import DocumentRef
+from mappings.dead_letter_index import DEAD_LETTERS_INDEX, FORMAT
+
+_MOST = 1000
+
+
+@dataclass(frozen=True)
+class Request:
+    """A letter for which a person asked something."""
+
+    letter: str
+    action: str
+    index: str
+    uuid: str
+    generation: str
+    document: DocumentRef
+
+
+async def list_letters(
+    es: AsyncElasticsearch, indices: Sequence[str], id_: str | None = None, size: int = 100
+) -> dict[str, Any]:
+    """`{"total", "dead_letters": [...]}`, newest first, of some indices, or of one document in them."""
+    try:
+        answer = await es.search(
+            index=DEAD_LETTERS_INDEX,
+            query=_query(indices, id_),
+            sort=[{"time": "desc"}, {"id": "asc"}],
+            size=min(size, _MOST),
+            track_total_hits=True,
+        )
+    except NotFoundError:  # there never was one
+        return {"total": 0, "dead_letters": []}
+    return {
+        "total": answer["hits"]["total"]["value"],
+        "dead_letters": [hit["_source"] for hit in answer["hits"]["hits"]],
+    }
+
+
+async def indices_of_letters(es: AsyncElasticsearch) -> list[str]:
+    """The indices that have dead letters, the first ten thousand."""
+    try:
+        aggregations = {"indices": {"terms": {"field": "index", "size": 10_000}}}
+        answer = await es.search(index=DEAD_LETTERS_INDEX, size=0, aggregations=aggregations)
+    except NotFoundError:
+        return []
+    return [bucket["key"] for bucket in answer["aggregations"]["indices"]["buckets"]]
+
+
+async def ask(es: AsyncElasticsearch, action: str, indices: Sequence[str], id_: str | None = None) -> int:
+    """Ask for `action` (retry or drop) on all letters that match; gives their number."""
+    try:
+        answer = await es.update_by_query(
+            index=DEAD_LETTERS_INDEX,
+            query=_query(indices, id_),
+            script={"source": "ctx._source.action = params.action", "params": {"action": action}},
+            conflicts="proceed",
+            refresh=True,
+        )
+    except NotFoundError:
+        return 0
+    return int(answer["updated"])
+
+
+async def requests(es: AsyncElasticsearch) -> list[Request]:
+    """What people asked for and no worker has done yet."""
+    answer = await es.search(
+        index=DEAD_LETTERS_INDEX,
+        query={"exists": {"field": "action"}},
+        size=_MOST,
+        ignore_unavailable=True,
+        expand_wildcards=["open", "hidden"],
+    )
+    found = []
+    for hit in answer["hits"]["hits"]:
+        letter = hit["_source"]
+        if letter.get("format", FORMAT) != FORMAT:
+            continue  # for a newer feed
+        document = DocumentRef(id=letter["id"], seq_no=-1, routing=letter.get("routing"))
+        found.append(
+            Request(hit["_id"], letter["action"], letter["index"], letter["uuid"], letter["generation"], document)
+        )
+    return found
+
+
+async def discard(es: AsyncElasticsearch, letters: list[str]) -> None:
+    """Delete letters whose index is gone or no longer attached."""
+    operations = [{"delete": {"_id": letter}} for letter in letters]
+    if operations:
+        await es.bulk(index=DEAD_LETTERS_INDEX, operations=operations, refresh=True)
+
+
+def _query(indices: Sequence[str], id_: str | None) -> dict[str, Any]:
+    one_document = [] if id_ is None else [{"term": {"id": id_}}]
+    return {"bool": {"filter": [{"terms": {"index": list(indices)}}, *one_document]}}

@@ -1,0 +1,1 @@
+"""Reads documents from files for `esblend index`."""

@@ -1,0 +1,1 @@
+"""The gateway's management endpoints below /_esblend."""

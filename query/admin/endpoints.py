@@ -1,0 +1,174 @@
+"""The gateway's own endpoints below `/_esblend`, with the caller's rights."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from esblend.caller_access import Access
+from esblend.endpoint_http import answer, is_set, read_json
+from esblend.metrics import exposition
+from esblend.settings import Settings
+from mappings.attach_index import attach, detach, set_defaults, show
+from mappings.attachment import Attachment, parse_attach_request, parse_defaults, parse_generation_request
+from mappings.generation import Models
+from mappings.generations import Added, activate, add_generation, describe, drop, find_attached, wanted_model
+from mappings.templates import Kind, attach_template, detach_template, show_template
+from query.run.elasticsearch import Upstream
+from query.run.query_encoder import QueryEmbedder
+from query.targets.metadata import Metadata
+
+
+class Management:
+    """The handlers; all is done with the caller's rights."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        upstream: Upstream,
+        metadata: Metadata,
+        embedder: QueryEmbedder,
+        access: Access,
+    ) -> None:
+        self._settings = settings
+        self._upstream = upstream
+        self._metadata = metadata
+        self._embedder = embedder
+        self._access = access
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/_esblend/health/live", self.live, methods=["GET"]),
+            Route("/_esblend/health/ready", self.ready, methods=["GET"]),
+            Route("/_esblend/metrics", self.metrics, methods=["GET"]),
+            Route("/_esblend/indices/{index}", self.put, methods=["PUT"]),
+            Route("/_esblend/indices/{index}", self.get, methods=["GET"]),
+            Route("/_esblend/indices/{index}", self.delete, methods=["DELETE"]),
+            Route("/_esblend/indices/{index}/defaults", self.put_defaults, methods=["PUT"]),
+            Route("/_esblend/indices/{index}/generations", self.add_generation, methods=["POST"]),
+            Route("/_esblend/indices/{index}/generations", self.generations, methods=["GET"]),
+            Route("/_esblend/indices/{index}/generations/{generation}/_activate", self.activate, methods=["POST"]),
+            Route("/_esblend/indices/{index}/generations/{generation}", self.drop_generation, methods=["DELETE"]),
+            *(
+                Route(f"/_esblend/{kind}/{{template}}", handler, methods=[method])
+                for kind in ("templates", "component-templates")
+                for method, handler in (
+                    ("PUT", self.put_template),
+                    ("GET", self.get_template),
+                    ("DELETE", self.delete_template),
+                )
+            ),
+        ]
+
+    async def live(self, _: Request) -> Response:
+        return answer({"status": "live"})
+
+    async def ready(self, _: Request) -> Response:
+        if await self._upstream.is_reachable():
+            return answer({"status": "ready"})
+        return answer({"status": "not ready", "reason": "Elasticsearch cannot be reached"}, status=503)
+
+    async def metrics(self, _: Request) -> Response:
+        """This gateway's own figures; they name no index."""
+        body, kind = exposition()
+        return Response(body, media_type=kind)
+
+    async def put(self, request: Request) -> Response:
+        wanted = parse_attach_request(await read_json(request))
+        models = await self._models(wanted.model or self._settings.model, wanted.query_model)
+        is_dry = is_set(request, "dry_run")
+        done = await attach(
+            self._access.as_caller(request), request.path_params["index"], wanted, models, dry_run=is_dry
+        )
+        self._metadata.forget()
+        shown = [_shown(one.index, one.attachment, one.additions, is_dry=is_dry) for one in done]
+        more = {"indices": shown} if len(shown) > 1 else {}
+        return answer({"acknowledged": not is_dry, **shown[0], **more})
+
+    async def get(self, request: Request) -> Response:
+        index, attachment = await show(self._access.as_caller(request), request.path_params["index"])
+        return answer({"index": index, "attachment": attachment.to_meta()})
+
+    async def delete(self, request: Request) -> Response:
+        index = await detach(self._access.as_caller(request), request.path_params["index"])
+        self._metadata.forget()
+        note = "the vectors stay in the documents and their fields in the mapping until the index is re-indexed"
+        return answer({"acknowledged": True, "index": index, "remains": note})
+
+    async def put_defaults(self, request: Request) -> Response:
+        defaults = parse_defaults(await read_json(request))
+        index, attachment = await set_defaults(self._access.as_caller(request), request.path_params["index"], defaults)
+        self._metadata.forget()
+        return answer({"acknowledged": True, "index": index, "attachment": attachment.to_meta()})
+
+    async def add_generation(self, request: Request) -> Response:
+        wanted = parse_generation_request(await read_json(request))
+        es, name = self._access.as_caller(request), request.path_params["index"]
+        present = (await find_attached(es, name)).attachment
+        models = await self._models(wanted_model(wanted, present), wanted.query_model)
+        done = await add_generation(es, name, wanted, models)
+        self._metadata.forget()
+        return answer(_of_generation(done))
+
+    async def generations(self, request: Request) -> Response:
+        index, found = await describe(self._access.as_caller(request), request.path_params["index"])
+        return answer({"index": index, "generations": found})
+
+    async def activate(self, request: Request) -> Response:
+        name, generation = request.path_params["index"], request.path_params["generation"]
+        done = await activate(self._access.as_caller(request), name, generation, force=is_set(request, "force"))
+        self._metadata.forget()
+        return answer(_of_generation(done))
+
+    async def drop_generation(self, request: Request) -> Response:
+        name, generation = request.path_params["index"], request.path_params["generation"]
+        index, task = await drop(self._access.as_caller(request), name, generation)
+        self._metadata.forget()
+        note = "its vectors leave the documents now" if task else "its vectors stay until each document's next write"
+        return answer({"acknowledged": True, "index": index, "generation": generation, "task": task, "remains": note})
+
+    async def put_template(self, request: Request) -> Response:
+        wanted = parse_attach_request(await read_json(request))
+        models = await self._models(wanted.model or self._settings.model, wanted.query_model)
+        is_dry = is_set(request, "dry_run")
+        done = await attach_template(
+            self._access.as_caller(request),
+            request.path_params["template"],
+            _kind(request),
+            wanted,
+            models,
+            dry_run=is_dry,
+        )
+        shown = _shown(done.name, done.attachment, done.additions, is_dry=is_dry)
+        return answer({"acknowledged": not is_dry, "template": shown.pop("index"), **shown})
+
+    async def get_template(self, request: Request) -> Response:
+        name = request.path_params["template"]
+        attachment = await show_template(self._access.as_caller(request), name, _kind(request))
+        return answer({"template": name, "attachment": attachment.to_meta()})
+
+    async def delete_template(self, request: Request) -> Response:
+        name = request.path_params["template"]
+        await detach_template(self._access.as_caller(request), name, _kind(request))
+        return answer({"acknowledged": True, "template": name, "remains": "indices made of it keep their attachments"})
+
+    async def _models(self, documents: str, queries: str | None) -> Models:
+        loaded = await self._embedder.load(documents)
+        return Models(loaded, None if queries is None else await self._embedder.load(queries))
+
+
+def _shown(index: str, attachment: Attachment, additions: dict[str, Any], *, is_dry: bool) -> dict[str, Any]:
+    shown = {"index": index, "attachment": attachment.to_meta()}
+    return shown | ({"dry_run": True, "mapping_additions": additions} if is_dry else {})
+
+
+def _of_generation(done: Added) -> dict[str, Any]:
+    return {
+        "acknowledged": True, "index": done.index, "generation": done.name, "changed": done.changed,
+        "attachment": done.attachment.to_meta(),
+    }  # fmt: skip
+
+
+def _kind(request: Request) -> Kind:
+    return "component" if request.url.path.startswith("/_esblend/component-templates/") else "index"

@@ -1,0 +1,1 @@
+"""The commands `search`, `migrate` and `gateway`."""

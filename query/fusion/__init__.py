@@ -1,0 +1,1 @@
+"""Pure numbers: ranked lists, rrf, linear, normalisers, combinations."""

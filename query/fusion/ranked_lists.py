@@ -1,0 +1,73 @@
+"""Ranked lists and fused hits: the values that fusion takes and gives."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Key(NamedTuple):
+    """A document: ids are unique within an index only."""
+
+    index: str  # type: ignore[assignment]  # hides the method of tuples, which nobody needs here
+    id: str
+
+
+Scores = Mapping[Key, float]
+"""A ranked list: raw scores by document, best first."""
+
+
+class LegContribution(NamedTuple):
+    """What one leg adds to a document's score."""
+
+    leg: str
+    weight: float
+    rank: int | None
+    """From 1; None when the leg's list lacks the document."""
+    raw: float | None
+    normalized: float
+    contribution: float
+    dot: float | None = None
+    """The dot product behind `raw`, where a leg is known to have one."""
+
+
+class FusedHit(NamedTuple):
+    """A document with its fused score, the exact sum of its parts' contributions."""
+
+    key: Key
+    score: float
+    parts: tuple[LegContribution, ...]
+
+
+@dataclass(frozen=True)
+class RankedLeg:
+    """One leg's list, ready for fusion."""
+
+    name: str
+    scores: Scores
+    weight: float = 1.0
+    normalizer: str = "none"
+    dot: Callable[[float], float] | None = None
+    """Turns a raw score back to the dot product of unit vectors."""
+
+    def dot_of(self, key: Key) -> float | None:
+        return self.dot(self.scores[key]) if self.dot is not None and key in self.scores else None
+
+
+def fuse_lists(
+    legs: Sequence[RankedLeg],
+    part: Callable[[int, Key], LegContribution],
+    combine: Callable[[Sequence[LegContribution]], float],
+) -> list[FusedHit]:
+    keys = dict.fromkeys(key for leg in legs for key in leg.scores)
+    fused = []
+    for key in keys:
+        parts = tuple(part(position, key) for position in range(len(legs)))
+        fused.append(FusedHit(key, combine(parts), parts))
+    # A missing rank sorts after every rank; the order of first appearance settles what is left (sort is stable).
+    fused.sort(key=lambda one: (-one.score, [one.rank or math.inf for one in one.parts]))
+    return fused
+
+
+def sum_of_contributions(contributions: Sequence[LegContribution]) -> float:
+    return math.fsum(part.contribution for part in contributions)

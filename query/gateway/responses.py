@@ -1,0 +1,90 @@
+"""The answers that the gateway makes itself: JSON as the caller's client expects it, and any error in Elasticsearch's shape."""
+
+import gzip
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from elastic_transport import TransportError
+from elasticsearch import ApiError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from esblend import surrogate_json
+from esblend.elasticsearch_connection import error_body
+from esblend.endpoint_http import PRODUCT, answer
+from esblend.errors import CallerTooSlow, EsblendError, UpstreamUnavailable
+from query.gateway.filter_path import filtered
+from query.gateway.wait_for_embedded import parameters
+
+log = structlog.get_logger()
+
+
+def json_response(scope: Scope, content: dict[str, Any], headers: dict[str, str]) -> Response:
+    """An answer in the content type that the caller's version of Elasticsearch's clients expects."""
+    asked = dict(scope["headers"])
+    accept = asked.get(b"accept", b"application/json").decode("latin-1")
+    kind = accept if accept.startswith("application/vnd.elasticsearch+json") else "application/json"
+    given = parameters(scope)
+    is_pretty = given.get("pretty", "false") in ("", "true")
+    if "filter_path" in given:
+        content = filtered(content, given["filter_path"])
+    raw = surrogate_json.dumps(content, pretty=is_pretty)
+    headers = {**PRODUCT, **headers}
+    if b"gzip" in asked.get(b"accept-encoding", b"") and len(raw) > 1000:
+        raw = gzip.compress(raw, 1)
+        headers["Content-Encoding"] = "gzip"
+    return Response(raw, headers=headers, media_type=kind)
+
+
+def error_response(error: Exception) -> Response:
+    """Any error in Elasticsearch's shape, with a status; what is unexpected is logged, not shown."""
+    if isinstance(error, CallerTooSlow):
+        response = answer(error.body(), status=error.status)
+        response.headers["connection"] = "close"  # what may still come of the request is not wanted
+        return response
+    if isinstance(error, EsblendError):
+        return answer(error.body(), status=error.status)
+    if isinstance(error, ApiError):
+        return answer(error_body(error), status=error.meta.status)
+    if isinstance(error, TransportError):
+        away = UpstreamUnavailable("Elasticsearch cannot be reached by the gateway")
+        return answer(away.body(), status=away.status)
+    log.error("unexpected error", exc_info=error)
+    unexpected = EsblendError("an unexpected error in the gateway; its log says more")
+    return answer(unexpected.body(), status=unexpected.status)
+
+
+def with_degraded(
+    content: dict[str, Any], headers: dict[str, str], more: Sequence[str] | None = None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """A search's answer and headers that tell what it had to do without: its own reasons, and `more`."""
+    extras = content.get("esblend") or {}
+    degraded = [*extras.get("degraded", []), *(more or [])]
+    if not degraded:
+        return content, headers
+    content = {**content, "esblend": {**extras, "degraded": degraded}}
+    return content, {**headers, "Warning": warning_header(degraded[0])}
+
+
+def warning_header(text: str) -> str:
+    """A `Warning` header (RFC 7234, section 5.5): code 299, quoted text of plain ASCII."""
+    plain = (
+        text.encode("ascii", "replace")
+        .decode()
+        .translate({ord('"'): "'", ord("\\"): "/", **dict.fromkeys(range(32), " ")})
+    )
+    return f'299 esblend "{plain}"'
+
+
+async def on_error(_: Request, error: Exception) -> Response:
+    return error_response(error)
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    reason = f"no handler found for uri [{request.url.path}] and method [{request.method}]"
+    cause = {"type": "illegal_argument_exception", "reason": reason}
+    return answer({"error": {"root_cause": [cause], **cause}, "status": status}, status=status)

@@ -1,0 +1,235 @@
+"""What a search asks for, parsed: a tree of legs, or the short `hybrid` form, and what to show of the hits."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class StandardLeg:
+    """A ranked list by an Elasticsearch query."""
+
+    query: dict[str, Any]
+    filters: tuple[dict[str, Any], ...] = ()
+    min_score: float | None = None
+    name: str = "standard"
+    options: dict[str, Any] = field(default_factory=dict)
+    """`sort`, `search_after`, `collapse`, `terminate_after`: sent as they are."""
+
+
+@dataclass(frozen=True)
+class KnnLeg:
+    """A ranked list by nearest vectors: an Elasticsearch `knn` section, whose vector may still be a text."""
+
+    section: dict[str, Any]
+    filters: tuple[dict[str, Any], ...] = ()
+    min_score: float | None = None
+    name: str = "knn"
+    similarity: str | None = None
+    """That of the vectors, where they are an attachment's: then the score tells the dot product."""
+
+
+@dataclass(frozen=True)
+class Weighted:
+    leg: "Leg"
+    weight: float = 1.0
+    normalizer: str = "none"
+
+
+@dataclass(frozen=True)
+class RrfLeg:
+    legs: tuple[Weighted, ...]
+    window: int
+    rank_constant: int = 60
+    min_score: float | None = None
+    name: str = "rrf"
+
+
+@dataclass(frozen=True)
+class LinearLeg:
+    legs: tuple[Weighted, ...]
+    window: int
+    min_score: float | None = None
+    name: str = "linear"
+    combination: str = "sum"
+
+
+@dataclass(frozen=True)
+class FieldsLeg:
+    """`rrf` or `linear` in the form with `query` and `fields`: which legs it stands for, the attachment tells."""
+
+    kind: str
+    query: str
+    fields: tuple[str, ...] | None
+    window: int
+    normalizer: str = "none"
+    rank_constant: int = 60
+    filters: tuple[dict[str, Any], ...] = ()
+    min_score: float | None = None
+    name: str = "rrf"
+
+
+@dataclass(frozen=True)
+class RescorerLeg:
+    """Scores the best `window` of a leg anew with further queries, one after the other."""
+
+    leg: "Leg"
+    rescorers: tuple["Rescorer", ...]
+    window: int
+    min_score: float | None = None
+    name: str = "rescorer"
+
+
+@dataclass(frozen=True)
+class Rescorer:
+    """`rescore` by one query: `mode` of original_weight * score and rescore_weight * the query's own score."""
+
+    query: dict[str, Any]
+    window: int | None
+    original_weight: float = 1.0
+    rescore_weight: float = 1.0
+    mode: str = "total"
+
+
+@dataclass(frozen=True)
+class RerankLeg:
+    """The best `window` of a leg in the order of a cross-encoder, which reads the query and the text of `field`."""
+
+    leg: "Leg"
+    text: str
+    field: str
+    window: int
+    model: str | None = None
+    min_score: float | None = None
+    name: str = "text_similarity_reranker"
+
+
+@dataclass(frozen=True)
+class PinnedLeg:
+    """Documents in the order given, then those of a leg. `documents`: (index or None, id)."""
+
+    leg: "Leg"
+    documents: tuple[tuple[str | None, str], ...]
+    window: int
+    filters: tuple[dict[str, Any], ...] = ()
+    min_score: float | None = None
+    name: str = "pinned"
+
+
+@dataclass(frozen=True)
+class DiversifyLeg:
+    """Maximal marginal relevance: near to the query, and unlike what was taken before."""
+
+    leg: "Leg"
+    vector_field: str
+    window: int
+    size: int
+    relevance: float = 0.7
+    """The share of relevance against novelty (`lambda`)."""
+    query: dict[str, Any] = field(default_factory=dict)
+    """`query_vector` or `query_vector_builder`; empty: the leg's own scores are the relevance."""
+    min_score: float | None = None
+    name: str = "diversify"
+
+
+Fusion = RrfLeg | LinearLeg
+Wrapper = RescorerLeg | RerankLeg | PinnedLeg | DiversifyLeg
+Leg = StandardLeg | KnnLeg | FieldsLeg | Fusion | Wrapper
+
+
+def inside(leg: Leg) -> tuple[Leg, ...]:
+    """The legs right below one."""
+    if isinstance(leg, Fusion):
+        return tuple(weighted.leg for weighted in leg.legs)
+    return (leg.leg,) if isinstance(leg, Wrapper) else ()
+
+
+def leaves(leg: Leg) -> Iterator[StandardLeg | KnnLeg]:
+    """The legs that Elasticsearch answers, in the order of their first appearance."""
+    if isinstance(leg, StandardLeg | KnnLeg):
+        yield leg
+    for one in inside(leg):
+        yield from leaves(one)
+
+
+def leaf_windows(leg: Leg, window: int) -> Iterator[int]:
+    """The window that each of `leaves` is cut to: that of the leg it stands in, else `window`."""
+    if isinstance(leg, StandardLeg | KnnLeg):
+        yield window
+    for one in inside(leg):
+        yield from leaf_windows(one, window if isinstance(leg, StandardLeg | KnnLeg) else leg.window)
+
+
+@dataclass(frozen=True)
+class Rerank:
+    """`hybrid.rerank`: the best `window` are read by a cross-encoder."""
+
+    window: int | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Hybrid:
+    """The short form: BM25 over `fields` blended with kNN over the attachment's passages. None: the attachment's default."""
+
+    query: str
+    fields: tuple[str, ...] | None = None
+    filters: tuple[dict[str, Any], ...] = ()
+    weights: Mapping[str, float] | None = None
+    """`lexical`, `semantic`, or in the place of the latter source fields that are embedded apart."""
+    fusion: str | None = None
+    normalizer: str | None = None
+    combination: str = "sum"
+    autocut: int | None = None
+    """Show only what comes before this many steep falls of the score."""
+    window: int | None = None
+    blending: str = "exact"
+    min_score: float | None = None
+    inner_hits: bool = False
+    rerank: Rerank | None = None
+    rank_constant: int | None = None
+    """Of rrf."""
+    generation: str | None = None
+    """None: the active one."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """A whole search: how to rank, and what to show of it."""
+
+    ranking: Hybrid | Leg
+    size: int = 10
+    start: int = 0
+    page: dict[str, Any] = field(default_factory=dict)
+    aggregations: dict[str, Any] | None = None
+    track_total_hits: bool | int = 10_000
+    explain: bool = False
+    profile: bool = False
+    post_filter: dict[str, Any] | None = None
+    sort: tuple[Any, ...] = ()
+    search_after: tuple[Any, ...] = ()
+    collapse: dict[str, Any] | None = None
+    suggest: dict[str, Any] | None = None
+    fails_without_leg: bool = False
+    """`on_leg_failure: fail`: an answer by one leg alone is an error."""
+    common: dict[str, Any] = field(default_factory=dict)
+    """`runtime_mappings`, `timeout`, `pit`: sent with every request."""
+
+    @property
+    def pit(self) -> str | None:
+        pit = self.common.get("pit")
+        return pit["id"] if pit else None
+
+    @property
+    def counts_more(self) -> bool:
+        """Whether it asks for more about all matches than how many they are."""
+        return any(part is not None for part in (self.aggregations, self.suggest, self.post_filter))
+
+    @property
+    def needs_elasticsearch_sort(self) -> bool:
+        """Whether Elasticsearch puts the page together: by other sort keys than the score, or collapsed."""
+        return self.collapse is not None or any(key not in ("_score", "_shard_doc") for key in self.sort_keys)
+
+    @property
+    def sort_keys(self) -> tuple[str, ...]:
+        return tuple(key if isinstance(key, str) else next(iter(key), "") for key in self.sort)

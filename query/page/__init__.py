@@ -1,0 +1,1 @@
+"""From fused candidates to hits: cursors, passages, explanations, totals."""

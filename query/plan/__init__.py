@@ -1,0 +1,1 @@
+"""Pure functions from the request tree to Elasticsearch request bodies."""

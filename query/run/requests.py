@@ -1,0 +1,124 @@
+"""A search's own requests to Elasticsearch, with the caller's rights, and what they took."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from esblend.errors import LegFailed, UpstreamError
+from esblend.metrics import DEGRADED, LEG_SECONDS, STEP_SECONDS
+from esblend.tracing import past_span
+from query.fusion.ranked_lists import Key
+from query.language.tree import Search
+from query.language.url_parameters import Parameters
+from query.run.elasticsearch import RawHeaders, Upstream
+
+LegKind = Literal["lexical", "semantic"]
+_PARTS = ("semantic", "rerank")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: the headers that go on to Elasticsearch, and a key that differs between rights."""
+
+    headers: RawHeaders
+    key: str
+
+
+@dataclass
+class SearchRequests:
+    """Sends the bodies of one search, several in a request, and keeps what is to be told about it."""
+
+    upstream: Upstream
+    caller: Caller
+    target: str
+    parameters: Parameters
+    search: Search
+    headers: dict[str, str] = field(default_factory=dict)
+    """Elasticsearch's own that the caller should see."""
+    degraded: list[str] = field(default_factory=list)
+    """What could not be asked, and why."""
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    """Each step with its milliseconds, in order."""
+    shards: list[dict[str, Any]] = field(default_factory=list)
+    """What Elasticsearch's own profile says of the legs."""
+    plan: dict[str, str] = field(default_factory=dict)
+    """Which way a leg goes, and why."""
+    timed_out: bool = False
+    pit_id: str | None = None
+
+    async def raw(
+        self, step: str, bodies: Sequence[dict[str, Any]], *, named_scores: bool = False
+    ) -> list[dict[str, Any]]:
+        """A response for each body; one that failed holds an `error`."""
+        if not bodies:
+            return []
+        began = time.perf_counter()
+        index = {"index": self.target} if self.target and self.search.pit is None else {}
+        header = {**index, **self.parameters.header}
+        params = {key: value for key, value in self.parameters.response.items() if key == "typed_keys"}
+        if named_scores:
+            params["include_named_queries_score"] = "true"
+        answer = await self.upstream.request(
+            "POST", "/_msearch", headers=self.caller.headers, params=params,
+            body=[line for body in bodies for line in (header, body)],
+        )  # fmt: skip
+        self.headers.update(answer.headers)
+        self.took(step, began, searches=len(bodies))
+        responses: list[dict[str, Any]] = answer.body["responses"]
+        for response in responses:
+            self.timed_out |= bool(response.get("timed_out"))
+            self.pit_id = response.get("pit_id", self.pit_id)
+            self.shards += (response.get("profile") or {}).get("shards", [])
+        return responses
+
+    async def ask(
+        self, step: str, bodies: Sequence[dict[str, Any]], *, named_scores: bool = False
+    ) -> list[dict[str, Any]]:
+        """A response for each body. Raises UpstreamError with Elasticsearch's own error when one failed."""
+        return [whole(response) for response in await self.raw(step, bodies, named_scores=named_scores)]
+
+    async def legs(
+        self, kinds: Sequence[LegKind], bodies: Sequence[dict[str, Any]], *, named_scores: bool = False
+    ) -> list[dict[str, Any]]:
+        """As `raw`, for the legs' lists: each is timed by itself, as Elasticsearch has it."""
+        responses = await self.raw("legs", bodies, named_scores=named_scores)
+        for kind, response in zip(kinds, responses, strict=True):
+            if "took" in response:
+                LEG_SECONDS.labels(kind).observe(response["took"] / 1000)
+        return responses
+
+    def took(self, step: str, began: float, **more: int) -> None:
+        """Note a step that began at `began` (performance counter)."""
+        seconds = time.perf_counter() - began
+        STEP_SECONDS.labels(step).observe(seconds)
+        past_span(step, seconds, more)
+        self.steps.append({"step": step, "took_ms": round(seconds * 1000, 2), **more})
+
+    def degrade(self, leg: str, reason: str) -> None:
+        """Go on without a leg. Raises EsblendError (503) when the caller wants no such answer."""
+        if self.search.fails_without_leg:
+            raise LegFailed(f"[{leg}] failed, and [on_leg_failure] is [fail]: {reason}")
+        DEGRADED.labels(leg if leg in _PARTS else "retriever").inc()  # a leg's name is the caller's to choose
+        self.degraded.append(f"{leg}: {reason}")
+
+
+def whole(response: dict[str, Any]) -> dict[str, Any]:
+    """A response of an `_msearch`. Raises UpstreamError with Elasticsearch's own error when it failed."""
+    if "error" in response:
+        raise UpstreamError(
+            int(response.get("status", 500)), {"error": response["error"], "status": response.get("status", 500)}
+        )
+    return response
+
+
+def scores_of(response: Mapping[str, Any]) -> dict[Key, float]:
+    """A response's hits as a ranked list; a hit without a score, since it was sorted by other keys, counts as 0."""
+    return {Key(hit["_index"], hit["_id"]): float(hit["_score"] or 0.0) for hit in response["hits"]["hits"]}
+
+
+def server_fault(response: dict[str, Any]) -> str | None:
+    """Why the server (and not the request) is to blame for a response that failed; None when it did not or is not."""
+    if "error" in response and int(response.get("status", 500)) >= 500:
+        return str(response["error"].get("reason", "the search failed"))
+    return None

@@ -1,0 +1,1 @@
+"""Which attached indices a search targets."""

@@ -1,0 +1,29 @@
+"""The lines of an `_msearch`."""
+
+import pytest
+
+from esblend.errors import EsblendError
+from query.gateway.multi_search import Item, lines_of, parameters_of, parse_items, target_of
+
+
+def test_searches_come_in_pairs_of_lines() -> None:
+    items = parse_items(b'{"index":"a"}\n{"size":1}\n\n{"size":2}\n')
+    assert items == [Item({"index": "a"}, {"size": 1}), Item({}, {"size": 2})]
+    assert lines_of(items) == [{"index": "a"}, {"size": 1}, {}, {"size": 2}]
+
+
+@pytest.mark.parametrize("raw", [b'{"index":"a"}\n', b'{}\n{"a":\n', b"[]\n{}\n", b"{}\n[]\n"])
+def test_what_is_no_pair_of_objects_is_refused(raw: bytes) -> None:
+    with pytest.raises(EsblendError, match="_msearch"):
+        parse_items(raw)
+
+
+def test_a_header_goes_before_the_path() -> None:
+    assert target_of({}, "path") == "path"
+    assert target_of({"index": ["a", "b"]}, "path") == "a,b"
+
+
+def test_headers_are_parameters_of_a_single_search() -> None:
+    header = {"index": "a", "routing": "r", "ignore_unavailable": True}
+    given = {"typed_keys": "true", "max_concurrent_searches": "3"}
+    assert parameters_of(header, given) == {"routing": "r", "ignore_unavailable": "true", "typed_keys": "true"}

@@ -1,0 +1,100 @@
+"""Retriever trees: what is understood, and what is refused with which words."""
+
+from typing import Any
+
+import pytest
+
+from esblend.errors import EsblendError
+from query.language.retrievers import holds_ours, parse_retriever
+from query.language.tree import (
+    DiversifyLeg,
+    FieldsLeg,
+    PinnedLeg,
+    RerankLeg,
+    RescorerLeg,
+    StandardLeg,
+    leaf_windows,
+    leaves,
+)
+
+STANDARD = {"standard": {"query": {"match": {"body": "x"}}}}
+RRF = {"rrf": {"retrievers": [STANDARD, STANDARD], "rank_window_size": 50}}
+
+
+def test_every_kind_in_one_tree() -> None:
+    tree = {"pinned": {"ids": ["a"], "retriever": {"diversify": {
+        "type": "mmr", "field": "v", "retriever": {"text_similarity_reranker": {
+            "field": "body", "inference_text": "x", "rank_window_size": 20, "retriever": {"rescorer": {
+                "rescore": {"window_size": 30, "query": {"rescore_query": {"match_all": {}}, "score_mode": "max"}},
+                "retriever": RRF,
+            }},
+        }},
+    }}}}  # fmt: skip
+    pinned = parse_retriever(tree)
+    assert isinstance(pinned, PinnedLeg)
+    assert isinstance(pinned.leg, DiversifyLeg)
+    assert isinstance(pinned.leg.leg, RerankLeg)
+    assert isinstance(pinned.leg.leg.leg, RescorerLeg)
+    assert pinned.leg.leg.leg.rescorers[0].mode == "max"
+    assert len(list(leaves(pinned))) == 2
+    assert list(leaf_windows(pinned, 10)) == [50, 50]
+
+
+def test_a_standard_leg_keeps_its_options() -> None:
+    leg = parse_retriever({"standard": {"query": {"match_all": {}}, "sort": ["year"], "terminate_after": 5}})
+    assert isinstance(leg, StandardLeg)
+    assert leg.options == {"sort": ["year"], "terminate_after": 5}
+
+
+def test_the_form_with_query_and_fields() -> None:
+    leg = parse_retriever({"linear": {"query": "x", "fields": ["title^2", "esblend"], "normalizer": "minmax"}})
+    assert leg == FieldsLeg("linear", "x", ("title^2", "esblend"), 10, "minmax", name="linear")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (RRF, True),
+        (STANDARD, False),
+        ({"rescorer": {"retriever": RRF}}, True),
+        ({"rescorer": {"retriever": STANDARD}}, False),
+        ({"pinned": {"retriever": STANDARD}}, True),
+        ("rrf", False),
+        (None, False),
+    ],
+)
+def test_which_trees_are_esblends_to_answer(body: Any, expected: bool) -> None:
+    assert holds_ours(body) is expected
+
+
+def nested(depth: int) -> dict[str, Any]:
+    return STANDARD if depth == 0 else {"rrf": {"retrievers": [nested(depth - 1)]}}
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"rrf": {"retrievers": [STANDARD] * 33}}, "has 33 legs"),
+        ({"rrf": {"retrievers": [{"rrf": {"retrievers": [STANDARD] * 11}}] * 3}}, "has 33 legs"),
+        (nested(9), "nested more than 8 deep"),
+        ({"rrf": {"retrievers": [STANDARD], "query": "x"}}, "either [retrievers] or [query]"),
+        ({"linear": {"query": "x"}}, "needs a [normalizer]"),
+        ({"linear": {"retrievers": [{"retriever": STANDARD, "weight": -1}]}}, "must be at least 0"),
+        ({"linear": {"retrievers": [{"retriever": {"standard": {"sort": ["a"]}}}]}}, "no scores to add up"),
+        ({"standard": {"search_after": [1]}}, "needs a [sort]"),
+        ({"pinned": {"retriever": STANDARD}}, "either [ids] or [docs]"),
+        ({"pinned": {"retriever": STANDARD, "docs": ["a"]}}, "[docs] are objects"),
+        ({"pinned": {"retriever": STANDARD, "ids": ["a"] * 101}}, "1 to 100 documents"),
+        ({"diversify": {"retriever": STANDARD, "field": "v", "type": "other"}}, "there are mmr"),
+        ({"diversify": {"retriever": STANDARD, "field": "v", "size": 11}}, "from 1 to 10"),
+        ({"text_similarity_reranker": {"retriever": STANDARD, "field": "body"}}, "reranker.inference_text]"),
+        ({"rescorer": {"retriever": RRF, "rescore": {"script": {}}}}, "[rescore_query]"),
+        ({"rescorer": {"retriever": RRF, "rescore": {"window_size": 51, "query": {"rescore_query": {}}}}}, "more than the"),
+        ({"rrf": {"retrievers": [{"magic": {}}]}}, "there is no retriever [magic]"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_by_name(body: dict[str, Any], words: str) -> None:
+    with pytest.raises(EsblendError) as caught:
+        parse_retriever(body)
+    assert words in caught.value.reason
+    assert caught.value.status == 400

@@ -1,0 +1,117 @@
+"""Search bodies: what is understood, and what is refused with which words."""
+
+from typing import Any
+
+import pytest
+
+from esblend.errors import EsblendError
+from query.language.search_body import is_ours, parse_search
+from query.language.tree import Hybrid, KnnLeg, LinearLeg, RrfLeg, StandardLeg
+
+MATCH = {"match": {"body": "x"}}
+KNN = {"knn": {"field": "v", "query_vector": [1.0], "k": 5, "num_candidates": 10}}
+
+
+def rrf(**more: Any) -> dict[str, Any]:
+    return {"retriever": {"rrf": {"retrievers": [{"standard": {"query": MATCH}}, KNN], **more}}}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"query": {"hybrid": {"query": "x"}}}, True),
+        ({"query": {"hybrid": {"queries": [MATCH]}}}, True),
+        (rrf(), True),
+        ({"retriever": {"linear": {}}}, True),
+        ({"retriever": {"standard": {"query": MATCH}}}, False),
+        ({"query": MATCH}, False),
+        ({"query": {"term": {"hybrid": "yes"}}}, False),
+        ([], False),
+    ],
+)
+def test_what_is_esblends_to_answer(body: Any, expected: bool) -> None:
+    assert is_ours(body) is expected
+
+
+def test_hybrid_defaults() -> None:
+    search = parse_search({"query": {"hybrid": {"query": "x"}}})
+    assert search.ranking == Hybrid("x")
+    assert (search.size, search.start, search.track_total_hits) == (10, 0, 10_000)
+
+
+def test_a_retriever_tree() -> None:
+    ranking = parse_search(rrf(rank_constant=20, rank_window_size=50, filter={"term": {"kind": "a"}})).ranking
+    assert isinstance(ranking, RrfLeg)
+    assert (ranking.rank_constant, ranking.window) == (20, 50)
+    standard, knn = (weighted.leg for weighted in ranking.legs)
+    assert standard == StandardLeg(MATCH, ({"term": {"kind": "a"}},))
+    assert isinstance(knn, KnnLeg)
+    assert knn.filters == ({"term": {"kind": "a"}},)
+
+
+def test_weights_of_rrf_legs() -> None:
+    legs = [{"retriever": {"standard": {"query": MATCH}}, "weight": 3}, KNN]
+    ranking = parse_search({"retriever": {"rrf": {"retrievers": legs}}}).ranking
+    assert isinstance(ranking, RrfLeg)
+    assert [weighted.weight for weighted in ranking.legs] == [3.0, 1.0]
+
+
+def test_linear_normalizers_per_leg_and_above() -> None:
+    legs = [{"retriever": {"standard": {"query": MATCH}}, "weight": 2, "normalizer": "l2_norm"}, {"retriever": KNN}]
+    ranking = parse_search({"retriever": {"linear": {"retrievers": legs, "normalizer": "minmax"}}}).ranking
+    assert isinstance(ranking, LinearLeg)
+    assert [(weighted.weight, weighted.normalizer) for weighted in ranking.legs] == [(2.0, "l2_norm"), (1.0, "minmax")]
+
+
+HYBRID: dict[str, Any] = {"query": {"hybrid": {"query": "x"}}}
+REFUSED = {
+    "an unknown key of hybrid": ({"query": {"hybrid": {"query": "x", "aplha": 1}}}, "aplha"),
+    "no query text": ({"query": {"hybrid": {"query": " "}}}, "query"),
+    "a query that is no text": ({"query": {"hybrid": {"query": ["x"]}}}, "query"),
+    "alpha above one": ({"query": {"hybrid": {"query": "x", "alpha": 1.5}}}, "alpha"),
+    "alpha that is no number": ({"query": {"hybrid": {"query": "x", "alpha": True}}}, "alpha"),
+    "an unknown fusion": ({"query": {"hybrid": {"query": "x", "fusion": "magic"}}}, "magic"),
+    "a normalizer beside rrf": (
+        {"query": {"hybrid": {"query": "x", "fusion": "rrf", "normalizer": "max"}}},
+        "normalizer",
+    ),
+    "a window smaller than the page": (
+        {"size": 20, "query": {"hybrid": {"query": "x", "rank_window_size": 10}}},
+        "rank_window_size",
+    ),
+    "hybrid beside another clause": ({"query": {"hybrid": {"query": "x"}, "match": {}}}, "whole query"),
+    "a key that cannot be combined": ({**HYBRID, "rescore": {}}, "rescore"),
+    "query beside retriever": ({**HYBRID, **rrf()}, "not both"),
+    "size below zero": ({**HYBRID, "size": -1}, "size"),
+    "a page too deep": ({**HYBRID, "from": 9_999, "size": 10}, "10000"),
+    "both names of aggregations": ({**HYBRID, "aggs": {}, "aggregations": {}}, "aggs"),
+    "no retrievers": ({"retriever": {"rrf": {"retrievers": []}}}, "retrievers"),
+    "an unknown key of rrf": (rrf(window=3), "window"),
+    "a negative weight": ({"retriever": {"rrf": {"retrievers": [{"retriever": KNN, "weight": -1}]}}}, "weight"),
+    "an unknown normalizer": (
+        {"retriever": {"linear": {"retrievers": [{"retriever": KNN, "normalizer": "x"}]}}},
+        "normalizer",
+    ),
+    "a retriever of another kind": ({"retriever": {"rrf": {"retrievers": [{"pinned": {}}]}}}, "pinned"),
+    "a knn leg without a vector": ({"retriever": {"rrf": {"retrievers": [{"knn": {"field": "v"}}]}}}, "query_vector"),
+    "window below size": ({"size": 20, **rrf(rank_window_size=10)}, "rank_window_size: 10"),
+    "too many legs": ({"retriever": {"rrf": {"retrievers": [KNN] * 40}}}, "40 legs"),
+    "a filter that is no query": ({"query": {"hybrid": {"query": "x", "filter": "y"}}}, "filter"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_with_the_name_of_the_fault(case: str) -> None:
+    body, word = REFUSED[case]
+    with pytest.raises(EsblendError) as caught:
+        parse_search(body)
+    assert caught.value.status == 400
+    assert word in caught.value.reason
+
+
+def test_retrievers_nested_too_deep_are_refused() -> None:
+    tree: dict[str, Any] = {"standard": {"query": MATCH}}
+    for _ in range(20):
+        tree = {"rrf": {"retrievers": [tree]}}
+    with pytest.raises(EsblendError, match="nested"):
+        parse_search({"retriever": tree})

@@ -1,0 +1,65 @@
+"""What stands around a fusion: rescoring, pins, diversity; each by hand-computed numbers."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from query.fusion.ranked_lists import FusedHit, Key
+from query.language.tree import DiversifyLeg, Rescorer, StandardLeg
+from query.run.retriever_tree import diversified, pin, ranked_leaf, rescored
+
+A, B, C = (Key("i", one) for one in "abc")
+LEAF = StandardLeg({"match_all": {}})
+
+
+def scores(fused: list[FusedHit]) -> dict[str, float]:
+    return {one.key.id: one.score for one in fused}
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("total", {"b": 2 * 1.0 + 3 * 2.0, "a": 4.0}),
+        ("multiply", {"b": (2 * 1.0) * (3 * 2.0), "a": 4.0}),
+        ("avg", {"a": 4.0, "b": (2 * 1.0 + 3 * 2.0) / 2}),
+        ("max", {"b": 6.0, "a": 4.0}),
+        ("min", {"a": 4.0, "b": 2.0}),
+    ],
+)
+def test_a_rescorer_by_hand(mode: str, expected: dict[str, float]) -> None:
+    rescorer = Rescorer({"match_all": {}}, 10, original_weight=2.0, rescore_weight=3.0, mode=mode)
+    fused = rescored("rescorer", rescorer, ranked_leaf("x", {A: 2.0, B: 1.0}), {B: 2.0})
+    assert scores(fused) == expected
+    assert [one.score for one in fused] == sorted(expected.values(), reverse=True)
+
+
+def test_pins_stand_above_in_their_order_and_once() -> None:
+    fused = pin("pinned", [C, B], ranked_leaf("x", {A: 2.5, B: 1.0}))
+    assert scores(fused) == {"c": 5.0, "b": 4.0, "a": 2.5}
+    assert [one.key for one in fused] == [C, B, A]
+
+
+def test_diversity_by_hand() -> None:
+    leg = DiversifyLeg(LEAF, "v", window=3, size=3, relevance=0.5)
+    vectors = {A: np.array([[1.0, 0.0]]), B: np.array([[1.0, 0.0]]), C: np.array([[0.0, 1.0]])}
+    fused = diversified(leg, ranked_leaf("x", {A: 3.0, B: 2.0, C: 1.0}), vectors, None)
+    # After a (relevance 1): b gains .5 * .5 - .5 * 1 = -.25, c 0 - 0; then b with likeness 1 to a.
+    assert scores(fused) == {"a": 0.5, "c": 0.0, "b": -0.25}
+    assert [one.key for one in fused] == [A, C, B]
+
+
+def test_relevance_by_a_query_vector() -> None:
+    leg = DiversifyLeg(LEAF, "v", window=3, size=1, relevance=1.0)
+    vectors = {A: np.array([[1.0, 0.0]]), C: np.array([[0.0, 2.0]])}
+    fused = diversified(leg, ranked_leaf("x", {A: 3.0, C: 1.0}), vectors, np.array([0.0, 1.0], dtype=np.float32))
+    assert scores(fused) == {"c": 1.0}
+
+
+@given(st.dictionaries(st.sampled_from("abcdefgh"), st.floats(0, 10), min_size=1), st.integers(1, 8))
+def test_with_all_weight_on_relevance_diversity_keeps_the_order(found: dict[str, float], size: int) -> None:
+    ranked = dict(sorted(((Key("i", id_), score) for id_, score in found.items()), key=lambda pair: -pair[1]))
+    vectors = {key: np.array([[1.0, float(number)]]) for number, key in enumerate(ranked)}
+    leg = DiversifyLeg(LEAF, "v", window=10, size=size, relevance=1.0)
+    fused = diversified(leg, ranked_leaf("x", ranked), vectors, None)
+    assert [found[one.key.id] for one in fused] == list(ranked.values())[:size]
