@@ -21,7 +21,7 @@ from esblend.encoder.folder import ModelFolder, read_folder
 from esblend.errors import ModelError
 
 log = structlog.get_logger()
-_RECIPE = 2
+_RECIPE = 3
 """Raised whenever the export changes, so that what an older esblend made is not used."""
 _CALIBRATION_TEXTS = 300
 _CALIBRATION_CHARACTERS = 200

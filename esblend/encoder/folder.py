@@ -10,6 +10,7 @@ from typing import Any
 from esblend.errors import ModelError
 
 POOLING_MODES = ("cls", "mean", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+LAYER_KINDS = ("Dense", "LayerNorm", "Normalize")
 _OLD_POOLING_KEYS = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -26,6 +27,15 @@ _NOT_DIGESTED = {"data_config.json", "README.json"}
 
 
 @dataclass(frozen=True)
+class Layer:
+    """A module between pooling and the vector."""
+
+    kind: str
+    """`Dense`, `LayerNorm` or `Normalize`."""
+    path: Path
+
+
+@dataclass(frozen=True)
 class ModelFolder:
     """A model as its files describe it."""
 
@@ -33,7 +43,8 @@ class ModelFolder:
     path: Path
     transformer: Path
     pooling_modes: tuple[str, ...]
-    dense: tuple[Path, ...]
+    layers: tuple[Layer, ...]
+    """In the order in which they run, after pooling."""
     max_tokens: int
     """Longest input in word pieces, special tokens included."""
     lower_case: bool
@@ -112,14 +123,14 @@ def read_folder(path: Path, name: str) -> ModelFolder:
     bert_config = read_json(transformer / "sentence_bert_config.json", name)
     st_config = read_json(path / "config_sentence_transformers.json", name)
     pooling: tuple[str, ...] = ("mean",)
-    dense: list[Path] = []
+    layers: list[Layer] = []
     for kind, folder in modules[1:]:
         if kind == "Pooling":
             pooling = _pooling_modes(read_json(path / folder / "config.json", name, required=True), name)
-        elif kind == "Dense":
-            dense.append(path / folder)
-        elif kind not in ("Normalize", "Dropout"):
-            raise ModelError(f"model [{name}] has a module of kind [{kind}], which esblend cannot run")
+        elif kind in LAYER_KINDS:
+            layers.append(Layer(kind, path / folder))
+        elif kind != "Dropout":
+            raise ModelError(f"model [{name}] has a module of kind [{kind}], which is not supported")
     hidden_size = config.get("hidden_size", config.get("dim", config.get("d_model")))
     if not isinstance(hidden_size, int):
         raise ModelError(f"model [{name}]: its config.json names no hidden size, so it is no text encoder")
@@ -130,7 +141,7 @@ def read_folder(path: Path, name: str) -> ModelFolder:
         path=path,
         transformer=transformer,
         pooling_modes=pooling,
-        dense=tuple(dense),
+        layers=tuple(layers),
         max_tokens=_max_tokens(config, bert_config, read_json(transformer / "tokenizer_config.json", name)),
         lower_case=bool(bert_config.get("do_lower_case", False)),
         query_prompt=prompts.get("query", default),

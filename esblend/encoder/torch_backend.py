@@ -3,16 +3,14 @@
 A packed batch is one row of word pieces, text after text; attention looks at each text alone. Nothing is computed for padding.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import structlog
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AttentionInterface, AutoModel
 from transformers.masking_utils import AttentionMaskInterface
@@ -20,8 +18,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from esblend.encoder.backend import Precision
 from esblend.encoder.batches import packed_batches, token_batches
-from esblend.encoder.folder import ModelFolder, read_json
-from esblend.encoder.pooling import pool
+from esblend.encoder.folder import ModelFolder
+from esblend.encoder.head import Head
 from esblend.errors import ModelError
 
 log = structlog.get_logger()
@@ -46,19 +44,12 @@ class PooledModel(torch.nn.Module):
             )
         except Exception as error:  # transformers raises OSError, ValueError, KeyError and others alike
             raise ModelError(f"model [{folder.name}] cannot be loaded: {error}") from error
-        self.modes = folder.pooling_modes
-        self.dense = torch.nn.ModuleList(_Dense(path, folder.name) for path in folder.dense)
+        self.head = Head(folder.pooling_modes, folder.layers, folder.name)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         hidden = self.transformer(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return self.head(hidden, attention_mask)
-
-    def head(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """Pooling and dense layers, in full precision whatever the transformer's."""
-        pooled = pool(hidden.float(), mask, self.modes)
-        for layer in self.dense:
-            pooled = layer(pooled)
-        return pooled
+        vectors: Tensor = self.head(hidden, attention_mask)
+        return vectors
 
 
 class TorchModel:
@@ -190,33 +181,3 @@ def _packed_attention(
 
 AttentionInterface.register(_PACKED, _packed_attention)
 AttentionMaskInterface.register(_PACKED, lambda *_, **__: None)
-
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "Identity": lambda x: x,
-    "Tanh": torch.tanh,
-    "ReLU": torch.relu,
-    "GELU": torch.nn.functional.gelu,
-    "Sigmoid": torch.sigmoid,
-}
-
-
-class _Dense(torch.nn.Module):
-    """sentence-transformers' Dense module, read from its folder."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        super().__init__()
-        config = read_json(folder / "config.json", name, required=True)
-        kind = str(config.get("activation_function", "Tanh")).rsplit(".", 1)[-1]
-        if kind not in _ACTIVATIONS:
-            raise ModelError(f"model [{name}] has a dense layer with activation [{kind}], which esblend does not know")
-        file = folder / "model.safetensors"
-        if not file.is_file():
-            raise ModelError(f"model [{name}]: the dense layer [{folder.name}] has no model.safetensors")
-        weights = load_file(file)
-        self._activation = _ACTIVATIONS[kind]
-        self.weight = torch.nn.Parameter(weights["linear.weight"].float(), requires_grad=False)
-        bias = weights.get("linear.bias")
-        self.bias = None if bias is None else torch.nn.Parameter(bias.float(), requires_grad=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._activation(torch.nn.functional.linear(x, self.weight, self.bias))
