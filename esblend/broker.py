@@ -50,7 +50,7 @@ class EmbedTask(BaseModel):
 
 
 class AttachTask(BaseModel):
-    """Grant an index the attachment that its mapping wishes for (see `mappings.attach_requests`)."""
+    """Attach an index whose mapping requests it (see `mappings.mapping_requests`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

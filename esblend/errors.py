@@ -4,18 +4,22 @@ from typing import Any
 
 
 class EsblendError(Exception):
-    """An error with a message for people. `reason` names the thing at fault and the way out."""
+    """An error with a message for people. `reason` says what failed, why, and which request helps; `command_line`, where it
+    differs, says the same with a command instead of a request."""
 
     status = 500
     type = "esblend_exception"
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, command_line: str | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.command_line = command_line
 
     def body(self) -> dict[str, Any]:
         """Elasticsearch's error shape: `{"error": {"root_cause": [...], "type", "reason"}, "status"}`."""
         cause = {"type": self.type, "reason": self.reason}
+        if self.command_line is not None:
+            cause["command_line"] = self.command_line
         return {"error": {"root_cause": [cause], **cause}, "status": self.status}
 
 

@@ -1,8 +1,8 @@
-"""Estimates what each way to keep vectors takes of an index's memory and disk, and what recall it has on its own vectors.
+"""Estimates memory, disk space and recall of each vector type for an index.
 
-Sizes: Elasticsearch's documentation, "Tune approximate kNN search" (bytes a vector: float 4 d, int8 d + 4, int4 d / 2 + 4, bbq
-d / 8 + 14; the HNSW graph 4 m). Quantised fields keep the whole vectors on disk beside. Recall: of each quantisation by itself, an
-exhaustive search over a sample of the index's vectors, as a graph comes close to it.
+Sizes: Elasticsearch's documentation, "Tune approximate kNN search" (bytes per vector: float 4 d, int8 d + 4, int4 d / 2 + 4, bbq
+d / 8 + 14; the HNSW graph 4 m). Quantised fields also store the full vectors on disk. Recall: an exhaustive search with
+the quantised vectors over a sample of the index; the recall of an HNSW graph is close to it.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,12 +18,12 @@ QUERIES = 100
 OVERSAMPLE = 3.0
 GOOD_RECALL = 0.95
 SMALL_PASSAGES = 10_000
-"""Below this a flat index is as fast as a graph, and needs none."""
+"""With fewer passages, a flat index is as fast as an HNSW graph."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """One way: `ram_bytes` is what searches want in the page cache, `recall` None where there are no vectors to try."""
+    """One vector type: `ram_bytes` should fit into the page cache; `recall` is None without a sample of vectors."""
 
     type: str
     oversample: float | None
@@ -41,29 +41,29 @@ def bytes_of(kind: str, dims: int, m: int = DEFAULT_M) -> tuple[int, int]:
 
 
 def options(dims: int, passages: int, sample: Vectors | None) -> list[Option]:
-    """Every type, the quantised ones also with oversampling; the smallest in memory first."""
-    found = []
+    """Every type, quantised ones also with oversampling; the smallest in memory first."""
+    choices = []
     for kind in ("hnsw", "int8_hnsw", "int4_hnsw", "bbq_hnsw", "flat", "int8_flat", "int4_flat", "bbq_flat"):
         quantisation = kind.partition("_")[0]
         for oversample in (None, OVERSAMPLE) if quantisation in _QUANTISE else (None,):
             recall = None if sample is None else recall_of(quantisation, sample, oversample)
             ram, disk = bytes_of(kind, dims)
-            found.append(Option(kind, oversample, ram * passages, disk * passages, recall))
-    return sorted(found, key=lambda one: (one.ram_bytes, one.oversample or 0))
+            choices.append(Option(kind, oversample, ram * passages, disk * passages, recall))
+    return sorted(choices, key=lambda option: (option.ram_bytes, option.oversample or 0))
 
 
-def recommend(found: Sequence[Option], passages: int) -> Option:
-    """The smallest in memory whose recall is good, of the graphs where there are many passages and of the flat ones where few."""
+def recommend(choices: Sequence[Option], passages: int) -> Option:
+    """The option with good recall that needs the least memory: a flat type for few passages, else a graph."""
     shape = "flat" if passages < SMALL_PASSAGES else "hnsw"
-    fitting = [one for one in found if one.type.endswith(shape)]
+    fitting = [option for option in choices if option.type.endswith(shape)]
     if fitting[0].recall is None:
-        return next(one for one in fitting if one.type.startswith("int8") and one.oversample is None)
-    good = [one for one in fitting if (one.recall or 0) >= GOOD_RECALL]
-    return good[0] if good else max(fitting, key=lambda one: one.recall or 0)
+        return next(option for option in fitting if option.type.startswith("int8") and option.oversample is None)
+    good = [option for option in fitting if (option.recall or 0) >= GOOD_RECALL]
+    return good[0] if good else max(fitting, key=lambda option: option.recall or 0)
 
 
 def recall_of(quantisation: str, sample: Vectors, oversample: float | None) -> float:
-    """Share of the true nearest DEPTH that are found. `sample`: (n, dims); its first QUERIES serve as queries, not as answers."""
+    """recall@DEPTH, 0 to 1. `sample`: (n, dims); its first QUERIES rows are the queries, the others the documents."""
     queries, vectors = sample[:QUERIES], sample[QUERIES:]
     true = np.argsort(-(queries @ vectors.T), axis=1)[:, :DEPTH]
     quantise = _QUANTISE.get(quantisation)
@@ -71,16 +71,16 @@ def recall_of(quantisation: str, sample: Vectors, oversample: float | None) -> f
         return 1.0
     approximate = queries @ quantise(vectors).T
     count = round(DEPTH * (oversample or 1))
-    near = np.argsort(-approximate, axis=1)[:, :count]
+    candidate_rows = np.argsort(-approximate, axis=1)[:, :count]
     hits = 0
-    for query, candidates, wanted in zip(queries, near, true, strict=True):
+    for query, candidates, relevant in zip(queries, candidate_rows, true, strict=True):
         best = candidates[np.argsort(-(vectors[candidates] @ query))][:DEPTH]
-        hits += len(set(best.tolist()) & set(wanted.tolist()))
+        hits += len(set(best.tolist()) & set(relevant.tolist()))
     return hits / true.size
 
 
 def _scalar(vectors: Vectors, levels: int) -> Vectors:
-    """Each number rounded to one of so many, between the 0.5 and 99.5 percentiles, as Lucene's scalar quantisation does."""
+    """Round each number to one of `levels` between the 0.5 and 99.5 percentiles, as Lucene's scalar quantisation does."""
     low, high = np.percentile(vectors, [0.5, 99.5])
     step = (high - low) / (levels - 1)
     rounded: Vectors = (np.round((np.clip(vectors, low, high) - low) / step) * step + low).astype(np.float32)
@@ -88,13 +88,13 @@ def _scalar(vectors: Vectors, levels: int) -> Vectors:
 
 
 def _binary(vectors: Vectors) -> Vectors:
-    """One bit a number around the centroid, with the length that fits best: the idea of RaBitQ (Gao and Long, SIGMOD 2024)."""
+    """One bit per number around the centroid, with the best-fitting length: the idea of RaBitQ (Gao and Long, SIGMOD 2024)."""
     centre = vectors.mean(axis=0)
     residual = vectors - centre
     signs = np.sign(residual)
     scale = np.abs(residual).mean(axis=1, keepdims=True)
-    found: Vectors = (centre + signs * scale).astype(np.float32)
-    return found
+    restored: Vectors = (centre + signs * scale).astype(np.float32)
+    return restored
 
 
 _QUANTISE: dict[str, Callable[[Vectors], Vectors]] = {

@@ -12,58 +12,61 @@ from esblend.cli.console import err, out, print_json
 from esblend.cli.gateway_client import DataDir, Json, call, gateway
 from esblend.elasticsearch_connection import keeps_vectors_back
 from mappings.attachment import Attachment
+from mappings.command_options import AttachedIndex
 
 app = typer.Typer()
 _SAMPLE = 2000
-_LEAST = 300
-"""Vectors; with fewer no recall is tried."""
+_MIN_VECTORS = 300
+"""With fewer vectors, recall is not measured."""
 
 
 @app.command()
 def advise(
-    index: Annotated[str, typer.Argument(help="An attached index.")],
+    index: AttachedIndex,
     documents: Annotated[
-        int | None, typer.Option(min=1, help="Estimate for so many documents; default: those there are.")
+        int | None, typer.Option(min=1, help="Number of documents to estimate for; default: the present number.")
     ] = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
     """Estimate RAM, disk and recall of each vector type from the index's own numbers, and recommend one.
 
-    Recall is tried on a sample of the index's own vectors, quantised here. `esblend migrate INDEX --vector-type ...` changes to
-    what is recommended.
+    Recall is measured on a sample of the index's own vectors, which this command quantises. To change the type, run
+    `esblend migrate INDEX --vector-type ...`.
     """
     from mappings.advice import options, recommend
 
     with gateway(data_dir) as es:
-        answer = call(es, "GET", f"/_esblend/indices/{quote(index, safe='')}")
-        attachment = Attachment.model_validate(answer["attachment"])
-        count, passages = _counts(es, answer["index"], attachment)
-        sample = _sample(es, answer["index"], attachment)
+        attached = call(es, "GET", f"/_esblend/indices/{quote(index, safe='')}")
+        attachment = Attachment.model_validate(attached["attachment"])
+        count, passages = _counts(es, attached["index"], attachment)
+        sample = _sample(es, attached["index"], attachment)
     per_document = passages / count if count else 1.0
     total = round((documents or count) * per_document)
-    found = options(attachment.generation.model.dims, total, sample)
-    best = recommend(found, total)
+    choices = options(attachment.generation.model.dims, total, sample)
+    best = recommend(choices, total)
     present = attachment.generation.vector.type
     if as_json:
         print_json({
-            "index": answer["index"], "documents": documents or count, "passages": total, "present": present,
-            "recommended": asdict(best), "options": [asdict(one) for one in found],
+            "index": attached["index"], "documents": documents or count, "passages": total, "present": present,
+            "recommended": asdict(best), "options": [asdict(option) for option in choices],
         })  # fmt: skip
         return
-    table = Table("type", "oversample", "RAM", "disk", "recall@10", title=f"{answer['index']}: {total} passages")
-    for one in found:
-        mark = "[bold green]" if one == best else ""
-        recall = "" if one.recall is None else f"{one.recall:.3f}"
-        oversample = "" if one.oversample is None else f"{one.oversample:g}"
-        table.add_row(f"{mark}{one.type}", oversample, _size(one.ram_bytes), _size(one.disk_bytes), recall)
+    table = Table("type", "oversample", "RAM", "disk", "recall@10", title=f"{attached['index']}: {total} passages")
+    for option in choices:
+        mark = "[bold green]" if option == best else ""
+        recall = "" if option.recall is None else f"{option.recall:.3f}"
+        oversample = "" if option.oversample is None else f"{option.oversample:g}"
+        table.add_row(f"{mark}{option.type}", oversample, _size(option.ram_bytes), _size(option.disk_bytes), recall)
     out.print(table)
     if sample is None:
-        err.print(f"Fewer than {_LEAST} vectors: recall was not tried.", style="yellow")
+        err.print(f"Fewer than {_MIN_VECTORS} vectors: recall was not measured.", style="yellow")
     oversampling = "" if best.oversample is None else f" --oversample {best.oversample:g}"
     is_present = (best.type, best.oversample) == (present, attachment.generation.vector.oversample)
     change = (
-        "as it is" if is_present else f"now {present}: esblend migrate {index} --vector-type {best.type}{oversampling}"
+        "the present type"
+        if is_present
+        else f"now {present}: esblend migrate {index} --vector-type {best.type}{oversampling}"
     )
     out.print(f"Recommended: [bold]{best.type}[/]{oversampling.replace(' --', ', ')} ({change})", highlight=False)
 
@@ -77,12 +80,12 @@ def _counts(es: Elasticsearch, index: str, attachment: Attachment) -> tuple[int,
     path = attachment.passages_path
     query = {"nested": {"path": path, "query": embedded}}
     inside = {"passages": {"nested": {"path": path}}}
-    answer = es.search(index=index, size=0, track_total_hits=True, query=query, aggregations=inside)
-    return int(answer["hits"]["total"]["value"]), int(answer["aggregations"]["passages"]["doc_count"])
+    response = es.search(index=index, size=0, track_total_hits=True, query=query, aggregations=inside)
+    return int(response["hits"]["total"]["value"]), int(response["aggregations"]["passages"]["doc_count"])
 
 
 def _sample(es: Elasticsearch, index: str, attachment: Attachment) -> Any:
-    """(n, dims) of the index's own vectors, one a document, drawn at random; None when there are too few."""
+    """(n, dims) random vectors of the index, one per document; None when there are too few."""
     import numpy as np
 
     from mappings.source import stored_vectors
@@ -95,10 +98,10 @@ def _sample(es: Elasticsearch, index: str, attachment: Attachment) -> Any:
     for start in range(0, _SAMPLE, 500):
         hits = es.search(index=index, size=500, from_=start, query=drawn, source=source)["hits"]["hits"]
         rows += [vectors[0] for hit in hits if (vectors := stored_vectors(hit["_source"], attachment))]
-    if len(rows) < _LEAST:
+    if len(rows) < _MIN_VECTORS:
         return None
-    found = np.array(rows, dtype=np.float32)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    sample = np.array(rows, dtype=np.float32)
+    return sample / np.linalg.norm(sample, axis=1, keepdims=True)
 
 
 def _size(count: float) -> str:

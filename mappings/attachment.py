@@ -1,35 +1,37 @@
-"""The attachment: how an index is embedded and searched. It lives in the index's own mapping, in `_meta.esblend`."""
+"""The attachment: how an index is embedded and searched. It is stored in the index's own mapping, in `_meta.esblend`."""
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from esblend.blend_vocabulary import Normalizer
 from esblend.encoder.model import Form
-from esblend.errors import InvalidRequest, MalformedRequest
+from esblend.errors import InvalidRequest
 
 FORMAT: Literal[1] = 1
 META_KEY = "esblend"
 EMBEDDED, NO_TEXT, DEAD_LETTER, DROPPED = "embedded", "no_text", "dead_letter", "dropped"
-"""A document's `state`, for each generation. Dropped: a dead letter that a person gave up, until its text changes."""
+"""A document's `state`, for each generation. Dropped: a dead letter that an operator dropped; a new text is embedded again."""
 FieldName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=512)]
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class PassageSettings(_Frozen):
-    """How long texts are split. 250 word pieces is what the default model was trained on."""
+class PassageSettings(Frozen):
+    """How texts are split. The default model was trained on 250 word pieces."""
 
-    max_tokens: int = Field(default=250, ge=16, le=8192, description="Word pieces in one passage, all included.")
+    max_tokens: int = Field(
+        default=250, ge=16, le=8192, description="Word pieces in one passage, special tokens included."
+    )
     overlap_tokens: int = Field(
-        default=30, ge=0, description="Word pieces that a passage shares with the one before, about."
+        default=30, ge=0, description="Word pieces, approximately, that a passage shares with the previous one."
     )
 
     fields: Literal["joined", "apart"] = Field(
         default="joined",
-        description="apart: no passage holds two source fields, and each field can be weighed by itself.",
+        description="apart: each passage is of one source field, and each field can have a separate weight.",
     )
     splitter: str = Field(default="sentences", description="An entry point of `esblend.passages`.")
 
@@ -44,8 +46,8 @@ class PassageSettings(_Frozen):
 Similarity = Literal["dot_product", "cosine", "max_inner_product", "l2_norm"]
 
 
-class VectorOptions(_Frozen):
-    """What the vectors are, and how Elasticsearch keeps them: the `dense_vector` field."""
+class VectorOptions(Frozen):
+    """The vectors and the `dense_vector` field that stores them."""
 
     type: Literal["hnsw", "int8_hnsw", "int4_hnsw", "bbq_hnsw", "flat", "int8_flat", "int4_flat", "bbq_flat"] = (
         "int8_hnsw"
@@ -53,67 +55,67 @@ class VectorOptions(_Frozen):
     m: int | None = Field(default=None, ge=2, le=512)
     ef_construction: int | None = Field(default=None, ge=2, le=3200)
     dims: int | None = Field(
-        default=None, ge=1, le=4096, description="The model's width, or where it allows that, less."
+        default=None, ge=1, le=4096, description="The model's dimensions, or fewer if the model supports that."
     )
-    element_type: Literal["float", "bfloat16"] = Field(default="float", description="bfloat16: half the disk.")
+    element_type: Literal["float", "bfloat16"] = Field(default="float", description="bfloat16: half the disk space.")
     similarity: Similarity = Field(
         default="dot_product",
-        description="dot_product and cosine: of unit vectors; max_inner_product and l2_norm: as they come from the model. "
-        "By default what the model was trained for.",
+        description="dot_product and cosine: unit vectors; max_inner_product and l2_norm: unchanged vectors of the model. "
+        "The default is the similarity that the model was trained for.",
     )
     layout: Literal["passages", "flat"] = Field(
-        default="passages", description="flat: one vector a document, for texts that one passage holds."
+        default="passages", description="flat: one vector per document, for texts that fit into one passage."
     )
     oversample: float | None = Field(
-        default=None, ge=1, le=10, description="So many times the candidates are scored again by their whole vectors."
+        default=None, ge=1, le=10, description="Score this many times k candidates again by their full vectors."
     )
 
 
-class ModelIdentity(_Frozen):
-    """A model by its name and by the digest of its files: two files under one name are two models."""
+class ModelIdentity(Frozen):
+    """A model, identified by its name and the digest of its files."""
 
     name: str
     digest: str
     dims: int
 
 
-class Prompts(_Frozen):
-    """Put before texts, as in `query: `; None: what the model's own config says."""
+class Prompts(Frozen):
+    """Prefixes of texts, such as `query: `; None: the prompts of the model's own configuration."""
 
     query: str | None = Field(default=None, max_length=1000)
     document: str | None = Field(default=None, max_length=1000)
 
 
-class Adopted(_Frozen):
-    """Vectors that were in the index before: a `dense_vector` field of somebody else's."""
+class Adopted(Frozen):
+    """A `dense_vector` field that existed before the attachment."""
 
     field: FieldName
-    keep_current: bool = Field(default=False, description="Embed new and changed documents into it too.")
+    keep_current: bool = Field(default=False, description="Embed new and changed documents into this field.")
 
 
-class QueryDefaults(_Frozen):
-    """What a `hybrid` query takes when it says nothing; None leaves esblend's own default."""
+class QueryDefaults(Frozen):
+    """Defaults of `hybrid` queries on this index; None: esblend's own default."""
 
     fields: list[str] | None = Field(default=None, min_length=1)
     alpha: float | None = Field(default=None, ge=0, le=1)
     fusion: str | None = Field(default=None, description="linear, rrf, or an entry point of `esblend.fusions`.")
     weights: dict[str, Annotated[float, Field(ge=0)]] | None = Field(
         default=None,
-        description="Of the legs, in place of alpha: lexical, semantic, or source fields that are embedded apart.",
+        description="Weights of the legs, instead of alpha: lexical, semantic, or source fields that are embedded apart.",
     )
     normalizer: Normalizer | None = None
     rank_window_size: int | None = Field(default=None, ge=1, le=10_000)
-    rank_constant: int | None = Field(default=None, ge=1, description="Of rrf.")
+    rank_constant: int | None = Field(default=None, ge=1, description="For rrf.")
 
 
-class Generation(_Frozen):
-    """One model with its passage settings. A search never mixes vectors of two."""
+class Generation(Frozen):
+    """One model with its passage settings. A search never mixes vectors of two generations."""
 
     model: ModelIdentity
     passages: PassageSettings
     vector: VectorOptions
     query_model: ModelIdentity | None = None
-    """Embeds the queries where that is not the documents' own."""
+    """Embeds queries, if it is not the documents' model."""
     prompts: Prompts = Prompts()
     adopted: Adopted | None = None
 
@@ -123,65 +125,25 @@ class Generation(_Frozen):
 
     @property
     def form(self) -> Form:
-        """What is made of the model's vectors."""
+        """How the model's output becomes vectors."""
         is_unit = self.vector.similarity in ("dot_product", "cosine")
         return Form(self.model.dims, is_unit, self.prompts.document, self.prompts.query)
 
     @property
     def is_followed(self) -> bool:
-        """Whether documents are embedded: not where foreign vectors are only searched."""
+        """Whether esblend embeds documents; False when adopted vectors are only searched."""
         return self.adopted is None or self.adopted.keep_current
 
 
-class BackfillControl(_Frozen):
-    """How the documents of before the attachment are embedded; changed by `esblend backfill` at any time."""
+class BackfillControl(Frozen):
+    """How existing documents are embedded; `esblend backfill` changes it at any time."""
 
     paused: bool = False
-    documents_per_second: float | None = Field(default=None, gt=0, description="At most so many; None: no limit.")
+    documents_per_second: float | None = Field(default=None, gt=0, description="Upper limit; None: no limit.")
 
 
-class AttachRequest(_Frozen):
-    """The body of `PUT /_esblend/indices/{index}`."""
-
-    source_fields: list[FieldName] = Field(min_length=1, max_length=32)
-    model: str | None = None
-    query_model: str | None = Field(default=None, description="Embeds queries, where another model does the documents.")
-    prompts: Prompts = Prompts()
-    passages: PassageSettings = PassageSettings()
-    vector: VectorOptions = VectorOptions()
-    adopt: Adopted | None = Field(default=None, description="Search vectors that are there already.")
-    guard: bool = Field(default=False, description="Drop vectors in the very write that changes the text.")
-    versioning: Literal["internal", "external"] = Field(
-        default="internal", description="external: writers bring their own version numbers."
-    )
-    defaults: QueryDefaults = QueryDefaults()
-
-    @model_validator(mode="after")
-    def _no_guard_over_foreign_vectors(self) -> "AttachRequest":
-        if self.guard and self.adopt is not None:
-            raise ValueError("[guard] cannot watch over adopted vectors; leave one of them out")
-        return self
-
-    @field_validator("source_fields")
-    @classmethod
-    def _distinct(cls, value: list[str]) -> list[str]:
-        if len(set(value)) != len(value):
-            raise ValueError("names a field twice")
-        return value
-
-
-class GenerationRequest(_Frozen):
-    """The body of `POST /_esblend/indices/{index}/generations`; what is left out is as in the active generation."""
-
-    model: str | None = None
-    query_model: str | None = None
-    prompts: Prompts | None = None
-    passages: PassageSettings | None = None
-    vector: VectorOptions | None = None
-
-
-class Attachment(_Frozen):
-    """What `_meta.esblend` holds. An older esblend leaves a newer `format` alone."""
+class Attachment(Frozen):
+    """The content of `_meta.esblend`. An older esblend ignores an attachment of a newer `format`."""
 
     format: Literal[1] = FORMAT
     field: str
@@ -192,7 +154,7 @@ class Attachment(_Frozen):
     generations: dict[str, Generation]
     guard: bool = False
     final_pipeline_before: str | None = None
-    """The index's own `final_pipeline`, which the guard runs first and which comes back when it is detached."""
+    """The index's own `final_pipeline`. The guard runs it first; detaching restores it."""
     versioning: Literal["internal", "external"] = "internal"
     backfill: BackfillControl = BackfillControl()
     defaults: QueryDefaults = QueryDefaults()
@@ -202,7 +164,7 @@ class Attachment(_Frozen):
         return self.generations[self.active]
 
     def using(self, generation: str) -> "Attachment":
-        """The same with another generation in use. Raises InvalidRequest when there is none of that name."""
+        """The same attachment with another active generation. Raises InvalidRequest on an unknown name."""
         if generation not in self.generations:
             known = ", ".join(f"[{name}]" for name in self.generations)
             raise InvalidRequest(f"there is no generation [{generation}]; there are {known}")
@@ -215,12 +177,12 @@ class Attachment(_Frozen):
 
     @property
     def is_nested(self) -> bool:
-        """Whether a document may have several vectors, one for each passage."""
+        """Whether a document may have several vectors, one per passage."""
         return self.generation.vector.layout == "passages"
 
     @property
     def has_fields_apart(self) -> bool:
-        """Whether each passage is of one source field, and says which."""
+        """Whether each passage is of one source field and records its name."""
         return self.is_nested and self.generation.passages.fields == "apart"
 
     @property
@@ -245,35 +207,8 @@ class Attachment(_Frozen):
         return self.model_dump(mode="json", exclude_none=True)
 
 
-R = TypeVar("R", AttachRequest, GenerationRequest, QueryDefaults)
-
-
-def parse_attach_request(body: Any) -> AttachRequest:
-    """Raises MalformedRequest or InvalidRequest naming the key at fault."""
-    return _parse(AttachRequest, body, "[source_fields]")
-
-
-def parse_generation_request(body: Any) -> GenerationRequest:
-    """As `parse_attach_request`."""
-    return _parse(GenerationRequest, body, "[model]")
-
-
-def parse_defaults(body: Any) -> QueryDefaults:
-    """As `parse_attach_request`."""
-    return _parse(QueryDefaults, body, "defaults of a [hybrid] query")
-
-
-def _parse(kind: type[R], body: Any, key: str) -> R:
-    if not isinstance(body, dict):
-        raise MalformedRequest(f"the body must be a JSON object with {key}")
-    try:
-        return kind.model_validate(body)
-    except ValidationError as error:
-        raise InvalidRequest(describe_validation(error)) from error
-
-
 def describe_validation(error: ValidationError) -> str:
-    """One line that names every key at fault."""
+    """One line that names every wrong key."""
     parts = []
     for detail in error.errors(include_url=False, include_context=False):
         where = ".".join(str(step) for step in detail["loc"])
@@ -283,7 +218,7 @@ def describe_validation(error: ValidationError) -> str:
 
 
 def is_attached(mapping: dict[str, Any]) -> bool:
-    """Whether a mapping holds an attachment of any version. A request to be attached (`mappings.attach_requests`) is not one."""
+    """Whether a mapping holds an attachment of any version; an attach request (`mappings.mapping_requests`) does not count."""
     meta = (mapping.get("_meta") or {}).get(META_KEY)
     return meta is not None and not (isinstance(meta, dict) and "generations" not in meta)
 
@@ -291,7 +226,7 @@ def is_attached(mapping: dict[str, Any]) -> bool:
 def read_attachment(mapping: dict[str, Any]) -> Attachment | None:
     """The attachment in an index's mapping (`{"_meta": ..., "properties": ...}`), or None.
 
-    Raises InvalidRequest when `_meta.esblend` is there but this version cannot read it.
+    Raises InvalidRequest when this version cannot read `_meta.esblend`.
     """
     if not is_attached(mapping):
         return None

@@ -6,7 +6,7 @@ from mappings.attachment import Attachment, Generation
 
 
 def generation_mapping(generation: Generation) -> dict[str, Any]:
-    """The object that one generation needs in each document: fingerprint, state and nested passages."""
+    """The mapping of one generation's object: fingerprint, state and nested passages (or one flat vector)."""
     options = {
         "type": generation.vector.type,
         "m": generation.vector.m,

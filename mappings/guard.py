@@ -1,8 +1,9 @@
-"""The guard: a `final_pipeline` that drops a vector in the very write that changes its text.
+"""The guard: a `final_pipeline` that removes a vector in the same write that changes its text.
 
-write -> the index's own final_pipeline -> gather the source fields' values -> fingerprint -> differs? drop the vectors
+write -> the index's own final_pipeline -> gather the source fields' values -> fingerprint -> differs? remove the vectors
 
-It runs on `_update` too. What cannot be fingerprinted loses its vectors: better none than stale ones.
+Elasticsearch runs it on every index operation and on `_update`, but not on updates inside `_bulk`. A document that cannot be
+fingerprinted loses its vectors: no vector is better than a stale one.
 """
 
 from contextlib import suppress
@@ -15,7 +16,7 @@ from mappings.attachment import Attachment
 from mappings.source import fingerprint_salt
 
 _PROCESSORS = {"fingerprint", "script", "pipeline"}
-# As `mappings.source.fingerprinted_values`, word for word.
+# Computes the same list as `mappings.source.fingerprinted_values`.
 _GATHER = """
 void leaves(def value, List out) {
   if (value instanceof List) { for (def item : value) { leaves(item, out); } }
@@ -93,16 +94,16 @@ def guard_pipeline(attachment: Attachment) -> dict[str, Any]:
         for name in generations
     ]
     processors.append({"script": {**compare, "if": has_ours, "on_failure": [drop]}})
-    return {"description": "Drops vectors whose text has changed. Kept by esblend.", "processors": processors}
+    return {"description": "Removes vectors whose text has changed. Managed by esblend.", "processors": processors}
 
 
 async def check_guard(es: AsyncElasticsearch) -> None:
-    """Raises InvalidRequest when a node lacks what the guard needs."""
+    """Raises InvalidRequest when a node lacks an ingest processor of the guard."""
     try:
         answer = await es.nodes.info(metric="ingest", filter_path="nodes.*.name,nodes.*.ingest.processors.type")
     except ApiError as error:
         if error.meta.status == 403:
-            return  # not to be seen by this caller; putting the pipeline will tell
+            return  # the caller may not read node information; creating the pipeline shows whether it works
         raise
     for node in answer.get("nodes", {}).values():
         missing = _PROCESSORS - {processor["type"] for processor in node.get("ingest", {}).get("processors", [])}
@@ -126,7 +127,7 @@ async def install_guard(es: AsyncElasticsearch, index: str, attachment: Attachme
 
 
 async def remove_guard(es: AsyncElasticsearch, index: str, attachment: Attachment) -> None:
-    """Give the index its own final pipeline back."""
+    """Restore the index's own final pipeline."""
     before = attachment.final_pipeline_before or "_none"
     await es.indices.put_settings(index=index, settings={"index.final_pipeline": before})
     with suppress(NotFoundError):

@@ -1,4 +1,4 @@
-"""Attaches templates: whatever index is made of one later has the attachment in its mapping from the beginning."""
+"""Attaches index and component templates: every index created from one later has the attachment in its mapping."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -7,12 +7,13 @@ from urllib.parse import quote
 from elasticsearch import AsyncElasticsearch, NotFoundError
 
 from esblend.errors import AlreadyAttached, IndexNotFound, InvalidRequest, NotAttached
-from mappings.attach_index import choose_field
-from mappings.attachment import META_KEY, Attachment, AttachRequest, read_attachment
+from mappings.attachment import META_KEY, Attachment, read_attachment
 from mappings.builder import mapping_additions
 from mappings.capabilities import check_version, read_version
 from mappings.fields import check_text_fields
-from mappings.generation import Models, make_generation
+from mappings.lifecycle import choose_field
+from mappings.new_generation import Models, make_generation
+from mappings.requests import AttachRequest
 
 Kind = Literal["index", "component"]
 _PATHS = {"index": "/_index_template/", "component": "/_component_template/"}
@@ -31,14 +32,16 @@ class AttachedTemplate:
 async def attach_template(
     es: AsyncElasticsearch, name: str, kind: Kind, request: AttachRequest, models: Models, *, dry_run: bool = False
 ) -> AttachedTemplate:
-    """Put an attachment into the mapping of an index or component template. The same call again changes nothing.
+    """Put an attachment into the mapping of an index or component template. Repeating the same call changes nothing.
 
-    Indices that were made of it before are not touched. Raises IndexNotFound, InvalidRequest or AlreadyAttached.
+    Existing indices do not change. Raises IndexNotFound, InvalidRequest or AlreadyAttached.
     """
     if request.guard:
-        raise InvalidRequest("[guard] belongs to one index: attach the index itself, or leave the guard out")
+        raise InvalidRequest(
+            "[guard] works for an index, not for a template: attach the index itself, or leave the guard out"
+        )
     if request.adopt is not None:
-        raise InvalidRequest("[adopt] belongs to one index with vectors in it")
+        raise InvalidRequest("[adopt] works for an index, not for a template: attach the index itself")
     body = await _read(es, name, kind)
     mapping = ((body.get("template") or {}).get("mappings")) or {}
     resolved = await _resolved(es, name) if kind == "index" else mapping
@@ -58,7 +61,9 @@ async def attach_template(
             attachment.source_fields, generation, attachment.defaults
         ):  # fmt: skip
             raise AlreadyAttached(
-                f"template [{name}] is already attached with other settings: DELETE its attachment first"
+                f"template [{name}] is already attached with other settings: DELETE its attachment first",
+                command_line=f"template [{name}] is already attached with other settings: "
+                f"esblend detach {name} --template {kind} first",
             )
         return AttachedTemplate(name, present, changed=False, additions={})
     additions = mapping_additions(attachment)
@@ -80,7 +85,7 @@ async def show_template(es: AsyncElasticsearch, name: str, kind: Kind) -> Attach
 
 
 async def detach_template(es: AsyncElasticsearch, name: str, kind: Kind) -> None:
-    """Take attachment and fields out of a template, whose later indices are plain again. Raises IndexNotFound or NotAttached."""
+    """Remove the attachment and its fields from a template; existing indices keep theirs. Raises IndexNotFound or NotAttached."""
     attachment = await show_template(es, name, kind)
     body = await _read(es, name, kind)
     mapping = body["template"]["mappings"]
@@ -92,25 +97,25 @@ async def detach_template(es: AsyncElasticsearch, name: str, kind: Kind) -> None
 
 async def _read(es: AsyncElasticsearch, name: str, kind: Kind) -> dict[str, Any]:
     if not name or any(sign in name for sign in "*?,"):
-        raise InvalidRequest(f"[{name}] is no name of one template")
+        raise InvalidRequest(f"[{name}] does not name one template: wildcards and lists are rejected")
     try:
-        answer = await es.perform_request("GET", _PATHS[kind] + quote(name, safe=""), headers=_JSON)
+        response = await es.perform_request("GET", _PATHS[kind] + quote(name, safe=""), headers=_JSON)
     except NotFoundError as error:
         raise IndexNotFound(f"no such {kind} template [{name}]") from error
-    found: dict[str, Any] = answer.body[_LISTS[kind]][0][f"{kind}_template"]
-    return found
+    template: dict[str, Any] = response.body[_LISTS[kind]][0][f"{kind}_template"]
+    return template
 
 
 async def _resolved(es: AsyncElasticsearch, name: str) -> dict[str, Any]:
-    """The mapping that an index of the template gets, with what its component templates bring."""
-    answer = await es.perform_request("POST", f"/_index_template/_simulate/{quote(name, safe='')}", headers=_JSON)
-    return dict(answer.body["template"].get("mappings") or {})
+    """The mapping of an index that is created from the template, with those of its component templates."""
+    response = await es.perform_request("POST", f"/_index_template/_simulate/{quote(name, safe='')}", headers=_JSON)
+    return dict(response.body["template"].get("mappings") or {})
 
 
 async def _put(es: AsyncElasticsearch, name: str, kind: Kind, body: dict[str, Any], mapping: dict[str, Any]) -> None:
     template = {**(body.get("template") or {}), "mappings": mapping}
-    # Dates of creation and change are told by newer servers, and refused when they are sent back.
-    kept = {key: value for key, value in body.items() if not key.startswith(("created_date", "modified_date"))}
+    # Newer servers return dates of creation and change, and reject a template that contains them.
+    accepted = {key: value for key, value in body.items() if not key.startswith(("created_date", "modified_date"))}
     await es.perform_request(
-        "PUT", _PATHS[kind] + quote(name, safe=""), headers=_JSON, body={**kept, "template": template}
+        "PUT", _PATHS[kind] + quote(name, safe=""), headers=_JSON, body={**accepted, "template": template}
     )

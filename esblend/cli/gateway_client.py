@@ -79,7 +79,7 @@ def stating_errors() -> Iterator[None]:
         )
         raise typer.Exit(UNREACHABLE) from error
     except EsblendError as error:
-        err.print(error.reason, style="red", markup=False, highlight=False)
+        err.print(error.command_line or error.reason, style="red", markup=False, highlight=False)
         raise typer.Exit(FAILED) from None
 
 
@@ -88,7 +88,7 @@ def _reason(error: ApiError) -> str:
 
     body: Any = error.body
     if isinstance(body, dict) and isinstance(body.get("error"), dict):
-        return escape(str(body["error"].get("reason", error)))
+        return escape(str(body["error"].get("command_line") or body["error"].get("reason", error)))
     return escape(str(error))
 
 

@@ -11,7 +11,7 @@ import indexer.care.doctor_command
 import indexer.care.verify_command
 import indexer.commands
 import mappings.advise_command
-import mappings.commands
+import mappings.attach_command
 import query.cli.migrate_command
 import query.cli.search_command
 import query.gateway.command
@@ -43,7 +43,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 nothing answers, 4 ans
 
 _PANELS: dict[str, list[typer.Typer]] = {
     "A stack on this machine": [local_commands.app, demo_commands.app],
-    "Indices": [mappings.commands.app, indexer.commands.app, query.cli.search_command.app],
+    "Indices": [mappings.attach_command.app, indexer.commands.app, query.cli.search_command.app],
     "Vectors over the years": [query.cli.migrate_command.app, mappings.advise_command.app],
     "Relevance": [query.lab.commands.app, query.lab.train_command.app],
     "Care": [indexer.care.verify_command.app, indexer.care.doctor_command.app, indexer.care.credentials_command.app],

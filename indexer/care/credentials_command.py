@@ -15,7 +15,7 @@ app = typer.Typer()
 
 
 def least_privileges(indices: list[str], *, attaches: bool) -> dict[str, Any]:
-    """The role of feed and workers. `attaches`: they may also grant what mappings ask for (see `mappings.attach_requests`)."""
+    """The role of feed and workers. `attaches`: they also attach indices on request (see `mappings.mapping_requests`)."""
     documents = ["read", "write", "view_index_metadata", "monitor", "maintenance"]
     return {
         "esblend": {

@@ -14,8 +14,9 @@ from esblend.endpoint_http import answer, read_json, seconds
 from esblend.errors import InvalidRequest, MalformedRequest
 from indexer.care.letter_requests import ask, indices_of_letters, list_letters
 from indexer.care.status import read_status
-from mappings.attach_index import control_backfill, find_index
 from mappings.dead_letter_index import DROP, RETRY
+from mappings.index_lookup import find_index
+from mappings.lifecycle import control_backfill
 
 _COVERAGE_POLL_SECONDS = 0.25
 _LIST_SIZE = 100

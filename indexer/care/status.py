@@ -8,8 +8,8 @@ from pydantic import BaseModel
 
 from indexer.feed.checkpoints import Checkpoint, load_checkpoint
 from indexer.feed.shard_changes import IndexShards, read_shards
-from mappings.attach_index import show
 from mappings.attachment import DEAD_LETTER, DROPPED, EMBEDDED, NO_TEXT, Attachment
+from mappings.index_lookup import find_attached
 
 _STATES = {"embedded": EMBEDDED, "without_text": NO_TEXT, "dead_letters": DEAD_LETTER, "dropped": DROPPED}
 
@@ -56,7 +56,8 @@ async def read_status(es: AsyncElasticsearch, name: str, *, counting: AsyncElast
     Raises IndexNotFound or NotAttached.
     """
     counting = counting or es
-    index, attachment = await show(es, name)
+    attached = await find_attached(es, name)
+    index, attachment = attached.index, attached.attachment
     shards = (await read_shards(es, [index])).get(index)
     checkpoint = await _checkpoint(es, shards.uuid if shards else "", attachment.active)
     counts = await _counts(counting, name, attachment, checkpoint)

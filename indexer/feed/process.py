@@ -36,10 +36,10 @@ from indexer.feed.index_feed import IndexFeed, LeaseLostError
 from indexer.feed.leases import Leases
 from indexer.feed.shard_changes import read_shards
 from indexer.feed.task_queue import TaskQueue
-from mappings.attach_index import attachments
-from mappings.attach_requests import wishing_indices
 from mappings.attachment import Attachment
 from mappings.dead_letter_index import DROP
+from mappings.index_lookup import read_attachments
+from mappings.mapping_requests import requesting_indices
 
 log = structlog.get_logger()
 _ASK_AGAIN_SECONDS = 60.0
@@ -137,7 +137,7 @@ class Feed:
         if state is not None and state == self._cluster_state:
             return
         await self._pass_wishes_on()
-        found = await attachments(self._es)
+        found = await read_attachments(self._es)
         attached = {index: attachment for index, attachment in found.items() if attachment}
         unreadable = found.keys() - attached.keys()
         for index in unreadable - self._unreadable:
@@ -168,7 +168,7 @@ class Feed:
     async def _pass_wishes_on(self) -> None:
         """Have workers attach the indices whose mappings ask for it. One that cannot be is asked for again after a while."""
         now = time.monotonic()
-        wishing = await wishing_indices(self._es)
+        wishing = await requesting_indices(self._es)
         self._wished = {index: self._wished.get(index, float("-inf")) for index in wishing}
         for index in wishing:
             if now - self._wished[index] > _ASK_AGAIN_SECONDS:

@@ -1,4 +1,4 @@
-"""The gateway's own endpoints below `/_esblend`, with the caller's rights."""
+"""The gateway's own endpoints below `/_esblend`; they act with the caller's rights."""
 
 from typing import Any
 
@@ -10,10 +10,12 @@ from esblend.caller_access import Access
 from esblend.endpoint_http import answer, is_set, read_json
 from esblend.metrics import exposition
 from esblend.settings import Settings
-from mappings.attach_index import attach, detach, set_defaults, show
-from mappings.attachment import Attachment, parse_attach_request, parse_defaults, parse_generation_request
-from mappings.generation import Models
-from mappings.generations import Added, activate, add_generation, describe, drop, find_attached, wanted_model
+from mappings.attachment import Attachment
+from mappings.generations import ChangedGeneration, activate, add_generation, describe, drop, requested_model
+from mappings.index_lookup import find_attached
+from mappings.lifecycle import attach, detach, set_defaults
+from mappings.new_generation import Models
+from mappings.requests import parse_attach_request, parse_defaults, parse_generation_request
 from mappings.templates import Kind, attach_template, detach_template, show_template
 from query.run.elasticsearch import Upstream
 from query.run.query_encoder import QueryEmbedder
@@ -21,7 +23,7 @@ from query.targets.metadata import Metadata
 
 
 class Management:
-    """The handlers; all is done with the caller's rights."""
+    """The handlers of all management endpoints."""
 
     def __init__(
         self,
@@ -70,30 +72,30 @@ class Management:
         return answer({"status": "not ready", "reason": "Elasticsearch cannot be reached"}, status=503)
 
     async def metrics(self, _: Request) -> Response:
-        """This gateway's own figures; they name no index."""
+        """This gateway's own metrics; their labels contain no index names."""
         body, kind = exposition()
         return Response(body, media_type=kind)
 
     async def put(self, request: Request) -> Response:
-        wanted = parse_attach_request(await read_json(request))
-        models = await self._models(wanted.model or self._settings.model, wanted.query_model)
+        attach_request = parse_attach_request(await read_json(request))
+        models = await self._models(attach_request.model or self._settings.model, attach_request.query_model)
         is_dry = is_set(request, "dry_run")
-        done = await attach(
-            self._access.as_caller(request), request.path_params["index"], wanted, models, dry_run=is_dry
+        results = await attach(
+            self._access.as_caller(request), request.path_params["index"], attach_request, models, dry_run=is_dry
         )
         self._metadata.forget()
-        shown = [_shown(one.index, one.attachment, one.additions, is_dry=is_dry) for one in done]
-        more = {"indices": shown} if len(shown) > 1 else {}
-        return answer({"acknowledged": not is_dry, **shown[0], **more})
+        shown = [_shown(result.index, result.attachment, result.additions, is_dry=is_dry) for result in results]
+        indices = {"indices": shown} if len(shown) > 1 else {}
+        return answer({"acknowledged": not is_dry, **shown[0], **indices})
 
     async def get(self, request: Request) -> Response:
-        index, attachment = await show(self._access.as_caller(request), request.path_params["index"])
-        return answer({"index": index, "attachment": attachment.to_meta()})
+        attached = await find_attached(self._access.as_caller(request), request.path_params["index"])
+        return answer({"index": attached.index, "attachment": attached.attachment.to_meta()})
 
     async def delete(self, request: Request) -> Response:
         index = await detach(self._access.as_caller(request), request.path_params["index"])
         self._metadata.forget()
-        note = "the vectors stay in the documents and their fields in the mapping until the index is re-indexed"
+        note = "the vectors remain in the documents and their fields in the mapping until you re-index"
         return answer({"acknowledged": True, "index": index, "remains": note})
 
     async def put_defaults(self, request: Request) -> Response:
@@ -103,44 +105,44 @@ class Management:
         return answer({"acknowledged": True, "index": index, "attachment": attachment.to_meta()})
 
     async def add_generation(self, request: Request) -> Response:
-        wanted = parse_generation_request(await read_json(request))
+        generation_request = parse_generation_request(await read_json(request))
         es, name = self._access.as_caller(request), request.path_params["index"]
         present = (await find_attached(es, name)).attachment
-        models = await self._models(wanted_model(wanted, present), wanted.query_model)
-        done = await add_generation(es, name, wanted, models)
+        models = await self._models(requested_model(generation_request, present), generation_request.query_model)
+        result = await add_generation(es, name, generation_request, models)
         self._metadata.forget()
-        return answer(_of_generation(done))
+        return answer(_generation_body(result))
 
     async def generations(self, request: Request) -> Response:
-        index, found = await describe(self._access.as_caller(request), request.path_params["index"])
-        return answer({"index": index, "generations": found})
+        index, generations = await describe(self._access.as_caller(request), request.path_params["index"])
+        return answer({"index": index, "generations": generations})
 
     async def activate(self, request: Request) -> Response:
         name, generation = request.path_params["index"], request.path_params["generation"]
-        done = await activate(self._access.as_caller(request), name, generation, force=is_set(request, "force"))
+        result = await activate(self._access.as_caller(request), name, generation, force=is_set(request, "force"))
         self._metadata.forget()
-        return answer(_of_generation(done))
+        return answer(_generation_body(result))
 
     async def drop_generation(self, request: Request) -> Response:
         name, generation = request.path_params["index"], request.path_params["generation"]
         index, task = await drop(self._access.as_caller(request), name, generation)
         self._metadata.forget()
-        note = "its vectors leave the documents now" if task else "its vectors stay until each document's next write"
+        note = "the task removes its vectors" if task else "its vectors remain until the next write of each document"
         return answer({"acknowledged": True, "index": index, "generation": generation, "task": task, "remains": note})
 
     async def put_template(self, request: Request) -> Response:
-        wanted = parse_attach_request(await read_json(request))
-        models = await self._models(wanted.model or self._settings.model, wanted.query_model)
+        attach_request = parse_attach_request(await read_json(request))
+        models = await self._models(attach_request.model or self._settings.model, attach_request.query_model)
         is_dry = is_set(request, "dry_run")
-        done = await attach_template(
+        result = await attach_template(
             self._access.as_caller(request),
             request.path_params["template"],
             _kind(request),
-            wanted,
+            attach_request,
             models,
             dry_run=is_dry,
         )
-        shown = _shown(done.name, done.attachment, done.additions, is_dry=is_dry)
+        shown = _shown(result.name, result.attachment, result.additions, is_dry=is_dry)
         return answer({"acknowledged": not is_dry, "template": shown.pop("index"), **shown})
 
     async def get_template(self, request: Request) -> Response:
@@ -151,7 +153,9 @@ class Management:
     async def delete_template(self, request: Request) -> Response:
         name = request.path_params["template"]
         await detach_template(self._access.as_caller(request), name, _kind(request))
-        return answer({"acknowledged": True, "template": name, "remains": "indices made of it keep their attachments"})
+        return answer(
+            {"acknowledged": True, "template": name, "remains": "indices created from it keep their attachments"}
+        )
 
     async def _models(self, documents: str, queries: str | None) -> Models:
         loaded = await self._embedder.load(documents)
@@ -163,10 +167,10 @@ def _shown(index: str, attachment: Attachment, additions: dict[str, Any], *, is_
     return shown | ({"dry_run": True, "mapping_additions": additions} if is_dry else {})
 
 
-def _of_generation(done: Added) -> dict[str, Any]:
+def _generation_body(result: ChangedGeneration) -> dict[str, Any]:
     return {
-        "acknowledged": True, "index": done.index, "generation": done.name, "changed": done.changed,
-        "attachment": done.attachment.to_meta(),
+        "acknowledged": True, "index": result.index, "generation": result.name, "changed": result.changed,
+        "attachment": result.attachment.to_meta(),
     }  # fmt: skip
 
 

@@ -116,7 +116,7 @@ def test_down_where_nothing_is(tmp_path: Path) -> None:
     [
         "esblend",
         "esblend.settings",
-        "mappings.attach_index",
+        "mappings.lifecycle",
         "indexer.feed.process",
         "workers.embed",
         "query.gateway.application",

@@ -19,7 +19,7 @@ import pytest
 
 from esblend.encoder.encoder import EncoderOptions, load_encoder
 from esblend.encoder.folder import find_model
-from mappings.attachment import parse_attach_request
+from mappings.requests import parse_attach_request
 from tests.conftest import ROOT, Stack
 
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"])

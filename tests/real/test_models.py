@@ -44,7 +44,7 @@ def test_vectors_are_cut_where_the_model_allows_it(stack: Stack, make_index: Cal
 
 def test_a_model_that_was_not_trained_to_be_cut_is_not(stack: Stack, make_index: Callable[..., str]) -> None:
     index = make_index({"body": "whales"})
-    with pytest.raises(ApiError, match="was not trained to have them cut"):
+    with pytest.raises(ApiError, match="was not trained to have them shortened"):
         stack.attach(index, "body", vector={"dims": 128})
 
 

@@ -213,8 +213,8 @@ def test_capabilities_are_asked(stack: Stack, make_index: Callable[..., str]) ->
 @pytest.mark.parametrize(
     ("mapping", "reason"),
     [
-        ({"_source": {"enabled": False}}, "does not keep"),
-        ({"_source": {"excludes": ["secret"]}}, "keeps a part of"),
+        ({"_source": {"enabled": False}}, "does not store"),
+        ({"_source": {"excludes": ["secret"]}}, "stores only a part of"),
         ({"dynamic": "strict"}, None),
     ],
 )

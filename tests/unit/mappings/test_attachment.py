@@ -5,18 +5,18 @@ from typing import Any
 import pytest
 
 from esblend.errors import EsblendError
-from mappings.attach_index import choose_field
 from mappings.attachment import (
     Attachment,
     Generation,
     ModelIdentity,
     PassageSettings,
     VectorOptions,
-    parse_attach_request,
     read_attachment,
 )
 from mappings.builder import mapping_additions
 from mappings.fields import check_text_field, text_fields
+from mappings.lifecycle import choose_field
+from mappings.requests import parse_attach_request
 
 
 def attachment() -> Attachment:

@@ -1,6 +1,6 @@
-"""Wishes: mappings that ask to be attached, as `semantic_text` makes its own. The feed finds them, a worker grants them.
+"""Mappings that request an attachment, as `semantic_text` requests inference. The feed finds them, a worker attaches them.
 
-A text field with `"meta": {"esblend": "true"}` or with a model's name in place of `true`, or `_meta.esblend` that holds the body
+A text field with `"meta": {"esblend": "true"}` or with a model's name instead of `true`, or `_meta.esblend` that holds the body
 of an attach request (in an index template, for instance).
 """
 
@@ -10,31 +10,32 @@ from typing import Any
 from elasticsearch import AsyncElasticsearch
 
 from esblend.errors import InvalidRequest
-from mappings.attachment import META_KEY, AttachRequest, parse_attach_request
+from mappings.attachment import META_KEY
 from mappings.fields import TEXT_TYPES
+from mappings.requests import AttachRequest, parse_attach_request
 
 _DEFAULT_MODEL = ("true", "default", "")
 
 
-async def wishing_indices(es: AsyncElasticsearch) -> set[str]:
-    """The indices whose mapping holds a wish; one that cannot be granted counts too."""
-    found = await es.indices.get_mapping(
+async def requesting_indices(es: AsyncElasticsearch) -> set[str]:
+    """The indices whose mapping requests an attachment, valid or not."""
+    response = await es.indices.get_mapping(
         index="*",
         expand_wildcards=["open", "hidden"],
         filter_path=f"*.mappings._meta.{META_KEY},*.mappings.properties.**.meta.{META_KEY}",
     )
-    return {index for index, body in found.items() if _may_wish(body["mappings"])}
+    return {index for index, body in response.items() if _may_request(body["mappings"])}
 
 
-def _may_wish(mapping: Mapping[str, Any]) -> bool:
+def _may_request(mapping: Mapping[str, Any]) -> bool:
     meta = (mapping.get("_meta") or {}).get(META_KEY)
     return "generations" not in meta if isinstance(meta, Mapping) else bool(mapping.get("properties"))
 
 
-def wish_of(mapping: Mapping[str, Any]) -> AttachRequest | None:
-    """What a whole mapping asks for; None when it asks for nothing, or is attached.
+def requested_attachment(mapping: Mapping[str, Any]) -> AttachRequest | None:
+    """The attach request in a whole mapping; None when there is none, or the index is attached.
 
-    Raises InvalidRequest or MalformedRequest when it is no attach request, or its fields name different models.
+    Raises InvalidRequest or MalformedRequest when it is not a valid attach request, or its fields name different models.
     """
     meta = (mapping.get("_meta") or {}).get(META_KEY)
     if isinstance(meta, Mapping):
@@ -50,7 +51,7 @@ def wish_of(mapping: Mapping[str, Any]) -> AttachRequest | None:
 
 
 def _marked_fields(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """(dotted name, value of the mark) of each text field that bears one, in the order of the mapping."""
+    """(dotted name, value of the mark) of each marked text field, in the order of the mapping."""
     for name, field in properties.items():
         mark = (field.get("meta") or {}).get(META_KEY)
         if mark is not None and field.get("type") in TEXT_TYPES:

@@ -1,0 +1,136 @@
+"""`esblend attach`, `detach`."""
+
+import time
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+from elasticsearch import Elasticsearch
+
+from esblend.cli.console import count_progress, err, out, print_json
+from esblend.cli.gateway_client import USAGE, DataDir, Json, call, gateway, whole_path
+from mappings.command_options import Template, VectorSettings, given, with_vector_settings
+
+app = typer.Typer()
+
+
+@app.command()
+@with_vector_settings
+def attach(
+    index: Annotated[str, typer.Argument(help="An index, alias or data stream; with --template, a template.")],
+    fields: Annotated[str, typer.Option(help="Text fields to embed, title first: title,body")],
+    settings: VectorSettings,
+    model: Annotated[
+        str | None, typer.Option(callback=whole_path, help="Model folder or hub name; default: the gateway's model.")
+    ] = None,
+    template: Template = None,
+    flat: Annotated[
+        bool, typer.Option("--flat", help="One vector per document, for texts that fit into one passage.")
+    ] = False,
+    similarity: Annotated[
+        str | None, typer.Option(help="dot_product, cosine, max_inner_product or l2_norm; default: the model's own.")
+    ] = None,
+    adopt: Annotated[str | None, typer.Option(help="Search this existing dense_vector field, made by --model.")] = None,
+    keep_current: Annotated[
+        bool, typer.Option("--keep-current", help="With --adopt: also embed new and changed documents.")
+    ] = False,
+    guard: Annotated[
+        bool, typer.Option("--guard", help="Remove a vector in the same write that changes its text (final_pipeline).")
+    ] = False,
+    versioning: Annotated[
+        str, typer.Option(help="external: applications write with their own version numbers (version_type=external).")
+    ] = "internal",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the mapping additions; change nothing.")] = False,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Attach an index: existing, new and changed documents get vectors.
+
+    This only adds to the mapping. Applications that write to the index need no changes.
+    """
+    layout = {"layout": "flat" if flat else None, "similarity": similarity}
+    body: dict[str, Any] = {
+        "source_fields": [field.strip() for field in fields.split(",") if field.strip()],
+        "passages": settings.passages,
+        "vector": settings.vector | given(layout),
+        "guard": guard,
+        "versioning": versioning,
+        **given({"model": model, "query_model": settings.query_model}),
+    }
+    if adopt:
+        body["adopt"] = {"field": adopt, "keep_current": keep_current}
+    with gateway(data_dir) as es:
+        params = {"dry_run": "true"} if dry_run else {}
+        response = call(es.options(request_timeout=300), "PUT", _path(index, template), body, params)
+    if as_json or dry_run:
+        print_json(response)
+        return
+    attachment = response["attachment"]
+    generation = attachment["generations"][attachment["active"]]
+    out.print(
+        f"[green]Attached[/] {response.get('index', index)}: {', '.join(attachment['source_fields'])} "
+        f"with {generation['model']['name']} ({generation['model']['dims']} dimensions).",
+        highlight=False,
+    )
+    if template is None:
+        out.print(f"Watch the progress: esblend status {response['index']} --watch", highlight=False)
+
+
+@app.command()
+def detach(
+    index: Annotated[str, typer.Argument(help="An index, or an alias of one; with --template, a template.")],
+    template: Template = None,
+    reindex: Annotated[
+        str | None, typer.Option(help="Copy the documents without esblend's fields into this new index.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Remove the attachment.
+
+    Elasticsearch never removes fields from a mapping, so vectors remain in the documents; --reindex copies the documents
+    without them.
+    """
+    with gateway(data_dir) as es:
+        if reindex is not None:
+            attached = call(es, "GET", _path(index, None))
+        response = call(es, "DELETE", _path(index, template))
+        if reindex is not None:
+            response |= _copy_plain(es, attached["index"], reindex, attached["attachment"]["field"])
+    if as_json:
+        print_json(response)
+    else:
+        out.print(f"Detached {response.get('index', index)}; {response['remains']}.", highlight=False)
+
+
+def _path(name: str, template: str | None) -> str:
+    if template not in (None, "index", "component"):
+        err.print(f"--template must be index or component, not {template}.", style="red")
+        raise typer.Exit(USAGE)
+    kind = {None: "indices", "index": "templates", "component": "component-templates"}[template]
+    return f"/_esblend/{kind}/{quote(name, safe='')}"
+
+
+def _copy_plain(es: Elasticsearch, index: str, name: str, field: str) -> dict[str, Any]:
+    """Copy an index's documents without `field` into a new index of the same settings and mapping."""
+    original = es.indices.get(index=index)[index]
+    mapping = {**original["mappings"]}
+    mapping["properties"] = {key: value for key, value in mapping["properties"].items() if key != field}
+    copied = ("number_of_shards", "number_of_replicas", "analysis", "mapping")
+    settings = {key: value for key, value in original["settings"]["index"].items() if key in copied}
+    es.indices.create(index=name, mappings=mapping, settings=settings)
+    total = es.count(index=index)["count"]
+    task = es.reindex(
+        source={"index": index, "_source": {"excludes": [field]}}, dest={"index": name}, wait_for_completion=False
+    )["task"]
+    with count_progress() as progress:
+        bar = progress.add_task("Copying", total=total)
+        while not (state := es.tasks.get(task_id=task))["completed"]:
+            progress.update(bar, completed=state["task"]["status"].get("created", 0))
+            time.sleep(0.5)
+    es.indices.refresh(index=name)
+    return {
+        "remains": f"{state['response']['created']} documents are in {name}",
+        "reindexed": name,
+        "failures": state["response"]["failures"],
+    }
