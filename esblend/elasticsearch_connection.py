@@ -11,7 +11,7 @@ from elastic_transport import ConnectionTimeout, TransportError
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
 from elasticsearch.serializer import OrjsonSerializer
 
-from esblend import surrogate_json
+from esblend import exact_json
 from esblend.settings import Settings
 from esblend.tls import tls_context
 
@@ -23,7 +23,7 @@ RETRY_MOST_SECONDS = 15.0
 
 class _Serializer(OrjsonSerializer):
     def json_loads(self, data: bytes) -> Any:
-        return surrogate_json.loads(data)
+        return exact_json.loads(data)
 
 
 def _options(settings: Settings, *, credentials: bool) -> dict[str, Any]:

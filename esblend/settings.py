@@ -173,6 +173,14 @@ class Settings(BaseSettings):
     gateway_url: str | None = Field(default=None, description="The gateway that the command line talks to.")
     gateway_host: str = "127.0.0.1"
     gateway_port: int = Field(default=9280, ge=1, le=65535)
+    gateway_allowed_hosts: str = Field(
+        default="localhost",
+        description="Comma-separated host names in requests' Host headers. IP addresses always pass; * allows any.",
+    )
+    gateway_cors_origins: str = Field(
+        default="",
+        description="Comma-separated origins, as https://app.example.com, whose pages may call the gateway (CORS).",
+    )
     gateway_tls_certificate: Path | None = Field(
         default=None, description="PEM file; with the key, the gateway speaks https."
     )
@@ -234,8 +242,20 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def allowed_hosts(self) -> tuple[str, ...]:
+        return _names(self.gateway_allowed_hosts)
+
+    @property
+    def cors_origins(self) -> tuple[str, ...]:
+        return _names(self.gateway_cors_origins)
+
+    @property
     def has_credentials(self) -> bool:
         return self.es_api_key is not None or self.es_username is not None
+
+
+def _names(listed: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in listed.split(",") if name.strip())
 
 
 def _refuse_unknown(given: Mapping[str, Any], where: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from elasticsearch import ApiError, Elasticsearch
 
-from esblend import surrogate_json
+from esblend import exact_json
 from esblend.errors import IndexUnavailable
 from esblend.metrics import BULK_ITEMS, BULK_SECONDS, timed
 from workers.documents import Document, Target
@@ -137,7 +137,7 @@ def _send(es: Elasticsearch, writes: list[Write], lines: list[bytes], read_at: f
 
 
 def _line(content: dict[str, Any]) -> bytes:
-    return surrogate_json.dumps(content) + b"\n"
+    return exact_json.dumps(content) + b"\n"
 
 
 def _written(write: Write, item: dict[str, Any]) -> Written:

@@ -1,4 +1,4 @@
-"""Bodies of requests: whether they ask for something of esblend's, and what is in them."""
+"""Request bodies: reading, decompressing, and recognising those that ask for something of esblend."""
 
 import zlib
 from collections.abc import AsyncIterator
@@ -6,12 +6,12 @@ from typing import Any
 
 from starlette.types import Receive, Scope
 
-from esblend import surrogate_json
+from esblend import exact_json
 from esblend.errors import MalformedRequest
 
 MAX_BODY = 64 * 2**20
-"""Bytes of a body that is held in memory, decompressed."""
-# A body without any of these words asks for nothing that Elasticsearch does not do itself.
+"""Bytes of a decompressed body that is held in memory."""
+# Elasticsearch answers a body without any of these words alone.
 _OUR_WORDS = (
     b'"hybrid"', b'"rrf"', b'"linear"', b'"semantic"', b'"query_vector_builder"', b'"neural"', b'"pinned"', b'"diversify"',
     b'"text_similarity_reranker"',
@@ -19,12 +19,12 @@ _OUR_WORDS = (
 
 
 def may_be_ours(raw: bytes) -> bool:
-    """Whether a body, decompressed, holds a word of esblend's; most do not, and need no parsing."""
+    """Whether a decompressed body contains one of esblend's words. Most do not, and are not parsed."""
     return any(word in raw for word in _OUR_WORDS)
 
 
 def parse_if_ours(raw: bytes, scope: Scope) -> dict[str, Any] | None:
-    """The body when it may ask for something of esblend's; None when it is surely Elasticsearch's own affair."""
+    """The body when it may ask for something of esblend; None when Elasticsearch answers it alone."""
     headers = dict(scope["headers"])
     if b"json" not in headers.get(b"content-type", b"application/json"):
         return None
@@ -32,14 +32,14 @@ def parse_if_ours(raw: bytes, scope: Scope) -> dict[str, Any] | None:
     if not may_be_ours(raw):
         return None
     try:
-        body = surrogate_json.loads(raw)
+        body = exact_json.loads(raw)
     except ValueError:
-        return None  # Elasticsearch says best what is wrong with it
+        return None  # Elasticsearch reports the error
     return body if isinstance(body, dict) else None
 
 
 def decompressed(raw: bytes, scope: Scope) -> bytes:
-    """Raises MalformedRequest when it is no gzip though its headers say so, or longer than `MAX_BODY`."""
+    """The body without gzip. Raises MalformedRequest when it is not gzip as its headers say, or longer than `MAX_BODY`."""
     return _decompress(raw) if dict(scope["headers"]).get(b"content-encoding") == b"gzip" else raw
 
 
@@ -55,13 +55,28 @@ def _decompress(raw: bytes) -> bytes:
 
 
 async def body_stream(first: list[bytes], receive: Receive, *, ended: bool) -> AsyncIterator[bytes]:
-    """What of a request body was read already, then the rest as it comes."""
+    """The chunks that were read already, then the rest as it arrives."""
     for chunk in first:
         yield chunk
     while not ended:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ConnectionResetError("the caller went away")
+            raise ConnectionResetError("the caller closed the connection")
         if message.get("body"):
             yield message["body"]
         ended = not message.get("more_body", False)
+
+
+async def read_up_to(limit: int, receive: Receive) -> tuple[list[bytes], bool]:
+    """The body's chunks up to `limit` bytes and one chunk more, and whether that is the whole body."""
+    chunks: list[bytes] = []
+    size = 0
+    while size <= limit:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionResetError("the caller closed the connection")
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if not message.get("more_body", False):
+            return chunks, True
+    return chunks, False

@@ -5,40 +5,41 @@ from typing import Any
 
 from starlette.types import Send
 
-from esblend import surrogate_json
+from esblend import exact_json
 
 
 class BufferedResponse:
-    """An answer that is held back until it is complete, and may be changed."""
+    """A response that is held until it is complete, and may be changed."""
 
     def __init__(self) -> None:
         self._status = 0
         self._headers: list[tuple[bytes, bytes]] = []
-        self._body = b""
+        self._chunks: list[bytes] = []
 
     async def take(self, message: Any) -> None:
-        """Stands for the ASGI `send`."""
+        """Takes the place of the ASGI `send`."""
         if message["type"] == "http.response.start":
             self._status, self._headers = message["status"], list(message["headers"])
         else:
-            self._body += message.get("body", b"")
+            self._chunks.append(message.get("body", b""))
 
     def json(self) -> dict[str, Any] | None:
-        """The content of a success; None for anything else."""
+        """The JSON object of a successful response; None for any other response."""
         if self._status >= 300:
             return None
         try:
-            content = surrogate_json.loads(self._body)
+            content = exact_json.loads(b"".join(self._chunks))
         except ValueError:
             return None
         return content if isinstance(content, dict) else None
 
     def replace(self, content: dict[str, Any], headers: Mapping[str, str] | None = None) -> None:
-        self._body = surrogate_json.dumps(content)
+        body = exact_json.dumps(content)
+        self._chunks = [body]
         self._headers = [pair for pair in self._headers if pair[0] != b"content-length"]
-        self._headers.append((b"content-length", str(len(self._body)).encode()))
+        self._headers.append((b"content-length", str(len(body)).encode()))
         self._headers += [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
 
     async def pass_on(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self._status, "headers": self._headers})
-        await send({"type": "http.response.body", "body": self._body})
+        await send({"type": "http.response.body", "body": b"".join(self._chunks)})

@@ -1,22 +1,50 @@
-"""Tells requests that a page of another site sends from a browser: whoever visits it must not search, or worse, for its sake."""
+"""Recognises requests that a foreign web page makes a browser send. They must not act with the visitor's network access."""
 
+import ipaddress
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
 
-def comes_from_another_site(scope: Scope) -> bool:
-    """By what browsers tell, and only they (W3C Fetch Metadata; the Origin header of RFC 6454). Other clients send neither.
+def is_cross_site(scope: Scope, allowed_origins: Collection[str] = ()) -> bool:
+    """Whether a browser says that another site's page sent the request (W3C Fetch Metadata; `Origin`, RFC 6454).
 
-    Following a link to the page itself is no such request.
+    Other clients send neither header. Following a link to the page itself is not cross-site.
     """
     headers: dict[bytes, bytes] = dict(scope["headers"])
+    origin = headers.get(b"origin")
+    if origin is not None and origin.decode("latin-1") in allowed_origins:
+        return False
     if headers.get(b"sec-fetch-mode") == b"navigate" and scope["method"] in ("GET", "HEAD"):
         return False
     site = headers.get(b"sec-fetch-site")
-    if site is not None:  # more to be trusted than a comparison of names, which a proxy in between may have changed
+    if site is not None:  # more reliable than comparing names, which a proxy may have changed
         return site in (b"cross-site", b"same-site")
-    origin = headers.get(b"origin")
     if origin is None:
         return False
     return urlsplit(origin.decode("latin-1")).netloc != headers.get(b"host", b"").decode("latin-1")
+
+
+def is_unknown_host(scope: Scope, allowed_hosts: Collection[str]) -> bool:
+    """Whether `Host` is a name outside of `allowed_hosts`, as in DNS rebinding: a foreign name that resolves to the gateway.
+
+    An IP address cannot be rebound and always passes.
+    """
+    host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+    name = _hostname(host)
+    if not name or "*" in allowed_hosts or name in {allowed.lower() for allowed in allowed_hosts}:
+        return False
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return True
+    return False
+
+
+def _hostname(host: str) -> str:
+    """The name in a `Host` header, without its port; the header itself when it is malformed."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").removesuffix(".")
+    except ValueError:
+        return host

@@ -1,4 +1,4 @@
-"""The URL parameter `filter_path`: which parts of a response the caller wants."""
+"""The URL parameter `filter_path`: the parts of a response that the caller wants."""
 
 import re
 from collections.abc import Iterable
@@ -7,68 +7,93 @@ from typing import Any
 from esblend.errors import InvalidRequest
 
 Pattern = tuple[str, ...]
-"""The names on the way to a part. `*` in a name stands for any letters, the name `**` for any way."""
+"""The names on the path to a part. `*` in a name matches any characters, the name `**` any path."""
 _MAX_PATTERNS = 1000
 _NOTHING = object()
 
 
 def filtered(content: dict[str, Any], filter_path: str) -> dict[str, Any]:
-    """The parts of `content` that the comma-separated patterns reach, without those that patterns behind a `-` reach.
+    """The parts of `content` that comma-separated patterns select, without those that patterns after a `-` select.
 
-    Lists are passed through to their items; what is left empty is left out, as Elasticsearch does. Raises InvalidRequest.
+    Items of lists are filtered one by one, and empty results are left out, as in Elasticsearch. Raises InvalidRequest.
     """
     patterns = [pattern.strip() for pattern in filter_path.split(",") if pattern.strip()]
     if len(patterns) > _MAX_PATTERNS:
         raise InvalidRequest(f"[filter_path] has {len(patterns)} patterns; at most {_MAX_PATTERNS} are allowed")
-    excludes = [_names(pattern[1:]) for pattern in patterns if pattern.startswith("-")]
-    includes = [_names(pattern) for pattern in patterns if not pattern.startswith("-")]
-    left: Any = _drop(content, excludes) if excludes else content
-    left = _keep(left, includes) if includes and left is not _NOTHING else left
-    return {} if left is _NOTHING else left
+    excludes = {_names(pattern[1:]) for pattern in patterns if pattern.startswith("-")}
+    includes = {_names(pattern) for pattern in patterns if not pattern.startswith("-")}
+    rest: Any = _exclude(content, excludes) if excludes else content
+    rest = _include(rest, includes) if includes and rest is not _NOTHING else rest
+    return {} if rest is _NOTHING else rest
 
 
 def _names(pattern: str) -> Pattern:
     return tuple(name.replace("\\.", ".") for name in re.split(r"(?<!\\)\.", pattern))
 
 
-def _keep(value: Any, patterns: Iterable[Pattern]) -> Any:
+def _include(value: Any, patterns: Iterable[Pattern]) -> Any:
     if isinstance(value, list):
-        return _not_empty([found for item in value if (found := _keep(item, patterns)) is not _NOTHING])
+        return _not_empty([part for item in value if (part := _include(item, patterns)) is not _NOTHING])
     if not isinstance(value, dict):
         return _NOTHING
-    kept = {}
+    parts = {}
     for name, inner in value.items():
-        ways = _after(patterns, name)
-        found = inner if () in ways else _keep(inner, ways) if ways else _NOTHING
-        if found is not _NOTHING:
-            kept[name] = found
-    return _not_empty(kept)
+        remaining = _remaining(patterns, name)
+        part = inner if () in remaining else _include(inner, remaining) if remaining else _NOTHING
+        if part is not _NOTHING:
+            parts[name] = part
+    return _not_empty(parts)
 
 
-def _drop(value: Any, patterns: Iterable[Pattern]) -> Any:
+def _exclude(value: Any, patterns: Iterable[Pattern]) -> Any:
     if isinstance(value, list):
-        return _not_empty([found for item in value if (found := _drop(item, patterns)) is not _NOTHING])
+        return _not_empty([part for item in value if (part := _exclude(item, patterns)) is not _NOTHING])
     if not isinstance(value, dict):
         return value
-    kept = {}
+    parts = {}
     for name, inner in value.items():
-        ways = _after(patterns, name)
-        found = _NOTHING if () in ways else _drop(inner, ways) if ways else inner
-        if found is not _NOTHING:
-            kept[name] = found
-    return _not_empty(kept)
+        remaining = _remaining(patterns, name)
+        part = _NOTHING if () in remaining else _exclude(inner, remaining) if remaining else inner
+        if part is not _NOTHING:
+            parts[name] = part
+    return _not_empty(parts)
 
 
 def _not_empty(value: Any) -> Any:
     return value or _NOTHING
 
 
-def _after(patterns: Iterable[Pattern], name: str) -> set[Pattern]:
-    """What is left of the patterns that take `name` as their next step; () where one ends with it."""
-    ways: set[Pattern] = set()
-    for first, *rest in patterns:
-        if first == "**":
-            ways |= {(first, *rest), *(_after([tuple(rest)], name) if rest else [()])}
-        elif re.fullmatch(".*".join(map(re.escape, first.split("*"))), name, re.DOTALL):
-            ways.add(tuple(rest))
-    return ways
+def _remaining(patterns: Iterable[Pattern], name: str) -> set[Pattern]:
+    """The rests of the patterns whose next name matches `name`; () for a pattern that ends with it."""
+    remaining: set[Pattern] = set()
+    for pattern in patterns:
+        position = 0
+        while position < len(pattern) and pattern[position] == "**":  # matches `name`, and also nothing
+            remaining.add(pattern[position:])
+            position += 1
+        if position == len(pattern):
+            remaining.add(())
+        elif matches(pattern[position], name):
+            remaining.add(pattern[position + 1 :])
+    return remaining
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether `name` matches a pattern with `*` for any characters, in time linear in their product.
+
+    Each part between stars is searched behind the one before: an earlier match never rules out a later one.
+    """
+    first, *parts = pattern.split("*")
+    if not parts:
+        return name == pattern
+    last = parts.pop()
+    end = len(name) - len(last)
+    if not name.startswith(first) or not name.endswith(last) or end < len(first):
+        return False
+    position = len(first)
+    for part in parts:
+        position = name.find(part, position, end)
+        if position < 0:
+            return False
+        position += len(part)
+    return True

@@ -1,69 +1,113 @@
-"""`_msearch`: its searches that ask for fusion are answered here, the rest by Elasticsearch in one request of their own."""
+"""`_msearch`: fused searches are answered here, the others by Elasticsearch in one request with the lines as they came."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+import time
 from typing import Any
 
 from elasticsearch import ApiError
+from starlette.types import Receive, Scope, Send
 
-from esblend import surrogate_json
 from esblend.elasticsearch_connection import error_body
-from esblend.errors import EsblendError, InvalidRequest, MalformedRequest
+from esblend.errors import EsblendError
+from query.gateway.bodies import body_stream, decompressed, may_be_ours, read_up_to
+from query.gateway.context import GatewayContext
+from query.gateway.disconnect import unless_caller_leaves
+from query.gateway.embed_texts import embed_texts
+from query.gateway.multi_search_lines import Item, lines_of, parameters_of, parse_items, target_of
+from query.gateway.proxy import forward
+from query.gateway.responses import json_response, with_degraded
+from query.gateway.routing import Route, raw_path, url_parameters
+from query.gateway.search_handler import fused_search
+from query.language.search_body import is_ours
 
-MAX_SEARCHES = 1000
-
-
-@dataclass(frozen=True)
-class Item:
-    """One search of an `_msearch`: its header line and its body."""
-
-    header: dict[str, Any]
-    body: dict[str, Any]
-
-
-def parse_items(raw: bytes) -> list[Item]:
-    """The searches of an NDJSON body, in order. Raises MalformedRequest or InvalidRequest."""
-    lines = raw.split(b"\n")
-    if lines and not lines[-1].strip():
-        lines.pop()
-    if len(lines) % 2:
-        raise MalformedRequest("an [_msearch] has a header line and a body line for each search")
-    items = []
-    for number in range(0, len(lines), 2):
-        try:
-            header = surrogate_json.loads(lines[number]) if lines[number].strip() else {}
-            body = surrogate_json.loads(lines[number + 1])
-        except ValueError as error:
-            raise MalformedRequest(f"search {number // 2} of the [_msearch] is no JSON: {error}") from error
-        if not isinstance(header, dict) or not isinstance(body, dict):
-            raise MalformedRequest(f"search {number // 2} of the [_msearch] must be a JSON object, its header too")
-        items.append(Item(header, body))
-    if len(items) > MAX_SEARCHES:
-        raise InvalidRequest(f"the [_msearch] has {len(items)} searches; at most {MAX_SEARCHES} are allowed")
-    return items
+_MAX_CONCURRENT = 8
+"""Fused searches of one request that run at once, unless `max_concurrent_searches` names another number."""
 
 
-def target_of(header: dict[str, Any], default: str) -> str:
-    """The index or indices that one search goes to."""
-    index = header.get("index", default)
-    return ",".join(map(str, index)) if isinstance(index, list) else str(index)
+async def multi_search(context: GatewayContext, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer an `_msearch`."""
+    chunks, ended = await read_up_to(context.settings.gateway_max_search_body, receive)
+    if not ended:
+        await forward(context.upstream, scope, body_stream(chunks, receive, ended=False), receive, send)
+        return
+    raw = b"".join(chunks)
+    lines = decompressed(raw, scope)
+    if not may_be_ours(lines):
+        await forward(context.upstream, scope, raw, receive, send)
+        return
+    searches = _MultiSearch(context, scope, route.target, parse_items(lines))
+    response, headers = await unless_caller_leaves(receive, searches.run())
+    if response is None:
+        await forward(context.upstream, scope, raw, receive, send)
+    else:
+        await json_response(scope, response, headers)(scope, receive, send)
 
 
-def parameters_of(header: dict[str, Any], given: dict[str, str]) -> dict[str, str]:
-    """What the header line and the URL say, as URL parameters of a single search."""
-    known = {key: value for key, value in given.items() if key in ("typed_keys", "rest_total_hits_as_int")}
-    for key, value in header.items():
-        if key != "index":
-            known[key] = str(value).lower() if isinstance(value, bool) else str(value)
-    return known
+class _MultiSearch:
+    """The searches of one request."""
+
+    def __init__(self, context: GatewayContext, scope: Scope, target: str, items: list[Item]) -> None:
+        self._context = context
+        self._scope = scope
+        self._target = target
+        self._items = items
+        self._given = url_parameters(scope)
+        self._degraded: list[list[str]] = [[] for _ in items]
+        self._responses: list[dict[str, Any] | None] = [None] * len(items)
+
+    async def run(self) -> tuple[dict[str, Any] | None, dict[str, str]]:
+        """The response and its headers; no response when all searches are Elasticsearch's as they came."""
+        began = time.monotonic()
+        limit = asyncio.Semaphore(self._max_concurrent())
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(len(self._items)):
+                tasks.create_task(self._answer(number, limit))
+        rest = [number for number, response in enumerate(self._responses) if response is None]
+        if len(rest) == len(self._items) and not any(item.is_changed for item in self._items):
+            return None, {}
+        headers = await self._ask_elasticsearch(rest) if rest else {}
+        responses = [response or {} for response in self._responses]
+        took = max([int((time.monotonic() - began) * 1000), *(response.get("took", 0) for response in responses)])
+        return {"took": took, "responses": responses}, headers
+
+    def _max_concurrent(self) -> int:
+        given = self._given.get("max_concurrent_searches", "")
+        return min(int(given), _MAX_CONCURRENT) if given.isdigit() and int(given) > 0 else _MAX_CONCURRENT
+
+    async def _answer(self, number: int, limit: asyncio.Semaphore) -> None:
+        """Answer a fused search; leave any other for Elasticsearch, with vectors in place of its texts."""
+        item = self._items[number]
+        target = target_of(item.header, self._target)
+        async with limit:
+            try:
+                parameters = parameters_of(item.header, self._given)
+                degraded = await embed_texts(self._context, self._scope, item.body, target, parameters)
+                item.is_changed = degraded is not None
+                self._degraded[number] = degraded or []
+                if not is_ours(item.body):
+                    return
+                fused = await fused_search(self._context, self._scope, item.body, target, parameters)
+                response, _ = with_degraded(*fused, degraded)
+                self._responses[number] = {**response, "status": 200}
+            except (EsblendError, ApiError) as error:
+                self._responses[number] = _failed(error)
+
+    async def _ask_elasticsearch(self, rest: list[int]) -> dict[str, str]:
+        """Fill in the responses of searches that do not fuse. Returns Elasticsearch's headers for the caller."""
+        parameters = {key: value for key, value in self._given.items() if key != "filter_path"}
+        answer = await self._context.upstream.request(
+            "POST",
+            raw_path(self._scope),
+            headers=self._scope["headers"],
+            params=parameters,
+            body=lines_of([self._items[number] for number in rest]),
+        )
+        for number, response in zip(rest, answer.body["responses"], strict=True):
+            self._responses[number] = with_degraded(response, {}, self._degraded[number])[0]
+        return dict(answer.headers)
 
 
-def lines_of(items: Sequence[Item]) -> list[dict[str, Any]]:
-    return [line for item in items for line in (item.header, item.body)]
-
-
-def in_place_of(error: EsblendError | ApiError) -> dict[str, Any]:
-    """What stands in `responses` for a search that failed."""
+def _failed(error: EsblendError | ApiError) -> dict[str, Any]:
     if isinstance(error, ApiError):
         return {**error_body(error), "status": error.meta.status}
     return {**error.body(), "status": error.status}

@@ -1,4 +1,4 @@
-"""The answers that the gateway makes itself: JSON as the caller's client expects it, and any error in Elasticsearch's shape."""
+"""Responses that the gateway makes itself: JSON as the caller's client expects it, and errors in Elasticsearch's shape."""
 
 import gzip
 from collections.abc import Sequence
@@ -12,26 +12,26 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from esblend import surrogate_json
+from esblend import exact_json
 from esblend.elasticsearch_connection import error_body
 from esblend.endpoint_http import PRODUCT, answer
 from esblend.errors import CallerTooSlow, EsblendError, UpstreamUnavailable
 from query.gateway.filter_path import filtered
-from query.gateway.wait_for_embedded import parameters
+from query.gateway.routing import url_parameters
 
 log = structlog.get_logger()
 
 
 def json_response(scope: Scope, content: dict[str, Any], headers: dict[str, str]) -> Response:
-    """An answer in the content type that the caller's version of Elasticsearch's clients expects."""
+    """A response in the content type that the caller's client version expects."""
     asked = dict(scope["headers"])
     accept = asked.get(b"accept", b"application/json").decode("latin-1")
     kind = accept if accept.startswith("application/vnd.elasticsearch+json") else "application/json"
-    given = parameters(scope)
+    given = url_parameters(scope)
     is_pretty = given.get("pretty", "false") in ("", "true")
     if "filter_path" in given:
         content = filtered(content, given["filter_path"])
-    raw = surrogate_json.dumps(content, pretty=is_pretty)
+    raw = exact_json.dumps(content, pretty=is_pretty)
     headers = {**PRODUCT, **headers}
     if b"gzip" in asked.get(b"accept-encoding", b"") and len(raw) > 1000:
         raw = gzip.compress(raw, 1)
@@ -40,27 +40,27 @@ def json_response(scope: Scope, content: dict[str, Any], headers: dict[str, str]
 
 
 def error_response(error: Exception) -> Response:
-    """Any error in Elasticsearch's shape, with a status; what is unexpected is logged, not shown."""
+    """The response to any error, in Elasticsearch's shape. Unexpected errors are logged, not shown."""
     if isinstance(error, CallerTooSlow):
         response = answer(error.body(), status=error.status)
-        response.headers["connection"] = "close"  # what may still come of the request is not wanted
+        response.headers["connection"] = "close"  # the rest of the request is not read
         return response
     if isinstance(error, EsblendError):
         return answer(error.body(), status=error.status)
     if isinstance(error, ApiError):
         return answer(error_body(error), status=error.meta.status)
     if isinstance(error, TransportError):
-        away = UpstreamUnavailable("Elasticsearch cannot be reached by the gateway")
+        away = UpstreamUnavailable("the gateway cannot reach Elasticsearch")
         return answer(away.body(), status=away.status)
     log.error("unexpected error", exc_info=error)
-    unexpected = EsblendError("an unexpected error in the gateway; its log says more")
+    unexpected = EsblendError("unexpected error in the gateway; its log has the details")
     return answer(unexpected.body(), status=unexpected.status)
 
 
 def with_degraded(
     content: dict[str, Any], headers: dict[str, str], more: Sequence[str] | None = None
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """A search's answer and headers that tell what it had to do without: its own reasons, and `more`."""
+    """A search's response and headers with all reasons why it is degraded: its own, and `more`."""
     extras = content.get("esblend") or {}
     degraded = [*extras.get("degraded", []), *(more or [])]
     if not degraded:

@@ -1,10 +1,11 @@
-"""Runs the gateway: uvicorn with the gateway's limits, and https where a certificate is set."""
+"""Runs the gateway in uvicorn: limits, CORS, and https where a certificate is set."""
 
 import contextlib
 import socket
 
 import structlog
 import uvicorn
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from esblend import tracing
@@ -19,7 +20,7 @@ log = structlog.get_logger()
 
 
 class _Server(uvicorn.Server):
-    """Tells that it is ready once it listens, not before."""
+    """Announces readiness once it listens."""
 
     def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
         super().__init__(config)
@@ -34,16 +35,27 @@ class _Server(uvicorn.Server):
 
 
 _KEEP_ALIVE_SECONDS = 75
-"""Longer than pools of clients keep a connection at rest: who closes first loses requests that are on their way."""
+"""Longer than client pools keep idle connections: the side that closes first can lose a request in flight."""
 
 
 def _application(settings: Settings, make_routes: MakeRoutes) -> ASGIApp:
-    gateway = Gateway(settings, make_routes)
-    return Limited(Traced(gateway, settings) if settings.tracing else gateway, settings)
+    application: ASGIApp = Gateway(settings, make_routes)
+    if settings.tracing:
+        application = Traced(application, settings)
+    application = Limited(application, settings)
+    if settings.cors_origins:
+        application = CORSMiddleware(
+            application,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE", "HEAD"],
+            allow_headers=["*"],
+            expose_headers=["X-Elastic-Product", "Warning"],
+        )
+    return application
 
 
 def run_gateway(settings: Settings, make_routes: MakeRoutes) -> None:
-    """Serve until told to stop."""
+    """Serve until interrupted."""
     configure_logging(settings)
     tracing.set_up(settings, "gateway")
     forget_ready(settings)

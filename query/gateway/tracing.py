@@ -1,4 +1,4 @@
-"""One span for each request at the gateway, and for a write the context that the feed will ask for."""
+"""One trace span per request at the gateway, and for a write the trace context that the feed continues."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -13,15 +13,16 @@ from esblend import tracing
 from esblend.redis_connection import connect_redis_async
 from esblend.settings import Settings
 from query.gateway.buffered_response import BufferedResponse
-from query.gateway.wait_for_embedded import is_write, without_compression, written_changes
+from query.gateway.routing import route_of
+from query.gateway.wait_for_embedded import without_compression, written_changes
 
 log = structlog.get_logger()
-_MOST_CHANGES = 10_000
-"""Of one request that are kept; a backfill by bulk requests of more is no write that somebody follows."""
+_MAX_CHANGES = 10_000
+"""Changes of one request whose context is stored. Larger bulk requests are imports, which nobody traces."""
 
 
 class Traced:
-    """An ASGI application with a span around each request, as a child of the caller's where it sends a `traceparent`."""
+    """An ASGI application with a span around each request; the caller's `traceparent` becomes its parent."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -39,29 +40,29 @@ class Traced:
     async def _within(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = tracing.traceparent()
         headers = [pair for pair in scope["headers"] if pair[0] != b"traceparent" or context is None]
-        if context is not None:  # Elasticsearch goes on from here
+        if context is not None:  # Elasticsearch continues the trace
             headers.append((b"traceparent", context.encode()))
-        if context is None or not is_write(scope):
+        if context is None or route_of(scope).handler != "write":
             await self._app({**scope, "headers": headers}, receive, send)
             return
         answer = BufferedResponse()
         await self._app({**scope, "headers": without_compression(headers)}, receive, answer.take)
         content = answer.json()
         if content is not None:
-            await self._keep(context, written_changes(content))
+            await self._store(context, written_changes(content))
         await answer.pass_on(send)
 
-    async def _keep(self, context: str, changes: list[tuple[str, str, int]]) -> None:
-        """Leave the context where the feed finds it. Without Redis the trace ends here, and nothing else."""
+    async def _store(self, context: str, changes: list[tuple[str, str, int]]) -> None:
+        """Store the context for the feed. Without Redis the trace ends here; the write is unaffected."""
         began = time.perf_counter()
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
-                for index, id_, seq_no in changes[:_MOST_CHANGES]:
+                for index, id_, seq_no in changes[:_MAX_CHANGES]:
                     pipeline.set(tracing.change_key(index, id_, seq_no), context, ex=tracing.CHANGE_SECONDS)
                 await pipeline.execute()
         except (RedisError, OSError) as error:
-            log.warning("a trace ends at the gateway: Redis is away", cause=type(error).__name__)
-        tracing.past_span("keep trace", time.perf_counter() - began, {"changes": len(changes)})
+            log.warning("trace context not stored: Redis is unavailable", cause=type(error).__name__)
+        tracing.past_span("store trace context", time.perf_counter() - began, {"changes": len(changes)})
 
 
 def _noting_status(send: Send) -> Callable[[Any], Awaitable[None]]:
@@ -74,5 +75,5 @@ def _noting_status(send: Send) -> Callable[[Any], Awaitable[None]]:
 
 
 def _endpoint(path: str) -> str:
-    """What a request is about, without names of indices and documents: `_search`, `_doc`, ..."""
+    """The endpoint of a path, without names of indices and documents: `_search`, `_doc`, ..."""
     return next((step for step in path.split("/") if step.startswith("_")), "/")

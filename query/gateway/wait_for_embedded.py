@@ -8,19 +8,19 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from elasticsearch import ApiError, AsyncElasticsearch
 from starlette.types import Scope
 
-from esblend import surrogate_json
+from esblend import exact_json
 from esblend.errors import InvalidRequest
 from mappings.attachment import DEAD_LETTER, Attachment
 from mappings.source import fingerprint, kept
+from query.gateway.routing import url_parameters
 
 _WAIT_FOR = "wait_for"
 _EMBEDDED = "embedded"
-_WRITES = ("_doc", "_create", "_update", "_bulk")
 _FIRST_LOOK_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 0.5
 _MGET_DOCUMENTS = 500
 
@@ -35,20 +35,8 @@ class Written:
 
 
 def asks_to_wait(scope: Scope) -> bool:
-    """Whether this is a write with `wait_for=embedded`."""
-    return b"wait_for=" in scope["query_string"] and is_write(scope) and parameters(scope).get(_WAIT_FOR) == _EMBEDDED
-
-
-def is_write(scope: Scope) -> bool:
-    """Whether a request writes documents whose ids its answer tells."""
-    if scope["method"] not in ("PUT", "POST"):
-        return False
-    steps = scope["path"].strip("/").split("/")
-    return steps[-1] == "_bulk" or (len(steps) >= 2 and steps[1] in _WRITES)
-
-
-def parameters(scope: Scope) -> dict[str, str]:
-    return dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+    """Whether a write has `wait_for=embedded`."""
+    return b"wait_for=" in scope["query_string"] and url_parameters(scope).get(_WAIT_FOR) == _EMBEDDED
 
 
 def without_wait(scope: Scope) -> Scope:
@@ -56,7 +44,7 @@ def without_wait(scope: Scope) -> Scope:
 
     Raises InvalidRequest where the answer would not tell what was written.
     """
-    given = parameters(scope)
+    given = url_parameters(scope)
     if "filter_path" in given:
         raise InvalidRequest("[wait_for=embedded] needs the whole answer: leave [filter_path] away")
     rest = {name: value for name, value in given.items() if name != _WAIT_FOR}
@@ -76,7 +64,7 @@ def written_changes(answer: Mapping[str, Any]) -> list[tuple[str, str, int]]:
 
 def written_documents(scope: Scope, body: bytes, answer: Mapping[str, Any]) -> list[Written]:
     """What a write's answer says was written; deletions and failures are left out."""
-    routing = parameters(scope).get("routing")
+    routing = url_parameters(scope).get("routing")
     if "items" not in answer:
         is_there = answer.get("result") in ("created", "updated", "noop")
         return [Written(answer["_index"], answer["_id"], routing)] if is_there else []
@@ -95,7 +83,7 @@ def _actions(body: bytes) -> Iterator[dict[str, Any]]:
     for line in lines:
         if not line.strip():
             continue
-        [(name, metadata)] = surrogate_json.loads(line).items()
+        [(name, metadata)] = exact_json.loads(line).items()
         if name != "delete":
             next(lines, None)
         yield metadata or {}
@@ -157,7 +145,7 @@ async def _states(es: AsyncElasticsearch, attached: Mapping[str, Attachment], pa
 
 async def refresh_if_asked(es: AsyncElasticsearch, scope: Scope, documents: Iterable[Written]) -> None:
     """A write that was to be searchable at once is so with its vectors too, if the caller may refresh."""
-    if parameters(scope).get("refresh", "false") == "false":
+    if url_parameters(scope).get("refresh", "false") == "false":
         return
     indices = sorted({one.index for one in documents})
     try:

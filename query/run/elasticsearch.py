@@ -1,19 +1,18 @@
-"""The one configured Elasticsearch behind the gateway: streams requests through, and sends the gateway's own."""
+"""HTTP connections from the gateway to its Elasticsearch, and the JSON requests that a search sends over them."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from starlette.types import Scope, Send
 from yarl import URL
 
-from esblend import surrogate_json
-from esblend.errors import EsblendError, InvalidRequest, UpstreamError, UpstreamUnavailable
+from esblend import exact_json
+from esblend.errors import UpstreamError, UpstreamUnavailable
 from esblend.settings import Settings
 from esblend.tls import tls_context
 
-# RFC 9110, section 7.6.1: these speak of one connection only.
+# RFC 9110, section 7.6.1: these headers belong to one connection.
 HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te", b"trailer",
      b"transfer-encoding", b"upgrade")
@@ -31,15 +30,15 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 
 @dataclass(frozen=True)
 class Answer:
-    """A JSON answer of Elasticsearch, with the headers that a caller should see."""
+    """A JSON response of Elasticsearch, and the headers that the caller should see."""
 
     body: dict[str, Any]
     headers: Mapping[str, str]
 
 
 class Upstream:
-    """Connections to Elasticsearch. Redirects are not followed and paths are sent as they came, so nothing but the
-    configured host is ever reached."""
+    """Connections to Elasticsearch. Redirects are not followed and paths are sent unchanged, so that no other host is ever
+    reached."""
 
     def __init__(self, settings: Settings) -> None:
         self._base = settings.es_url.rstrip("/")
@@ -64,40 +63,20 @@ class Upstream:
     @property
     def session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            raise RuntimeError("the upstream is not open")
+            raise RuntimeError("open() has not been called")
         return self._session
-
-    async def forward(self, scope: Scope, body: AsyncIterator[bytes] | bytes | None, send: Send) -> None:
-        """Pass a request through and its answer back, byte for byte, in constant memory."""
-        headers = [
-            (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"] if not _is_hop(name)
-        ]
-        try:
-            async with self.session.request(
-                scope["method"], self._url(scope), headers=headers, data=body, allow_redirects=False
-            ) as answer:
-                raw = [(name.lower(), value) for name, value in answer.raw_headers if not _is_hop(name)]
-                await send({"type": "http.response.start", "status": answer.status, "headers": raw})
-                async for chunk in answer.content.iter_any():
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except aiohttp.ClientConnectionError as error:
-            if isinstance(error.__cause__, EsblendError | ConnectionResetError):
-                raise error.__cause__ from error  # the caller's part of it failed, not Elasticsearch's
-            raise UpstreamUnavailable("Elasticsearch cannot be reached by the gateway") from error
 
     async def request(
         self, method: str, path: str, *, headers: RawHeaders, params: Mapping[str, str] | None = None, body: Any = None
     ) -> Answer:
-        """Send JSON (or, for a list, NDJSON) with the caller's own headers. Raises UpstreamError on an error status."""
+        """Send JSON with the caller's headers; a list is sent as NDJSON, and bytes are NDJSON already.
+
+        Raises UpstreamError on an error status, UpstreamUnavailable without a response.
+        """
         own = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in headers if n.lower() not in _NOT_FOR_OWN_REQUESTS]
-        data = (
-            b"".join(surrogate_json.dumps(line) + b"\n" for line in body)
-            if isinstance(body, list)
-            else surrogate_json.dumps(body)
-        )
-        kind = "application/x-ndjson" if isinstance(body, list) else "application/json"
-        url = URL(self._base + path, encoded=True).update_query(params or {})
+        data = _encoded(body)
+        kind = "application/x-ndjson" if isinstance(body, bytes | list) else "application/json"
+        url = self.url(path).update_query(params or {})
         try:
             async with self.session.request(
                 method,
@@ -117,32 +96,32 @@ class Upstream:
                     raise UpstreamError(answer.status, content)
                 return Answer(content, headers_back)
         except (aiohttp.ClientConnectionError, TimeoutError) as error:
-            raise UpstreamUnavailable("Elasticsearch cannot be reached by the gateway") from error
+            raise UpstreamUnavailable("the gateway cannot reach Elasticsearch") from error
 
     async def is_reachable(self) -> bool:
-        """Whether something answers as Elasticsearch does; a refusal for lack of credentials counts."""
+        """Whether Elasticsearch answers. 401 counts: the server is up."""
         try:
             async with self.session.get(self._base + "/", timeout=aiohttp.ClientTimeout(total=5)) as answer:
                 return answer.status < 500
         except (aiohttp.ClientError, TimeoutError):
             return False
 
-    def _url(self, scope: Scope) -> URL:
-        raw: bytes = scope.get("raw_path") or scope["path"].encode()
-        if not raw.startswith(b"/"):  # it would become part of the host's name
-            raise InvalidRequest("the request's target must be a path")
-        query: bytes = scope["query_string"]
-        target = raw.decode("latin-1") + (f"?{query.decode('latin-1')}" if query else "")
+    def url(self, target: str) -> URL:
+        """The address of a path with its query string, which are sent as they are."""
         return URL(self._base + target, encoded=True)
 
 
-def _is_hop(name: bytes) -> bool:
-    return name.lower() in HOP_BY_HOP
+def _encoded(body: Any) -> bytes:
+    if isinstance(body, bytes):
+        return body
+    if isinstance(body, list):
+        return b"".join(exact_json.dumps(line) + b"\n" for line in body)
+    return exact_json.dumps(body)
 
 
 def _parse(raw: bytes) -> dict[str, Any]:
     try:
-        content = surrogate_json.loads(raw)
+        content = exact_json.loads(raw)
     except ValueError:
         return {
             "error": {"root_cause": [], "type": "upstream_exception", "reason": raw[:500].decode("utf-8", "replace")}

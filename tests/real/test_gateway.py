@@ -87,7 +87,7 @@ def get(url: str, target: str) -> tuple[int, bytes]:
     """`target` goes out as it is, whatever it is."""
     address = urlsplit(url)
     with socket.create_connection((str(address.hostname), address.port or 0), timeout=30) as connection:
-        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         answer = http.client.HTTPResponse(connection)
         answer.begin()
         return answer.status, answer.read()

@@ -11,7 +11,7 @@ from hypothesis import given
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
-from esblend import surrogate_json
+from esblend import exact_json
 from tests.bodies import VALID, spoiled
 from tests.conftest import Stack
 from tests.real.test_gateway import JSON, send
@@ -40,7 +40,7 @@ def test_every_form_is_answered(stack: Stack, body: dict[str, Any]) -> None:
 
 @given(spoiled())
 def test_a_spoiled_search_is_answered_or_refused(stack: Stack, body: dict[str, Any]) -> None:
-    status, _, raw = send(stack.described["gateway"], "POST", f"/{INDEX}/_search", surrogate_json.dumps(body), JSON)
+    status, _, raw = send(stack.described["gateway"], "POST", f"/{INDEX}/_search", exact_json.dumps(body), JSON)
     answer = json.loads(raw)
     if status == 200:
         assert "hits" in answer

@@ -27,7 +27,7 @@ def narrow(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
 def test_a_head_that_does_not_end_is_cut_off(narrow: tuple[str, Elasticsearch]) -> None:
     url, client = narrow
     with Raw(url) as silent, Raw(url) as begun, Raw(url) as dripping:
-        begun.send(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        begun.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
         stop = threading.Event()
 
         def drip() -> None:
@@ -49,7 +49,7 @@ def test_a_head_that_does_not_end_is_cut_off(narrow: tuple[str, Elasticsearch]) 
 def test_a_second_request_of_a_connection_has_to_come_too(narrow: tuple[str, Elasticsearch]) -> None:
     url, _ = narrow
     with Raw(url) as connection:
-        connection.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost")
+        connection.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nHost")
         assert statuses(connection.until_closed()) == [200, 408]
 
 
@@ -58,7 +58,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(narrow: tuple[str, Elastics
     url, _ = narrow
     method = "PUT" if "indices" in target else "POST"
     with Raw(url) as connection:
-        head = f"{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+        head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
         connection.send(head.encode() + b'{"a"')
         received = connection.until_closed()
     assert statuses(received) == [408]
@@ -68,7 +68,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(narrow: tuple[str, Elastics
 def test_endless_headers_are_refused(narrow: tuple[str, Elasticsearch]) -> None:
     url, _ = narrow
     with Raw(url) as connection:
-        connection.send(b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ")
+        connection.send(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: ")
         for _ in range(200):
             connection.send(b"a" * 1000)
         assert statuses(connection.until_closed()) == [431]
@@ -77,7 +77,7 @@ def test_endless_headers_are_refused(narrow: tuple[str, Elasticsearch]) -> None:
 def test_a_refused_head_has_no_body(narrow: tuple[str, Elasticsearch]) -> None:
     url, client = narrow
     with Raw(url) as connection:
-        head = b"POST /_search HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nX-A: " + b"a" * 66_000
+        head = b"POST /_search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nX-A: " + b"a" * 66_000
         connection.send(head + b"\r\n\r\n" + b'{"a": 1}\n')
         assert statuses(connection.until_closed()) == [431]
     assert client.info()["version"]
@@ -87,11 +87,11 @@ def test_an_answer_in_progress_is_not_broken_by_the_next_requests_head(narrow: t
     """Elasticsearch takes two seconds to find that there is one node only; the gateway's patience is one."""
     url, _ = narrow
     with Raw(url) as connection:
-        slow = b"GET /_cluster/health?wait_for_nodes=9&timeout=2s HTTP/1.1\r\nHost: x\r\n\r\n"
+        slow = b"GET /_cluster/health?wait_for_nodes=9&timeout=2s HTTP/1.1\r\nHost: localhost\r\n\r\n"
         connection.send(slow + b"GET / HTTP/1.1\r\n")
         received = connection.until_closed()
     assert statuses(received) == [408, 408]  # Elasticsearch has the same status for what it says
-    assert received.index(b'"timed_out":true') < received.index(b"its head did not come in time")
+    assert received.index(b'"timed_out":true') < received.index(b"its head did not arrive in time")
 
 
 def test_more_requests_than_it_answers_at_once(stack: Stack, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_more_requests_than_it_answers_at_once(stack: Stack, tmp_path: Path) -> 
             """Take a place and keep it. Who comes while the test itself asks is refused, and tries again."""
             while True:
                 with Raw(node.base_url) as connection:
-                    headers = b"Host: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n"
+                    headers = b"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n"
                     connection.send(b"POST /_search HTTP/1.1\r\n" + headers + b"\r\n{")
                     if connection.is_silent(0.5):
                         stop.wait(60)
@@ -138,7 +138,7 @@ def test_a_caller_that_does_not_read_is_let_go(stack: Stack, narrow: tuple[str, 
     try:
         greedy = [Raw(url) for _ in range(4)]
         for connection in greedy:
-            connection.send(b"GET /test-large/_doc/1 HTTP/1.1\r\nHost: x\r\n\r\n")
+            connection.send(b"GET /test-large/_doc/1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         # They hold all four places until the gateway has had enough of them.
         wait_for("the others' turn", lambda: client.options(ignore_status=429).info().meta.status == 200, seconds=30)
         for connection in greedy:

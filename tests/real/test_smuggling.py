@@ -12,7 +12,7 @@ from tests.conftest import Stack
 from tests.real.gateways import gateway_with
 from tests.real.raw_http import Raw, statuses
 
-INNER = b"PUT /smuggled HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+INNER = b"PUT /smuggled HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
 HEAD = b"POST /_search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
@@ -64,7 +64,7 @@ def test_an_ambiguous_request_is_refused_with_its_connection(stack: Stack, gatew
 def test_what_comes_in_one_connection_is_answered_in_its_order(gateway: str) -> None:
     """Pipelining is no smuggling: both see two requests."""
     with Raw(gateway) as connection:
-        connection.send(sized(b"", b"{}") + b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        connection.send(sized(b"", b"{}") + b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         received = connection.until_closed()
     assert statuses(received) == [200, 200]
     assert received.index(b'"hits"') < received.index(b'"cluster_name"')
@@ -75,7 +75,9 @@ def test_what_comes_in_one_connection_is_answered_in_its_order(gateway: str) -> 
 )
 @pytest.mark.parametrize("body", [b'{"query": {"match_all": {}}}', b'{"query": {"hybrid": {"query": "a"}}}'])
 def test_no_header_is_made_of_a_path_or_parameter(gateway: str, target: str, body: bytes) -> None:
-    head = f"POST {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n".encode()
+    head = (
+        f"POST {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n".encode()
+    )
     with Raw(gateway) as connection:
         connection.send(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         received = connection.until_closed()
@@ -117,7 +119,7 @@ def test_a_refusal_is_an_answer_that_clients_understand(gateway: str) -> None:
     with Elasticsearch(gateway) as client:
         assert client.info()["version"]
     with Raw(gateway) as connection:
-        connection.send(b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 70_000 + b"\r\n\r\n")
+        connection.send(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"a" * 70_000 + b"\r\n\r\n")
         received = connection.until_closed()
     assert statuses(received) == [431]
     assert json.loads(received.split(b"\r\n\r\n", 1)[1])["error"]["type"] == "illegal_argument_exception"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from query.gateway.cross_site import comes_from_another_site
+from query.gateway.cross_site import is_cross_site, is_unknown_host
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,26 @@ from query.gateway.cross_site import comes_from_another_site
 )
 def test_by_what_browsers_tell(method: str, headers: dict[str, str], is_foreign: bool) -> None:
     raw = [(b"host", b"gateway:9280"), *((name.encode(), value.encode()) for name, value in headers.items())]
-    assert comes_from_another_site({"type": "http", "method": method, "headers": raw}) is is_foreign
+    assert is_cross_site({"type": "http", "method": method, "headers": raw}) is is_foreign
+
+
+def test_an_allowed_origin_is_not_foreign() -> None:
+    headers = [(b"origin", b"https://app.example"), (b"sec-fetch-site", b"cross-site")]
+    scope = {"type": "http", "method": "POST", "headers": headers}
+    assert is_cross_site(scope)
+    assert not is_cross_site(scope, ["https://app.example"])
+
+
+@pytest.mark.parametrize(
+    ("host", "is_unknown"),
+    [
+        ("localhost:9280", False), ("LOCALHOST", False), ("localhost.", False), ("127.0.0.1:9280", False), ("[::1]:9280", False),
+        ("10.1.2.3", False), ("search.example:80", False), ("", False), ("evil.example:9280", True),
+        ("localhost.evil.example", True),
+        ("127.0.0.1.evil.example", True), ("[::1", True),
+    ],
+)  # fmt: skip
+def test_a_foreign_name_that_resolves_here_is_recognised(host: str, is_unknown: bool) -> None:
+    scope = {"type": "http", "headers": [(b"host", host.encode())]}
+    assert is_unknown_host(scope, ["localhost", "search.example"]) is is_unknown
+    assert not is_unknown_host(scope, ["*"])

@@ -3,13 +3,19 @@
 import pytest
 
 from esblend.errors import EsblendError
-from query.gateway.multi_search import Item, lines_of, parameters_of, parse_items, target_of
+from query.gateway.multi_search_lines import lines_of, parameters_of, parse_items, target_of
 
 
 def test_searches_come_in_pairs_of_lines() -> None:
-    items = parse_items(b'{"index":"a"}\n{"size":1}\n\n{"size":2}\n')
-    assert items == [Item({"index": "a"}, {"size": 1}), Item({}, {"size": 2})]
-    assert lines_of(items) == [{"index": "a"}, {"size": 1}, {}, {"size": 2}]
+    items = parse_items(b'{"index":"a"}\n{"size": 1}\n\n{"size":2}\n')
+    assert [(item.header, item.body) for item in items] == [({"index": "a"}, {"size": 1}), ({}, {"size": 2})]
+
+
+def test_lines_go_on_as_they_came_unless_their_body_was_changed() -> None:
+    items = parse_items(b'{"index":"a"}\n{"size": 1}\n\n{"size": 2.50}\n')
+    assert lines_of(items) == b'{"index":"a"}\n{"size": 1}\n\n{"size": 2.50}\n'
+    items[0].is_changed = True
+    assert lines_of(items) == b'{"index":"a"}\n{"size":1}\n\n{"size": 2.50}\n'
 
 
 @pytest.mark.parametrize("raw", [b'{"index":"a"}\n', b'{}\n{"a":\n', b"[]\n{}\n", b"{}\n[]\n"])

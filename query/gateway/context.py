@@ -1,0 +1,80 @@
+"""What all handlers of the gateway share: settings, connections, the encoder, and clients with the caller's rights."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from elasticsearch import AsyncElasticsearch
+from starlette.types import Scope
+
+from esblend.elasticsearch_connection import connect_async
+from esblend.errors import ModelError
+from esblend.settings import Settings
+from query.gateway.request_id import REQUEST_ID, with_request_id
+from query.run.cross_encoder import Reranker
+from query.run.elasticsearch import Upstream
+from query.run.exact_knn import ExactKnn
+from query.run.query_encoder import QueryEmbedder
+from query.run.requests import Caller
+from query.targets.metadata import Metadata, Requester
+
+log = structlog.get_logger()
+# Elasticsearch derives the caller's rights from these headers.
+_RIGHTS_HEADERS = (
+    b"authorization",
+    b"es-client-authentication",
+    b"es-security-runas-user",
+    b"es-secondary-authorization",
+)
+_CALLER_HEADERS = (*_RIGHTS_HEADERS, REQUEST_ID, b"traceparent")
+
+
+class GatewayContext:
+    """Opened once with the application, used by every request."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.upstream = Upstream(settings)
+        self.embedder = QueryEmbedder(settings)
+        self.reranker = Reranker(settings)
+        self.exact_knn = ExactKnn(settings.exact_knn_documents)
+        self._own_es: AsyncElasticsearch = connect_async(settings)
+        self._bare_es: AsyncElasticsearch = connect_async(settings, credentials=False)
+        self.own_es = self._own_es if settings.has_credentials else None
+        """The gateway's own client; None where it has no credentials."""
+        self.metadata = Metadata(self.own_es)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Connections are open and the default model is loaded, where it can be."""
+        await self.upstream.open()
+        try:
+            await self.embedder.load(self.settings.model)
+        except ModelError as error:
+            log.warning("default model not loaded; models of attached indices load on demand", reason=error.reason)
+        yield
+        self.embedder.close()
+        self.reranker.close()
+        await self.upstream.close()
+        await self._own_es.close()
+        await self._bare_es.close()
+
+    def client_for(self, scope: Scope) -> AsyncElasticsearch:
+        """A client with the credentials of the request."""
+        headers = with_request_id(scope["headers"])
+        return self._bare_es.options(
+            headers={name.decode(): value.decode("latin-1") for name, value in headers if name in _CALLER_HEADERS}
+        )
+
+    def caller(self, scope: Scope) -> Caller:
+        """The sender of a request."""
+        rights = b"\0".join(name + value for name, value in scope["headers"] if name in _RIGHTS_HEADERS)
+        return Caller(with_request_id(scope["headers"]), hashlib.sha256(rights).hexdigest())
+
+    def requester(
+        self, scope: Scope, *, already_authorised: bool = False, options: dict[str, str] | None = None
+    ) -> Requester:
+        """The sender of a request, as the metadata cache needs it."""
+        key = self.caller(scope).key
+        return Requester(self.client_for(scope), key, already_authorised=already_authorised, options=options or {})

@@ -1,0 +1,33 @@
+"""Cancels the work for a caller that closes its connection."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from starlette.types import Receive
+
+T = TypeVar("T")
+
+
+async def unless_caller_leaves(receive: Receive, answering: Coroutine[Any, Any, T]) -> T:
+    """The result of `answering`, which is cancelled when the caller disconnects; Elasticsearch then cancels its part too.
+
+    `receive` must have given the whole body. Raises ConnectionResetError when the caller has left.
+    """
+    answer = asyncio.ensure_future(answering)
+    departure = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait((answer, departure), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise ConnectionResetError("the caller closed the connection")
+        return answer.result()
+    finally:
+        unfinished = [task for task in (answer, departure) if not task.done()]
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

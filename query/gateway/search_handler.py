@@ -1,0 +1,99 @@
+"""`_search` and `_async_search`: fused searches are answered here, all others by Elasticsearch.
+
+body -> semantic clauses become kNN -> fused? -> yes: session (plan, legs, fusion, page)
+                                             -> no:  Elasticsearch, with the changed body
+"""
+
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from esblend import exact_json
+from esblend.metrics import SEARCH_SECONDS, SEARCHES, timed
+from query.gateway import async_search
+from query.gateway.bodies import body_stream, parse_if_ours, read_up_to
+from query.gateway.buffered_response import BufferedResponse
+from query.gateway.context import GatewayContext
+from query.gateway.disconnect import unless_caller_leaves
+from query.gateway.embed_texts import embed_texts
+from query.gateway.proxy import forward
+from query.gateway.responses import json_response, with_degraded
+from query.gateway.routing import Route, url_parameters
+from query.language.search_body import is_ours, parse_search
+from query.language.tree import Hybrid
+from query.language.url_parameters import apply_parameters
+from query.run.session import Services, Session
+
+# Headers that describe a body which has been replaced.
+ENTITY_HEADERS = (b"content-length", b"content-encoding")
+
+
+async def search(context: GatewayContext, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer one search."""
+    chunks, ended = await read_up_to(context.settings.gateway_max_search_body, receive)
+    if not ended:  # too large to parse: Elasticsearch decides
+        await forward(context.upstream, scope, body_stream(chunks, receive, ended=False), receive, send)
+        return
+    raw = b"".join(chunks)
+    body = parse_if_ours(raw, scope)
+    if body is None:
+        await forward(context.upstream, scope, raw, receive, send)
+        return
+    is_async = route.handler == "async_search"
+    given = url_parameters(scope)
+    if is_async and is_ours(body):
+        given = async_search.without_own_parameters(given)
+    degraded = await embed_texts(context, scope, body, route.target, given)
+    if is_ours(body):
+        fused = fused_search(context, scope, body, route.target, given)
+        response, headers = with_degraded(*await unless_caller_leaves(receive, fused), degraded)
+        response = async_search.finished(response) if is_async else response
+        await json_response(scope, response, headers)(scope, receive, send)
+        return
+    if degraded is not None:
+        raw = exact_json.dumps(body)
+        scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] not in ENTITY_HEADERS]}
+    if not degraded:
+        await forward(context.upstream, scope, raw, receive, send)
+        return
+    await _forward_degraded(context, scope, raw, receive, send, degraded)
+
+
+async def _forward_degraded(
+    context: GatewayContext, scope: Scope, raw: bytes, receive: Receive, send: Send, degraded: list[str]
+) -> None:
+    """Elasticsearch's response with the reasons why a clause was searched lexically."""
+    scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
+    response = BufferedResponse()
+    await forward(context.upstream, scope, raw, receive, response.take)
+    content = response.json()
+    if content is not None:
+        content, headers = with_degraded(content, {}, degraded)
+        response.replace(content, headers)
+    await response.pass_on(send)
+
+
+async def fused_search(
+    context: GatewayContext, scope: Scope, body: dict[str, Any], target: str, given_parameters: dict[str, str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The response to a search that fuses legs, and Elasticsearch's headers for it. Raises EsblendError."""
+    body, parameters = apply_parameters(body, given_parameters)
+    tree = parse_search(body)
+    services = Services(
+        context.upstream,
+        context.client_for(scope),
+        context.metadata,
+        context.embedder,
+        context.reranker,
+        context.exact_knn,
+    )
+    session = Session(services, context.caller(scope), target, parameters, tree)
+    kind = "hybrid" if isinstance(tree.ranking, Hybrid) else "retriever"
+    try:
+        with timed(SEARCH_SECONDS.labels(kind)):
+            response = await session.run()
+    except Exception:
+        SEARCHES.labels(kind, "error").inc()
+        raise
+    SEARCHES.labels(kind, "answered").inc()
+    return response, session.headers

@@ -1,0 +1,61 @@
+"""Writes with `wait_for=embedded`: Elasticsearch's response, once the written documents have vectors of their current texts."""
+
+import time
+from typing import Any
+
+import structlog
+from elasticsearch import ApiError
+from starlette.types import Receive, Scope, Send
+
+from esblend.endpoint_http import seconds
+from esblend.errors import EsblendError, MalformedRequest
+from query.gateway.bodies import MAX_BODY, body_stream, decompressed
+from query.gateway.buffered_response import BufferedResponse
+from query.gateway.context import GatewayContext
+from query.gateway.disconnect import unless_caller_leaves
+from query.gateway.proxy import forward
+from query.gateway.routing import has_body, url_parameters
+from query.gateway.wait_for_embedded import refresh_if_asked, wait_until_embedded, without_wait, written_documents
+
+log = structlog.get_logger()
+
+
+async def write_and_wait(context: GatewayContext, scope: Scope, receive: Receive, send: Send) -> None:
+    """Forward a write, then wait until its documents have their vectors or the time is over.
+
+    Whatever can be refused is refused before the write. After it, the response is the write's own; an "esblend" object says what
+    is known of the vectors.
+    """
+    deadline = time.monotonic() + seconds(url_parameters(scope).get("timeout", "60s"))
+    plain = without_wait(scope)
+    body = bytearray()
+    async for chunk in body_stream([], receive, ended=not has_body(scope)):
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise MalformedRequest(f"the body of a write with [wait_for=embedded] is larger than {MAX_BODY} bytes")
+    raw = bytes(body)
+    lines = decompressed(raw, scope)
+    response = BufferedResponse()
+    await forward(context.upstream, plain, raw, receive, response.take)
+    content = response.json()
+    if content is not None:
+        waited = await unless_caller_leaves(receive, _wait(context, scope, lines, content, deadline))
+        response.replace({**content, "esblend": waited})
+    await response.pass_on(send)
+
+
+async def _wait(
+    context: GatewayContext, scope: Scope, lines: bytes, content: dict[str, Any], deadline: float
+) -> dict[str, Any]:
+    """What became of the documents. The write has happened, so that no error here may replace its response."""
+    try:
+        es = context.client_for(scope)
+        documents = written_documents(scope, lines, content)
+        requester = context.requester(scope, already_authorised=True)
+        attached = await context.metadata.attached(requester, {document.index for document in documents})
+        waited = await wait_until_embedded(es, attached, documents, deadline=deadline)
+        await refresh_if_asked(es, scope, documents)
+    except (EsblendError, ApiError) as error:
+        reason = error.reason if isinstance(error, EsblendError) else f"{error.error} ({error.meta.status})"
+        return {"error": f"the write has happened, but its vectors cannot be observed: {reason}"}
+    return waited
