@@ -1,4 +1,4 @@
-"""The ground that esblend's packages stand on, and the command line that joins them."""
+"""What all packages share: settings, connections, errors, encoder, and the command line that joins their commands."""
 
 from importlib.metadata import PackageNotFoundError, version
 

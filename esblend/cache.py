@@ -1,4 +1,4 @@
-"""Where downloads and exported models are kept, shared by all checkouts and processes."""
+"""The folder for downloads and exported models, shared by all checkouts and processes."""
 
 import os
 from pathlib import Path
@@ -11,8 +11,8 @@ def is_root() -> bool:
 
 
 def cache_dir() -> Path:
-    """`ESBLEND_CACHE_DIR`, else the user's cache. Root's own would be closed to the user that runs Elasticsearch, so as
-    root it is the machine's."""
+    """`ESBLEND_CACHE_DIR`, else the user's cache folder. For root it is the machine's, because the user that runs
+    Elasticsearch cannot read root's own."""
     override = os.environ.get("ESBLEND_CACHE_DIR")
     if override:
         return Path(override).expanduser().resolve()

@@ -1,7 +1,7 @@
-"""Whose rights the gateway's own endpoints use.
+"""The privileges that esblend's endpoints use.
 
-Everything about a user's index is done with the caller's rights. What esblend keeps for itself (checkpoints, dead letters) is read
-and written with the gateway's, once Elasticsearch has said that the caller may do as much with the index that it is about.
+Endpoints read and change a user's index with the caller's credentials. They read and write esblend's own indices (checkpoints, dead
+letters) with the gateway's, after Elasticsearch has confirmed the caller's privilege on the index in question.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,15 +15,15 @@ READ, MANAGE = "read", "manage"
 
 
 class Access:
-    """`as_caller(request)` gives a client with the credentials of whoever sent the request. `own`: the gateway's own client, None
-    where it has no credentials; then the caller's stands in for it."""
+    """`as_caller(request)` returns a client with the credentials of the request. `own` is the gateway's own client, or None
+    without credentials; then the caller's client takes its place."""
 
     def __init__(self, as_caller: Callable[[Request], AsyncElasticsearch], own: AsyncElasticsearch | None) -> None:
         self.as_caller = as_caller
         self._own = own
 
     def own(self, request: Request) -> AsyncElasticsearch:
-        """A client for esblend's own indices; ask `require` or `permitted` first."""
+        """A client for esblend's own indices. Call `require` or `permitted` first."""
         return self._own or self.as_caller(request)
 
     async def require(self, request: Request, index: str, privilege: str) -> None:
@@ -35,18 +35,18 @@ class Access:
         """Those of `indices` on which the caller has `privilege`. Raises ApiError when its credentials are not valid."""
         names = list(indices)
         if self._own is None or not names:
-            return names  # Elasticsearch itself decides, since the caller's client is used
+            return names  # Elasticsearch decides, since the caller's client is used
         asked = [{"names": names, "privileges": [privilege]}]
         try:
             answer = await self.as_caller(request).security.has_privileges(index=asked)
         except ApiError as error:
-            if _says_security_is_off(error):  # then everybody may do everything
+            if _says_security_is_off(error):  # without security all callers have all privileges
                 return names
             raise
         return [name for name in names if answer["index"].get(name, {}).get(privilege)]
 
 
 def _says_security_is_off(error: ApiError) -> bool:
-    """Without security there is no such endpoint, which Elasticsearch tells in a bare string; other errors are objects."""
+    """Without security the endpoint does not exist, and Elasticsearch's error is a string; other errors are objects."""
     reason = error.body.get("error") if isinstance(error.body, dict) else None
     return isinstance(reason, str) and reason.startswith("no handler found for uri [/_security/")

@@ -1,4 +1,4 @@
-"""Connections to Elasticsearch: made one way everywhere, and patient at start-up."""
+"""Connections to Elasticsearch: the same options everywhere, and waiting at start-up."""
 
 import asyncio
 import time
@@ -44,35 +44,35 @@ def _options(settings: Settings, *, credentials: bool) -> dict[str, Any]:
 
 
 def connect(settings: Settings) -> Elasticsearch:
-    """A blocking client with the process's own credentials. Nothing is sent yet."""
+    """A blocking client with the process's credentials. It connects at its first request."""
     return Elasticsearch(**_options(settings, credentials=True))
 
 
 def connect_async(settings: Settings, *, credentials: bool = True) -> AsyncElasticsearch:
-    """An asyncio client; without `credentials` its caller adds headers by `.options(headers=...)`."""
+    """An asyncio client. Without `credentials`, add headers with `.options(headers=...)`."""
     return AsyncElasticsearch(**_options(settings, credentials=credentials))
 
 
 def back_off(attempt: int) -> float:
-    """Seconds to wait before try `attempt` (from 0): doubling from 0.5 s, 15 s at most."""
+    """Seconds to wait before attempt `attempt` (from 0): doubles from 0.5 s up to 15 s."""
     return float(min(RETRY_MOST_SECONDS, RETRY_FIRST_SECONDS * 2 ** min(attempt, 10)))
 
 
 def is_passing(error: Exception) -> bool:
-    """Whether a later try may succeed: the server is away, restarting or overloaded."""
+    """Whether a retry may succeed: the server is unreachable, restarting or overloaded."""
     if isinstance(error, ApiError):
         return error.meta.status in (408, 429, 502, 503, 504)
     return isinstance(error, TransportConnectionError | ConnectionTimeout)
 
 
 def keeps_vectors_back(es: Elasticsearch) -> bool:
-    """Whether this server leaves vectors out of `_source` unless asked for them (9.2 and later)."""
+    """Whether this server omits vectors from `_source` by default (9.2 and later)."""
     major, minor = es.info()["version"]["number"].split(".")[:2]
     return (int(major), int(minor)) >= (9, 2)
 
 
 async def wait_for_elasticsearch_async(es: AsyncElasticsearch, url: str) -> None:
-    """Return once Elasticsearch answers. Says what it waits for, with back-off, for as long as it takes."""
+    """Return when Elasticsearch answers. Waits without limit, with back-off, and logs each attempt."""
     attempt = 0
     while True:
         try:
@@ -87,7 +87,7 @@ async def wait_for_elasticsearch_async(es: AsyncElasticsearch, url: str) -> None
 
 
 def wait_for_elasticsearch(es: Elasticsearch, url: str) -> None:
-    """As `wait_for_elasticsearch_async`, blocking."""
+    """Blocking form of `wait_for_elasticsearch_async`."""
     attempt = 0
     while True:
         try:
@@ -111,7 +111,7 @@ def _say_waiting(url: str, attempt: int, error: Exception) -> None:
 
 
 def error_body(error: ApiError) -> dict[str, Any]:
-    """Elasticsearch's own error document, or one in its shape when the answer was no JSON."""
+    """Elasticsearch's error document, or one in its shape when the response was not JSON."""
     if isinstance(error.body, Mapping):
         return dict(error.body)
     return {

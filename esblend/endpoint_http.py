@@ -1,4 +1,4 @@
-"""What the gateway's own endpoints share: answers, bodies and parameters, in Elasticsearch's manners."""
+"""Responses, bodies and URL parameters of esblend's endpoints, in Elasticsearch's conventions."""
 
 import re
 from typing import Any
@@ -15,12 +15,12 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def answer(content: Any, *, status: int = 200) -> Response:
-    """Every answer of the gateway's own bears Elasticsearch's product header, which its clients insist on."""
+    """A JSON response with Elasticsearch's product header, which its clients require."""
     return JSONResponse(content, status, headers=PRODUCT)
 
 
 async def read_json(request: Request) -> Any:
-    """The body; None when there is none. Raises InvalidRequest when it is too large, MalformedRequest when it is no JSON."""
+    """The parsed body; None for an empty one. Raises InvalidRequest when it is too large, MalformedRequest when it is not JSON."""
     raw = bytearray()
     async for chunk in request.stream():
         raw += chunk
@@ -31,7 +31,7 @@ async def read_json(request: Request) -> Any:
     try:
         return orjson.loads(bytes(raw))
     except orjson.JSONDecodeError as error:
-        raise MalformedRequest(f"the body is no JSON: {error}") from error
+        raise MalformedRequest(f"the body is not JSON: {error}") from error
 
 
 def is_set(request: Request, name: str) -> bool:
@@ -39,8 +39,8 @@ def is_set(request: Request, name: str) -> bool:
 
 
 def seconds(value: str, *, name: str = "timeout") -> float:
-    """Seconds of a time as Elasticsearch writes it, an hour at most."""
+    """The seconds of a time value such as `60s`, at most an hour. Raises InvalidRequest."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", value)
     if found is None:
-        raise InvalidRequest(f"[{name}] must be a time as in [60s] or [2m], but is [{value}]")
+        raise InvalidRequest(f"[{name}] must be a time such as [60s] or [2m], but is [{value}]")
     return min(3600.0, float(found.group(1)) * _UNITS[found.group(2)])

@@ -1,4 +1,4 @@
-"""Every error that a caller can meet, each with its HTTP status and an Elasticsearch-style type."""
+"""The errors that callers can receive, each with its HTTP status and an Elasticsearch-style type."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ class EsblendError(Exception):
 
 
 class InvalidRequest(EsblendError):
-    """The request is well-formed but asks for something that cannot be."""
+    """The request is well-formed but cannot be fulfilled."""
 
     status = 400
     type = "illegal_argument_exception"
@@ -38,7 +38,7 @@ class MalformedRequest(EsblendError):
 
 
 class Forbidden(EsblendError):
-    """The caller may not do this."""
+    """The caller lacks the privilege."""
 
     status = 403
     type = "security_exception"
@@ -64,14 +64,14 @@ class AlreadyAttached(EsblendError):
 
 
 class ModelError(EsblendError):
-    """A model that cannot be loaded, or whose output is no usable vector."""
+    """A model cannot be loaded, or its output is not a usable vector."""
 
     status = 400
     type = "illegal_argument_exception"
 
 
 class EncodingError(EsblendError):
-    """A text for which the model gave no usable vector (NaN, infinite or zero)."""
+    """The model returned no usable vector for a text (NaN, infinite or zero)."""
 
     type = "encoding_exception"
 
@@ -84,14 +84,14 @@ class UpstreamUnavailable(EsblendError):
 
 
 class IndexUnavailable(EsblendError):
-    """An index takes no reads or writes just now (closed, blocked, a right is missing); a later try may succeed."""
+    """An index rejects reads or writes (closed, blocked, a missing privilege). A retry may succeed."""
 
     status = 503
     type = "index_unavailable_exception"
 
 
 class UnknownMessage(EsblendError):
-    """A message in the queue that is no task of this version."""
+    """A message in the queue is not a task of this version."""
 
     type = "unknown_message_exception"
 
@@ -103,35 +103,35 @@ class QueueUnsafe(EsblendError):
 
 
 class TooManyRequests(EsblendError):
-    """The gateway has all hands full; as where one of Elasticsearch's queues is."""
+    """The gateway is at its limit, as when a queue of Elasticsearch is full."""
 
     status = 429
     type = "es_rejected_execution_exception"
 
 
 class CallerTooSlow(EsblendError):
-    """A request that does not go on."""
+    """The caller stopped sending its request."""
 
     status = 408
     type = "timeout_exception"
 
 
 class LegFailed(EsblendError):
-    """A leg that the caller does not want to do without."""
+    """A leg failed that the caller requires."""
 
     status = 503
     type = "leg_failure_exception"
 
 
 class BudgetSpent(EsblendError):
-    """A step took longer than it may."""
+    """A step exceeded its time budget."""
 
     status = 503
     type = "budget_spent_exception"
 
 
 class UpstreamError(EsblendError):
-    """Elasticsearch refused a request; its own answer goes on to the caller."""
+    """Elasticsearch rejected a request; the caller receives its response."""
 
     def __init__(self, status: int, error: dict[str, Any]) -> None:
         super().__init__(
@@ -145,6 +145,6 @@ class UpstreamError(EsblendError):
 
 
 class LocalStackError(EsblendError):
-    """The one-machine stack cannot do what was asked."""
+    """The one-machine stack cannot do what the command asks."""
 
     type = "local_stack_exception"

@@ -66,7 +66,7 @@ def _significant(text: str) -> tuple[str, int]:
 
 
 def _dumps_surrogates(content: Any, *, indent: int | None) -> bytes:
-    """The standard library writes lone surrogates as escapes; long numbers are put in afterwards, by unique placeholders."""
+    """The standard library writes lone surrogates as escapes; placeholders mark long numbers, which are inserted afterwards."""
     numbers: list[bytes] = []
 
     def replace(value: Any) -> Any:

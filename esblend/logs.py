@@ -1,4 +1,4 @@
-"""Structured logs: one line an event, console or JSON, never document text or credentials."""
+"""Structured logs: one line per event, console or JSON, without document text or credentials."""
 
 import logging
 import sys
@@ -16,12 +16,12 @@ _SPEAKS_OF_NO_TEXT = (OSError, ImportError, AttributeError)
 
 
 def without_preview(reason: str) -> str:
-    """Elasticsearch's reason without the piece of a document that it may end with."""
+    """Elasticsearch's reason without the fragment of a document at its end."""
     return reason.partition(_PREVIEW)[0]
 
 
 def _where(exc_info: ExceptionInfo) -> str:
-    """The frames and types of an exception and of its causes. Its message is left out where it may quote a document or a query."""
+    """The frames and types of an exception and of its causes. Messages that may quote a document or a query are omitted."""
     lines: list[str] = []
     error: BaseException | None = exc_info[1]
     while error is not None:
@@ -35,7 +35,7 @@ def _where(exc_info: ExceptionInfo) -> str:
 
 
 def configure_quietly() -> None:
-    """For commands that are not processes: warnings only, and never on stdout, which is for their results."""
+    """For short-lived commands: warnings only, on stderr; stdout is for results."""
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -67,7 +67,7 @@ def configure_logging(settings: Settings) -> None:
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
     logging.captureWarnings(capture=True)
-    # The client logs each request on info, Celery each task twice; what matters of them is logged by esblend.
+    # The client logs each request on info, and Celery each task twice; esblend logs the relevant events itself.
     for noisy in (
         "elastic_transport",
         "elasticsearch",
@@ -77,8 +77,10 @@ def configure_logging(settings: Settings) -> None:
         "celery.worker.strategy",
     ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    logging.getLogger("celery.pool").setLevel(logging.INFO)  # on debug it prints whole messages, whoever sent them
-    logging.getLogger("celery.app.trace").setLevel(logging.CRITICAL)  # it would print what a task raised, word for word
+    logging.getLogger("celery.pool").setLevel(logging.INFO)  # on debug it prints whole messages
+    logging.getLogger("celery.app.trace").setLevel(
+        logging.CRITICAL
+    )  # it prints exception messages, which may quote text
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

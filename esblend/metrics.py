@@ -1,4 +1,4 @@
-"""What the processes count, for Prometheus. Each figure is named here, once; docs/operations.md says what to look at.
+"""The Prometheus metrics of all processes, each defined once. docs/operations.md explains their use.
 
 The gateway serves its own at `/_esblend/metrics`; feed and workers on a port of their own (`ESBLEND_METRICS_PORT`).
 """
@@ -52,13 +52,13 @@ PASSED = Counter("esblend_passed_requests", "Requests passed through to Elastics
 
 
 def serve(settings: Settings) -> None:
-    """Serve the figures of this process, if the settings name a port. A port that is taken is told, and no reason to stop."""
+    """Serve the metrics of this process if the settings name a port. A port in use is logged and does not stop the process."""
     if settings.metrics_port is None:
         return
     try:
         start_http_server(settings.metrics_port, addr=settings.metrics_host)
     except OSError as error:
-        log.warning("no metrics: the port cannot be used", port=settings.metrics_port, reason=error.strerror)
+        log.warning("metrics not served: port unavailable", port=settings.metrics_port, reason=error.strerror)
 
 
 def exposition() -> tuple[bytes, str]:
@@ -68,7 +68,7 @@ def exposition() -> tuple[bytes, str]:
 
 @contextmanager
 def timed(histogram: Histogram) -> Iterator[None]:
-    """Observe how long the block takes, however it ends."""
+    """Observe the duration of the block, also when it raises."""
     began = time.perf_counter()
     try:
         yield

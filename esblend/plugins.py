@@ -1,4 +1,4 @@
-"""What people bring of their own, found by Python entry points: encoders, splitters, fusions, rerankers."""
+"""Plug-ins, found through Python entry points: encoders, splitters, fusions, rerankers."""
 
 from functools import cache
 from importlib.metadata import entry_points
@@ -16,7 +16,7 @@ ENCODERS, PASSAGES, FUSIONS, RERANKERS = (
 
 
 def kind_and_name(name: str) -> tuple[str | None, str]:
-    """`kind:name` of a model that a plug-in brings; (None, name) for a folder, also one with a drive, or a hub name."""
+    """Splits `kind:name` of a plug-in's model. (None, name) for a folder, with or without a drive letter, or a hub name."""
     kind, separator, rest = name.partition(":")
     is_plain = not separator or "/" in kind or len(kind) == 1 or Path(name).exists()
     return (None, name) if is_plain else (kind, rest)
@@ -24,17 +24,17 @@ def kind_and_name(name: str) -> tuple[str | None, str]:
 
 @cache
 def names(group: str) -> tuple[str, ...]:
-    """The names that are there, esblend's own included."""
+    """All names of a group, including esblend's own."""
     return tuple(sorted({point.name for point in entry_points(group=group)}))
 
 
 @cache
 def find(group: str, name: str) -> Any:
-    """What an entry point stands for. Raises InvalidRequest when there is none of that name, or it cannot be imported."""
+    """The object of an entry point. Raises InvalidRequest when the name is unknown or cannot be imported."""
     points = [point for point in entry_points(group=group) if point.name == name]
     if not points:
-        raise InvalidRequest(f"there is no [{name}] among the entry points [{group}]: {', '.join(names(group))}")
+        raise InvalidRequest(f"unknown entry point [{name}] in [{group}]; known: {', '.join(names(group))}")
     try:
         return points[0].load()
-    except Exception as error:  # whatever a package raises that is imported for the first time
+    except Exception as error:  # an import can raise anything
         raise InvalidRequest(f"[{name}] of the entry points [{group}] cannot be imported: {error}") from error

@@ -1,4 +1,4 @@
-"""Connections to Redis or Valkey, made one way everywhere: plain, by TLS, or to the master that Sentinels name."""
+"""Connections to Redis or Valkey: plain, with TLS, or to the master that Sentinels name."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ _SENTINEL_PORT = 26379
 
 
 def connect_redis(settings: Settings, *, timeout: float) -> Redis:
-    """A client; nothing is sent yet. `timeout`: seconds for a connection and for an answer.
+    """A client, which connects at its first command. `timeout`: seconds to connect and to wait for a reply.
 
     `redis://`, `rediss://` (TLS; certificates are always checked, against `redis_ca_certs` where it is set), or
     `sentinel://host:port;sentinel://host:port` with `redis_sentinel_master`. Raises InvalidRequest when that is not set.
@@ -28,7 +28,7 @@ def connect_redis(settings: Settings, *, timeout: float) -> Redis:
 
 
 def connect_redis_async(settings: Settings, *, timeout: float) -> AsyncRedis:
-    """As `connect_redis`, for asyncio."""
+    """The asyncio form of `connect_redis`."""
     if not _is_sentinel(settings):
         return AsyncRedis.from_url(settings.redis_url, **_timeouts(timeout), **_tls(settings))
     sentinel = AsyncSentinel(_sentinels(settings), sentinel_kwargs=_timeouts(timeout), **_timeouts(timeout))  # type: ignore[no-untyped-call]
@@ -37,14 +37,14 @@ def connect_redis_async(settings: Settings, *, timeout: float) -> AsyncRedis:
 
 
 def celery_options(settings: Settings) -> dict[str, Any]:
-    """What Celery's transport must know to reach the same Redis."""
+    """Options with which Celery's transport reaches the same Redis."""
     if not _is_sentinel(settings):
         return {}
     return {"master_name": _master(settings)}
 
 
 def celery_tls(settings: Settings) -> dict[str, Any] | None:
-    """What Celery must know to trust the same certificates; None where there is no TLS."""
+    """TLS options for Celery, for the same certificates; None without TLS."""
     return _tls(settings) or None
 
 
@@ -62,7 +62,7 @@ def _sentinels(settings: Settings) -> list[tuple[str, int]]:
 
 
 def _credentials(settings: Settings) -> dict[str, Any]:
-    """Of the master, as the first address has them."""
+    """Credentials and database of the master, from the first address."""
     first = urlsplit(settings.redis_url.split(";")[0])
     return {"username": first.username or None, "password": first.password, "db": int(first.path.strip("/") or 0)}
 

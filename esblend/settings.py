@@ -28,17 +28,17 @@ DEFAULT_MODEL = "sentence-transformers/multi-qa-distilbert-cos-v1"
 
 _PREFIX = "ESBLEND_"
 _ELSEWHERE = frozenset(("config", "data_dir", "cache_dir", "hypothesis_profile"))
-"""Variables with our prefix that are no settings of a process."""
-# Kubernetes tells every container of its services: ESBLEND_GATEWAY_SERVICE_HOST, ESBLEND_PORT_9280_TCP_ADDR, ...
+"""Variables with our prefix that are not settings of a process."""
+# Kubernetes sets variables for its services: ESBLEND_GATEWAY_SERVICE_HOST, ESBLEND_PORT_9280_TCP_ADDR, ...
 _FOREIGN = re.compile(r"test_.*|(.*_)?service_(host|port(_.*)?)|(.*_)?port(_\d+_(tcp|udp)(_.*)?)?")
 
 
 class _Files(PydanticBaseSettingsSource):
-    """`ESBLEND_ES_PASSWORD_FILE=/run/secrets/es`: the value is in a file, as containers are given secrets."""
+    """`ESBLEND_ES_PASSWORD_FILE=/run/secrets/es`: the value is in a file, as for container secrets."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         named = os.environ.get(f"{_PREFIX}{field_name.upper()}_FILE")
-        # `ready_file` and the like are settings of their own, not files that hold `ready`.
+        # `ready_file` is a setting, not a file that holds `ready`.
         value = Path(named).read_text("utf-8").strip() if named else None
         return value, field_name, False
 
@@ -70,13 +70,13 @@ class _Yaml(PydanticBaseSettingsSource):
         except (OSError, yaml.YAMLError) as error:
             raise _error(("config",), f"[{file}] cannot be read: {error}") from error
         if not isinstance(found, dict):
-            raise _error(("config",), f"[{file}] must hold names and values of settings")
+            raise _error(("config",), f"[{file}] must contain a mapping of settings")
         _refuse_unknown(found, f" in {file}")
         return found
 
 
 class Settings(BaseSettings):
-    """Where the servers are, and the limits of the three processes. Every field is `ESBLEND_<NAME>` in the environment."""
+    """Addresses of the servers and limits of the processes. Each field is `ESBLEND_<NAME>` in the environment."""
 
     model_config = SettingsConfigDict(
         env_prefix="ESBLEND_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
@@ -101,7 +101,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def origins(cls) -> dict[str, str]:
-        """Where the value of each setting that is set comes from."""
+        """The source of each setting that has a value."""
         found: dict[str, str] = {}
         for name, source in (
             ("environment", EnvSettingsSource(cls)), ("file", _Files(cls)), (".env", DotEnvSettingsSource(cls)),
@@ -114,11 +114,13 @@ class Settings(BaseSettings):
     es_url: str = Field(default="http://localhost:9200", description="Elasticsearch, without credentials.")
     es_username: str | None = None
     es_password: SecretStr | None = None
-    es_api_key: SecretStr | None = Field(default=None, description="Encoded API key; wins over username and password.")
+    es_api_key: SecretStr | None = Field(
+        default=None, description="Encoded API key; takes precedence over username and password."
+    )
     es_ca_certs: Path | None = Field(default=None, description="CA bundle for an https es_url.")
     es_ca_fingerprint: str | None = Field(
         default=None,
-        description="SHA-256 of the certificate that signed Elasticsearch's, in hex; in place of a CA bundle.",
+        description="SHA-256 of the certificate that signed Elasticsearch's, in hex; an alternative to a CA bundle.",
     )
     es_timeout_seconds: float = Field(default=60, gt=0)
 
@@ -131,43 +133,47 @@ class Settings(BaseSettings):
         default=None, description="The master's name, with sentinel:// addresses."
     )
     broker_url: SecretStr | None = Field(
-        default=None, description="amqp:// or amqps://: the queue is in RabbitMQ; the rest stays in Redis."
+        default=None, description="amqp:// or amqps:// puts the queue into RabbitMQ; results stay in Redis."
     )
     broker_ca_certs: Path | None = Field(default=None, description="CA bundle for an amqps:// broker_url.")
 
     model: str = Field(default=DEFAULT_MODEL, description="A sentence-transformers folder or hub name.")
     encoder_threads: int | None = Field(
-        default=None, ge=1, description="Default: what the machine or container allows."
+        default=None, ge=1, description="Default: all CPUs of the machine or container."
     )
-    encoder_token_budget: int = Field(default=2048, ge=512, description="Word pieces in one forward pass.")
+    encoder_token_budget: int = Field(default=2048, ge=512, description="Word pieces per forward pass.")
     encoder_backend: Literal["auto", "torch", "openvino"] = "auto"
     precision: Literal["exact", "fast"] = Field(default="exact", description="fast: int8 on CPUs, bf16 on GPUs.")
 
-    encoder_url: str | None = Field(default=None, description="The service behind models named openai:... and tei:...")
+    encoder_url: str | None = Field(default=None, description="The service for models named openai:... and tei:...")
     encoder_api_key: SecretStr | None = None
     encoder_timeout_seconds: float = Field(default=30, gt=0)
     encoder_retries: int = Field(default=5, ge=0)
-    encoder_batch_texts: int = Field(default=32, ge=1, description="Texts in one request to the service.")
+    encoder_batch_texts: int = Field(default=32, ge=1, description="Texts per request to the service.")
     encoder_requests_per_second: float | None = Field(default=None, gt=0)
-    encoder_max_tokens: int = Field(default=512, ge=16, description="What the service's model reads, in word pieces.")
+    encoder_max_tokens: int = Field(
+        default=512, ge=16, description="Maximum input of the service's model in word pieces."
+    )
 
     embedding_cache: Path | None = Field(
-        default=None, description="File for vectors of texts seen before; default: in the user's cache folder."
+        default=None, description="File of the embedding cache; default: in the user's cache folder."
     )
-    embedding_cache_mb: int = Field(default=256, ge=0, description="Size of that file at most; 0: no cache.")
+    embedding_cache_mb: int = Field(default=256, ge=0, description="Maximum size of that file; 0 disables the cache.")
 
     reranker: str | None = Field(
         default=None, description="A cross-encoder: a sequence-classification folder or hub name."
     )
-    reranker_budget_seconds: float = Field(default=2.0, gt=0, description="After this the first-stage order stands.")
+    reranker_budget_seconds: float = Field(
+        default=2.0, gt=0, description="After this, a search keeps the first-stage order."
+    )
     query_encoder_budget_seconds: float = Field(
-        default=5.0, gt=0, description="After this a search goes on without its semantic leg."
+        default=5.0, gt=0, description="After this, a search continues without its semantic leg."
     )
 
     exact_knn_documents: int = Field(
         default=1000,
         ge=0,
-        description="So many documents are compared one by one; with more, the approximate index is asked.",
+        description="Up to this number of documents, kNN compares every vector; above it, it uses the approximate index.",
     )
 
     gateway_url: str | None = Field(default=None, description="The gateway that the command line talks to.")
@@ -182,40 +188,48 @@ class Settings(BaseSettings):
         description="Comma-separated origins, as https://app.example.com, whose pages may call the gateway (CORS).",
     )
     gateway_tls_certificate: Path | None = Field(
-        default=None, description="PEM file; with the key, the gateway speaks https."
+        default=None, description="PEM file; with the key, the gateway uses https."
     )
     gateway_tls_key: Path | None = None
-    gateway_max_requests: int = Field(default=1000, ge=1, description="Requests at once; more are answered with 429.")
-    gateway_max_connections: int = Field(default=4096, ge=1, description="Of callers; more are answered with 503.")
+    gateway_max_requests: int = Field(
+        default=1000, ge=1, description="Concurrent requests; more are answered with 429."
+    )
+    gateway_max_connections: int = Field(
+        default=4096, ge=1, description="Connections of callers; more are answered with 503."
+    )
     gateway_silence_seconds: float = Field(
-        default=60, gt=0, description="A caller that neither sends nor reads on for so long is cut off."
+        default=60, gt=0, description="A caller that neither sends nor reads for this time is disconnected."
     )
     gateway_answer_seconds: float = Field(
-        default=3600, gt=0, description="Elasticsearch may be silent for so long before and amid an answer."
+        default=3600, gt=0, description="Longest pause of Elasticsearch before and within a response."
     )
-    gateway_connections: int = Field(default=256, ge=1, description="Connections to Elasticsearch at most.")
+    gateway_connections: int = Field(default=256, ge=1, description="Maximum connections to Elasticsearch.")
     gateway_max_search_body: int = Field(
-        default=8 * 2**20, ge=1024, description="Bytes of a search body that is parsed."
+        default=8 * 2**20, ge=1024, description="Maximum bytes of a search body that esblend parses."
     )
 
     feed_poll_seconds: float = Field(default=0.5, gt=0)
     feed_discovery_seconds: float = Field(
-        default=1.0, gt=0, description="How often newly attached indices are looked for."
+        default=1.0, gt=0, description="Interval between checks for newly attached indices."
     )
-    feed_batch_documents: int = Field(default=1000, ge=1, le=1000, description="Documents in one task at most.")
+    feed_batch_documents: int = Field(default=1000, ge=1, le=1000, description="Maximum documents in one task.")
     feed_max_tasks_in_flight: int = Field(default=16, ge=1, description="Unfinished tasks per index and lane.")
     feed_task_timeout_seconds: float = Field(default=900, gt=0, description="A task without a result is sent again.")
 
-    task_events: bool = Field(default=False, description="Workers tell of their tasks in Redis, for Flower.")
-    metrics_port: int | None = Field(default=None, ge=1, le=65535, description="Of feed and workers, for Prometheus.")
+    task_events: bool = Field(default=False, description="Workers publish task events in Redis, for Flower.")
+    metrics_port: int | None = Field(
+        default=None, ge=1, le=65535, description="Metrics port of feed and workers, for Prometheus."
+    )
     metrics_host: str = "127.0.0.1"
 
-    tracing: bool = Field(default=False, description="OpenTelemetry; where to is said by OTEL_EXPORTER_OTLP_ENDPOINT.")
+    tracing: bool = Field(
+        default=False, description="OpenTelemetry traces; OTEL_EXPORTER_OTLP_ENDPOINT sets their destination."
+    )
 
     log_format: Literal["json", "console"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    ready_file: Path | None = Field(default=None, description="Written when the process is ready for work.")
+    ready_file: Path | None = Field(default=None, description="The process writes this file when it is ready.")
 
     @field_validator("es_ca_fingerprint")
     @classmethod
@@ -259,14 +273,14 @@ def _names(listed: str) -> tuple[str, ...]:
 
 
 def _refuse_unknown(given: Mapping[str, Any], where: str) -> None:
-    """Raises ValidationError on names that are no settings."""
+    """Raises ValidationError on unknown settings."""
     known = Settings.model_fields
     for name in sorted(given):
         if name in known or name in _ELSEWHERE or _FOREIGN.fullmatch(name):
             continue
         near = get_close_matches(name, known, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise _error((name,), f"there is no such setting{where}{hint}")
+        raise _error((name,), f"unknown setting{where}{hint}")
 
 
 def _error(place: tuple[str, ...], message: str) -> ValidationError:

@@ -1,4 +1,4 @@
-"""Whom to trust at the other end of a TLS connection to Elasticsearch."""
+"""The TLS trust for connections to Elasticsearch."""
 
 import hashlib
 import socket
@@ -14,8 +14,8 @@ _FETCH_SECONDS = 5
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """For connections to `es_url`; None where it is plain http. Certificates and host names are always checked: against
-    `es_ca_certs`, against the one certificate that has `es_ca_fingerprint`, or against the system's authorities."""
+    """The SSL context for `es_url`; None for plain http. Certificates and host names are always checked: against
+    `es_ca_certs`, the certificate with `es_ca_fingerprint`, or the system's authorities."""
     if not settings.es_url.startswith("https://"):
         return None
     if settings.es_ca_fingerprint is not None:
@@ -24,7 +24,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
 
 
 class _Pinned(ssl.SSLContext):
-    """Trusts the certificate with a given SHA-256 fingerprint, and what it has signed.
+    """Trusts the certificate with a given SHA-256 fingerprint and certificates that it signed.
 
     The server sends that certificate itself; it is asked for at the first connection, so that the server may be away before.
     """
@@ -38,11 +38,11 @@ class _Pinned(ssl.SSLContext):
         made = super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
         made._url, made._fingerprint = url, fingerprint
         made._lock, made._is_loaded = threading.Lock(), False
-        made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the pinned one need not be a root
+        made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the pinned certificate need not be a root
         return made
 
     def __init__(self, *_: object) -> None:
-        """Everything is done in `__new__`, as in the class above."""
+        """`__new__` does everything, as in the base class."""
 
     def wrap_socket(self, *arguments: Any, **named: Any) -> ssl.SSLSocket:
         self._load()
@@ -67,11 +67,11 @@ class _Pinned(ssl.SSLContext):
 
 
 def _presented(url: str) -> list[bytes]:
-    """The certificates that a server shows, in DER, whoever signed them."""
+    """The certificates that a server presents, in DER, unverified."""
     place = urlsplit(url)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # nothing is sent over this connection; its certificates are compared
+    context.verify_mode = ssl.CERT_NONE  # nothing is sent over this connection; only its certificates are compared
     try:
         with (
             socket.create_connection((place.hostname or "", place.port or 443), timeout=_FETCH_SECONDS) as plain,
@@ -81,7 +81,7 @@ def _presented(url: str) -> list[bytes]:
             holder: Any = secure if hasattr(secure, "get_unverified_chain") else secure._sslobj  # type: ignore[attr-defined]
             return [one if isinstance(one, bytes) else _der(one) for one in holder.get_unverified_chain()]
     except OSError as error:
-        raise UpstreamUnavailable(f"Elasticsearch shows no certificate: {type(error).__name__}") from error
+        raise UpstreamUnavailable(f"Elasticsearch presents no certificate: {type(error).__name__}") from error
 
 
 def _der(certificate: Any) -> bytes:

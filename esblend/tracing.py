@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext, Tracer
 
 CHANGE_SECONDS = 3600
-"""How long the context of a write waits for the feed to meet the change."""
+"""Seconds that a write's context is stored for the feed."""
 Kind = Literal["internal", "server", "producer", "consumer"]
 Attributes = Mapping[str, str | int]
-"""By names of one word; those that OpenTelemetry has a name for get that, the others become `esblend.<name>`."""
+"""Attributes by short names. OpenTelemetry's standard names replace known ones; the others become `esblend.<name>`."""
 _tracer: "Tracer | None" = None
 
 
 def set_up(settings: Settings, process: str) -> None:
-    """Trace from now on, if the settings say so. In a process that forks, after the fork. Raises EsblendError when OpenTelemetry
-    is not installed."""
+    """Start tracing if the settings enable it. A process that forks calls this after the fork. Raises EsblendError when
+    OpenTelemetry is not installed."""
     global _tracer
     if not settings.tracing:
         return
@@ -40,7 +40,7 @@ def set_up(settings: Settings, process: str) -> None:
         raise EsblendError("ESBLEND_TRACING needs OpenTelemetry: pip install 'esblend[tracing]'") from error
     provider = TracerProvider(resource=Resource.create({"service.name": f"esblend-{process}"}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    trace.set_tracer_provider(provider)  # Elasticsearch's client finds it there, and traces its requests
+    trace.set_tracer_provider(provider)  # Elasticsearch's client uses it to trace its requests
     _tracer = trace.get_tracer("esblend")
 
 
@@ -49,7 +49,7 @@ def is_on() -> bool:
 
 
 def flush() -> None:
-    """Send what is waiting to be sent; before a process ends."""
+    """Export pending spans before the process ends."""
     if _tracer is not None:
         from opentelemetry import trace
 
@@ -96,7 +96,7 @@ def past_span(
 
 
 def annotate(attributes: Attributes) -> None:
-    """Add to the span around this."""
+    """Add attributes to the current span."""
     if _tracer is not None:
         from opentelemetry import trace
 
@@ -104,7 +104,7 @@ def annotate(attributes: Attributes) -> None:
 
 
 def traceparent() -> str | None:
-    """The context of the span around this, to be passed on; None without one, or where it is not recorded."""
+    """The current span's context as a `traceparent`; None without a recorded span."""
     if _tracer is None:
         return None
     from opentelemetry import trace
@@ -121,7 +121,7 @@ def change_key(index: str, id_: str, seq_no: int) -> str:
 
 
 def add_trace_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A structlog processor: lines of all processes that belong to one trace can be found by its id."""
+    """A structlog processor that adds the trace id to log lines."""
     present = traceparent()
     if present is not None:
         event["trace_id"] = present.split("-")[1]

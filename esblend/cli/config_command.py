@@ -12,12 +12,12 @@ from esblend.cli.gateway_client import Json
 from esblend.settings import Settings
 
 _PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
-app = typer.Typer(help="Settings and where they come from.", no_args_is_help=True)
+app = typer.Typer(help="Settings and their sources.", no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """Settings and where they come from."""
+    """Settings and their sources."""
 
 
 @app.command()

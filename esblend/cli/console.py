@@ -1,4 +1,4 @@
-"""What people see on a terminal: one console for tables and progress, JSON for scripts."""
+"""Terminal output: one console for tables and progress, JSON for scripts."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ def print_json(value: Any) -> None:
 
 
 def count_progress() -> Progress:
-    """A bar that counts things, on stderr; it draws only on a terminal."""
+    """A progress bar on stderr. It draws only on a terminal."""
     return Progress(
         SpinnerColumn(),
         TextColumn("[progress.description]{task.description}"),

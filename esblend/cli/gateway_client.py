@@ -1,4 +1,4 @@
-"""How the command line reaches a gateway: the one it is told, or that of the stack on this machine."""
+"""The command line's client for the gateway: the configured one, or that of the stack on this machine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,18 +16,19 @@ from esblend.errors import EsblendError
 from esblend.settings import Settings
 
 FAILED, USAGE, UNREACHABLE, INCOMPLETE = 1, 2, 3, 4
-"""Exit codes: refused or failed; wrong usage; nothing answers; answered, but not all is done."""
+"""Exit codes: rejected or failed; wrong usage; no answer; answered, but incomplete."""
 
 
 def whole_path(model: str | None) -> str | None:
-    """A model's folder by its whole path: the processes that load it have other working directories."""
+    """The absolute path of a model folder: the processes that load it have other working directories."""
     if model is None or not Path(model).expanduser().is_dir():
         return model
     return str(Path(model).expanduser().resolve())
 
 
 DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="The stack on this machine to talk to.", envvar="ESBLEND_DATA_DIR")
+    Path | None,
+    typer.Option("--data-dir", help="The data folder of a stack on this machine.", envvar="ESBLEND_DATA_DIR"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
 
@@ -44,7 +45,7 @@ def connect_gateway(data_dir: Path | None) -> Elasticsearch:
 
 
 def process_settings(data_dir: Path | None) -> Settings:
-    """What feed and workers run with: the settings of the running stack of the data dir, else those of the environment."""
+    """The settings of feed and workers: those of the running stack of the data dir, else those of the environment."""
     settings = Settings()
     state = _state(settings, data_dir)
     return settings if state is None else state.settings(settings)
@@ -59,14 +60,14 @@ def _state(settings: Settings, data_dir: Path | None) -> Any:
 
 @contextmanager
 def gateway(data_dir: Path | None) -> Iterator[Elasticsearch]:
-    """The client, with failures turned into a message and an exit code."""
+    """The client. Failures become a message and an exit code."""
     with stating_errors(), connect_gateway(data_dir) as es:
         yield es
 
 
 @contextmanager
 def stating_errors() -> Iterator[None]:
-    """Turn what people can meet into one message on stderr and an exit code that means something."""
+    """Turn expected errors into one message on stderr and an exit code."""
     try:
         yield
     except ApiError as error:
@@ -95,7 +96,7 @@ def _reason(error: ApiError) -> str:
 def call(
     es: Elasticsearch, method: str, path: str, body: Any = None, params: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """One of the gateway's own endpoints."""
+    """Call one of esblend's endpoints."""
     headers = {"accept": "application/json"} | ({"content-type": "application/json"} if body is not None else {})
     answer = es.perform_request(method, path, params=params, headers=headers, body=body)
     return dict(answer.body)

@@ -1,4 +1,4 @@
-"""The `esblend` command: joins the commands of the packages. The one place that knows all of them."""
+"""The `esblend` command: joins the commands of all packages."""
 
 import sys
 
@@ -38,7 +38,7 @@ Try it:   esblend demo
 
 Your own: esblend up, then esblend attach INDEX --fields title,body, then esblend search INDEX "a question"
 
-Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 nothing answers, 4 answered but not all is done.""",
+Exit codes: 0 success, 1 rejected or failed, 2 wrong usage, 3 no answer, 4 answered but incomplete.""",
 )
 
 _PANELS: dict[str, list[typer.Typer]] = {

@@ -1,1 +1,1 @@
-"""The demonstration: Python's own documentation, searched by words, by meaning, and by both."""
+"""The demo: Python's documentation, searched by words, by meaning, and by both."""

@@ -1,4 +1,4 @@
-"""`esblend demo`: the whole path on one machine, in one command.
+"""`esblend demo`: all of esblend on one machine, in one command.
 
 stack up -> index -> attach -> wait for coverage -> questions, three ways side by side -> prompt or stop
 """
@@ -50,9 +50,9 @@ app = typer.Typer()
 
 @app.command()
 def demo(
-    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Where the demonstration keeps its data.")] = None,
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="The data folder of the demo.")] = None,
 ) -> None:
-    """Start everything, index the documentation of Python's standard library, and search it three ways.
+    """Start everything, index the documentation of Python's standard library, and search it in three ways.
 
     On a terminal it then takes your own questions; elsewhere it stops everything and ends.
     """
@@ -82,7 +82,7 @@ def demo(
 
 
 def _fill(es: Elasticsearch) -> None:
-    """Index the corpus and attach the index; a second run finds both done."""
+    """Index the corpus and attach the index, unless an earlier run did both."""
     entries = read_corpus()
     if not es.indices.exists(index=INDEX):
         es.indices.create(index=INDEX, mappings=_MAPPING, settings={"number_of_shards": 1, "number_of_replicas": 0})
@@ -127,7 +127,7 @@ def _wait_for_vectors(es: Elasticsearch) -> int:
 
 
 def _ask(es: Elasticsearch, question: str, *, size: int = 3) -> None:
-    """One question three ways, side by side."""
+    """One question in three ways, side by side."""
     ways: tuple[tuple[str, Callable[[], Any]], ...] = (
         (
             "BM25 alone",
@@ -165,7 +165,7 @@ def _cell(hit: dict[str, Any]) -> Text:
 def _converse(es: Elasticsearch, address: str) -> None:
     out.print(
         Panel(
-            f"The gateway answers at {address} as Elasticsearch does; try also\n"
+            f"The gateway at {address} answers like Elasticsearch. Try:\n"
             f"  curl '{address}/{INDEX}/_search?pretty' -H 'content-type: application/json' \\\n"
             f"""    -d '{{"size": 3, "_source": "name", "query": {{"hybrid": {{"query": "flatten a list"}}}}}}'\n"""
             "Type a question; an empty line ends.",

@@ -1,4 +1,4 @@
-"""The documentation of Python's standard library, read from its docstrings: a corpus that every machine has."""
+"""The documentation of Python's standard library, read from its docstrings: a corpus on every machine."""
 
 import ast
 import builtins
@@ -28,7 +28,7 @@ _LEAST_CHARACTERS = 20
 
 @dataclass(frozen=True)
 class Entry:
-    """One documented thing: a module, a class or a function."""
+    """A documented module, class or function."""
 
     name: str
     """Qualified, as in `json.JSONEncoder.default`; unique."""
@@ -42,8 +42,8 @@ class Entry:
 
 
 def read_corpus() -> list[Entry]:
-    """All public entries, each name once, in the order of their names. Sources are parsed, not run; modules without a
-    source (built in, written in C) are imported."""
+    """All public entries, sorted by name, without duplicates. Sources are parsed, not run; modules without Python
+    source are imported."""
     entries: dict[str, Entry] = {}
     for entry in (*_from_sources(), *_from_builtins()):
         entries.setdefault(entry.name, entry)

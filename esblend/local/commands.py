@@ -20,11 +20,9 @@ app = typer.Typer()
 def up(
     es: Annotated[
         str | None,
-        typer.Option(help="An Elasticsearch that runs already (or ESBLEND_ES_URL); credentials by ESBLEND_ES_*."),
+        typer.Option(help="A running Elasticsearch (or ESBLEND_ES_URL); ESBLEND_ES_* holds its credentials."),
     ] = None,
-    redis: Annotated[
-        str | None, typer.Option(help="A Redis or Valkey that runs already (or ESBLEND_REDIS_URL).")
-    ] = None,
+    redis: Annotated[str | None, typer.Option(help="A running Redis or Valkey (or ESBLEND_REDIS_URL).")] = None,
     data_dir: DataDir = None,
     model: Annotated[
         str | None, typer.Option(callback=whole_path, help="Model folder or hub name; [minilm] is the packaged one.")
@@ -35,7 +33,7 @@ def up(
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Worker processes.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Start Elasticsearch, Valkey, feed, worker and gateway in the background; return when all is ready.
+    """Start Elasticsearch, Valkey, feed, worker and gateway in the background; return when all are ready.
 
     Called again on a running stack it starts only what has died.
     """
@@ -72,7 +70,7 @@ def up(
 
 
 def given_servers(settings: Settings) -> tuple[str | None, str | None]:
-    """Elasticsearch and Redis where ESBLEND_ES_URL and ESBLEND_REDIS_URL name them; None means: start one."""
+    """The servers that ESBLEND_ES_URL and ESBLEND_REDIS_URL name; None: start one."""
     return (
         settings.es_url if "es_url" in settings.model_fields_set else None,
         settings.redis_url if "redis_url" in settings.model_fields_set else None,
@@ -80,7 +78,7 @@ def given_servers(settings: Settings) -> tuple[str | None, str | None]:
 
 
 def _with_usable_model(settings: Settings, asked: str | None) -> Settings:
-    """A named model must load. The default one may be out of reach on a machine without a hub; the packaged one then stands in."""
+    """A model that the user names must load. Without a model hub, the packaged model replaces the default one."""
     from esblend.encoder.folder import find_model
     from esblend.plugins import ENCODERS, find, kind_and_name
 
@@ -104,9 +102,9 @@ def _with_usable_model(settings: Settings, asked: str | None) -> Settings:
 @app.command()
 def down(
     data_dir: DataDir = None,
-    delete: Annotated[bool, typer.Option("--delete", help="Remove its data, settings and logs as well.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Also remove its data, settings and logs.")] = False,
 ) -> None:
-    """Stop every process of the stack. Its data stays, unless --delete is given."""
+    """Stop all processes of the stack. Its data stays unless you add --delete."""
     from esblend.local.paths import default_data_dir
     from esblend.local.stack import down as stop
 
@@ -143,13 +141,13 @@ def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
 @app.command()
 def logs(
     name: Annotated[
-        str | None, typer.Argument(help="feed, worker, gateway, elasticsearch or redis; all when left out.")
+        str | None, typer.Argument(help="feed, worker, gateway, elasticsearch or redis; default: all.")
     ] = None,
     data_dir: DataDir = None,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines from the end of each log.")] = 50,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines.")] = False,
 ) -> None:
-    """Print the processes' logs."""
+    """Print the logs of the processes."""
     from esblend.local.paths import default_data_dir, elasticsearch_dir
 
     place = (data_dir or default_data_dir()).expanduser().resolve()

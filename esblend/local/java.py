@@ -1,4 +1,4 @@
-"""Finds a Java that a given Elasticsearch runs on, or fetches one."""
+"""Finds a JDK for a given Elasticsearch, or downloads one."""
 
 import os
 import re
@@ -29,7 +29,7 @@ class Java:
 
 
 def read_java(home: Path) -> Java | None:
-    """The JDK at `home` by its `release` file; None when there is none or it lacks modules that Elasticsearch needs."""
+    """The JDK at `home` by its `release` file; None when it is absent or lacks modules that Elasticsearch needs."""
     try:
         release = (home / "release").read_text("utf-8", errors="replace")
     except OSError:
@@ -38,7 +38,7 @@ def read_java(home: Path) -> Java | None:
     if version is None or not os.access(home / "bin" / "java", os.X_OK):
         return None
     modules = re.search(r'^MODULES="([^"]*)"', release, re.MULTILINE)
-    if modules is None:  # some distributions write no module list; then the jmods tell a JDK from a runtime
+    if modules is None:  # some distributions write no module list; then jmods distinguish a JDK from a runtime
         complete = (home / "bin" / "jlink").exists()
     else:
         complete = set(modules.group(1).split()) >= _NEEDED_MODULES
@@ -46,8 +46,8 @@ def read_java(home: Path) -> Java | None:
 
 
 def find_java(oldest: int, newest: int) -> Java:
-    """A JDK of major version `oldest` to `newest`: named by the environment, else the newest that lies on the machine,
-    else one fetched with cjdk. Raises LocalStackError with the ways out."""
+    """A JDK of major version `oldest` to `newest`: from the environment, else the newest installed one,
+    else one downloaded with cjdk. Raises LocalStackError with advice."""
     for home in _named_homes():
         java = read_java(home)
         if java and oldest <= java.major <= newest:
@@ -80,7 +80,7 @@ def _usual_homes() -> Iterator[Path]:
 
 def _fetch_java(oldest: int, newest: int) -> Java:
     wanted = min(newest, max(oldest, 21))
-    err.print(f"No JDK {oldest} to {newest} on this machine; fetching JDK {wanted}.")
+    err.print(f"No JDK {oldest} to {newest} on this machine; downloading JDK {wanted}.")
     try:
         import cjdk
 
@@ -95,7 +95,7 @@ def _fetch_java(oldest: int, newest: int) -> Java:
 
 def no_java_message(oldest: int, newest: int) -> str:
     return (
-        f"Elasticsearch needs a full JDK of version {oldest} to {newest}; none was found and none could be fetched. Either\n"
+        f"Elasticsearch needs a full JDK of version {oldest} to {newest}; none was found and none could be downloaded. Either\n"
         "  - install one (a distribution's openjdk package, say) or name it with ES_JAVA_HOME, or\n"
         "  - use an Elasticsearch that runs already: ESBLEND_ES_URL=http://... or `esblend up --es http://...`, or\n"
         "  - run everything in containers: docker compose up"

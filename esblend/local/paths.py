@@ -1,4 +1,4 @@
-"""Where the one-machine stack keeps what it stores."""
+"""Folders of the one-machine stack."""
 
 import hashlib
 import os
@@ -31,7 +31,7 @@ def elasticsearch_dir(data_dir: Path) -> Path:
 
 
 def elasticsearch_user() -> tuple[int, int] | None:
-    """(uid, gid) to run Elasticsearch as; None for the present user."""
+    """(uid, gid) for Elasticsearch; None for the current user."""
     if not is_root():
         return None
     try:

@@ -17,7 +17,7 @@ _POLL_SECONDS = 0.1
 
 @contextmanager
 def turn_to_choose(fallback: Path) -> Iterator[None]:
-    """Let one process at a time choose ports and start servers on them, whoever's process it is.
+    """Let one process at a time choose ports and start servers on them, across all users.
 
     On Linux the turn is a name in the abstract socket namespace: it belongs to the same network namespace as the ports do,
     needs no file that two users could not share, and is given back when its holder dies. Elsewhere it is the lock file
@@ -40,8 +40,8 @@ def turn_to_choose(fallback: Path) -> Iterator[None]:
 
 
 class FreePorts:
-    """Chooses ports that nobody listens on. They stay reserved until the end of the `with`, so that no two are the same:
-    the system often gives a port that was just given back to the next who asks."""
+    """Chooses free ports. They stay reserved until the end of the `with` block, so that no two are equal: the system often
+    reassigns a port right after its release."""
 
     def __init__(self) -> None:
         self._held: list[socket.socket] = []
@@ -56,11 +56,11 @@ class FreePorts:
             held.close()
 
     def choose(self, preferred: int) -> int:
-        """`preferred` when it is free, else one that the system chooses."""
+        """`preferred` if it is free, else a port that the system chooses."""
         chosen = {held.getsockname()[1] for held in self._held}
         for port in (0,) if preferred in chosen else (preferred, 0):
             held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            # A port that a server has just left may be had again; but what the system chooses must be nobody's.
+            # A port that a server just released can be reused; a port that the system chooses must be unused.
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(port != 0))
             try:
                 held.bind(("127.0.0.1", port))

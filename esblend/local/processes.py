@@ -1,4 +1,4 @@
-"""Starts, watches and ends background processes, each known by its id and its moment of birth."""
+"""Starts, watches and ends background processes, identified by id and start time."""
 
 import contextlib
 import os
@@ -12,11 +12,11 @@ from pydantic import BaseModel
 
 
 class Launched(BaseModel):
-    """A process that was started here. The moment of birth tells it from a later one with the same id."""
+    """A process that was started here. The start time distinguishes it from a later process with the same id."""
 
     pid: int
     created: float
-    """Seconds after the machine's start, which no setting of the clock moves."""
+    """Seconds after the machine's start, which clock changes do not affect."""
 
 
 def launch(
@@ -27,7 +27,7 @@ def launch(
     cwd: Path,
     user: tuple[int, int] | None = None,
 ) -> Launched:
-    """Start `command` in a session of its own, output to `log`; as (uid, gid) `user` when given."""
+    """Start `command` in a new session, with output to `log`, and as (uid, gid) `user` if given."""
     log.parent.mkdir(parents=True, exist_ok=True)
     identity = {"user": user[0], "group": user[1], "extra_groups": []} if user else {}
     with log.open("ab") as output:
@@ -47,7 +47,7 @@ def _born(process: psutil.Process) -> float:
 
 
 def find(launched: Launched) -> psutil.Process | None:
-    """The process when it still runs; None when it ended or its id belongs to another one now."""
+    """The process if it still runs; None when it ended or its id belongs to another process now."""
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(launched.pid)
         if abs(_born(process) - launched.created) < 1 and process.status() != psutil.STATUS_ZOMBIE:
@@ -56,7 +56,7 @@ def find(launched: Launched) -> psutil.Process | None:
 
 
 def family(launched: Launched) -> list[int]:
-    """Ids of the process and its descendants, its own first; empty when it ended."""
+    """Ids of the process and its descendants, starting with its own; empty when it ended."""
     process = find(launched)
     if process is None:
         return []
@@ -66,7 +66,7 @@ def family(launched: Launched) -> list[int]:
 
 
 def stop(launched: Iterable[Launched], *, grace_seconds: float) -> None:
-    """Ask each process to end, wait, then kill what is left of their families. Nothing of them remains on return."""
+    """Ask each process to end, wait, then kill remaining descendants. None of them runs on return."""
     roots = [process for one in launched if (process := find(one))]
     everyone = list(roots)
     for process in roots:
@@ -84,14 +84,14 @@ def stop(launched: Iterable[Launched], *, grace_seconds: float) -> None:
 
 
 def _reap(pids: Iterable[int]) -> None:
-    """Collect those that were children of this very process, so that no zombie stays."""
+    """Reap children of this process, so that none stays a zombie."""
     for pid in pids:
         with contextlib.suppress(ChildProcessError, OSError):
             os.waitpid(pid, os.WNOHANG)
 
 
 def leave_in_order() -> None:
-    """Let this process end by an exception on SIGTERM and SIGHUP too, so that what it started is stopped on the way out."""
+    """Turn SIGTERM and SIGHUP into an exception, so that this process stops its servers before it ends."""
 
     def leave(number: int, _: object) -> None:
         raise SystemExit(128 + number)

