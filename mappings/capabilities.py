@@ -7,6 +7,9 @@ from elasticsearch import ApiError, AsyncElasticsearch
 
 from esblend.errors import InvalidRequest
 from mappings.attachment import Generation, VectorOptions
+from mappings.guard import pipeline_name
+from mappings.index_lookup import AttachedIndex
+from mappings.problems import Problem, guard_problem, name_problem, problems_of
 
 Version = tuple[int, int]
 OLDEST: Version = (8, 14)
@@ -20,13 +23,20 @@ _TOTAL_FIELDS, _NESTED_FIELDS = 1000, 50
 
 
 async def check_capabilities(
-    es: AsyncElasticsearch, index: str, mapping: Mapping[str, Any], generation: Generation, additions: Mapping[str, Any]
+    es: AsyncElasticsearch, attached: AttachedIndex, generation: Generation, additions: Mapping[str, Any]
 ) -> None:
-    """Raises InvalidRequest with the reason when the index cannot be attached with these settings."""
+    """Raises InvalidRequest with the reason when the index cannot have this attachment, which is not written yet.
+
+    `generation` and `additions`: the new generation and its mapping.
+    """
     version = await read_version(es)
     if version is not None:
         check_version(version, generation.vector)
-    await _check_settings(es, index, mapping, generation, additions)
+    settings = await read_settings(es, attached.index)
+    name = name_problem(attached.index)
+    for problem in [name] if name else problems_of(attached.index, settings, attached.mapping, attached.attachment):
+        raise InvalidRequest(str(problem))
+    _check_limits(attached.index, settings, attached.mapping, additions)
 
 
 async def read_version(es: AsyncElasticsearch) -> Version | None:
@@ -56,49 +66,33 @@ def check_version(version: Version, vector: VectorOptions) -> None:
             )
 
 
-async def _check_settings(
-    es: AsyncElasticsearch, index: str, mapping: Mapping[str, Any], generation: Generation, additions: Mapping[str, Any]
-) -> None:
+async def read_problems(es: AsyncElasticsearch, attached: AttachedIndex) -> list[Problem]:
+    """The problems of an attached index now; see `mappings.problems`."""
+    settings = await read_settings(es, attached.index)
+    problems = problems_of(attached.index, settings, attached.mapping, attached.attachment)
+    guard = guard_problem(attached.index, settings, attached.attachment, pipeline_name(attached.index))
+    return problems if guard is None else [*problems, guard]
+
+
+async def read_settings(es: AsyncElasticsearch, index: str) -> dict[str, Any]:
+    """The flat settings of one concrete index, without defaults."""
     response = await es.indices.get_settings(index=index, flat_settings=True)
-    settings = response.body[index]["settings"]
-    _check_source(index, mapping, settings)
-    for block in ("read_only", "metadata", "write"):
-        if settings.get(f"index.blocks.{block}") == "true":
-            raise InvalidRequest(
-                f"index [{index}] has [index.blocks.{block}] set, so vectors cannot be written: set it to false, then attach"
-            )
-    if settings.get("index.store.type") == "snapshot":
-        raise InvalidRequest(
-            f"index [{index}] is a mounted snapshot, so vectors cannot be written: restore it as a regular index, then attach"
-        )
-    is_sorted = settings.get("index.sort.field") or settings.get("index.mode") in ("logsdb", "time_series")
-    if is_sorted and generation.vector.layout == "passages":
-        raise InvalidRequest(
-            f"index [{index}] is sorted ([index.sort.field], or by its [index.mode]), and Elasticsearch allows no nested fields "
-            "there: attach it with [vector.layout: flat], one vector per document"
-        )
+    return dict(response.body[index]["settings"])
+
+
+def _check_limits(
+    index: str, settings: Mapping[str, Any], mapping: Mapping[str, Any], additions: Mapping[str, Any]
+) -> None:
+    properties = mapping.get("properties") or {}
     _check_limit(
         index, settings, "total_fields", _TOTAL_FIELDS,
-        count_fields(mapping.get("properties") or {}) + len(mapping.get("runtime") or {}), count_fields(additions),
+        count_fields(properties) + len(mapping.get("runtime") or {}), count_fields(additions),
     )  # fmt: skip
     if "index.mapping.nested_fields.limit" in settings:
         _check_limit(
             index, settings, "nested_fields", _NESTED_FIELDS,
-            count_fields(mapping.get("properties") or {}, "nested"), count_fields(additions, "nested"),
+            count_fields(properties, "nested"), count_fields(additions, "nested"),
         )  # fmt: skip
-
-
-def _check_source(index: str, mapping: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    source = mapping.get("_source") or {}
-    if source.get("enabled") is False or "disabled" in (source.get("mode"), settings.get("index.mapping.source.mode")):
-        raise InvalidRequest(
-            f"index [{index}] does not store [_source], so its texts cannot be read: re-index with [_source] enabled"
-        )
-    if source.get("includes") or source.get("excludes"):
-        raise InvalidRequest(
-            f"index [{index}] stores only a part of [_source], and a partial update would lose the rest: "
-            "re-index without [_source.includes] and [_source.excludes]"
-        )
 
 
 def _check_limit(index: str, settings: Mapping[str, Any], what: str, default: int, present: int, added: int) -> None:

@@ -11,21 +11,57 @@ TEXT_TYPES = frozenset({"text", "match_only_text", "annotated_text", "search_as_
 
 
 def check_text_fields(index: str, properties: Mapping[str, Any], request: AttachRequest) -> None:
-    """Raises InvalidRequest unless all fields that the request embeds or searches by default are text."""
-    for field in (*request.source_fields, *(request.defaults.fields or ())):
-        check_text_field(index, properties, field.partition("^")[0])
+    """Raises InvalidRequest unless the request's source fields can be embedded and its default fields can be searched."""
+    for field in request.source_fields:
+        _check_source_field(index, properties, field)
+    for field in request.defaults.fields or ():
+        check_searched_field(index, properties, field)
 
 
-def check_text_field(index: str, properties: Mapping[str, Any], field: str) -> None:
-    """Raises InvalidRequest unless `field` (dotted) is a text field outside nested objects."""
+def check_searched_field(index: str, properties: Mapping[str, Any], field: str) -> None:
+    """Raises InvalidRequest unless `field` (dotted, with or without `^boost`) is a text field or multi-field outside nested
+    objects."""
+    name = field.partition("^")[0]
+    mapped = _find(index, properties, name) or _multi_field(index, properties, name)
+    _check_is_text(index, properties, name, mapped, "searched")
+
+
+def _check_source_field(index: str, properties: Mapping[str, Any], field: str) -> None:
+    """Raises InvalidRequest unless documents contain `field` (dotted) and it is a text field outside nested objects."""
     mapped = _find(index, properties, field)
+    if mapped is None and _multi_field(index, properties, field) is not None:
+        parent = field.rpartition(".")[0]
+        kind = (_find(index, properties, parent) or {}).get("type")
+        fix = f"attach [{parent}]" if kind in TEXT_TYPES else "map the text as a field of its own, and attach that"
+        raise InvalidRequest(
+            f"[{field}] of index [{index}] is a multi-field; documents contain only [{parent}], of type [{kind}]: {fix}"
+        )
+    if mapped is not None and mapped.get("type") == "alias":
+        raise InvalidRequest(f"[{field}] of index [{index}] is an alias: attach the field [{mapped.get('path')}]")
+    _check_is_text(index, properties, field, mapped, "embedded")
+    if "^" in field:
+        raise InvalidRequest(
+            f"the name of field [{field}] of index [{index}] contains [^], which searches read as a boost: "
+            "re-index into a field with another name"
+        )
+    copied = list(_copied_to(properties, field))
+    if copied:
+        raise InvalidRequest(
+            f"field [{field}] of index [{index}] receives the values of {', '.join(f'[{name}]' for name in copied)} by "
+            "[copy_to], and documents do not contain copied values: attach those fields"
+        )
+
+
+def _check_is_text(
+    index: str, properties: Mapping[str, Any], field: str, mapped: Mapping[str, Any] | None, purpose: str
+) -> None:
     if mapped is None:
         known = ", ".join(f"[{name}]" for name in text_fields(properties)) or "none"
         raise InvalidRequest(f"index [{index}] has no field [{field}] in its mapping; its text fields: {known}")
     kind = mapped.get("type", "object")
     if kind not in TEXT_TYPES:
         raise InvalidRequest(
-            f"field [{field}] of index [{index}] is of type [{kind}]; only text fields can be embedded"
+            f"field [{field}] of index [{index}] is of type [{kind}]; only text fields can be {purpose}"
         )
 
 
@@ -49,26 +85,51 @@ def text_fields(properties: Mapping[str, Any]) -> list[str]:
     return list(_fields_of(properties, TEXT_TYPES))
 
 
-def _fields_of(properties: Mapping[str, Any], types: frozenset[str] | set[str], prefix: str = "") -> Iterator[str]:
-    for name, field in properties.items():
+def _fields_of(properties: Mapping[str, Any], types: frozenset[str] | set[str]) -> Iterator[str]:
+    for name, field in _walk(properties):
         if field.get("type") in types:
-            yield prefix + name
-        elif "properties" in field and field.get("type") != "nested":
-            yield from _fields_of(field["properties"], types, f"{prefix}{name}.")
+            yield name
+
+
+def _copied_to(properties: Mapping[str, Any], target: str) -> Iterator[str]:
+    for name, field in _walk(properties):
+        copies = field.get("copy_to") or []
+        if target in ([copies] if isinstance(copies, str) else copies):
+            yield name
+
+
+def _walk(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(dotted name, mapping) of all fields outside nested objects, in the order of the mapping."""
+    for name, field in properties.items():
+        yield prefix + name, field
+        if "properties" in field and field.get("type") != "nested":
+            yield from _walk(field["properties"], f"{prefix}{name}.")
 
 
 def _find(index: str, properties: Mapping[str, Any], field: str) -> Mapping[str, Any] | None:
-    """The mapping of a dotted name; None when there is no such field. Raises InvalidRequest for a field inside a nested one."""
-    level: Mapping[str, Any] = properties
-    mapped: Mapping[str, Any] | None = None
-    for step in field.split("."):
-        mapped = level.get(step)
-        if mapped is None:
-            return None
-        if mapped.get("type") == "nested":
+    """The mapping of a dotted name; None when there is no such field. With `subobjects: false`, the keys of a mapping contain
+    dots themselves. Raises InvalidRequest for a field inside a nested one."""
+    if field in properties and properties[field].get("type") != "nested":
+        return dict(properties[field])
+    steps = field.split(".")
+    for cut in range(1, len(steps) + 1):
+        head, rest = ".".join(steps[:cut]), ".".join(steps[cut:])
+        inside = properties.get(head)
+        if inside is None:
+            continue
+        if inside.get("type") == "nested":
             raise InvalidRequest(
-                f"field [{field}] of index [{index}] is inside the nested field [{step}]: "
+                f"field [{field}] of index [{index}] is inside the nested field [{head}]: "
                 "only fields outside nested ones can be embedded"
             )
-        level = mapped.get("properties") or {}
-    return mapped
+        mapped = _find(index, inside.get("properties") or {}, rest) if rest else None
+        if mapped is not None:
+            return mapped
+    return None
+
+
+def _multi_field(index: str, properties: Mapping[str, Any], field: str) -> Mapping[str, Any] | None:
+    parent, _, name = field.rpartition(".")
+    mapped = _find(index, properties, parent) if parent else None
+    multi_field: Mapping[str, Any] | None = ((mapped or {}).get("fields") or {}).get(name)
+    return multi_field

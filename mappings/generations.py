@@ -63,7 +63,8 @@ async def add_generation(
     additions = {
         attachment.field: {"type": "object", "dynamic": False, "properties": {new: generation_mapping(generation)}}
     }
-    await check_capabilities(es, attached.index, attached.mapping, generation, additions)
+    planned = AttachedIndex(attached.index, attached.mapping, changed.using(new))
+    await check_capabilities(es, planned, generation, additions)
     await _write(es, attached, changed, additions)
     return ChangedGeneration(attached.index, new, changed, changed=True)
 

@@ -22,7 +22,7 @@ from mappings.attachment import (
 )
 from mappings.builder import mapping_additions
 from mappings.capabilities import check_capabilities
-from mappings.fields import adopted_field, check_text_field, check_text_fields
+from mappings.fields import adopted_field, check_searched_field, check_text_fields
 from mappings.guard import check_guard, install_guard, read_final_pipeline, remove_guard
 from mappings.index_lookup import (
     AttachedIndex,
@@ -87,7 +87,7 @@ async def set_defaults(es: AsyncElasticsearch, name: str, defaults: QueryDefault
     """
     attached = await find_attached(es, name)
     for field in defaults.fields or ():
-        check_text_field(attached.index, attached.mapping.get("properties") or {}, field.partition("^")[0])
+        check_searched_field(attached.index, attached.mapping.get("properties") or {}, field)
     changed = attached.attachment.model_copy(update={"defaults": defaults})
     await _rewrite(es, attached, changed)
     return attached.index, changed
@@ -152,7 +152,7 @@ async def _plan(
         defaults=request.defaults,
     )
     additions = mapping_additions(attachment)
-    await check_capabilities(es, index, mapping, generation, additions)
+    await check_capabilities(es, AttachedIndex(index, mapping, attachment), generation, additions)
     return Attached(index, attachment, changed=True, additions=additions)
 
 

@@ -14,7 +14,7 @@ from mappings.attachment import (
     read_attachment,
 )
 from mappings.builder import mapping_additions
-from mappings.fields import check_text_field, text_fields
+from mappings.fields import check_text_fields, text_fields
 from mappings.lifecycle import choose_field
 from mappings.requests import parse_attach_request
 
@@ -92,7 +92,7 @@ PROPERTIES = {
 
 def test_text_fields_are_found_below_objects() -> None:
     assert text_fields(PROPERTIES) == ["title", "page.text"]
-    check_text_field("i", PROPERTIES, "page.text")
+    check_text_fields("i", PROPERTIES, parse_attach_request({"source_fields": ["page.text"]}))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_text_fields_are_found_below_objects() -> None:
 )
 def test_fields_without_text_are_refused(field: str, word: str) -> None:
     with pytest.raises(EsblendError, match=word):
-        check_text_field("i", PROPERTIES, field)
+        check_text_fields("i", PROPERTIES, parse_attach_request({"source_fields": [field]}))
 
 
 def test_the_object_field_avoids_what_the_index_uses() -> None:
