@@ -1,4 +1,4 @@
-"""`python -m bench`: measure everything, or name what: `python -m bench encode precision`."""
+"""`python -m bench`: run all benchmarks, or the named ones: `python -m bench encode precision`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What a deployment needs: cost of a million passages from measured figures, sizes for 100 million to 10 billion, and a simulated
+"""Deployment sizing: cost of a million passages from measured figures, sizes for 100 million to 10 billion, and a simulated
 day. Nothing is measured here: the script reads what the other measurements wrote to bench/results, and computes.
 
 The assumptions are the constants below; change them for your own deployment and run `python -m bench capacity`.
@@ -15,20 +15,20 @@ from bench.report import RESULTS, write
 from mappings.advice import bytes_of
 
 PIECES = 130
-"""Word pieces in a passage; `bench encode` measures with as many."""
+"""Word pieces in a passage, as in `bench encode`."""
 NODE_CACHE_GB = 32 * 0.8
-"""Of a node with 64 GB: half is heap (31 GB at most, for compressed pointers), of the rest a fifth is left to other things."""
+"""Page cache of a node with 64 GB: half is heap (at most 31 GB, for compressed pointers), a fifth of the rest has other uses."""
 COPIES = 2
 SHARD_GB = 50
-"""Elasticsearch's guidance for sizes of shards is 10 to 50 GB."""
+"""Elasticsearch's guidance for shard sizes is 10 to 50 GB."""
 SHARD_PASSAGES = 100_000_000
-"""Passages are Lucene documents, of which Elasticsearch advises against more than 200 million a shard; half of it leaves room for
-updates, which leave deleted ones behind until a merge."""
+"""Passages are Lucene documents. Elasticsearch advises against more than 200 million per shard; half of that leaves room for
+deleted documents, which updates create until a merge."""
 BACKFILL_DAYS = 30
 CHANGED_A_DAY = 0.01
-"""Share of the passages that change on a day."""
+"""Share of the passages that change per day."""
 PEAK = 3.0
-"""The busiest minute to the mean."""
+"""Load of the busiest minute relative to the mean."""
 WORKER_CORES = 2
 POLL_SECONDS, REFRESH_SECONDS, TASK_SECONDS = 0.5, 1.0, 3.0
 MODELS = {"MiniLM": 384, "DistilBERT shape": 768}
@@ -40,9 +40,9 @@ class Costs:
     """Measured costs, in core seconds."""
 
     encode_piece: float
-    """Of one word piece in the encoder."""
+    """Encoding of one word piece."""
     rest: float
-    """Of one document in feed, worker, Redis and Elasticsearch together, the encoder left out."""
+    """One document in feed, worker, Redis and Elasticsearch together, without encoding."""
 
     @property
     def passage(self) -> float:
@@ -107,7 +107,7 @@ def _sizes(costs: dict[tuple[str, str], Costs]) -> None:
 
 
 def workers_for(passages: int, cost: Costs) -> int:
-    """Enough for the backfill in time, beside the mean of live changes."""
+    """Enough workers to finish the backfill in time beside the mean load of live changes."""
     a_second = passages / BACKFILL_DAYS / 86400 + passages * CHANGED_A_DAY / 86400
     return math.ceil(a_second * cost.passage / WORKER_CORES)
 
@@ -140,7 +140,7 @@ def _days(costs: dict[tuple[str, str], Costs]) -> None:
 
 
 def simulate(passages: int, backfill: int, workers: int, cost: Costs) -> dict[str, Any]:
-    """A day of minutes. Live changes take what they need of the workers, the backfill gets the rest."""
+    """Simulates a day minute by minute. Live changes use the workers first, the backfill gets the rest."""
     minutes = np.arange(24 * 60)
     wave = 1 + (PEAK - 1) * np.maximum(0, np.sin(2 * np.pi * (minutes / 1440 - 0.25))) ** 2
     arriving = passages * CHANGED_A_DAY / 1440 * wave / wave.mean()
@@ -151,7 +151,7 @@ def simulate(passages: int, backfill: int, workers: int, cost: Costs) -> dict[st
         served = min(waiting, capacity)
         waiting -= served
         done += min(capacity - served, backfill - done)
-        # Half of a task that a worker has begun, then one's own, then what waits before it.
+        # Half of a task in progress, then the task itself, then the tasks queued before it.
         lags.append(
             POLL_SECONDS
             + 1.5 * TASK_SECONDS * (1 if backfill else served / capacity)

@@ -1,4 +1,4 @@
-"""Three Elasticsearch nodes, replicas, random writers, and something killed every few seconds; then every vector is checked."""
+"""Three Elasticsearch nodes, replicas, random writers, and a kill every few seconds; afterwards every vector is checked."""
 
 import contextlib
 import json
@@ -49,7 +49,7 @@ def writer(url: str, seed: int, stop: threading.Event, counts: dict[str, int]) -
 
 
 def kill_one(stack: BenchStack, chance: random.Random) -> str:
-    """Kill a part of the stack; gives its name. Never the first node, which writers and processes talk to."""
+    """Kill a part of the stack and return its name. Never the first node, to which writers and processes connect."""
     esblend = [sys.executable, "-m", "esblend"]
     common = ["--data-dir", str(stack.place)]
     victim = chance.choice(["feed", "worker", "child", "gateway", "flush", "redis", "node"])

@@ -1,4 +1,4 @@
-"""What the guard costs writers: bulk throughput with and without it, interleaved."""
+"""The guard's cost for writers: bulk throughput with and without it, interleaved."""
 
 import statistics
 from collections.abc import Iterator
@@ -60,4 +60,4 @@ def main() -> None:
         f"{DOCUMENTS} documents of 20 to 200 words a round, {ROUNDS} interleaved rounds, medians; no feed or worker runs. "
         "Printed by `python -m bench guard`."
     )
-    write("guard", "What the guard costs writers", note, rows)
+    write("guard", "Cost of the guard for writers", note, rows)

@@ -1,4 +1,4 @@
-"""What a thousand attached indices cost while nothing happens: CPU of the feed and of Elasticsearch."""
+"""The cost of a thousand idle attached indices: CPU of the feed and of Elasticsearch."""
 
 import time
 from typing import Any
@@ -14,7 +14,7 @@ WATCH_SECONDS = 30
 
 
 def cpu_share(processes: list[psutil.Process]) -> float:
-    """CPU of the processes over a while, in percent of one core."""
+    """CPU of the processes over `WATCH_SECONDS`, in percent of one core."""
     before = sum(sum(one.cpu_times()[:2]) for one in processes)
     began = time.monotonic()
     time.sleep(WATCH_SECONDS)
@@ -22,7 +22,7 @@ def cpu_share(processes: list[psutil.Process]) -> float:
 
 
 def settle(stack: BenchStack, index: str) -> None:
-    """Until the newest index is followed, and Elasticsearch has calmed down."""
+    """Wait until the newest index is followed and Elasticsearch is idle."""
     stack.es.index(index=index, id="a", document={"body": "the last of many"})
     stack.wait(index)
     time.sleep(20)
@@ -52,7 +52,7 @@ def main() -> None:
             "Elasticsearch CPU %": round(cpu_share(stack.processes("elasticsearch")), 1), "feed memory MB": "",
         })  # fmt: skip
     note = (
-        f"Percent of one core over {WATCH_SECONDS} s without any write; indices of one shard each on one node; the feed polls "
+        f"Percent of one core over {WATCH_SECONDS} s without writes; indices with one shard each on one node; the feed polls "
         "twice a second. Printed by `python -m bench idle`."
     )
-    write("idle", "Attached indices at rest", note, rows)
+    write("idle", "Idle attached indices", note, rows)

@@ -1,4 +1,4 @@
-"""From write to searchable vector: how long it takes when nothing else goes on, and while a backfill runs."""
+"""The time from a write to its searchable vector, on an idle system and during a backfill."""
 
 import statistics
 import time
@@ -15,7 +15,7 @@ _LONGEST = 120
 
 
 def one_lag(stack: BenchStack, index: str, number: int) -> float:
-    """Seconds from a write's answer until a search finds its passage; the index refreshes by itself, once a second."""
+    """Seconds from a write's response until a search finds its passage; the index refreshes once a second."""
     stack.es.index(
         index=index,
         id=f"new-{number}",
@@ -61,7 +61,7 @@ def main() -> None:
             time.sleep(PAUSE_SECONDS * (number % 7) / 3)
         fresh_index(stack, "busy", texts(BACKFILL_DOCUMENTS))
         stack.attach("busy", "body")
-        # What is written before the feed has seen the attachment belongs to the backfill, at its end.
+        # Documents written before the feed has seen the attachment belong to the end of the backfill.
         while not stack.call("GET", "/_esblend/indices/busy/status")["embedded"]:
             time.sleep(0.2)
         busy: list[float] = []

@@ -1,4 +1,4 @@
-"""A migration under reads and writes: nDCG@10 of the live index, measured every second, against what either model gives alone."""
+"""A migration under reads and writes: nDCG@10 of the live index, measured every second, compared with each model alone."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _other_model(place: Path) -> str:
-    """The packaged model pooled by its first token, which it was not trained for: other vectors, and worse ones."""
+    """The packaged model with first-token pooling, for which it was not trained: different and worse vectors."""
     folder = Path(shutil.copytree(find_model("minilm").path, place / "other"))
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
     return str(folder)
@@ -56,7 +56,7 @@ def _measure(stack: BenchStack, judged: Judged, model: str) -> tuple[str, str, l
             try:
                 stack.es.update(index=COLLECTION, id=ids[writes % len(ids)], doc={"note": str(writes)})
             except ApiError:
-                continue  # the worker wrote in the same moment
+                continue  # the worker wrote at the same time
             writes += 1
 
     writer = threading.Thread(target=write_on)
@@ -71,7 +71,7 @@ def _measure(stack: BenchStack, judged: Judged, model: str) -> tuple[str, str, l
             second = time.monotonic()
             try:
                 live.append(_ndcg(stack, judged))
-            except Exception:  # whatever a caller would have met
+            except Exception:  # any error that a caller would see
                 failed += 1
             if not switched and not stack.call("GET", path)["generations"]["g2"]["missing"]:
                 stack.call("POST", f"{path}/g2/_activate")

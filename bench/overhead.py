@@ -1,4 +1,4 @@
-"""What the gateway costs: each kind of search through it, against the same legs asked of Elasticsearch directly in the same run."""
+"""The gateway's overhead: each kind of search through it, compared with the same legs sent directly to Elasticsearch."""
 
 import asyncio
 import json
@@ -94,14 +94,14 @@ async def post(session: aiohttp.ClientSession, url: str, body: bytes, headers: d
 
 
 def kinds(target: Target, encoder: Encoder) -> dict[str, Searches]:
-    """What is measured: a call for a text, by its name."""
+    """The measured calls by name; each takes a query text."""
     vectors: dict[str, list[float]] = {}
 
     numbers = count()
 
     def search(base: str, make: Callable[[str], dict[str, Any]]) -> Searches:
         async def call(session: aiohttp.ClientSession, text: str) -> None:
-            new = f"{text} {next(numbers)}"  # the gateway keeps the vectors of texts that it has seen
+            new = f"{text} {next(numbers)}"  # the gateway caches vectors of query texts
             await post(session, f"{base}/{INDEX}/_search", json.dumps(make(new)).encode(), _JSON)
 
         return call
@@ -181,7 +181,7 @@ def rows_of(found: dict[str, list[float]], callers: int) -> Iterator[dict[str, A
 
 
 async def requests_a_second(target: Target, gateway: psutil.Process) -> list[dict[str, Any]]:
-    """Empty searches over 8 connections, directly and through; and what a core of the gateway alone would do."""
+    """Empty searches over 8 connections, direct and through the gateway; and the rate of one core of the gateway alone."""
     rows = []
     body = b'{"size":0,"track_total_hits":false,"query":{"match_none":{}}}'
     for name, base in (("direct", target.direct), ("through", target.gateway)):
@@ -210,7 +210,7 @@ async def requests_a_second(target: Target, gateway: psutil.Process) -> list[dic
 
 
 async def load(target: Target, gateway: psutil.Process, texts: list[str]) -> list[dict[str, Any]]:
-    """50 callers at once for a minute, of all kinds; no error is allowed."""
+    """50 concurrent callers with all kinds of searches for a minute; any error fails the run."""
     calls = [
         call
         for name, call in kinds(target, load_encoder("minilm")).items()
@@ -259,11 +259,15 @@ def measure(stack: BenchStack, texts: list[str]) -> None:
         "rounds in which the kinds take turns. The ratio is to (both legs in one direct _msearch, ids only + the encoder). "
         "Client, gateway and Elasticsearch share the machine. Printed by `python -m bench overhead`."
     )
-    write("overhead", "What the gateway costs", note, rows)
+    write("overhead", "Overhead of the gateway", note, rows)
     note = "8 connections. Client, gateway and Elasticsearch share the machine. Printed by `python -m bench overhead`."
-    write("throughput", "Requests a second through the gateway", note, asyncio.run(requests_a_second(target, gateway)))
-    note = "Callers with every kind of search in turn; an error would have ended the run. Printed by `python -m bench overhead`."
-    write("load", "Many callers for a minute", note, asyncio.run(load(target, gateway, texts)))
+    write(
+        "throughput", "Requests per second through the gateway", note, asyncio.run(requests_a_second(target, gateway))
+    )
+    note = (
+        "Each caller sends every kind of search in turn; an error ends the run. Printed by `python -m bench overhead`."
+    )
+    write("load", "Concurrent callers for a minute", note, asyncio.run(load(target, gateway, texts)))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The indexing pipeline end to end: throughput against its parts, the pipeline's own ceiling, workers side by side, memory."""
+"""The indexing pipeline end to end: throughput relative to its parts, its ceiling without encoding, several workers, memory."""
 
 import statistics
 import threading
@@ -66,7 +66,7 @@ def end_to_end(stack: BenchStack, bodies: list[str]) -> float:
 
 
 def vector_updates(index: str, attachment: Attachment, lengths: list[int]) -> Iterator[dict[str, Any]]:
-    """The very updates that a worker would send, ready-made."""
+    """The updates that a worker sends, prepared in advance."""
     for number, length in enumerate(lengths):
         vector = [round(float(value), 7) for value in READY_MADE[length * 31 % 4096]]
         values = {
@@ -81,7 +81,7 @@ def vector_updates(index: str, attachment: Attachment, lengths: list[int]) -> It
 
 
 def mapped_index(stack: BenchStack, name: str, bodies: Any) -> Attachment:
-    """A filled index with the mapping of an attachment and no `_meta`: nobody embeds it."""
+    """A filled index with an attachment's mapping but without `_meta`, so that no worker embeds it."""
     stack.attach("template", "body")
     attachment = Attachment.model_validate(stack.call("GET", "/_esblend/indices/template")["attachment"])
     fresh_index(stack, name, bodies)
@@ -90,13 +90,13 @@ def mapped_index(stack: BenchStack, name: str, bodies: Any) -> Attachment:
 
 
 def throughput(stack: BenchStack) -> list[dict[str, Any]]:
-    """Encoder alone, bulk alone, both in a row (computed), and the whole pipeline; interleaved, medians."""
+    """Encoder alone, bulk alone, both in sequence (computed), and the whole pipeline; interleaved, medians."""
     bodies = texts(DOCUMENTS)
     encoder = load_encoder("minilm", EncoderOptions())
     passages = [
         passage.text for body in bodies for passage in split(SourceText(body, ""), encoder.tokenizer, PassageSettings())
     ]
-    end_to_end(stack, bodies)  # a fresh JVM compiles its code first
+    end_to_end(stack, bodies)  # warm-up: a fresh JVM compiles its code first
     seconds: dict[str, list[float]] = {"encoder": [], "bulk": [], "pipeline": []}
     for _ in range(ROUNDS):
         seconds["encoder"].append(timed(lambda: encoder.encode_documents(passages)))
@@ -134,7 +134,7 @@ def with_workers(stack: BenchStack, count: int, work: Callable[[], float], modul
 
 
 def ceiling(stack: BenchStack) -> list[dict[str, Any]]:
-    """Many short documents with vectors that cost nothing, against `parallel_bulk` with the same ones; the worker's memory."""
+    """Many short documents with precomputed vectors, compared with `parallel_bulk` of the same ones; the worker's memory."""
     lengths = [len(text) for text in short_texts(SHORT_DOCUMENTS)]
     attachment = mapped_index(stack, "plain", short_texts(SHORT_DOCUMENTS))
 

@@ -1,4 +1,4 @@
-"""What `fast` costs in relevance: nDCG@10 of kNN by exact, fast and mixed vectors on collections with judgements."""
+"""The relevance cost of `fast`: nDCG@10 of kNN with exact, fast and mixed vectors on judged collections."""
 
 import sys
 from typing import Any

@@ -1,4 +1,4 @@
-"""One query at a time: how long until its vector is there. Each contender has a process to itself, as a gateway has."""
+"""The latency of encoding one query. Each contender runs in a separate process, like a gateway."""
 
 import json
 import statistics

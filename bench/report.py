@@ -1,4 +1,4 @@
-"""Writes a measurement as JSON and as a Markdown table to bench/results, and prints the table."""
+"""Writes a result as JSON and as a Markdown table to bench/results, and prints the table."""
 
 import json
 import platform

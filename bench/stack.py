@@ -1,4 +1,4 @@
-"""A stack of its own for a measurement, and processes beside it."""
+"""A separate stack for a benchmark, and additional processes."""
 
 import json
 import os
@@ -22,7 +22,7 @@ _JSON = {"accept": "application/json", "content-type": "application/json"}
 
 @dataclass(frozen=True)
 class BenchStack:
-    """A running stack: its addresses and process ids, and a client straight to Elasticsearch."""
+    """A running stack: its addresses, process ids, and a client connected to Elasticsearch directly."""
 
     place: Path
     described: dict[str, Any]
@@ -42,7 +42,7 @@ class BenchStack:
         self.call("PUT", f"/_esblend/indices/{index}", {"source_fields": list(fields), **more})
 
     def wait(self, index: str, seconds: int = 3600) -> float:
-        """When all is covered (monotonic seconds)."""
+        """The time of full coverage (monotonic seconds)."""
         path = f"/_esblend/indices/{index}/status"
         self.call("GET", path, wait_for_coverage="1.0", timeout=f"{seconds}s")
         return time.monotonic()
@@ -51,7 +51,7 @@ class BenchStack:
         return [psutil.Process(pid) for pid in self.described["pids"][name]]
 
     def stop(self, name: str) -> None:
-        """End processes of the stack, to put others in their place."""
+        """Stop processes of the stack in order to replace them."""
         found = self.processes(name)
         for one in found:
             one.terminate()
@@ -59,7 +59,7 @@ class BenchStack:
 
     @contextmanager
     def process(self, *module: str, **environment: str) -> Iterator[psutil.Process]:
-        """A process on the stack's servers, once it is ready."""
+        """A ready process that uses the stack's servers."""
         ready = self.place / f"ready-{time.monotonic_ns()}"
         env = {
             **os.environ, "ESBLEND_ES_URL": self.described["elasticsearch"], "ESBLEND_REDIS_URL": self.described["redis"],
@@ -80,11 +80,11 @@ class BenchStack:
 
 @contextmanager
 def bench_stack(*options: str) -> Iterator[BenchStack]:
-    """A stack in a temporary folder, taken down at the end."""
+    """A stack in a temporary folder, stopped at the end."""
     with tempfile.TemporaryDirectory() as folder:
         esblend = [sys.executable, "-m", "esblend"]
         env = {key: value for key, value in os.environ.items() if key != "ESBLEND_DATA_DIR"}
-        env["ESBLEND_EMBEDDING_CACHE_MB"] = "0"  # texts of one part must not help the next
+        env["ESBLEND_EMBEDDING_CACHE_MB"] = "0"  # cached texts of one part must not speed up the next
         common = ["--data-dir", folder]
         up = [*esblend, "up", "--json", "--model", "minilm", *options, *common]
         try:

@@ -1,4 +1,4 @@
-"""A real worker whose encoder gives vectors at once, to measure the pipeline around it."""
+"""A real worker with precomputed vectors, to measure the pipeline around the encoder."""
 
 from collections.abc import Sequence
 

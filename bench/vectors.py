@@ -1,4 +1,4 @@
-"""Each way to keep vectors on the passages of scifact and squad-dev together: recall@10 against exact, latency, size."""
+"""Each vector type on the passages of scifact and squad-dev: recall@10 relative to exact search, latency, size."""
 
 import time
 from typing import Any
@@ -37,9 +37,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     with bench_stack() as stack:
         _fill(stack.es, "hnsw", vectors)
-        _ask(
-            stack.es, "hnsw", asked, exact, None
-        )  # the first queries of a young JVM would be charged to the first kind
+        _ask(stack.es, "hnsw", asked, exact, None)  # warm-up, so that the JVM's start does not count for the first type
         stack.es.indices.delete(index="hnsw")
         for kind in KINDS:
             size = _fill(stack.es, kind, vectors)
@@ -61,7 +59,7 @@ def main() -> None:
 
 
 def _fill(es: Any, kind: str, vectors: Any) -> int:
-    """An index of one segment; gives its bytes on disk."""
+    """Create an index with one segment and return its bytes on disk."""
     field = {"type": "dense_vector", "dims": vectors.shape[1], "similarity": "dot_product", "index_options": {
         "type": VectorOptions(type=kind).type}}  # type: ignore[arg-type]  # fmt: skip
     es.indices.create(
@@ -78,14 +76,14 @@ def _fill(es: Any, kind: str, vectors: Any) -> int:
 
 
 def _ask(es: Any, kind: str, asked: Any, exact: Any, oversample: float | None) -> tuple[float, float, float]:
-    """(recall, p50, p95 in ms) of all queries, after some that warm it up."""
+    """(recall, p50, p95 in ms) of all queries after a warm-up."""
     hits, took = 0, []
     for position in [*range(20), *range(len(asked))]:
         knn = {"field": "vector", "query_vector": asked[position].tolist(), "k": DEPTH, "num_candidates": CANDIDATES}
         if oversample is not None:
             knn["rescore_vector"] = {"oversample": oversample}
         elif not kind.startswith(("hnsw", "flat")):
-            knn["rescore_vector"] = {"oversample": 0}  # bbq oversamples by itself unless told not to
+            knn["rescore_vector"] = {"oversample": 0}  # bbq oversamples by default
         began = time.perf_counter()
         answer = es.search(index=kind, knn=knn, size=DEPTH, source=False)
         took.append((time.perf_counter() - began) * 1000)

@@ -1,4 +1,4 @@
-"""Search bodies of every form that the gateway understands, and ways to spoil them."""
+"""Valid search bodies of every form, and functions that damage them."""
 
 import copy
 from typing import Any
@@ -62,7 +62,7 @@ _VALUES = st.recursive(
 
 
 def places(value: Any) -> list[tuple[Any, Any]]:
-    """Every (container, key) inside."""
+    """Every nested (container, key)."""
     pairs = (
         list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
     )
@@ -71,7 +71,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
 
 @st.composite
 def spoiled(draw: st.DrawFn) -> dict[str, Any]:
-    """A valid body in which one to three things were replaced, removed, added or doubled."""
+    """A valid body with one to three values replaced, removed, added or duplicated."""
     body = copy.deepcopy(draw(st.sampled_from(VALID)))
     for _ in range(draw(st.integers(1, 3))):
         if not body:

@@ -21,7 +21,7 @@ class Collection:
 
 
 def find_collection(name: str) -> Path | None:
-    """The folder of a collection in BEIR's layout; None on a machine without it."""
+    """The folder of a collection in BEIR's layout; None if this machine does not have it."""
     folder = Path(os.environ.get("ESBLEND_TEST_DATA", _BESIDE)) / name
     return folder if folder.is_dir() else None
 

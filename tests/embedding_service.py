@@ -1,4 +1,4 @@
-"""A real HTTP service in front of the packaged model, with the two interfaces that esblend speaks; it can be told to misbehave."""
+"""A real HTTP service in front of the packaged model, with the two APIs that esblend supports; it can misbehave on request."""
 
 import threading
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ from tests.real.faults import wait_for
 
 @dataclass
 class EmbeddingService:
-    """`refusals`: statuses that the next requests are answered with, before all goes well again."""
+    """`refusals`: statuses of the next responses, before normal service resumes."""
 
     url: str = ""
     refusals: list[int] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
     authorizations: list[str | None] = field(default_factory=list)
     nonsense: Any = None
-    """Given in the place of the vectors."""
+    """Returned in place of vectors."""
 
 
 @contextmanager

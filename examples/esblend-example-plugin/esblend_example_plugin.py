@@ -1,4 +1,4 @@
-"""One plug-in of each kind, as small as they can be. Install it beside esblend in gateway and workers."""
+"""One minimal plug-in of each kind. Install the package beside esblend in the gateway and the workers."""
 
 import itertools
 import re
@@ -18,7 +18,7 @@ from query.fusion.ranked_lists import FusedHit, LegContribution, RankedLeg
 
 
 class HashingModel:
-    """`hashing:N`: words hashed into N dimensions (Weinberger et al., ICML 2009). No neural network at all."""
+    """`hashing:N`: words hashed into N dimensions (Weinberger et al., ICML 2009). No neural network."""
 
     backend, precision, similarity = "hashing", "exact", "dot_product"
     query_prompt = document_prompt = ""
@@ -36,7 +36,7 @@ class HashingModel:
         for row, text in zip(vectors, texts, strict=True):
             for word in re.findall(r"\w+", text.lower()):
                 row[zlib.crc32(word.encode()) % self._dims] += 1
-            row[0] += 1e-3  # a text without words has a vector, too
+            row[0] += 1e-3  # a text without words needs a vector, too
         return vectors
 
 
@@ -45,7 +45,7 @@ def hashing_model(name: str, settings: Settings) -> HashingModel:
 
 
 def by_lines(source: SourceText, tokenizer: Tokens, settings: PassageSettings) -> list[Passage]:
-    """A passage for each line that is not blank."""
+    """One passage per line that is not blank."""
     lines = [match for match in re.finditer(r"[^\n]+", source.text) if match.group().strip()]
     bounds = [0, *(line.start() for line in lines[1:]), len(source.text)]
     return [Passage(start, end, source.text[start:end]) for start, end in itertools.pairwise(bounds) if lines]
@@ -66,7 +66,7 @@ def best_of(legs: Sequence[RankedLeg]) -> list[FusedHit]:
 
 
 class SharedWords:
-    """`shared-words:`: relevance is the share of the query's words that a text has."""
+    """`shared-words:`: relevance is the share of the query's words that a text contains."""
 
     def scores(self, query: str, texts: Sequence[str]) -> NDArray[np.float64]:
         words = set(query.lower().split())

@@ -1,4 +1,4 @@
-"""`esblend config show`, and settings that are wrong."""
+"""`esblend config show`, and wrong settings."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The container files: what can be held true of them without a container engine."""
+"""The container files, checked as far as possible without a container engine."""
 
 import json
 import shutil

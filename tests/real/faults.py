@@ -1,4 +1,4 @@
-"""Tools of the fault tests: a stack whose every part may be killed, processes of one's own beside it, a bad network."""
+"""Tools for fault tests: a stack whose parts may be killed, additional processes, a bad network."""
 
 import asyncio
 import contextlib

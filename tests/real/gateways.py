@@ -1,4 +1,4 @@
-"""Further gateways beside a stack's own, with other settings."""
+"""Additional gateways with other settings."""
 
 import os
 import subprocess

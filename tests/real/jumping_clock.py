@@ -1,4 +1,4 @@
-"""The `esblend` command on a machine whose clock jumps an hour ahead and an hour back, every second."""
+"""The `esblend` command on a machine whose clock jumps an hour forward and back every second."""
 
 import time
 

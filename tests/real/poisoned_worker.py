@@ -1,4 +1,4 @@
-"""A real worker whose encoder fails on marked texts: run by the tests as a process of its own."""
+"""A real worker whose encoder fails on marked texts. The tests run it as a separate process."""
 
 import os
 import signal

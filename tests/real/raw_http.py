@@ -1,4 +1,4 @@
-"""Bytes to a server and back, with no client in between that would set them right."""
+"""Raw bytes to a server and back, without a client that would correct them."""
 
 import contextlib
 import re

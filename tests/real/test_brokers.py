@@ -1,4 +1,4 @@
-"""Other brokers than one plain Redis: RabbitMQ, Redis by TLS, Redis behind Sentinels."""
+"""Other brokers: RabbitMQ, Redis with TLS, Redis behind Sentinels."""
 
 import os
 import shutil

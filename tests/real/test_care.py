@@ -1,4 +1,4 @@
-"""`esblend verify`, `doctor` and `backfill` tell what is wrong, mend it, and say so by their exit codes."""
+"""`esblend verify`, `doctor` and `backfill` report faults, repair them, and set their exit codes."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The clients and libraries that people use, each with nothing changed but the URL."""
+"""Clients and libraries work unchanged except for their URL."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""A document that cannot be embedded never takes others with it, is tried so often and no more, and can be dealt with."""
+"""A document that cannot be embedded affects no others, has a limited number of attempts, and can be handled."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Whoever writes a document, and however, its vectors follow."""
+"""Vectors follow every write, by any client in any way."""
 
 import json
 import urllib.request

@@ -1,4 +1,4 @@
-"""Two versions of esblend in one deployment: what a newer one stored, an older one leaves alone."""
+"""Two versions of esblend in one deployment: the older one ignores data of the newer one."""
 
 from collections.abc import Callable, Iterator
 

@@ -1,4 +1,4 @@
-"""What Elasticsearch understands passes through as it is; management speaks Elasticsearch's language too."""
+"""Elasticsearch's requests pass through unchanged; esblend's endpoints use Elasticsearch's error format."""
 
 import gzip
 import http.client

@@ -1,4 +1,4 @@
-"""A new model grows beside the old one, takes over, is taken back, and the old one goes; searches never mix them."""
+"""A new model is added, takes over, is rolled back, and the old one is removed; searches never mix them."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""The guard: no search ever meets a vector of older text, and writers notice nothing."""
+"""The guard removes vectors of older texts, and writers notice nothing."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whoever can write to Redis can neither run code in a worker nor make it write where nothing is attached."""
+"""A client that can write to Redis can neither run code in a worker nor make it write to unattached indices."""
 
 import os
 from pathlib import Path

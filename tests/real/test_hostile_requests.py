@@ -1,4 +1,4 @@
-"""Generated requests of every kind: answered, or refused in Elasticsearch's shape; never an error of the gateway's own making."""
+"""Generated requests are answered or rejected in Elasticsearch's shape, and never cause an internal error."""
 
 import json
 from collections.abc import Iterator

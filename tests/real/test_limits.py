@@ -1,4 +1,4 @@
-"""Callers who are many, slow or endless: they are refused or cut off, and the others are served."""
+"""Too many, slow and endless callers are rejected or disconnected, and the others are served."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""Feed, worker and gateway tell Prometheus what they do, and the gateway tells nobody which indices there are."""
+"""Feed, worker and gateway serve metrics, and the gateway's contain no index names."""
 
 from collections.abc import Callable
 from pathlib import Path

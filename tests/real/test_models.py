@@ -1,4 +1,4 @@
-"""Models of several kinds: cut vectors, another model for the queries, one behind an HTTP service."""
+"""Truncated vectors, a separate query model, and a model behind an HTTP service."""
 
 import json
 import shutil

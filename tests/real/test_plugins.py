@@ -1,4 +1,4 @@
-"""The example plug-in package, installed beside esblend, is found by gateway and worker and does the work."""
+"""Gateway and worker find and use the example plug-in package."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`?wait_for=embedded` answers when the vectors are there."""
+"""`?wait_for=embedded` answers when the vectors exist."""
 
 from collections.abc import Callable
 from typing import Any

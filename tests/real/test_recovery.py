@@ -1,4 +1,4 @@
-"""Processes are killed, servers go away, networks fail; every document still ends with the vector of its text."""
+"""Processes are killed, servers and networks fail; every document still gets the vector of its text."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""The rest of the search API under fusion: retrievers around a fusion, sort, collapse, cursors, profile, degradation."""
+"""The whole search API under fusion: nested retrievers, sort, collapse, cursors, profile, degradation."""
 
 import math
 import threading

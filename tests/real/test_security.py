@@ -1,4 +1,4 @@
-"""With security on, the caller's rights are the only rights."""
+"""With security on, a caller has only its own privileges."""
 
 import json
 from collections.abc import Callable, Iterator

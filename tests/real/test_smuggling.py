@@ -1,4 +1,4 @@
-"""Requests that two parsers could read in two ways are refused; nothing of a caller's gets into a header or to another host."""
+"""Ambiguous requests are rejected; no text of a caller gets into a header or to another host."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""Indices that are made later from an attached template are followed by themselves; aliases too."""
+"""The feed follows indices that are created from an attached template, and aliases."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""TLS to Elasticsearch, by a CA or by its fingerprint, and at the gateway."""
+"""TLS to Elasticsearch with a CA or its fingerprint, and at the gateway."""
 
 import ssl
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Ways to keep vectors: one a document, other similarities, foreign ones, few of them; and mappings that ask to be attached."""
+"""Vector options: one per document, other similarities, existing vectors, few vectors; and mappings that request an attachment."""
 
 import json
 from collections.abc import Callable, Iterator

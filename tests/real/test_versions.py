@@ -1,4 +1,4 @@
-"""Other versions of Elasticsearch, from attaching to detaching. `ESBLEND_TEST_VERSIONS` names them; 8.16 by default."""
+"""Other Elasticsearch versions, from attaching to detaching. `ESBLEND_TEST_VERSIONS` names them; default: 8.16."""
 
 import os
 from collections.abc import Iterator

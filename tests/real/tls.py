@@ -1,4 +1,4 @@
-"""Certificates of the tests' own, and TLS in front of a server that speaks none."""
+"""Test certificates, and a TLS proxy in front of a plain server."""
 
 import asyncio
 import contextlib

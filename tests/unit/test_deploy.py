@@ -1,4 +1,4 @@
-"""The files in deploy/ speak of what is there: metrics, settings, commands."""
+"""The files in deploy/ use existing metrics, settings and commands."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What a log line may tell of an error."""
+"""The log lines of errors."""
 
 import json
 import logging

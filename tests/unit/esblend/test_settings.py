@@ -1,4 +1,4 @@
-"""Settings: typed, from the environment, with secrets that do not show."""
+"""Settings: typed, from the environment, with masked secrets."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a page of another site sends is told from what the gateway's own page and other clients send."""
+"""Requests from foreign web pages are recognised."""
 
 import pytest
 

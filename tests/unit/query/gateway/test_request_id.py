@@ -1,4 +1,4 @@
-"""A request has one name in all logs."""
+"""A request has the same id in all logs."""
 
 from structlog.contextvars import bound_contextvars
 
