@@ -1,6 +1,6 @@
 # One image for feed, worker and gateway: slim, without root.
 #   docker build --build-arg TORCH_INDEX_URL=<address of PyTorch's CPU wheels> -t esblend .
-# Left out, PyTorch's default wheel is installed, which is built for CUDA.
+# Without it, PyTorch's default wheel for CUDA is installed.
 FROM python:3.12-slim
 
 ARG TORCH_INDEX_URL=""

@@ -1,5 +1,6 @@
 """The gateway's own endpoints below `/_esblend`; they act with the caller's rights."""
 
+from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -17,9 +18,10 @@ from mappings.lifecycle import attach, detach, set_defaults
 from mappings.new_generation import Models
 from mappings.requests import parse_attach_request, parse_defaults, parse_generation_request
 from mappings.templates import Kind, attach_template, detach_template, show_template
+from query.admin.embed import embed
 from query.run.elasticsearch import Upstream
 from query.run.query_encoder import QueryEmbedder
-from query.targets.metadata import Metadata
+from query.targets.metadata import Metadata, Requester
 
 
 class Management:
@@ -32,18 +34,21 @@ class Management:
         metadata: Metadata,
         embedder: QueryEmbedder,
         access: Access,
+        make_requester: Callable[[Request], Requester],
     ) -> None:
         self._settings = settings
         self._upstream = upstream
         self._metadata = metadata
         self._embedder = embedder
         self._access = access
+        self._make_requester = make_requester
 
     def routes(self) -> list[Route]:
         return [
             Route("/_esblend/health/live", self.live, methods=["GET"]),
             Route("/_esblend/health/ready", self.ready, methods=["GET"]),
             Route("/_esblend/metrics", self.metrics, methods=["GET"]),
+            Route("/_esblend/embed", self.embed, methods=["POST"]),
             Route("/_esblend/indices/{index}", self.put, methods=["PUT"]),
             Route("/_esblend/indices/{index}", self.get, methods=["GET"]),
             Route("/_esblend/indices/{index}", self.delete, methods=["DELETE"]),
@@ -75,6 +80,9 @@ class Management:
         """This gateway's own metrics; their labels contain no index names."""
         body, kind = exposition()
         return Response(body, media_type=kind)
+
+    async def embed(self, request: Request) -> Response:
+        return await embed(request, self._make_requester, self._metadata, self._embedder)
 
     async def put(self, request: Request) -> Response:
         attach_request = parse_attach_request(await read_json(request))

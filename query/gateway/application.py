@@ -47,7 +47,10 @@ class Gateway:
         self._settings = settings
         self._context = context = GatewayContext(settings)
         access = Access(lambda request: context.client_for(request.scope), context.own_es)
-        management = Management(settings, context.upstream, context.metadata, context.embedder, access)
+        management = Management(
+            settings, context.upstream, context.metadata, context.embedder, access,
+            lambda request: context.requester(request.scope),
+        )  # fmt: skip
         self._management: ASGIApp = Starlette(
             routes=[*playground.routes(), *management.routes(), *make_routes(access, context.embedder.describe)],
             exception_handlers={

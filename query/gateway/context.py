@@ -1,16 +1,19 @@
 """What all handlers of the gateway share: settings, connections, the encoder, and clients with the caller's rights."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import structlog
-from elasticsearch import AsyncElasticsearch
+from elastic_transport import TransportError
+from elasticsearch import ApiError, AsyncElasticsearch
 from starlette.types import Scope
 
 from esblend.elasticsearch_connection import connect_async
 from esblend.errors import ModelError
 from esblend.settings import Settings
+from mappings.index_lookup import read_attachments
 from query.gateway.request_id import REQUEST_ID, with_request_id
 from query.run.cross_encoder import Reranker
 from query.run.elasticsearch import Upstream
@@ -47,18 +50,36 @@ class GatewayContext:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Connections are open and the default model is loaded, where it can be."""
+        """Connections are open, and the default model is loaded if possible; models of attached indices load meanwhile."""
         await self.upstream.open()
         try:
             await self.embedder.load(self.settings.model)
         except ModelError as error:
             log.warning("default model not loaded; models of attached indices load on demand", reason=error.reason)
+        loading = asyncio.create_task(self._load_attached_models())
         yield
+        loading.cancel()
         self.embedder.close()
         self.reranker.close()
         await self.upstream.close()
         await self._own_es.close()
         await self._bare_es.close()
+
+    async def _load_attached_models(self) -> None:
+        """Load the query models of attached indices before their first query. Others load on demand."""
+        try:
+            attachments = await read_attachments(self._own_es)
+        except (ApiError, TransportError) as error:
+            log.info("attached indices not readable; their models load on demand", cause=type(error).__name__)
+            return
+        names = {
+            attachment.generation.searched_by.name for attachment in attachments.values() if attachment is not None
+        }
+        for name in sorted(names):
+            try:
+                await self.embedder.load(name)
+            except ModelError as error:
+                log.warning("model not loaded", model=name, reason=error.reason)
 
     def client_for(self, scope: Scope) -> AsyncElasticsearch:
         """A client with the credentials of the request."""
