@@ -3,17 +3,21 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 VENV := .venv
 RUN := $(VENV)/bin
+NEEDS_PYTHON = test -n "$(PYTHON)" || { echo "esblend needs Python 3.11 or newer with venv (Debian: apt-get install python3-venv);" \
+	"to choose one: make PYTHON=/path/to/python3" >&2; exit 1; }
 
-.PHONY: help install demo test test-unit test-versions docs relevance fuzz lint audit format bench clean
+# test-programs comes first, so that a missing program ends `make test` before the long installation. Never in parallel.
+.NOTPARALLEL:
+.PHONY: help install demo test test-programs test-unit test-versions docs relevance fuzz lint audit format bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-install: $(VENV)/.installed ## Make .venv with everything in it
+install: $(VENV)/.installed ## Create .venv with everything in it
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "esblend needs Python 3.11 or newer with venv; name it with: make install PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(NEEDS_PYTHON)
 	@test -x $(RUN)/python || "$(PYTHON)" -m venv $(VENV)
 	$(RUN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[local,openvino,lab,train,tracing,clients,dev]'
 	@touch $(VENV)/.installed
@@ -21,13 +25,18 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install ## Start everything, index Python's documentation, search it
 	@$(RUN)/esblend demo
 
-test: install ## Run all tests: unit, real servers, command line
+test: test-programs install ## Run all tests: unit, real servers, command line
+	@$(RUN)/python -m tests.programs download
 	$(RUN)/python -m pytest
 
-test-unit: install ## Run the tests that need no server
+test-programs: ## Install the programs that the tests start (Debian), or print how
+	@$(NEEDS_PYTHON)
+	@"$(PYTHON)" -m tests.programs install
+
+test-unit: install ## Run the tests without servers
 	$(RUN)/python -m pytest tests/unit
 
-test-versions: install ## Run the tests of other Elasticsearch versions: 8.14 and 8.16
+test-versions: test-programs install ## Run the tests of other Elasticsearch versions: 8.14 and 8.16
 	ESBLEND_TEST_VERSIONS="8.14 8.16" $(RUN)/python -m pytest tests/real/test_versions.py
 
 fuzz: install ## Try thousands of new generated requests
@@ -39,21 +48,21 @@ lint: install ## Check format, style, types and import directions
 	$(RUN)/mypy
 	$(RUN)/lint-imports
 
-audit: install ## Check licences, and known vulnerabilities where the registry tells them
+audit: install ## Check licences, and known vulnerabilities where the registry provides them
 	$(RUN)/python .ci/audit.py
 
-format: install ## Format the code and fix what the linter can
+format: install ## Format the code and apply the linter's fixes
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
 
 bench: install ## Measure; results go to bench/results
 	$(RUN)/python -m bench
 
-relevance: install ## Measure relevance anew; writes docs/relevance.md
+relevance: install ## Measure relevance again; writes docs/relevance.md
 	$(RUN)/python -m bench relevance
 
 docs: install ## Build the documentation into site/
 	$(RUN)/mkdocs build --strict
 
-clean: ## Remove .venv and what the tools left
+clean: ## Remove .venv and the tools' files
 	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,4 +1,7 @@
-"""Finds a JDK for a given Elasticsearch, or downloads one."""
+"""Finds a JDK for a given Elasticsearch, or downloads one.
+
+Imports the standard library only, so that tests/programs.py can look for a JDK before anything is installed.
+"""
 
 import os
 import re
@@ -7,8 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from esblend.cache import cache_dir
-from esblend.cli.console import err
 from esblend.errors import LocalStackError
 
 _FOLDERS_WITH_JVMS = (
@@ -46,16 +47,18 @@ def read_java(home: Path) -> Java | None:
 
 
 def find_java(oldest: int, newest: int) -> Java:
-    """A JDK of major version `oldest` to `newest`: from the environment, else the newest installed one,
-    else one downloaded with cjdk. Raises LocalStackError with advice."""
+    """An installed JDK of major version `oldest` to `newest`, else one downloaded with cjdk. Raises LocalStackError with advice."""
+    return installed_java(oldest, newest) or _fetch_java(oldest, newest)
+
+
+def installed_java(oldest: int, newest: int) -> Java | None:
+    """A JDK of major version `oldest` to `newest`: from the environment, else the newest in the usual folders."""
     for home in _named_homes():
         java = read_java(home)
         if java and oldest <= java.major <= newest:
             return java
-    found = [java for home in _usual_homes() if (java := read_java(home)) and oldest <= java.major <= newest]
-    if found:
-        return max(found, key=lambda java: java.major)
-    return _fetch_java(oldest, newest)
+    usual = [java for home in _usual_homes() if (java := read_java(home)) and oldest <= java.major <= newest]
+    return max(usual, key=lambda java: java.major, default=None)
 
 
 def _named_homes() -> Iterator[Path]:
@@ -79,6 +82,9 @@ def _usual_homes() -> Iterator[Path]:
 
 
 def _fetch_java(oldest: int, newest: int) -> Java:
+    from esblend.cache import cache_dir
+    from esblend.cli.console import err
+
     wanted = min(newest, max(oldest, 21))
     err.print(f"No JDK {oldest} to {newest} on this machine; downloading JDK {wanted}.")
     try:

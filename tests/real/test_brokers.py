@@ -17,11 +17,10 @@ from esblend.local.ports import FreePorts
 from esblend.local.valkey import start_valkey
 from esblend.settings import Settings
 from indexer.care.doctor import examine
+from tests import programs
 from tests.conftest import Stack
 from tests.real.faults import assert_vectors_of_present_texts, kill, process, revive, wait_for
 from tests.real.tls import make_certificates, tls_in_front
-
-RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
 
 @pytest.fixture
@@ -56,8 +55,8 @@ def write(stack: Stack, index: str, ids: range) -> None:
 @contextmanager
 def rabbitmq(place: Path) -> Iterator[str]:
     """A RabbitMQ of one's own; gives its URL."""
-    if not RABBITMQ.is_file():
-        pytest.fail("RabbitMQ is not installed: apt-get install --no-install-recommends rabbitmq-server")
+    executable = programs.rabbitmq_server()
+    assert executable, "RabbitMQ is not installed: make test-programs"
     with FreePorts() as ports:
         amqp, distribution, mapper = (ports.choose(0) for _ in range(3))
     env = {
@@ -74,7 +73,7 @@ def rabbitmq(place: Path) -> Iterator[str]:
         port_mapper = subprocess.Popen([epmd], env=env, stdout=log, stderr=log)
         try:
             wait_for("epmd", lambda: _listens(mapper))
-            server = subprocess.Popen([str(RABBITMQ)], env=env, stdout=log, stderr=log)
+            server = subprocess.Popen([executable], env=env, stdout=log, stderr=log)
             try:
                 wait_for("RabbitMQ", lambda: _listens(amqp) or server.poll() is not None)
                 assert server.poll() is None, (place / "rabbitmq.log").read_text()[-2000:]

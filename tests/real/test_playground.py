@@ -1,7 +1,5 @@
 """The playground in a real browser: it searches, moves, explains, judges, and lets nothing of a document become markup."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests import programs
 from tests.conftest import Stack, start_stack, stop_stack
 from tests.real.faults import wait_for
 
@@ -51,8 +50,8 @@ def index(stack: Stack) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    executable = os.environ.get("ESBLEND_TEST_BROWSER") or shutil.which("chromium") or shutil.which("chromium-browser")
-    assert executable, "these tests need Chromium: apt-get install chromium, or name one in ESBLEND_TEST_BROWSER"
+    executable = programs.browser()
+    assert executable, "these tests need Chromium: make test-programs, or name one in ESBLEND_TEST_BROWSER"
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=executable, args=_FLAGS)
         yield started
