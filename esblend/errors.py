@@ -63,6 +63,13 @@ class AlreadyAttached(EsblendError):
     type = "resource_already_exists_exception"
 
 
+class ConcurrentChange(EsblendError):
+    """Another call changed the attachment at the same time."""
+
+    status = 409
+    type = "version_conflict_engine_exception"
+
+
 class ModelError(EsblendError):
     """A model cannot be loaded, or its output is not a usable vector."""
 

@@ -21,6 +21,7 @@ PENDING = Gauge("esblend_pending_changes", "Changes that are not done.", ["index
 TASKS_IN_FLIGHT = Gauge("esblend_tasks_in_flight", "Tasks sent and not finished.", ["index", "generation", "lane"])
 COVERAGE = Gauge("esblend_coverage_ratio", "Share of documents whose vectors are current.", ["index"])
 DEAD_LETTERS = Gauge("esblend_dead_letters", "Documents that cannot be embedded.", ["index"])
+ATTACHMENT_LOST = Gauge("esblend_attachment_lost", "1 if another client has overwritten the attachment.", ["index"])
 TASKS = Counter("esblend_tasks", "Tasks finished.", ["lane", "outcome"])
 
 # Worker

@@ -18,8 +18,8 @@ app = typer.Typer()
 @with_vector_settings
 def attach(
     index: Annotated[str, typer.Argument(help="An index, alias or data stream; with --template, a template.")],
-    fields: Annotated[str, typer.Option(help="Text fields to embed, title first: title,body")],
     settings: VectorSettings,
+    fields: Annotated[str | None, typer.Option(help="Text fields to embed, title first: title,body")] = None,
     model: Annotated[
         str | None, typer.Option(callback=whole_path, help="Model folder or hub name; default: the gateway's model.")
     ] = None,
@@ -41,6 +41,9 @@ def attach(
         str, typer.Option(help="external: applications write with their own version numbers (version_type=external).")
     ] = "internal",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the mapping additions; change nothing.")] = False,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="Restore an attachment that another client has overwritten.")
+    ] = False,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -48,6 +51,12 @@ def attach(
 
     This only adds to the mapping. Applications that write to the index need no changes.
     """
+    if restore:
+        _restore(index, data_dir, as_json=as_json)
+        return
+    if fields is None:
+        err.print("Name the text fields to embed: --fields title,body", style="red")
+        raise typer.Exit(USAGE)
     layout = {"layout": "flat" if flat else None, "similarity": similarity}
     body: dict[str, Any] = {
         "source_fields": [field.strip() for field in fields.split(",") if field.strip()],
@@ -74,6 +83,16 @@ def attach(
     )
     if template is None:
         out.print(f"Watch the progress: esblend status {response['index']} --watch", highlight=False)
+
+
+def _restore(index: str, data_dir: DataDir, *, as_json: bool) -> None:
+    with gateway(data_dir) as es:
+        response = call(es, "POST", f"{_path(index, None)}/_restore")
+    if as_json:
+        print_json(response)
+        return
+    result = "[green]Restored[/] the attachment" if response["changed"] else "Nothing to restore: the attachment exists"
+    out.print(f"{result} of {response['index']}.", highlight=False)
 
 
 @app.command()

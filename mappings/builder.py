@@ -1,8 +1,20 @@
-"""Builds the mapping that an attachment adds to an index."""
+"""Builds the mapping that an attachment adds to an index, and recognises it.
 
+    {field: {g1: {fingerprint, state, passages: [{vector, start, end}], claim, [detached]}}}
+
+`claim` makes an attach call atomic: its `null_value` is a digest of the settings, and Elasticsearch rejects a mapping update that
+changes it. Documents never contain this field. `detached` marks the generations of an attachment that was removed.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
 from typing import Any
 
-from mappings.attachment import Attachment, Generation
+from mappings.attachment import META_KEY, Attachment, Generation
+
+_UNUSED: dict[str, Any] = {"type": "keyword", "index": False, "doc_values": False}
+"""A field that documents never contain."""
 
 
 def generation_mapping(generation: Generation) -> dict[str, Any]:
@@ -36,6 +48,56 @@ def generation_mapping(generation: Generation) -> dict[str, Any]:
 
 
 def mapping_additions(attachment: Attachment) -> dict[str, Any]:
-    """`properties` to put into the index's mapping."""
+    """`properties` to put into the mapping of an index that is not attached yet."""
+    generations = {name: claimed_generation_mapping(attachment, name) for name in attachment.generations}
+    return {attachment.field: {"type": "object", "dynamic": False, "properties": generations}}
+
+
+def expected_properties(attachment: Attachment) -> dict[str, Any]:
+    """`properties` that an attached index must have."""
     generations = {name: generation_mapping(generation) for name, generation in attachment.generations.items()}
     return {attachment.field: {"type": "object", "dynamic": False, "properties": generations}}
+
+
+def claimed_generation_mapping(attachment: Attachment, generation: str) -> dict[str, Any]:
+    """The mapping of a new generation with its claim: of two simultaneous calls with different settings, one is rejected."""
+    settings = attachment.model_dump(mode="json", include={"source_fields", "guard", "versioning", "defaults"})
+    settings["generation"] = attachment.generations[generation].model_dump(mode="json")
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    mapping = generation_mapping(attachment.generations[generation])
+    return {**mapping, "properties": {**mapping["properties"], "claim": {**_UNUSED, "null_value": digest}}}
+
+
+def is_claim_conflict(reason: str) -> bool:
+    """Whether Elasticsearch rejected a mapping update because another call claimed the generation first."""
+    return "conflict" in reason and any(part in reason for part in (".claim]", "[null_value]", ".vector]"))
+
+
+def detached_marks(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """`properties` that mark all of esblend's generations in a mapping as detached."""
+    marked = {"properties": {"detached": _UNUSED}}
+    return {
+        field: {"properties": dict.fromkeys(own_generations(mapping), marked)}
+        for field, mapping in properties.items()
+        if own_generations(mapping)
+    }
+
+
+def has_lost_attachment(mapping: Mapping[str, Any]) -> bool:
+    """Whether an index is not attached although nobody detached it: another client overwrote `_meta`."""
+    if META_KEY in (mapping.get("_meta") or {}):
+        return False
+    fields = (own_generations(field) for field in (mapping.get("properties") or {}).values())
+    return any(
+        "detached" not in (generation.get("properties") or {}) for inside in fields for generation in inside.values()
+    )
+
+
+def own_generations(field: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The generations in the mapping of an object field of esblend; empty for any other field."""
+    inside: Mapping[str, Any] = field.get("properties") or {}
+    is_own = all(
+        name[:1] == "g" and name[1:].isdigit() and "fingerprint" in (mapping.get("properties") or {})
+        for name, mapping in inside.items()
+    )
+    return inside if is_own else {}

@@ -11,10 +11,11 @@ from elasticsearch import AsyncElasticsearch
 
 from esblend.errors import InvalidRequest
 from mappings.attachment import META_KEY, Attachment
-from mappings.builder import generation_mapping
+from mappings.builder import claimed_generation_mapping
 from mappings.capabilities import check_capabilities
 from mappings.guard import guard_pipeline, pipeline_name
 from mappings.index_lookup import AttachedIndex, find_attached
+from mappings.lifecycle import put_claimed
 from mappings.new_generation import Models, make_generation
 from mappings.requests import AttachRequest, GenerationRequest
 
@@ -61,11 +62,17 @@ async def add_generation(
     new = f"g{_next_number(attached)}"
     changed = attachment.model_copy(update={"generations": {**attachment.generations, new: generation}})
     additions = {
-        attachment.field: {"type": "object", "dynamic": False, "properties": {new: generation_mapping(generation)}}
+        attachment.field: {
+            "type": "object",
+            "dynamic": False,
+            "properties": {new: claimed_generation_mapping(changed, new)},
+        }
     }
     planned = AttachedIndex(attached.index, attached.mapping, changed.using(new))
     await check_capabilities(es, planned, generation, additions)
-    await _write(es, attached, changed, additions)
+    await _write_guard(es, attached.index, changed)
+    meta = {**attached.mapping["_meta"], META_KEY: changed.to_meta()}
+    await put_claimed(es, attached.index, meta, additions)
     return ChangedGeneration(attached.index, new, changed, changed=True)
 
 
@@ -85,7 +92,7 @@ async def activate(es: AsyncElasticsearch, name: str, generation: str, *, force:
             f"{missing} documents of [{attached.index}] have no vectors of generation [{generation}] yet: wait for them, "
             "or repeat the request with [force=true]"
         )
-    await _write(es, attached, changed, {})
+    await _write(es, attached, changed)
     return ChangedGeneration(attached.index, generation, changed, changed=True)
 
 
@@ -101,7 +108,7 @@ async def drop(es: AsyncElasticsearch, name: str, generation: str) -> tuple[str,
         raise InvalidRequest(f"generation [{generation}] is active: activate another one first")
     if generation in attachment.generations:
         rest = {key: value for key, value in attachment.generations.items() if key != generation}
-        await _write(es, attached, attachment.model_copy(update={"generations": rest}), {})
+        await _write(es, attached, attachment.model_copy(update={"generations": rest}))
     if attachment.versioning == "external":
         return attached.index, None
     field = attachment.field
@@ -169,10 +176,13 @@ def _next_number(attached: AttachedIndex) -> int:
     return 1 + max(int(name[1:]) for name in {*inside, *attached.attachment.generations})
 
 
-async def _write(
-    es: AsyncElasticsearch, attached: AttachedIndex, attachment: Attachment, additions: dict[str, Any]
-) -> None:
-    if attachment.guard:  # the pipeline must know a generation before the first vector of it is written
-        await es.ingest.put_pipeline(id=pipeline_name(attached.index), **guard_pipeline(attachment))
-    meta = {**attached.mapping["_meta"], META_KEY: attachment.to_meta()}
-    await es.indices.put_mapping(index=attached.index, meta=meta, properties=additions or None)
+async def _write(es: AsyncElasticsearch, attached: AttachedIndex, changed: Attachment) -> None:
+    await _write_guard(es, attached.index, changed)
+    meta = {**attached.mapping["_meta"], META_KEY: changed.to_meta()}
+    await es.indices.put_mapping(index=attached.index, meta=meta)
+
+
+async def _write_guard(es: AsyncElasticsearch, index: str, attachment: Attachment) -> None:
+    """The pipeline must know a generation before the first vector of it is written."""
+    if attachment.guard:
+        await es.ingest.put_pipeline(id=pipeline_name(index), **guard_pipeline(attachment))

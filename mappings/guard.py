@@ -6,15 +6,15 @@ Elasticsearch runs it on every index operation and on `_update`, but not on upda
 fingerprinted loses its vectors: no vector is better than a stale one.
 """
 
-from contextlib import suppress
 from typing import Any
 
-from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
+from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError, NotFoundError
 
 from esblend.errors import InvalidRequest
 from mappings.attachment import Attachment
 from mappings.source import fingerprint_salt
 
+_PREFIX = "esblend-guard-"
 _PROCESSORS = {"fingerprint", "script", "pipeline"}
 # Computes the same list as `mappings.source.fingerprinted_values`.
 _GATHER = """
@@ -56,7 +56,7 @@ if (ours.isEmpty()) { ctx.remove(params.field); }
 
 
 def pipeline_name(index: str) -> str:
-    return f"esblend-guard-{index}"
+    return _PREFIX + index
 
 
 def guard_pipeline(attachment: Attachment) -> dict[str, Any]:
@@ -115,20 +115,50 @@ async def check_guard(es: AsyncElasticsearch) -> None:
 
 
 async def read_final_pipeline(es: AsyncElasticsearch, index: str) -> str | None:
-    """The index's own final pipeline, not the guard's."""
-    answer = await es.indices.get_settings(index=index, name="index.final_pipeline", flat_settings=True)
-    name = answer.body.get(index, {}).get("settings", {}).get("index.final_pipeline")
-    return None if name in (None, "_none", pipeline_name(index)) else str(name)
+    """The index's own final pipeline. If a guard is installed, also that of another index which was cloned, its pipeline
+    names the own one."""
+    current = await _current_pipeline(es, index)
+    if current is None or not current.startswith(_PREFIX):
+        return current
+    try:
+        pipeline = (await es.ingest.get_pipeline(id=current))[current]
+    except NotFoundError:
+        return None
+    first = (pipeline.get("processors") or [{}])[0]
+    return str(first["pipeline"]["name"]) if "pipeline" in first else None
 
 
 async def install_guard(es: AsyncElasticsearch, index: str, attachment: Attachment) -> None:
+    previous = await _current_pipeline(es, index)
     await es.ingest.put_pipeline(id=pipeline_name(index), **guard_pipeline(attachment))
     await es.indices.put_settings(index=index, settings={"index.final_pipeline": pipeline_name(index)})
+    if previous is not None and previous.startswith(_PREFIX) and previous != pipeline_name(index):
+        await _delete_unused(es, previous)
 
 
-async def remove_guard(es: AsyncElasticsearch, index: str, attachment: Attachment) -> None:
-    """Restore the index's own final pipeline."""
-    before = attachment.final_pipeline_before or "_none"
-    await es.indices.put_settings(index=index, settings={"index.final_pipeline": before})
-    with suppress(NotFoundError):
-        await es.ingest.delete_pipeline(id=pipeline_name(index))
+async def remove_guard(es: AsyncElasticsearch, index: str) -> None:
+    """Restore the index's own final pipeline. A pipeline that the owner set instead of the guard remains."""
+    current = await _current_pipeline(es, index)
+    if current is not None and current.startswith(_PREFIX):
+        own = await read_final_pipeline(es, index) or "_none"
+        await es.indices.put_settings(index=index, settings={"index.final_pipeline": own})
+        await _delete_unused(es, current)
+    if current != pipeline_name(index):
+        await _delete_unused(es, pipeline_name(index))
+
+
+async def _current_pipeline(es: AsyncElasticsearch, index: str) -> str | None:
+    response = await es.indices.get_settings(index=index, name="index.final_pipeline", flat_settings=True)
+    name = response.body.get(index, {}).get("settings", {}).get("index.final_pipeline")
+    return None if name in (None, "_none") else str(name)
+
+
+async def _delete_unused(es: AsyncElasticsearch, pipeline: str) -> None:
+    """Delete a guard pipeline, unless a clone of its index uses it: Elasticsearch rejects that with 400."""
+    try:
+        await es.ingest.delete_pipeline(id=pipeline)
+    except NotFoundError:
+        return
+    except BadRequestError as error:
+        if "cannot be deleted" not in str(error):
+            raise

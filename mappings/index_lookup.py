@@ -8,6 +8,7 @@ from elasticsearch import AsyncElasticsearch, NotFoundError
 
 from esblend.errors import IndexNotFound, InvalidRequest, NotAttached
 from mappings.attachment import META_KEY, Attachment, is_attached, read_attachment
+from mappings.builder import has_lost_attachment
 from mappings.fields import TEXT_TYPES
 
 
@@ -61,7 +62,7 @@ async def find_attached(es: AsyncElasticsearch, name: str) -> AttachedIndex:
     index, mapping = await find_index(es, name)
     attachment = read_attachment(mapping)
     if attachment is None:
-        raise not_attached(index)
+        raise lost_attachment(index) if has_lost_attachment(mapping) else not_attached(index)
     return AttachedIndex(index, mapping, attachment)
 
 
@@ -71,6 +72,15 @@ def not_attached(*indices: str) -> NotAttached:
     return NotAttached(
         f"index [{names}] is not attached: PUT /_esblend/indices/{indices[0]} attaches it",
         command_line=f"index [{names}] is not attached: esblend attach {indices[0]} --fields ... attaches it",
+    )
+
+
+def lost_attachment(index: str) -> NotAttached:
+    """The error for an index whose attachment another client overwrote."""
+    problem = f"index [{index}] has lost its attachment: another client has overwritten [_meta] in its mapping"
+    return NotAttached(
+        f"{problem}. POST /_esblend/indices/{index}/_restore restores it, DELETE /_esblend/indices/{index} detaches the index",
+        command_line=f"{problem}. esblend attach {index} --restore restores it, esblend detach {index} detaches the index",
     )
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from elasticsearch import AsyncElasticsearch
+from elasticsearch import AsyncElasticsearch, BadRequestError
 from pydantic import ValidationError
 
-from esblend.errors import AlreadyAttached, InvalidRequest
+from esblend.errors import AlreadyAttached, ConcurrentChange, InvalidRequest
 from mappings.attachment import (
     META_KEY,
     Attachment,
@@ -20,8 +20,9 @@ from mappings.attachment import (
     describe_validation,
     read_attachment,
 )
-from mappings.builder import mapping_additions
-from mappings.capabilities import check_capabilities
+from mappings.attachment_copies import read_copy
+from mappings.builder import detached_marks, has_lost_attachment, is_claim_conflict, mapping_additions, own_generations
+from mappings.capabilities import check_capabilities, read_settings
 from mappings.fields import adopted_field, check_searched_field, check_text_fields
 from mappings.guard import check_guard, install_guard, read_final_pipeline, remove_guard
 from mappings.index_lookup import (
@@ -30,7 +31,6 @@ from mappings.index_lookup import (
     find_index,
     find_indices,
     not_attached,
-    readable_attachment,
 )
 from mappings.new_generation import Models, make_generation
 from mappings.requests import AttachRequest
@@ -60,7 +60,7 @@ async def attach(
     planned = [await _plan(es, index, mapping, request, models) for index, mapping in sorted(mappings.items())]
     for plan in planned if not dry_run else []:
         if plan.changed:
-            await _put(es, plan.index, mappings[plan.index], plan.attachment, plan.additions)
+            await _put(es, plan, mappings[plan.index])
     return planned
 
 
@@ -97,17 +97,36 @@ async def detach(es: AsyncElasticsearch, name: str) -> str:
     """Remove the attachment; gives the concrete index. Elasticsearch never removes fields from a mapping, so the vectors
     remain in the documents.
 
-    Raises IndexNotFound or NotAttached.
+    An index whose attachment was overwritten is detached too: its guard is removed. Raises IndexNotFound or NotAttached.
     """
     index, mapping = await find_index(es, name)
     meta = dict(mapping.get("_meta") or {})
-    if meta.pop(META_KEY, None) is None:
+    if meta.pop(META_KEY, None) is None and not has_lost_attachment(mapping):
         raise not_attached(index)
-    attachment = readable_attachment(mapping)
-    if attachment is not None and attachment.guard:
-        await remove_guard(es, index, attachment)
-    await es.indices.put_mapping(index=index, meta=meta)
+    await remove_guard(es, index)
+    await es.indices.put_mapping(index=index, meta=meta, properties=detached_marks(mapping.get("properties") or {}))
     return index
+
+
+async def restore(es: AsyncElasticsearch, own: AsyncElasticsearch, name: str) -> Attached:
+    """Write an overwritten attachment back, and install its guard again. Nothing is embedded again.
+
+    `own`: reads esblend's copy of the attachment. Raises IndexNotFound, or NotAttached when there is no copy.
+    """
+    index, mapping = await find_index(es, name)
+    present = attachment = read_attachment(mapping)
+    if attachment is None:
+        settings = await read_settings(es, index)
+        attachment = await read_copy(own, settings["index.uuid"]) if has_lost_attachment(mapping) else None
+    if attachment is None:
+        raise not_attached(index)
+    if attachment.guard:
+        own_pipeline = await read_final_pipeline(es, index) or attachment.final_pipeline_before
+        attachment = attachment.model_copy(update={"final_pipeline_before": own_pipeline})
+        await install_guard(es, index, attachment)
+    if attachment != present:
+        await _rewrite(es, AttachedIndex(index, mapping, attachment), attachment)
+    return Attached(index, attachment, changed=attachment != present, additions={})
 
 
 def choose_field(properties: Mapping[str, Any]) -> tuple[str, int]:
@@ -118,13 +137,11 @@ def choose_field(properties: Mapping[str, Any]) -> tuple[str, int]:
     suffix = 0
     while True:
         name = DEFAULT_FIELD if suffix == 0 else f"{DEFAULT_FIELD}_{suffix}"
-        inside = (properties.get(name) or {}).get("properties")
         if name not in properties:
             return name, 1
-        if inside and all(
-            key[:1] == "g" and "fingerprint" in (value.get("properties") or {}) for key, value in inside.items()
-        ):
-            return name, 1 + max(int(key[1:]) for key in inside)
+        generations = own_generations(properties[name])
+        if generations:
+            return name, 1 + max(int(key[1:]) for key in generations)
         suffix += 1
 
 
@@ -156,24 +173,37 @@ async def _plan(
     return Attached(index, attachment, changed=True, additions=additions)
 
 
-async def _put(
-    es: AsyncElasticsearch, index: str, mapping: dict[str, Any], attachment: Attachment, additions: dict[str, Any]
-) -> None:
+async def _put(es: AsyncElasticsearch, planned: Attached, mapping: dict[str, Any]) -> None:
+    """Write a new attachment. Raises ConcurrentChange when another call with other settings was first."""
+    index, attachment = planned.index, planned.attachment
     meta = {**(mapping.get("_meta") or {}), META_KEY: attachment.to_meta()}
-    if not attachment.guard:
-        await es.indices.put_mapping(index=index, properties=additions, meta=meta)
-        return
-    # The guard has no effect before the first vector exists, so it is installed first and removed if the rest fails.
-    await install_guard(es, index, attachment)
+    await put_claimed(es, index, meta, planned.additions)
+    if attachment.guard:
+        # After the claim, so that a rejected call changes no pipeline. The first vector is written later than this.
+        try:
+            await install_guard(es, index, attachment)
+        except Exception:
+            await detach(es, index)
+            raise
+
+
+async def put_claimed(es: AsyncElasticsearch, index: str, meta: dict[str, Any], additions: dict[str, Any]) -> None:
+    """Add a generation that no other call has claimed. Raises ConcurrentChange when one has."""
     try:
-        await es.indices.put_mapping(index=index, properties=additions, meta=meta)
-    except Exception:
-        await remove_guard(es, index, attachment)
+        await es.indices.put_mapping(index=index, meta=meta, properties=additions)
+    except BadRequestError as error:
+        if is_claim_conflict(str(error)):
+            raise ConcurrentChange(
+                f"another request changed the attachment of index [{index}] at the same time, with other settings: "
+                f"GET /_esblend/indices/{index} shows them",
+                command_line=f"another command changed the attachment of index [{index}] at the same time, with other "
+                f"settings: esblend status {index} shows the index",
+            ) from error
         raise
 
 
 async def _rewrite(es: AsyncElasticsearch, attached: AttachedIndex, changed: Attachment) -> None:
-    meta = {**attached.mapping["_meta"], META_KEY: changed.to_meta()}
+    meta = {**(attached.mapping.get("_meta") or {}), META_KEY: changed.to_meta()}
     await es.indices.put_mapping(index=attached.index, meta=meta)
 
 

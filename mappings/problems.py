@@ -153,6 +153,6 @@ def guard_problem(index: str, settings: Mapping[str, Any], attachment: Attachmen
     return Problem(
         "index.final_pipeline",
         f"the guard of index [{index}] has no effect: [index.final_pipeline] is [{current}], not [{pipeline}]",
-        f"POST /_esblend/indices/{index}/_restore, or esblend attach {index} --restore",
+        f"esblend attach {index} --restore, or POST /_esblend/indices/{index}/_restore",
         prevents_embedding=False,
     )

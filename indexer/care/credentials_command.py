@@ -8,7 +8,7 @@ from elasticsearch import ApiError, Elasticsearch
 from esblend.cli.console import err, out, print_json
 from esblend.cli.gateway_client import FAILED, USAGE, Json, stating_errors
 from esblend.settings import Settings
-from indexer.feed.checkpoints import CHECKPOINTS_INDEX
+from mappings.attachment_copies import CHECKPOINTS_INDEX
 from mappings.dead_letter_index import DEAD_LETTERS_INDEX
 
 app = typer.Typer()

@@ -18,12 +18,12 @@ from esblend.errors import EsblendError, InvalidRequest
 from esblend.plugins import ENCODERS, find, kind_and_name
 from esblend.redis_connection import connect_redis
 from esblend.settings import Settings
-from indexer.feed.checkpoints import CHECKPOINTS_INDEX
 from mappings.attachment import META_KEY, Attachment, read_attachment
-from mappings.builder import mapping_additions
+from mappings.attachment_copies import CHECKPOINTS_INDEX
+from mappings.builder import expected_properties, has_lost_attachment
 from mappings.dead_letter_index import DEAD_LETTERS_INDEX
-from mappings.fields import text_fields
 from mappings.guard import pipeline_name
+from mappings.problems import guard_problem, problems_of
 
 _OLDEST = (8, 14)
 _CLOCK_SECONDS = 30
@@ -210,6 +210,10 @@ def _indices(es: Elasticsearch, settings: Settings) -> Iterator[Check]:
     attached = {
         index: body["mappings"] for index, body in found.items() if META_KEY in (body["mappings"].get("_meta") or {})
     }
+    for index, body in sorted(found.items()):
+        if has_lost_attachment(body["mappings"]):
+            advice = f"esblend attach {index} --restore, or esblend detach {index}"
+            yield Check(index, "failure", "another client has overwritten the attachment in [_meta]", advice)
     if not attached:
         yield Check("attachments", "ok", "no index is attached yet")
     for index, mapping in sorted(attached.items()):
@@ -224,28 +228,18 @@ def _indices(es: Elasticsearch, settings: Settings) -> Iterator[Check]:
 
 
 def _index(es: Elasticsearch, index: str, attachment: Attachment, mapping: dict[str, Any]) -> Iterator[Check]:
-    properties = mapping.get("properties") or {}
-    missing = [field for field in attachment.source_fields if field not in text_fields(properties)]
-    if missing:
-        yield Check(
-            index, "failure", f"source fields {missing} are no text fields any more", "attach it anew with others"
-        )
-    wrong = _differences(mapping_additions(attachment), properties)
+    current = es.indices.get_settings(index=index, flat_settings=True)[index]["settings"]
+    problems = problems_of(index, current, mapping, attachment)
+    guard = guard_problem(index, current, attachment, pipeline_name(index))
+    for problem in [*problems, *([guard] if guard else [])]:
+        yield Check(index, "failure", problem.detail, problem.advice)
+    wrong = _differences(expected_properties(attachment), mapping.get("properties") or {})
     if wrong:
         yield Check(index, "failure", f"the mapping differs from the attachment at {wrong[:3]}", "attach it anew")
     checked = _model(attachment.generation.model.name, attachment.generation.model.digest)
     if checked.outcome != "ok":
         yield Check(index, checked.outcome, checked.detail, checked.advice)
-    if attachment.guard:
-        current = es.indices.get_settings(index=index, flat_settings=True)[index]["settings"].get(
-            "index.final_pipeline"
-        )
-        if current != pipeline_name(index):
-            yield Check(
-                index, "failure", f"the guard is off: final_pipeline is [{current}]",
-                f"set index.final_pipeline to [{pipeline_name(index)}] again",
-            )  # fmt: skip
-    if not (missing or wrong) and checked.outcome == "ok":
+    if not (problems or wrong) and checked.outcome == "ok":
         yield Check(index, "ok", f"{', '.join(attachment.source_fields)} with {attachment.generation.model.name}")
 
 

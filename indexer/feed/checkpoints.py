@@ -8,12 +8,17 @@ from elasticsearch import AsyncElasticsearch, BadRequestError, ConflictError, No
 from elasticsearch.helpers import async_scan
 from pydantic import BaseModel, ConfigDict
 
+from mappings.attachment_copies import CHECKPOINTS_INDEX, attachment_state
+
 FORMAT: Literal[1] = 1
-CHECKPOINTS_INDEX = "esblend-checkpoints"
 _SETTINGS = {"index.hidden": True, "number_of_shards": 1, "auto_expand_replicas": "0-1"}
-_MAPPINGS = {
+_MAPPINGS: dict[str, Any] = {
     "dynamic": False,
-    "properties": {"index": {"type": "keyword"}, "uuid": {"type": "keyword"}, "generation": {"type": "keyword"}},
+    "properties": {
+        "index": {"type": "keyword"},
+        "uuid": {"type": "keyword"},
+        "generation": {"type": "keyword"},
+    },
 }
 
 
@@ -107,14 +112,23 @@ async def save_checkpoint(es: AsyncElasticsearch, checkpoint: Checkpoint, versio
     return Version(answer["_seq_no"], answer["_primary_term"])
 
 
-async def delete_checkpoints_but(es: AsyncElasticsearch, keep: set[str], indices: set[str]) -> None:
-    """Remove the checkpoints of indices that are no longer attached or no longer there: all but those named by `keep`, those of
-    `indices`, and those of a newer format."""
-    kept = [{"ids": {"values": sorted(keep)}}, {"terms": {"index": sorted(indices)}}]
-    query = {"bool": {"filter": [{"exists": {"field": "uuid"}}], "must_not": kept}}
+async def delete_checkpoints_but(
+    es: AsyncElasticsearch, keep: set[str], attached: set[str], unreadable: set[str]
+) -> None:
+    """Delete the checkpoints of detached and deleted indices and of dropped generations.
+
+    Those in `keep`, those of `unreadable` indices and those of a newer format remain. An index that is not in `attached` is
+    checked first: its attachment may have been overwritten, or this user may have lost the right to read it.
+    """
+    excluded = [{"ids": {"values": sorted(keep)}}, {"terms": {"index": sorted(unreadable)}}]
+    query = {"bool": {"filter": [{"exists": {"field": "uuid"}}], "must_not": excluded}}
     await es.indices.refresh(index=CHECKPOINTS_INDEX)
-    found = async_scan(es, index=CHECKPOINTS_INDEX, query={"query": query, "_source": "format"})
-    operations = [{"delete": {"_id": hit["_id"]}} async for hit in found if _is_known(hit["_source"])]
+    hits = async_scan(es, index=CHECKPOINTS_INDEX, query={"query": query, "_source": ["format", "index", "uuid"]})
+    operations = []
+    async for hit in hits:
+        index, uuid = hit["_source"]["index"], hit["_source"]["uuid"]
+        if _is_known(hit["_source"]) and (index in attached or await attachment_state(es, index, uuid) == "detached"):
+            operations.append({"delete": {"_id": hit["_id"]}})
     if operations:
         await es.bulk(index=CHECKPOINTS_INDEX, operations=operations, refresh=True)
 

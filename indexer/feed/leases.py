@@ -11,7 +11,7 @@ import uuid
 
 from elasticsearch import AsyncElasticsearch, NotFoundError
 
-from indexer.feed.checkpoints import CHECKPOINTS_INDEX
+from mappings.attachment_copies import CHECKPOINTS_INDEX
 
 BEAT_SECONDS = 1.0
 DEAD_AFTER_SECONDS = 4.0

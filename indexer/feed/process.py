@@ -20,7 +20,7 @@ from esblend.broker import EmbedTask
 from esblend.elasticsearch_connection import back_off, connect_async, is_passing, wait_for_elasticsearch_async
 from esblend.errors import IndexNotFound, NotAttached
 from esblend.logs import configure_logging
-from esblend.metrics import COVERAGE, DEAD_LETTERS, serve
+from esblend.metrics import ATTACHMENT_LOST, COVERAGE, DEAD_LETTERS, serve
 from esblend.ready import announce_ready, forget_ready
 from esblend.settings import Settings
 from indexer.care.letter_requests import discard, requests
@@ -37,6 +37,7 @@ from indexer.feed.leases import Leases
 from indexer.feed.shard_changes import read_shards
 from indexer.feed.task_queue import TaskQueue
 from mappings.attachment import Attachment
+from mappings.attachment_copies import AttachmentCopies
 from mappings.dead_letter_index import DROP
 from mappings.index_lookup import read_attachments
 from mappings.mapping_requests import requesting_indices
@@ -66,6 +67,8 @@ class Feed:
         self._queue = queue
         self._settings = settings
         self._leases = Leases(es)
+        self._copies = AttachmentCopies(es)
+        self._lost: frozenset[str] = frozenset()
         self._wanted: dict[str, Followed] = {}
         self._unreadable: set[str] = set()
         self._feeds: dict[str, IndexFeed] = {}
@@ -161,9 +164,19 @@ class Feed:
             feed.backfill = wanted[key].attachment.backfill
         # A closed index, or one whose primaries are away, keeps its checkpoint.
         if is_changed and not attached.keys() - shards.keys():
-            await delete_checkpoints_but(self._es, set(wanted), unreadable)
+            await delete_checkpoints_but(self._es, set(wanted), set(attached), unreadable)
+        await self._save_copies({shards[index].uuid: (index, attached[index]) for index in attached if index in shards})
         is_settled = not attached.keys() - shards.keys() and not self._wished
         self._cluster_state = state if is_settled else None
+
+    async def _save_copies(self, attached: dict[str, tuple[str, Attachment]]) -> None:
+        """Keep copies of all attachments, and report the indices that lost theirs."""
+        lost = await self._copies.save(attached)
+        for index in lost - self._lost:
+            log.error("attachment lost: another client has overwritten _meta", index=index)
+        for index in lost | self._lost:
+            ATTACHMENT_LOST.labels(index).set(index in lost)
+        self._lost = lost
 
     async def _pass_wishes_on(self) -> None:
         """Have workers attach the indices whose mappings ask for it. One that cannot be is asked for again after a while."""

@@ -7,14 +7,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from esblend.caller_access import Access
+from esblend.caller_access import MANAGE, Access
 from esblend.endpoint_http import answer, is_set, read_json
 from esblend.metrics import exposition
 from esblend.settings import Settings
 from mappings.attachment import Attachment
 from mappings.generations import ChangedGeneration, activate, add_generation, describe, drop, requested_model
 from mappings.index_lookup import find_attached
-from mappings.lifecycle import attach, detach, set_defaults
+from mappings.lifecycle import attach, detach, restore, set_defaults
 from mappings.new_generation import Models
 from mappings.requests import parse_attach_request, parse_defaults, parse_generation_request
 from mappings.templates import Kind, attach_template, detach_template, show_template
@@ -53,6 +53,7 @@ class Management:
             Route("/_esblend/indices/{index}", self.get, methods=["GET"]),
             Route("/_esblend/indices/{index}", self.delete, methods=["DELETE"]),
             Route("/_esblend/indices/{index}/defaults", self.put_defaults, methods=["PUT"]),
+            Route("/_esblend/indices/{index}/_restore", self.restore, methods=["POST"]),
             Route("/_esblend/indices/{index}/generations", self.add_generation, methods=["POST"]),
             Route("/_esblend/indices/{index}/generations", self.generations, methods=["GET"]),
             Route("/_esblend/indices/{index}/generations/{generation}/_activate", self.activate, methods=["POST"]),
@@ -105,6 +106,14 @@ class Management:
         self._metadata.forget()
         note = "the vectors remain in the documents and their fields in the mapping until you re-index"
         return answer({"acknowledged": True, "index": index, "remains": note})
+
+    async def restore(self, request: Request) -> Response:
+        name = request.path_params["index"]
+        await self._access.require(request, name, MANAGE)
+        result = await restore(self._access.as_caller(request), self._access.own(request), name)
+        self._metadata.forget()
+        shown = _shown(result.index, result.attachment, {}, is_dry=False)
+        return answer({"acknowledged": True, "changed": result.changed, **shown})
 
     async def put_defaults(self, request: Request) -> Response:
         defaults = parse_defaults(await read_json(request))

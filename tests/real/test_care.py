@@ -94,7 +94,7 @@ def test_the_doctor_finds_a_guard_that_was_taken_off(stack: Stack, make_index: C
     assert ill.returncode == 1
     [check] = [check for check in json.loads(ill.stdout) if check["outcome"] == "failure"]
     assert check["name"] == index
-    assert "final_pipeline" in check["advice"]
+    assert f"esblend attach {index} --restore" in check["advice"]
 
 
 def test_parents_and_children_are_embedded_where_they_lie(stack: Stack, make_index: Callable[..., str]) -> None:

@@ -1,0 +1,88 @@
+"""Copies of attachments in esblend's own index, from which an attachment is restored when another client overwrites `_meta`.
+
+The feed saves a copy of each attachment under the index's uuid, and deletes it once the index is detached or deleted. An index that
+has a copy, but no attachment, has lost it.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
+from elasticsearch.helpers import async_scan
+
+from mappings.attachment import Attachment, is_attached
+from mappings.builder import has_lost_attachment
+
+FORMAT: Literal[1] = 1
+CHECKPOINTS_INDEX = "esblend-checkpoints"
+
+
+class AttachmentCopies:
+    """Keeps the copies up to date. Several feeds may do so at once: they write the same content."""
+
+    def __init__(self, es: AsyncElasticsearch) -> None:
+        self._es = es
+        self._saved: dict[str, tuple[str, Attachment]] = {}
+
+    async def save(self, attached: Mapping[str, tuple[str, Attachment]]) -> frozenset[str]:
+        """`attached`: (index, attachment) by the index's uuid. Gives the names of the indices that lost their attachment."""
+        for uuid, (index, attachment) in attached.items():
+            if self._saved.get(uuid) != (index, attachment):
+                copy = {"format": FORMAT, "copy_of": uuid, "index": index, "attachment": attachment.to_meta()}
+                await self._es.index(index=CHECKPOINTS_INDEX, id=copy_id(uuid), document=copy, refresh=True)
+        self._saved = dict(attached)
+        return await self._find_lost(attached.keys())
+
+    async def _find_lost(self, attached: Collection[str]) -> frozenset[str]:
+        # Checkpoints have a uuid; the few other documents of this index are copies and heartbeats.
+        query = {"query": {"bool": {"must_not": [{"exists": {"field": "uuid"}}]}}, "_source": ["copy_of", "index"]}
+        sources = [hit["_source"] async for hit in async_scan(self._es, index=CHECKPOINTS_INDEX, query=query)]
+        unattached = [source for source in sources if source.get("copy_of", "") not in {"", *attached}]
+        lost: set[str] = set()
+        for copy in unattached:
+            state = await attachment_state(self._es, copy["index"], copy["copy_of"])
+            if state == "lost":
+                lost.add(copy["index"])
+            elif state == "detached":
+                await self._delete(copy["copy_of"])
+        return frozenset(lost)
+
+    async def _delete(self, uuid: str) -> None:
+        try:
+            await self._es.delete(index=CHECKPOINTS_INDEX, id=copy_id(uuid))
+        except NotFoundError:
+            return
+
+
+async def attachment_state(
+    es: AsyncElasticsearch, index: str, uuid: str
+) -> Literal["attached", "lost", "detached", "unknown"]:
+    """The state of one index, which was attached before. Detached: also deleted, or created again with another uuid.
+    Unknown: this user has no right to read it."""
+    try:
+        response = await es.indices.get(index=index, features=["mappings", "settings"])
+    except NotFoundError:
+        return "detached"
+    except ApiError as error:
+        if error.meta.status == 403:
+            return "unknown"
+        raise
+    body = response.body.get(index)
+    if body is None or body["settings"]["index"]["uuid"] != uuid:
+        return "detached"
+    if is_attached(body["mappings"]):
+        return "attached"
+    return "lost" if has_lost_attachment(body["mappings"]) else "detached"
+
+
+async def read_copy(es: AsyncElasticsearch, uuid: str) -> Attachment | None:
+    """The copy of the attachment of the index with this uuid; None when there is none."""
+    try:
+        response = await es.get(index=CHECKPOINTS_INDEX, id=copy_id(uuid))
+    except NotFoundError:
+        return None
+    return Attachment.model_validate(response["_source"]["attachment"])
+
+
+def copy_id(uuid: str) -> str:
+    return f"attachment-{uuid}"

@@ -1,0 +1,159 @@
+"""Overwritten attachments are reported and restored; of simultaneous attach calls one wins; clones get guards."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from elasticsearch import ApiError, Elasticsearch, NotFoundError
+
+from tests.conftest import Stack
+from tests.real.faults import wait_for, with_vectors
+
+
+def final_pipeline(stack: Stack, index: str) -> str | None:
+    settings = stack.es.indices.get_settings(index=index, flat_settings=True)[index]["settings"]
+    name: str | None = settings.get("index.final_pipeline")
+    return name
+
+
+def copy_exists(stack: Stack, index: str) -> bool:
+    uuid = stack.es.indices.get_settings(index=index, flat_settings=True)[index]["settings"]["index.uuid"]
+    return bool(stack.es.exists(index="esblend-checkpoints", id=f"attachment-{uuid}"))
+
+
+def overwrite_meta(stack: Stack, index: str) -> None:
+    stack.es.indices.put_mapping(index=index, meta={"owner": "team"})
+
+
+def set_own_pipeline(stack: Stack) -> str:
+    stack.es.ingest.put_pipeline(id="own-final", processors=[{"set": {"field": "seen", "value": True}}])
+    return "own-final"
+
+
+@pytest.fixture
+def guarded(stack: Stack, make_index: Callable[..., str]) -> str:
+    index = make_index(
+        {"body": "Whales sing."}, {"body": "Bread is baked."}, **{"final_pipeline": set_own_pipeline(stack)}
+    )
+    stack.attach(index, "body", guard=True, defaults={"alpha": 0.7})
+    stack.wait(index)
+    wait_for("a copy of the attachment", lambda: copy_exists(stack, index), 20)
+    return index
+
+
+def test_an_overwritten_attachment_is_reported_and_restored(stack: Stack, guarded: str) -> None:
+    before = stack.call("GET", f"/_esblend/indices/{guarded}")["attachment"]
+    vectors = with_vectors(stack, guarded, "0")
+    sequence_number = stack.es.get(index=guarded, id="0")["_seq_no"]
+    overwrite_meta(stack, guarded)
+    with pytest.raises(NotFoundError, match=r"has lost its attachment.*_restore"):
+        stack.call("GET", f"/_esblend/indices/{guarded}/status")
+    refused = stack.esblend("status", guarded)
+    assert f"esblend attach {guarded} --restore" in " ".join(refused.stderr.split())
+    found = stack.esblend("doctor", "--json")
+    assert f"esblend attach {guarded} --restore" in found.stdout
+    wait_for("the feed's report", lambda: "attachment lost" in stack.esblend("logs", "--lines", "400").stdout, 20)
+    restored = stack.esblend("attach", guarded, "--restore")
+    assert "Restored" in restored.stdout, restored.stderr
+    assert stack.call("GET", f"/_esblend/indices/{guarded}")["attachment"] == before
+    mapping = stack.es.indices.get_mapping(index=guarded)[guarded]["mappings"]
+    assert mapping["_meta"]["owner"] == "team"
+    stack.es.index(index=guarded, id="new", document={"body": "Rockets fly."})
+    assert stack.wait(guarded)["embedded"] == 3
+    assert stack.es.get(index=guarded, id="0")["_seq_no"] == sequence_number
+    assert with_vectors(stack, guarded, "0") == vectors
+    assert stack.esblend("verify", guarded, "--json").returncode == 0
+    assert final_pipeline(stack, guarded) == f"esblend-guard-{guarded}"
+    stack.call("DELETE", f"/_esblend/indices/{guarded}")
+    assert final_pipeline(stack, guarded) == "own-final"
+    wait_for("the copy is deleted", lambda: not copy_exists(stack, guarded), 20)
+
+
+def test_an_overwritten_attachment_can_be_detached_or_replaced(stack: Stack, guarded: str) -> None:
+    overwrite_meta(stack, guarded)
+    again = stack.attach(guarded, "body", guard=True)
+    assert again["attachment"]["final_pipeline_before"] == "own-final"
+    overwrite_meta(stack, guarded)
+    stack.call("DELETE", f"/_esblend/indices/{guarded}")
+    assert final_pipeline(stack, guarded) == "own-final"
+    with pytest.raises(NotFoundError, match="is not attached"):
+        stack.call("POST", f"/_esblend/indices/{guarded}/_restore")
+
+
+def test_a_final_pipeline_that_the_owner_sets_later_is_kept(stack: Stack, guarded: str) -> None:
+    stack.es.ingest.put_pipeline(id="newer-final", processors=[{"set": {"field": "newer", "value": True}}])
+    stack.es.indices.put_settings(index=guarded, settings={"index.final_pipeline": "newer-final"})
+    stack.call("POST", f"/_esblend/indices/{guarded}/_restore")
+    assert final_pipeline(stack, guarded) == f"esblend-guard-{guarded}"
+    stack.es.index(index=guarded, id="n", document={"body": "x"})
+    assert stack.es.get(index=guarded, id="n")["_source"]["newer"] is True
+    stack.es.indices.put_settings(index=guarded, settings={"index.final_pipeline": "newer-final"})
+    stack.call("DELETE", f"/_esblend/indices/{guarded}")
+    assert final_pipeline(stack, guarded) == "newer-final"
+
+
+def test_a_clone_of_a_guarded_index(stack: Stack, guarded: str) -> None:
+    clone = f"{guarded}-clone"
+    stack.es.indices.put_settings(index=guarded, settings={"index.blocks.write": True})
+    stack.es.indices.clone(index=guarded, target=clone, settings={"index.blocks.write": None}, wait_for_active_shards=1)
+    try:
+        stack.es.indices.put_settings(index=guarded, settings={"index.blocks.write": None})
+        advice = stack.esblend("doctor", "--json").stdout
+        assert f"esblend attach {clone} --restore" in advice
+        stack.call("DELETE", f"/_esblend/indices/{guarded}")
+        assert final_pipeline(stack, guarded) == "own-final"
+        stack.es.index(index=clone, id="a", document={"body": "Writes work."})
+        assert stack.esblend("attach", clone, "--restore").returncode == 0
+        assert final_pipeline(stack, clone) == f"esblend-guard-{clone}"
+        assert not stack.es.ingest.get_pipeline(id=f"esblend-guard-{guarded}*").body.keys() - {f"esblend-guard-{clone}"}
+        stack.es.index(index=clone, id="b", document={"body": "Writes still work."})
+        assert stack.es.get(index=clone, id="b")["_source"]["seen"] is True
+        assert stack.wait(clone)["embedded"] == 4
+        assert f"[{clone}]" not in stack.esblend("doctor", "--json").stdout
+        stack.call("DELETE", f"/_esblend/indices/{clone}")
+        assert final_pipeline(stack, clone) == "own-final"
+    finally:
+        stack.es.indices.delete(index=clone)
+
+
+@pytest.mark.parametrize("guard", [False, True])
+def test_of_two_simultaneous_attach_calls_one_wins(stack: Stack, make_index: Callable[..., str], guard: bool) -> None:
+    index = make_index()
+    answers: list[int] = []
+    start = threading.Barrier(6)
+
+    def attach(options: dict[str, Any]) -> None:
+        with Elasticsearch(stack.described["gateway"], request_timeout=60) as client:
+            start.wait()
+            try:
+                headers = {"accept": "application/json", "content-type": "application/json"}
+                body = {"source_fields": ["body"], "guard": guard, **options}
+                client.perform_request("PUT", f"/_esblend/indices/{index}", headers=headers, body=body)
+                answers.append(200)
+            except ApiError as error:
+                answers.append(error.meta.status)
+
+    choices: list[dict[str, Any]] = [{"defaults": {"alpha": number / 10}} for number in range(6)]
+    threads = [threading.Thread(target=attach, args=[choice]) for choice in choices]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers.count(200) == 1, answers
+    assert set(answers) <= {200, 400, 409}, answers
+    attachment = stack.call("GET", f"/_esblend/indices/{index}")["attachment"]
+    assert list(attachment["generations"]) == ["g1"]
+    assert (final_pipeline(stack, index) == f"esblend-guard-{index}") is guard
+
+
+def test_the_same_attach_call_may_be_sent_twice_at_once(stack: Stack, make_index: Callable[..., str]) -> None:
+    index = make_index()
+    results: list[Any] = []
+    threads = [threading.Thread(target=lambda: results.append(stack.attach(index, "body"))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 4
+    assert all(result == results[0] for result in results)
