@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -13,11 +12,11 @@ from elasticsearch import Elasticsearch
 from elasticsearch.helpers import streaming_bulk
 from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from esblend.cli.console import err, out, print_json
 from esblend.cli.gateway_client import FAILED, INCOMPLETE, USAGE, DataDir, Json, call, gateway
 from esblend.settings import Settings
+from indexer.care.status_card import cards
 from indexer.files.readers import Unreadable, read_documents, total_bytes
 
 app = typer.Typer()
@@ -89,35 +88,36 @@ def _write(es: Elasticsearch, name: str, actions: Iterator[dict[str, Any]], erro
 
 @app.command()
 def status(
-    name: Annotated[str | None, typer.Argument(metavar="[INDEX]", help="All attached indices when left out.")] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on showing it until interrupted.")] = False,
+    name: Annotated[str | None, typer.Argument(metavar="[INDEX]", help="Default: all attached indices.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until interrupted.")] = False,
     wait: Annotated[
-        float | None, typer.Option("--wait", min=0, help="Return when all is embedded, after so many seconds at most.")
+        float | None,
+        typer.Option("--wait", min=0, help="Seconds to wait until every document has its vectors."),
     ] = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
     """Show coverage, pending documents, dead letters, lag and speed.
 
-    Exit code 4 when --wait ran out before every document had its vectors.
+    Exit code 4 when --wait ends before every document has its vectors.
     """
     with gateway(data_dir) as es:
         deadline = time.monotonic() + (wait or 0)
         statuses = _read(es, name)
         if watch and not as_json:
-            with Live(_table(statuses), console=out, refresh_per_second=4) as live:
+            with Live(cards(statuses), console=out, refresh_per_second=4) as live:
                 while True:
                     time.sleep(1)
-                    live.update(_table(_read(es, name)))
+                    live.update(cards(_read(es, name)))
         while wait is not None and not _is_covered(statuses) and time.monotonic() < deadline:
             time.sleep(0.25)
             statuses = _read(es, name)
     if as_json:
         print_json(statuses[0] if name is not None else statuses)
     elif statuses:
-        out.print(_table(statuses))
+        out.print(cards(statuses))
     else:
-        out.print("No index is attached: esblend attach INDEX --fields title,body", highlight=False)
+        out.print("No index is attached. Attach one: esblend attach INDEX --fields title,body", highlight=False)
     if wait is not None and not _is_covered(statuses):
         raise typer.Exit(INCOMPLETE)
 
@@ -133,61 +133,20 @@ def _is_covered(statuses: list[dict[str, Any]]) -> bool:
     return all(one["coverage"] >= 1 for one in statuses)
 
 
-def _table(statuses: list[dict[str, Any]]) -> Table:
-    table = Table(
-        "index",
-        "documents",
-        "embedded",
-        "no text",
-        "pending",
-        "dead letters",
-        "coverage",
-        "lag",
-        "docs/s",
-        "left",
-        "model",
-    )
-    for one in statuses:
-        colour = "green" if one["coverage"] >= 1 else "yellow"
-        model = next((value["model"] for value in one["generations"].values() if value["active"]), "")
-        table.add_row(
-            one["index"], str(one["documents"]), str(one["embedded"]), str(one["without_text"]), str(one["pending"]),
-            f"[red]{one['dead_letters']}[/]" if one["dead_letters"] else "0", f"[{colour}]{_percent(one['coverage'])}[/]",
-            f"{one['lag_seconds']:.1f} s", f"{one['documents_per_second']:.1f}", _left(one["backfill"]),
-            model.rsplit("/", 1)[-1],
-        )  # fmt: skip
-    return table
-
-
-def _left(backfill: dict[str, Any]) -> str:
-    """How long the backfill will still take."""
-    if not backfill["remaining"]:
-        return ""
-    if backfill["paused"]:
-        return f"{backfill['remaining']} paused"
-    seconds = backfill["seconds_left"]
-    return f"{backfill['remaining']}" if seconds is None else f"{timedelta(seconds=round(seconds))}"
-
-
-def _percent(coverage: float) -> str:
-    """Never 100 % while something is missing."""
-    return f"{int(coverage * 1000) / 10:.1f} %"
-
-
 @app.command()
 def backfill(
     name: Annotated[str, typer.Argument(metavar="INDEX", help="An attached index.")],
-    pause: Annotated[bool, typer.Option("--pause", help="Stop it; live changes go on.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Let it go on from where it stopped.")] = False,
+    pause: Annotated[bool, typer.Option("--pause", help="Pause the backfill; live changes continue.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a paused backfill.")] = False,
     rate: Annotated[
-        float | None, typer.Option(min=0, help="Documents a second at most; 0 takes the limit away.")
+        float | None, typer.Option(min=0, help="Documents per second at most; 0 removes the limit.")
     ] = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Show, pause, resume or slow down the embedding of the documents that were there before the attachment."""
+    """Show, pause, resume or limit the backfill, which embeds documents from before the attachment."""
     if pause and resume:
-        err.print("Say --pause or --resume, not both.", style="red")
+        err.print("Use either --pause or --resume.", style="red")
         raise typer.Exit(USAGE)
     changes: dict[str, Any] = {"paused": pause} if pause or resume else {}
     if rate is not None:
@@ -200,7 +159,7 @@ def backfill(
     if as_json:
         print_json(found)
         return
-    limit = f", at most {found['documents_per_second']:g} documents a second" if found["documents_per_second"] else ""
+    limit = f", at most {found['documents_per_second']:g} documents per second" if found["documents_per_second"] else ""
     left = f", about {found['seconds_left']:.0f} s" if found["remaining"] and found["seconds_left"] else ""
     state = "done" if not found["remaining"] else "paused" if found["paused"] else "running"
     out.print(f"{state}: {found['remaining']} changes left{left}{limit}", highlight=False)
@@ -208,7 +167,7 @@ def backfill(
 
 @app.command()
 def feed() -> None:
-    """Run the change feed: finds what changed in attached indices and hands it to the workers."""
+    """Run the change feed, which finds changes in attached indices and sends tasks to the workers."""
     from indexer.feed.process import run_feed
 
     asyncio.run(run_feed(Settings()))

@@ -3,20 +3,22 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
+import click
 import typer
 from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport import ConnectionTimeout
 from elasticsearch import ApiError, Elasticsearch
 
-from esblend.cli.console import err
-from esblend.elasticsearch_connection import connect
-from esblend.errors import EsblendError
+from esblend.cli.console import err, print_json
+from esblend.elasticsearch_connection import connect, error_body
+from esblend.errors import EsblendError, LocalStackError
 from esblend.settings import Settings
 
 FAILED, USAGE, UNREACHABLE, INCOMPLETE = 1, 2, 3, 4
 """Exit codes: rejected or failed; wrong usage; no answer; answered, but incomplete."""
+_CREDENTIALS = "Pass --username or --api-key before the command, or set ESBLEND_ES_API_KEY."
 
 
 def whole_path(model: str | None) -> str | None:
@@ -34,7 +36,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for 
 
 
 def connect_gateway(data_dir: Path | None) -> Elasticsearch:
-    """A client for the gateway: `ESBLEND_GATEWAY_URL`, else the running stack of the data dir, else the default address."""
+    """A client for the gateway: `ESBLEND_GATEWAY_URL`, else the stack of the data dir, else the default address.
+
+    Raises LocalStackError when `data_dir` is given and has no stack.
+    """
     settings = Settings()
     state = _state(settings, data_dir)
     if settings.gateway_url:
@@ -45,7 +50,10 @@ def connect_gateway(data_dir: Path | None) -> Elasticsearch:
 
 
 def process_settings(data_dir: Path | None) -> Settings:
-    """The settings of feed and workers: those of the running stack of the data dir, else those of the environment."""
+    """The settings of feed and workers: those of the stack of the data dir, else those of the environment.
+
+    Raises LocalStackError when `data_dir` is given and has no stack.
+    """
     settings = Settings()
     state = _state(settings, data_dir)
     return settings if state is None else state.settings(settings)
@@ -55,7 +63,12 @@ def _state(settings: Settings, data_dir: Path | None) -> Any:
     from esblend.local.paths import default_data_dir
     from esblend.local.stack import load_state
 
-    return None if settings.gateway_url else load_state(data_dir or default_data_dir())
+    if settings.gateway_url:
+        return None
+    state = load_state((data_dir or default_data_dir()).expanduser())
+    if state is None and data_dir is not None:  # another gateway would be another cluster
+        raise LocalStackError(f"there is no stack in {data_dir}; start one with: esblend up --data-dir {data_dir}")
+    return state
 
 
 @contextmanager
@@ -67,30 +80,39 @@ def gateway(data_dir: Path | None) -> Iterator[Elasticsearch]:
 
 @contextmanager
 def stating_errors() -> Iterator[None]:
-    """Turn expected errors into one message on stderr and an exit code."""
+    """Turn expected errors into one message on stderr, with --json also one document on stdout, and an exit code."""
     try:
         yield
     except ApiError as error:
-        err.print(f"[red]{_reason(error)}[/]", markup=True, highlight=False)
-        raise typer.Exit(FAILED) from None
+        advice = f" {_CREDENTIALS}" if error.meta.status == 401 else ""
+        _end(_reason(error) + advice, FAILED, error_body(error))
     except (TransportConnectionError, ConnectionTimeout) as error:
-        err.print(
-            "[red]The gateway cannot be reached.[/] Start a stack with `esblend up`, or name a gateway with ESBLEND_GATEWAY_URL.",
-            highlight=False,
-        )
-        raise typer.Exit(UNREACHABLE) from error
+        message = f"No answer from the gateway ({type(error).__name__}). Start a stack with `esblend up`"
+        _end(f"{message}, or name a gateway with --gateway or ESBLEND_GATEWAY_URL.", UNREACHABLE)
     except EsblendError as error:
-        err.print(error.command_line or error.reason, style="red", markup=False, highlight=False)
-        raise typer.Exit(FAILED) from None
+        _end(error.command_line or error.reason, FAILED, error.body())
+
+
+def _end(message: str, exit_code: int, body: dict[str, Any] | None = None) -> NoReturn:
+    context = click.get_current_context(silent=True)
+    if context is not None and context.params.get("as_json"):
+        cause = {"type": "connection_exception", "reason": message}
+        print_json(body or {"error": {"root_cause": [cause], **cause}, "status": 503})
+    err.print(message, style="red", markup=False, highlight=False)
+    raise typer.Exit(exit_code) from None
 
 
 def _reason(error: ApiError) -> str:
-    from rich.markup import escape
-
+    """The cause of a failed request rather than Elasticsearch's summary "all shards failed"."""
     body: Any = error.body
-    if isinstance(body, dict) and isinstance(body.get("error"), dict):
-        return escape(str(body["error"].get("command_line") or body["error"].get("reason", error)))
-    return escape(str(error))
+    detail = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(detail, dict):
+        return f"{error.meta.status}: {detail or error.message}"
+    causes = [*detail.get("failed_shards", []), *detail.get("root_cause", [])]
+    reasons = [cause.get("reason") for cause in causes]
+    first = next((reason.get("reason") if isinstance(reason, dict) else reason for reason in reasons if reason), None)
+    summary = detail.get("command_line") or detail.get("reason")
+    return str(first if summary in (None, "all shards failed") and first else summary or error)
 
 
 def call(

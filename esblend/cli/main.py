@@ -1,6 +1,9 @@
 """The `esblend` command: joins the commands of all packages."""
 
+import os
 import sys
+import warnings
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
@@ -70,15 +73,28 @@ _join()
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+def _before_command(
+    gateway: Annotated[str | None, typer.Option(help="The gateway's address (or ESBLEND_GATEWAY_URL).")] = None,
+    username: Annotated[
+        str | None, typer.Option(help="Asks for the password unless ESBLEND_ES_PASSWORD is set.")
+    ] = None,
+    api_key: Annotated[str | None, typer.Option(help="Encoded API key (or ESBLEND_ES_API_KEY).")] = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
     if version:
         out.print(__version__, highlight=False)
         raise typer.Exit
+    given = {"GATEWAY_URL": gateway, "ES_USERNAME": username, "ES_API_KEY": api_key}
+    if username is not None and "ESBLEND_ES_PASSWORD" not in os.environ:
+        given["ES_PASSWORD"] = typer.prompt(f"Password of {username}", hide_input=True, err=True)
+    # Settings read the environment, so options and variables have the same effect.
+    os.environ.update({f"ESBLEND_{name}": value for name, value in given.items() if value is not None})
 
 
 def main() -> None:
     """Entry point."""
     configure_quietly()
+    warnings.simplefilter("ignore")  # libraries address developers with them
     try:
         app()
     except ValidationError as error:
@@ -87,6 +103,7 @@ def main() -> None:
             err.print(f"{name}: {detail['msg']}", style="red", markup=False, highlight=False)
         sys.exit(USAGE)
     except KeyboardInterrupt:
+        err.print("Interrupted.", style="yellow")
         sys.exit(130)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from esblend.cli.console import err, out, print_json
 from esblend.cli.gateway_client import FAILED, DataDir, Json, stating_errors, whole_path
@@ -25,7 +26,7 @@ def up(
     redis: Annotated[str | None, typer.Option(help="A running Redis or Valkey (or ESBLEND_REDIS_URL).")] = None,
     data_dir: DataDir = None,
     model: Annotated[
-        str | None, typer.Option(callback=whole_path, help="Model folder or hub name; [minilm] is the packaged one.")
+        str | None, typer.Option(callback=whole_path, help="Model folder or hub name; minilm is the packaged one.")
     ] = None,
     security: Annotated[bool, typer.Option("--security", help="Start Elasticsearch with security on.")] = False,
     nodes: Annotated[int | None, typer.Option(min=1, max=9, help="Elasticsearch nodes.")] = None,
@@ -38,6 +39,7 @@ def up(
     Called again on a running stack it starts only what has died.
     """
     from esblend.local.paths import default_data_dir
+    from esblend.local.probe import check_elasticsearch
     from esblend.local.processes import leave_in_order
     from esblend.local.stack import StackOptions
     from esblend.local.stack import up as start
@@ -57,16 +59,32 @@ def up(
             es=es or (None if security else given_es), redis=redis or given_redis, model=model, security=security,
             nodes=nodes, es_version=es_version, workers=workers,
         )  # fmt: skip
+        if options.es is not None:
+            check_elasticsearch(settings.model_copy(update={"es_url": options.es}))
         state = start(place, options, _with_usable_model(settings, model), say)
     described = {**state.describe(), "data_dir": str(place)}
     if as_json:
         print_json(described)
         return
-    out.print(f"[green]Ready.[/] The gateway answers at [bold]{state.gateway}[/]", highlight=False)
-    out.print(f"Elasticsearch {state.elasticsearch}   Redis {state.redis}   model {state.model}", highlight=False)
+    out.print(
+        Text.assemble(
+            ("Ready. ", "green"), "Gateway ", (state.gateway, "bold"), f"   playground {state.gateway}/_esblend/"
+        )
+    )
+    if state.gateway.rpartition(":")[2] != str(settings.gateway_port):
+        err.print(f"Port {settings.gateway_port} was in use, so the gateway has another one.", style="yellow")
+    out.print(
+        f"Elasticsearch {state.elasticsearch}   Redis {state.redis}   model {state.model}",
+        highlight=False,
+        markup=False,
+    )
     if state.username:
         out.print(f"Username {state.username}   password {state.password}", highlight=False, markup=False)
-    out.print("Next: esblend attach INDEX --fields title,body   (stop with: esblend down)", highlight=False)
+    where = f" --data-dir {data_dir}" if data_dir else ""
+    out.print(
+        f"Next: esblend attach INDEX --fields title,body{where}   (stop with: esblend down{where})",
+        highlight=False, markup=False,
+    )  # fmt: skip
 
 
 def given_servers(settings: Settings) -> tuple[str | None, str | None]:
@@ -122,7 +140,7 @@ def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
     place = (data_dir or default_data_dir()).expanduser().resolve()
     state = load_state(place)
     if state is None:
-        err.print(f"No stack in {place}: start one with esblend up", markup=False, highlight=False)
+        err.print(f"No stack in {place}; start one with: esblend up --data-dir {place}", markup=False, highlight=False)
         raise typer.Exit(FAILED)
     described = {**state.describe(), "data_dir": str(place)}
     if as_json:

@@ -30,6 +30,9 @@ def new_credentials() -> Credentials:
     return Credentials("admin", secrets.token_urlsafe(18))
 
 
+_FIRST_HEAP_MB = 256
+
+
 def start_node(
     node: Node, nodes: Sequence[Node], *, version: str, directory: Path, credentials: Credentials | None, heap_mb: int
 ) -> Launched:
@@ -64,7 +67,7 @@ def start_node(
         "JAVA_TYPE": "ES_JAVA_HOME",
         "ES_JAVA_HOME": str(java.home),
         "JAVA": str(java.executable),
-        "ES_JAVA_OPTS": f"-Xms{heap_mb}m -Xmx{heap_mb}m",
+        "ES_JAVA_OPTS": f"-Xms{min(heap_mb, _FIRST_HEAP_MB)}m -Xmx{heap_mb}m",  # grows on demand: a laptop has other users
     }
     command = _command(distribution.version, java.executable, home, config)
     return launch(command, log=place / "logs" / "stdout.log", env=env, cwd=home, user=user)

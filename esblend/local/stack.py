@@ -104,8 +104,11 @@ def _save(state: StackState, data_dir: Path) -> None:
 
 def up(data_dir: Path, options: StackOptions, settings: Settings, say: Say) -> StackState:
     """Start missing processes and return when all are ready. Raises LocalStackError after it ended what it started."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    cache_dir().mkdir(parents=True, exist_ok=True)
+    for folder in (data_dir, cache_dir()):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LocalStackError(f"the folder {folder} cannot be created: {error.strerror}") from error
     # A free port is only reserved once a server listens on it, so stacks that start at the same time take turns.
     with FileLock(data_dir / "stack.lock"), turn_to_choose(cache_dir() / "ports.lock"):
         state = load_state(data_dir)

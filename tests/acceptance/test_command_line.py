@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -22,10 +23,22 @@ def test_a_wrong_option_is_a_wrong_usage() -> None:
     assert run_esblend("attach", "i", "--feilds", "a").returncode == 2
 
 
-def test_nothing_answers(tmp_path: Path) -> None:
-    done = run_esblend("search", "i", "x", "--data-dir", str(tmp_path), env={"ESBLEND_GATEWAY_PORT": "9"})
+def test_a_gateway_that_does_not_answer_is_an_exit_code_of_its_own() -> None:
+    done = run_esblend("--gateway", "http://127.0.0.1:9", "search", "i", "x")
     assert done.returncode == 3
     assert "esblend up" in done.stderr
+    as_json = run_esblend("search", "i", "x", "--json", env={"ESBLEND_GATEWAY_URL": "http://127.0.0.1:9"})
+    assert as_json.returncode == 3
+    assert json.loads(as_json.stdout)["error"]["type"] == "connection_exception"
+
+
+@pytest.mark.parametrize("command", [["status"], ["detach", "i"], ["doctor"], ["search", "i", "x"], ["ps"]])
+def test_a_data_dir_without_a_stack_is_an_error(command: list[str], tmp_path: Path) -> None:
+    """Another gateway would be another cluster."""
+    done = run_esblend(*command, "--data-dir", str(tmp_path))
+    assert done.returncode == 1
+    assert f"esblend up --data-dir {tmp_path}" in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
 
 
 def test_a_wrong_setting_is_named() -> None:
@@ -61,7 +74,7 @@ def test_from_files_to_an_answer(stack: Stack, index_name: str, tmp_path: Path) 
     assert [hit["_id"] for hit in json.loads(filtered.stdout)["hits"]["hits"]] == ["b"]
     shown = stack.esblend("search", index_name, "marine animals", "--explain").stdout
     assert "Large mammals of the sea." in shown
-    assert "raw score" in shown
+    assert "raw score" in shown or "rank" in shown
 
     detached = stack.esblend("detach", index_name)
     assert detached.returncode == 0
@@ -125,3 +138,48 @@ def test_down_where_nothing_is(tmp_path: Path) -> None:
 def test_importing_does_not_load_torch(package: str) -> None:
     code = f"import sys, {package}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_cards_and_hits_fit_the_terminal(stack: Stack, index_name: str, columns: int) -> None:
+    long = {"title": "A title of many words " * 8, "body": "A long body about marine animals. " * 60}
+    stack.es.bulk(index=index_name, operations=[{"index": {"_id": "a"}}, long, {"index": {"_id": "b"}}, {"title": ""}])
+    stack.attach(index_name, "title", "body")
+    stack.wait(index_name)
+    shown = stack.esblend("status", index_name, env={"COLUMNS": str(columns)}).stdout
+    assert "1 of 2 documents have vectors" in shown
+    assert "100.0 %" in shown
+    assert "1 without text" in shown
+    hits = stack.esblend("search", index_name, "marine animals", "--explain", env={"COLUMNS": str(columns)}).stdout
+    assert all(len(line) <= columns for line in (shown + hits).splitlines())
+    assert "█" in hits
+    stack.es.indices.delete(index=index_name)
+
+
+def test_errors_of_json_commands_are_json(stack: Stack) -> None:
+    done = stack.esblend("search", "test-absent", "x", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["error"]["type"] == "index_not_found_exception"
+
+
+def test_up_names_what_is_wrong_with_a_given_elasticsearch(stack: Stack, tmp_path: Path) -> None:
+    """Each fault is named within seconds, before anything starts."""
+    port = urlsplit(stack.described["elasticsearch"]).port
+    redis = urlsplit(stack.described["redis"]).port
+    faults = {
+        "http://127.0.0.1:9": "does not answer",
+        f"https://127.0.0.1:{port}": "TLS",
+        f"http://127.0.0.1:{redis}": "does not answer",
+    }
+    for number, (url, reason) in enumerate(faults.items()):
+        done = run_esblend("up", "--es", url, "--data-dir", str(tmp_path / str(number)))
+        assert done.returncode == 1
+        assert reason in done.stderr.replace("\n", " "), done.stderr
+        assert not (tmp_path / str(number) / "stack.json").exists()
+
+
+def test_up_in_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run_esblend("up", "--data-dir", str(tmp_path / "file" / "stack"))
+    assert done.returncode == 1
+    assert "cannot be created" in done.stderr

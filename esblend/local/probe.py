@@ -1,0 +1,38 @@
+"""Checks a user's Elasticsearch before the stack starts beside it."""
+
+from elastic_transport import ConnectionError as TransportConnectionError
+from elastic_transport import ConnectionTimeout, TlsError
+from elasticsearch import ApiError, UnsupportedProductError
+
+from esblend.elasticsearch_connection import connect
+from esblend.errors import LocalStackError
+from esblend.settings import Settings
+
+_SECONDS = 5
+
+
+def check_elasticsearch(settings: Settings) -> None:
+    """Return when `es_url` answers as Elasticsearch with these credentials. Raises LocalStackError that names the fault."""
+    url = settings.es_url
+    with connect(settings).options(request_timeout=_SECONDS, max_retries=0) as es:
+        try:
+            es.info()
+        except ApiError as error:
+            if error.meta.status == 401:
+                raise LocalStackError(
+                    f"Elasticsearch at {url} rejects the credentials; set ESBLEND_ES_USERNAME and ESBLEND_ES_PASSWORD, "
+                    "or ESBLEND_ES_API_KEY"
+                ) from error
+            if error.meta.status == 403:
+                return  # valid credentials without the privilege `monitor`
+            raise LocalStackError(f"{url} answers with status {error.meta.status}; is it Elasticsearch?") from error
+        except UnsupportedProductError as error:
+            raise LocalStackError(f"{url} answers, but it is not Elasticsearch") from error
+        except TlsError as error:
+            raise LocalStackError(
+                f"the TLS connection to {url} failed: {error.message}; check http or https, ESBLEND_ES_CA_CERTS and "
+                "ESBLEND_ES_CA_FINGERPRINT"
+            ) from error
+        except (TransportConnectionError, ConnectionTimeout) as error:
+            hint = "; if it uses TLS, write https://" if url.startswith("http://") else ""
+            raise LocalStackError(f"Elasticsearch at {url} does not answer{hint}") from error
