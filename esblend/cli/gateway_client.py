@@ -1,11 +1,11 @@
 """The command line's client for the gateway: the configured one, or that of the stack on this machine."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import click
 import typer
 from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport import ConnectionTimeout
@@ -94,11 +94,10 @@ def stating_errors() -> Iterator[None]:
 
 
 def _end(message: str, exit_code: int, body: dict[str, Any] | None = None) -> NoReturn:
-    context = click.get_current_context(silent=True)
-    if context is not None and context.params.get("as_json"):
+    if "--json" in sys.argv[1:]:  # the error may come before or after the option is parsed
         cause = {"type": "connection_exception", "reason": message}
         print_json(body or {"error": {"root_cause": [cause], **cause}, "status": 503})
-    err.print(message, style="red", markup=False, highlight=False)
+    err.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(exit_code) from None
 
 

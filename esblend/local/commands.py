@@ -140,7 +140,12 @@ def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
     place = (data_dir or default_data_dir()).expanduser().resolve()
     state = load_state(place)
     if state is None:
-        err.print(f"No stack in {place}; start one with: esblend up --data-dir {place}", markup=False, highlight=False)
+        err.print(
+            f"No stack in {place}; start one with: esblend up --data-dir {place}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
         raise typer.Exit(FAILED)
     described = {**state.describe(), "data_dir": str(place)}
     if as_json:
