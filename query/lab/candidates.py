@@ -9,7 +9,7 @@ from elasticsearch import Elasticsearch
 from query.fusion.ranked_lists import Key, Scores
 from query.lab.judged import Judged
 from query.lab.searching import Advance, Run, search_all
-from query.plan.bodies import LEXICAL, SEMANTIC
+from query.plan.hybrid_legs import LEXICAL, SEMANTIC
 from query.run.hybrid import Blending, blend
 
 

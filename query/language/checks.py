@@ -1,16 +1,19 @@
-"""Small checks of what callers send. Each names the key at fault."""
+"""Small checks of request values. Each error names the key at fault."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from esblend.errors import InvalidRequest, MalformedRequest
 
+MAX_WINDOW = 10_000
+"""Elasticsearch's own default of `index.max_result_window`."""
+
 
 def filters_of(body: Mapping[str, Any], where: str) -> tuple[dict[str, Any], ...]:
-    found = body.get("filter")
-    if found is None:
+    given = body.get("filter")
+    if given is None:
         return ()
-    clauses = found if isinstance(found, list) else [found]
+    clauses = given if isinstance(given, list) else [given]
     if not all(isinstance(clause, dict) for clause in clauses):
         raise MalformedRequest(f"[{where}.filter] must be a query or a list of queries")
     return tuple(clauses)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from esblend.errors import InvalidRequest, MalformedRequest
-from query.language.checks import choice, filters_of, inner_object, integer, number, refuse_unknown
+from query.language.checks import MAX_WINDOW, choice, filters_of, inner_object, integer, number, refuse_unknown
 from query.language.tree import (
     DiversifyLeg,
     FieldsLeg,
@@ -21,7 +21,6 @@ from query.language.tree import (
     leaves,
 )
 
-MAX_WINDOW = 10_000
 MAX_LEGS = 32
 MAX_DEPTH = 8
 MAX_PINNED = 100

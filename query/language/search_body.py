@@ -1,14 +1,13 @@
-"""Parses the body of a search. Everything is checked here, once; what cannot be done is refused with a reason."""
+"""Parses the body of a search. Every check happens here, once; a request that cannot be answered is refused with a reason."""
 
 from typing import Any
 
-from esblend.blend_vocabulary import COMBINATIONS, NORMALIZERS
 from esblend.errors import InvalidRequest, MalformedRequest
-from esblend.plugins import FUSIONS, names
 from query.language import opensearch
-from query.language.checks import boolean, choice, filters_of, inner_object, integer, number, refuse_unknown
-from query.language.retrievers import MAX_WINDOW, holds_ours, parse_retriever
-from query.language.tree import FieldsLeg, Fusion, Hybrid, Leg, Rerank, Search, Wrapper
+from query.language.checks import MAX_WINDOW, boolean, choice, inner_object, integer, number
+from query.language.hybrid import parse_hybrid
+from query.language.retrievers import holds_ours, parse_retriever
+from query.language.tree import FieldsLeg, Fusion, Hybrid, Leg, Search, Wrapper
 
 # Options of the page of hits, sent as they are with the request that fetches it.
 PAGE_OPTIONS = (
@@ -19,8 +18,6 @@ _OTHER_OPTIONS = (
     "query", "retriever", "size", "from", "aggs", "aggregations", "track_total_hits", "explain", "profile", "post_filter", "sort",
     "search_after", "collapse", "suggest", "track_scores", "on_leg_failure", "search_pipeline", "min_score",
 )  # fmt: skip
-_MAX_TEXT = 100_000
-_MAX_FIELDS = 1000
 _NOT_WITH_RETRIEVER = ("query", "sort", "search_after", "min_score")
 
 
@@ -50,7 +47,7 @@ def parse_search(body: dict[str, Any]) -> Search:
     if start + size > MAX_WINDOW:
         raise InvalidRequest(f"[from] + [size] must be at most {MAX_WINDOW}, but is {start + size}")
     if "aggs" in body and "aggregations" in body:
-        raise MalformedRequest("[aggs] and [aggregations] are the same; give one of them")
+        raise MalformedRequest("[aggs] and [aggregations] are the same key; use one of them")
     total = body.get("track_total_hits", 10_000)
     if not isinstance(total, bool | int):
         raise MalformedRequest("[track_total_hits] must be a boolean or a number")
@@ -85,101 +82,12 @@ def _ranking(body: dict[str, Any], *, size: int, start: int) -> Hybrid | Leg:
         return leg
     query = body["query"]
     if set(query) != {"hybrid"}:
-        raise InvalidRequest("[hybrid] is the whole query; nothing can stand beside it")
+        raise InvalidRequest("[hybrid] must be the only clause of [query]")
     if "queries" in query["hybrid"]:
         return opensearch.parse_hybrid(query["hybrid"], body.get("search_pipeline"), wanted=start + size)
     if "search_pipeline" in body:
-        raise InvalidRequest("[search_pipeline] belongs to a [hybrid] with [queries]")
-    return _hybrid(query["hybrid"], size=size, start=start, min_score=number(body, "min_score", where="search"))
-
-
-def _hybrid(body: dict[str, Any], *, size: int, start: int, min_score: float | None) -> Hybrid:
-    known = {
-        "query", "fields", "filter", "alpha", "weights", "fusion", "normalizer", "combination", "rank_window_size", "blending",
-        "min_score", "autocut", "inner_hits", "rerank", "generation",
-        "rank_constant",
-    }  # fmt: skip
-    refuse_unknown(body, known, "hybrid")
-    text = body.get("query")
-    if not isinstance(text, str) or not text.strip():
-        raise InvalidRequest("[hybrid] needs a [query] that is a text")
-    fields = body.get("fields")
-    if len(text) > _MAX_TEXT:
-        raise InvalidRequest(f"[hybrid.query] has {len(text)} characters; at most {_MAX_TEXT} are allowed")
-    if fields is not None and (
-        not isinstance(fields, list) or not fields or not all(isinstance(f, str) for f in fields)
-    ):
-        raise InvalidRequest("[hybrid.fields] must be a list of field names, with boosts as in [title^2]")
-    if fields is not None and len(fields) > _MAX_FIELDS:
-        raise InvalidRequest(f"[hybrid.fields] has {len(fields)} names; at most {_MAX_FIELDS} are allowed")
-    window = integer(body, "rank_window_size", None, low=1, high=MAX_WINDOW, where="hybrid")
-    if window is not None and window < start + size:
-        raise InvalidRequest(
-            f"[hybrid.rank_window_size] is {window}, which is less than [from] + [size] ({start + size})"
-        )
-    fusion = choice(body, "fusion", names(FUSIONS), "hybrid")
-    for key, choices in (("normalizer", NORMALIZERS), ("combination", COMBINATIONS)):
-        if choice(body, key, choices, "hybrid") is not None and fusion not in (None, "linear"):
-            raise InvalidRequest(f"[hybrid.{key}] belongs to [fusion: linear]; [{fusion}] takes none")
-    inner_hits = body.get("inner_hits")
-    if inner_hits is not None and inner_hits not in (True, False, {}):
-        raise InvalidRequest("[hybrid.inner_hits] must be true, false or {}")
-    if not isinstance(body.get("generation"), str | None):
-        raise MalformedRequest("[hybrid.generation] must name a generation")
-    if "min_score" in body and min_score is not None:
-        raise InvalidRequest("[min_score] and [hybrid.min_score] are the same; give one of them")
-    return Hybrid(
-        query=text,
-        fields=tuple(fields) if fields else None,
-        filters=filters_of(body, "hybrid"),
-        weights=_weights(body),
-        fusion=fusion,
-        normalizer=body.get("normalizer"),
-        combination=body.get("combination") or "sum",
-        autocut=integer(body, "autocut", None, low=1, high=100, where="hybrid"),
-        window=window,
-        blending=choice(body, "blending", ("exact", "windowed"), "hybrid") or "exact",
-        min_score=number(body, "min_score", where="hybrid") if "min_score" in body else min_score,
-        inner_hits=inner_hits is not None and inner_hits is not False,
-        rerank=_rerank(body, wanted=start + size),
-        rank_constant=integer(body, "rank_constant", None, low=1, high=2**31 - 1, where="hybrid"),
-        generation=body.get("generation"),
-    )
-
-
-def _weights(body: dict[str, Any]) -> dict[str, float] | None:
-    """By leg, from either `alpha` or `weights`."""
-    alpha = number(body, "alpha", where="hybrid", low=0, high=1)
-    if body.get("weights") is None:
-        return None if alpha is None else {"lexical": 1 - alpha, "semantic": alpha}
-    if alpha is not None:
-        raise InvalidRequest("[hybrid] takes either [alpha] or [weights]")
-    given = inner_object(body, "weights", "hybrid", {})
-    if len(given) > _MAX_FIELDS:
-        raise InvalidRequest(f"[hybrid.weights] has {len(given)} names; at most {_MAX_FIELDS} are allowed")
-    names = [name for name in given if name != "lexical"] or ["semantic"]
-    weights = {
-        name: number(given, name, where="hybrid.weights", low=0, default=1.0) or 0.0 for name in ("lexical", *names)
-    }
-    if not any(weights.values()):
-        raise InvalidRequest("[hybrid.weights]: one of them must be above 0")
-    return weights
-
-
-def _rerank(body: dict[str, Any], *, wanted: int) -> Rerank | None:
-    given = body.get("rerank")
-    if given is None or given is False:
-        return None
-    if given is True:
-        return Rerank()
-    inside = inner_object(body, "rerank", "hybrid", {})
-    refuse_unknown(inside, {"rank_window_size", "model"}, "hybrid.rerank")
-    if not isinstance(inside.get("model"), str | None):
-        raise MalformedRequest("[hybrid.rerank.model] must name a model")
-    window = integer(inside, "rank_window_size", None, low=1, high=MAX_WINDOW, where="hybrid.rerank")
-    if window is not None and window < wanted:
-        raise InvalidRequest(f"[hybrid.rerank.rank_window_size] is {window}, less than [from] + [size] ({wanted})")
-    return Rerank(window, inside.get("model"))
+        raise InvalidRequest("[search_pipeline] needs a [hybrid] query with [queries]")
+    return parse_hybrid(query["hybrid"], size=size, start=start, min_score=number(body, "min_score", where="search"))
 
 
 def _sort(body: dict[str, Any]) -> tuple[Any, ...]:
@@ -190,7 +98,7 @@ def _sort(body: dict[str, Any]) -> tuple[Any, ...]:
     for key in keys:
         order = key.get("_score") if isinstance(key, dict) else None
         if isinstance(order, dict) and order.get("order", "desc") != "desc":
-            raise InvalidRequest("[sort]: a fused search goes by [_score] from the best down only")
+            raise InvalidRequest("[sort]: a fused search can be sorted by [_score] in descending order only")
     return keys
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from esblend.errors import UpstreamError
-from query.plan.bodies import few_body
+from query.plan.legs import count_body
 from query.run.requests import SearchRequests
 
 _KEEP_SECONDS = 60.0
@@ -27,7 +27,7 @@ class ExactKnn:
         if time.monotonic() - self._large.get(place, float("-inf")) < _KEEP_SECONDS and not filters:
             return None
         try:
-            [response] = await requests.ask("count", [few_body(filters, self.most, requests.search)])
+            [response] = await requests.ask("count", [count_body(filters, self.most, requests.search)])
         except UpstreamError:
             return None  # the legs meet the same error, and tell it
         count = int(response["hits"]["total"]["value"])

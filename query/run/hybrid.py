@@ -16,25 +16,26 @@ from query.fusion.linear import linear_fusion
 from query.fusion.ranked_lists import FusedHit, Key, RankedLeg, Scores
 from query.fusion.rrf import reciprocal_rank_fusion
 from query.language.tree import Hybrid, KnnLeg, StandardLeg
-from query.plan.bodies import (
+from query.plan.documents import filtered
+from query.plan.hybrid_legs import (
     LEXICAL,
     SEMANTIC,
-    best_passage_clause,
     exact_semantic_leg,
-    filtered,
-    leaf_body,
     lexical_leg,
     semantic_leg,
     weights_of,
     window_of,
     with_true_scores,
 )
+from query.plan.knn import best_passage_clause
+from query.plan.legs import leaf_body
 from query.plan.similarity import SIMILARITY_SCALES, SimilarityScale, similarity_scale
+from query.run.candidates import RankedCandidates
 from query.run.cross_encoder import Reranker
 from query.run.exact_knn import ExactKnn
 from query.run.query_encoder import QueryEmbedder, Vector
 from query.run.requests import LegKind, SearchRequests, scores_of, server_fault, whole
-from query.run.retriever_tree import RankedCandidates, rerank
+from query.run.rerank import rerank
 from query.targets.metadata import Target
 
 log = structlog.get_logger()

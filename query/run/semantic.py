@@ -6,7 +6,7 @@ from typing import Any
 from esblend.errors import EncodingError, InvalidRequest, MalformedRequest, ModelError
 from mappings.attachment import Attachment
 from query.language.semantic import semantic_clauses
-from query.plan.bodies import Vector, semantic_clause
+from query.plan.knn import Vector, semantic_clause
 
 Embed = Callable[[str], Awaitable[Vector]]
 _MAX_CLAUSES = 32

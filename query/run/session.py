@@ -1,6 +1,7 @@
-"""Runs a fused search: rank by the short form or by a tree of retrievers, then fetch and dress the page.
+"""Runs a fused search.
 
-request tree -> vectors -> _msearch of the legs [-> exact scores of every candidate] -> fusion -> page and totals
+request tree -> query vectors -> legs in one _msearch (each hit with both true scores, for exact blending) -> fusion
+             -> page, totals and aggregations in one _msearch -> hits
 """
 
 import time
@@ -10,38 +11,32 @@ from typing import Any
 
 from elasticsearch import AsyncElasticsearch
 
-from mappings.attachment import Attachment
-from query.fusion.ranked_lists import FusedHit, Key
+from query.fusion.ranked_lists import FusedHit
 from query.language.tree import Hybrid, Search
 from query.language.url_parameters import Parameters
-from query.page.hits import (
-    add_cursors,
-    after_cursor,
-    arranged_after,
-    explanation,
-    find_passages,
-    highlight_passages,
-    nearness_of,
-    places_of,
-    show_arranged,
-    show_hits,
-    show_whole_texts,
-    total_of,
-)
-from query.plan.bodies import arranged_body, matching_body, page_body, source_body, totals_body
+from query.page.cursors import add_cursors, after_cursor, after_position, positions_of
+from query.page.explanation import explanation
+from query.page.hits import fused_page, key_of, show_fused_scores
+from query.page.passages import add_passage_texts, highlight_passages, semantic_scores
+from query.page.totals import total_of
+from query.plan.documents import matching_body, source_body
+from query.plan.page import page_body, sorted_page_body, totals_body
+from query.run.candidates import RankedCandidates
 from query.run.cross_encoder import Reranker
 from query.run.elasticsearch import Upstream
 from query.run.exact_knn import ExactKnn
 from query.run.hybrid import HybridSearch
 from query.run.query_encoder import QueryEmbedder
 from query.run.requests import Caller, SearchRequests, scores_of
-from query.run.retriever_tree import RankedCandidates, RetrieverSearch
+from query.run.retriever_tree import RetrieverSearch
 from query.targets.metadata import Metadata, Requester, Target, indices_of
+
+Hits = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Services:
-    """What a search needs beside its request. `es` has the caller's rights."""
+    """The parts of the gateway that a search uses. `es` has the caller's rights."""
 
     upstream: Upstream
     es: AsyncElasticsearch
@@ -52,7 +47,7 @@ class Services:
 
 
 class Session:
-    """One search on its way through its steps."""
+    """One search, from its parsed request to its response."""
 
     def __init__(self, services: Services, caller: Caller, target: str, parameters: Parameters, search: Search) -> None:
         self._services = services
@@ -60,38 +55,132 @@ class Session:
         self._target = target
         self._parameters = parameters
         self._search = search
-        self._found: Target | None = None
+        self._shared_target: Target | None = None
         self._requests = SearchRequests(services.upstream, caller, target, parameters, search)
 
     @property
     def headers(self) -> dict[str, str]:
-        """Elasticsearch's own headers for the answer."""
+        """Elasticsearch's own headers for the response."""
         return self._requests.headers
 
     async def run(self) -> dict[str, Any]:
         """The response in Elasticsearch's shape. Raises EsblendError."""
         began = time.monotonic()
-        search = self._search
-        ranking = await self._ranked()
-        if search.post_filter is not None and ranking.fused:
-            ranking = await self._post_filtered(ranking, search.post_filter)
-        hits, counted = await (self._arranged(ranking) if search.needs_elasticsearch_sort else self._page(ranking))
-        body: dict[str, Any] = {
+        candidates = await self._rank()
+        candidates = await self._post_filter(candidates)
+        if self._search.needs_elasticsearch_sort:
+            hits, counts = await self._sorted_page(candidates)
+        else:
+            hits, counts = await self._fused_page(candidates)
+        return self._response(candidates, hits, counts, began)
+
+    async def _rank(self) -> RankedCandidates:
+        search, services = self._search, self._services
+        if isinstance(search.ranking, Hybrid):
+            targets = await self._targets()
+            if not targets:
+                return RankedCandidates(fused=[], match_queries=[], nearest=[])
+            hybrid = HybridSearch(self._requests, services.embedder, services.reranker, services.exact_knn)
+            return await hybrid.run(search.ranking, targets)
+        tree = RetrieverSearch(self._requests, services.embedder, services.reranker, self._single_target)
+        return await tree.run(search.ranking, search.start + search.size)
+
+    async def _post_filter(self, candidates: RankedCandidates) -> RankedCandidates:
+        query, fused = self._search.post_filter, candidates.fused
+        if query is None or not fused:
+            return candidates
+        [response] = await self._requests.ask(
+            "post_filter", [matching_body([hit.key for hit in fused], query, self._search)]
+        )
+        passing = scores_of(response)
+        return replace(candidates, fused=[hit for hit in fused if hit.key in passing])
+
+    async def _fused_page(self, candidates: RankedCandidates) -> tuple[Hits, dict[str, Any]]:
+        """The hits of the page in fused order, and the response with the counts."""
+        search, attachment = self._search, candidates.attachment
+        first = after_cursor(candidates.fused, search.search_after) if search.search_after else search.start
+        page = candidates.fused[first : first + search.size]
+        keys = [hit.key for hit in page]
+        wants_passages = isinstance(search.ranking, Hybrid) and search.ranking.inner_hits
+        bodies = []
+        is_counted = bool(keys) and candidates.total is not None and not search.counts_more
+        if not is_counted:
+            bodies.append(totals_body(candidates.match_queries, candidates.nearest, search))
+        if keys:
+            passages = candidates.passages if wants_passages else None
+            bodies.append(page_body(keys, search, candidates.match_queries, passages))
+        if keys and wants_passages and attachment is not None:
+            bodies.append(source_body(keys, attachment.source_fields, search))
+        responses = await self._requests.ask("page", bodies)
+        counts = {**responses[0], "hits": {"total": candidates.total}} if is_counted else responses.pop(0)
+        hits = fused_page(page, responses[0]) if keys else []
+        if len(responses) > 1 and attachment is not None:
+            add_passage_texts(hits, responses[1], attachment, semantic_scores(candidates.fused))
+        await self._highlight_passages(candidates, hits)
+        if search.sort:
+            add_cursors(hits)
+        self._explain(hits, page)
+        return hits, counts
+
+    async def _sorted_page(self, candidates: RankedCandidates) -> tuple[Hits, dict[str, Any]]:
+        """The page as Elasticsearch sorts and collapses the candidates, with their fused scores."""
+        search, fused = self._search, candidates.fused
+        bodies = [totals_body(candidates.match_queries, candidates.nearest, search)]
+        if fused:
+            after = after_position(search, fused)
+            bodies.append(sorted_page_body(positions_of(fused), after, candidates.match_queries))
+        responses = await self._requests.ask("page", bodies)
+        hits = responses[1]["hits"]["hits"] if fused else []
+        by_key = {hit.key: hit for hit in fused}
+        show_fused_scores(hits, by_key, search)
+        self._explain(hits, [by_key[key_of(hit)] for hit in hits])
+        return hits, responses[0]
+
+    async def _highlight_passages(self, candidates: RankedCandidates, hits: Sequence[dict[str, Any]]) -> None:
+        """A hit that only its vector found has no word to highlight; it shows its best passage instead."""
+        bare, attachment = [hit for hit in hits if not hit.get("highlight")], candidates.attachment
+        if "highlight" not in self._search.page or not bare or attachment is None:
+            return
+        keys = [key_of(hit) for hit in bare]
+        plain = replace(self._search, page={"_source": False})
+        bodies = [
+            page_body(keys, plain, [], candidates.passages),
+            source_body(keys, attachment.source_fields, plain),
+        ]
+        passages, sources = await self._requests.ask("best passages", bodies)
+        with_passages = passages["hits"]["hits"]
+        add_passage_texts(with_passages, sources, attachment, semantic_scores(candidates.fused))
+        highlight_passages(bare, with_passages, self._search.page["highlight"], attachment)
+
+    def _explain(self, hits: Sequence[dict[str, Any]], fused: Sequence[FusedHit]) -> None:
+        if not self._search.explain:
+            return
+        combination = str(getattr(self._search.ranking, "combination", "sum"))
+        by_key = {hit.key: hit for hit in fused}
+        for hit in hits:
+            hit["_explanation"] = explanation(by_key[key_of(hit)], combination)
+
+    def _response(
+        self, candidates: RankedCandidates, hits: Hits, counts: dict[str, Any], began: float
+    ) -> dict[str, Any]:
+        search, requests = self._search, self._requests
+        fused = candidates.fused
+        total = total_of(counts, search, fused)
+        as_int = self._parameters.response.get("rest_total_hits_as_int", "false") in ("", "true")
+        body: dict[str, Any] = {} if requests.pit_id is None else {"pit_id": requests.pit_id}
+        body |= {
             "took": int((time.monotonic() - began) * 1000),
-            "timed_out": self._requests.timed_out,
-            "_shards": counted["_shards"],
-            "hits": {"max_score": ranking.fused[0].score if ranking.fused else None, "hits": hits},
+            "timed_out": requests.timed_out,
+            "_shards": counts["_shards"],
+            "hits": {
+                **({} if total is None else {"total": total["value"] if as_int else total}),
+                "max_score": fused[0].score if fused else None,
+                "hits": hits,
+            },
         }
-        if self._requests.pit_id is not None:
-            body = {"pit_id": self._requests.pit_id, **body}
-        total = total_of(counted, search, ranking.fused)
-        if total is not None and self._parameters.response.get("rest_total_hits_as_int", "false") in ("", "true"):
-            body["hits"] = {"total": total["value"], **body["hits"]}
-        elif total is not None:
-            body["hits"] = {"total": total, **body["hits"]}
-        body |= {key: counted[key] for key in ("aggregations", "suggest") if key in counted}
+        body |= {key: counts[key] for key in ("aggregations", "suggest") if key in counts}
         if search.profile:
-            body["profile"] = {"shards": self._requests.shards}
+            body["profile"] = {"shards": requests.shards}
         extras = self._extras()
         return {**body, "esblend": extras} if extras else body
 
@@ -103,115 +192,25 @@ class Session:
             extras["profile"] = {"steps": self._requests.steps, "plan": self._requests.plan}
         return extras
 
-    async def _ranked(self) -> RankedCandidates:
-        search, services = self._search, self._services
-        if isinstance(search.ranking, Hybrid):
-            targets = await self._targets()
-            if not targets:
-                return RankedCandidates(fused=[], match_queries=[], nearest=[])
-            by_form = HybridSearch(self._requests, services.embedder, services.reranker, services.exact_knn)
-            return await by_form.run(search.ranking, targets)
-        by_tree = RetrieverSearch(self._requests, services.embedder, services.reranker, self._one_target, [])
-        return await by_tree.run(search.ranking, search.start + search.size)
-
-    async def _post_filtered(self, ranking: RankedCandidates, query: dict[str, Any]) -> RankedCandidates:
-        [response] = await self._requests.ask(
-            "post_filter", [matching_body([one.key for one in ranking.fused], query, self._search)]
-        )
-        left = scores_of(response)
-        return replace(ranking, fused=[one for one in ranking.fused if one.key in left])
-
-    async def _page(self, ranking: RankedCandidates) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """The hits of the page in fused order, and the response that counts."""
-        search = self._search
-        first = after_cursor(ranking.fused, search.search_after) if search.search_after else search.start
-        page = ranking.fused[first : first + search.size]
-        keys = [one.key for one in page]
-        wants_passages = isinstance(search.ranking, Hybrid) and search.ranking.inner_hits
-        shows = ranking.passages if wants_passages else None
-        bodies = []
-        is_counted = bool(keys) and ranking.total is not None and not search.counts_more
-        if not is_counted:
-            bodies.append(totals_body(ranking.match_queries, ranking.nearest, search))
-        if keys:
-            bodies.append(page_body(keys, search, ranking.match_queries, shows))
-        if keys and wants_passages and ranking.attachment is not None:
-            bodies.append(source_body(keys, ranking.attachment.source_fields, search))
-        responses = await self._requests.ask("page", bodies)
-        counted = {**responses[0], "hits": {"total": ranking.total}} if is_counted else responses.pop(0)
-        hits = show_hits(page, responses[0]) if keys else []
-        if len(responses) > 1 and ranking.attachment is not None:
-            self._show_passages(ranking, hits, responses[1], ranking.attachment)
-        await self._highlight_passages(ranking, hits)
-        if search.sort:
-            add_cursors(hits)
-        self._explain(hits, page)
-        return hits, counted
-
-    def _show_passages(
-        self, ranking: RankedCandidates, hits: list[dict[str, Any]], sources: dict[str, Any], attachment: Attachment
-    ) -> None:
-        if attachment.is_nested:
-            find_passages(hits, sources, attachment)
-        else:
-            show_whole_texts(hits, sources, attachment, nearness_of(ranking.fused))
-
-    async def _arranged(self, ranking: RankedCandidates) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """The page as Elasticsearch sorts and collapses the candidates, with their fused scores."""
-        search = self._search
-        places = places_of(ranking.fused)
-        bodies = [totals_body(ranking.match_queries, ranking.nearest, search)]
-        if ranking.fused:
-            bodies.append(arranged_body(places, arranged_after(search, ranking.fused), ranking.match_queries))
-        responses = await self._requests.ask("page", bodies)
-        hits = responses[1]["hits"]["hits"] if ranking.fused else []
-        by_key = {one.key: one for one in ranking.fused}
-        show_arranged(hits, by_key, search)
-        self._explain(hits, [by_key[Key(hit["_index"], hit["_id"])] for hit in hits])
-        return hits, responses[0]
-
-    async def _highlight_passages(self, ranking: RankedCandidates, hits: Sequence[dict[str, Any]]) -> None:
-        """A hit that only its vector found has no word to highlight: its best passage stands there."""
-        bare = [hit for hit in hits if not hit.get("highlight")]
-        if "highlight" not in self._search.page or not bare or ranking.attachment is None:
-            return
-        keys = [Key(hit["_index"], hit["_id"]) for hit in bare]
-        plain = replace(self._search, page={"_source": False})
-        bodies = [
-            page_body(keys, plain, [], ranking.passages),
-            source_body(keys, ranking.attachment.source_fields, plain),
-        ]
-        found, sources = await self._requests.ask("best passages", bodies)
-        self._show_passages(ranking, found["hits"]["hits"], sources, ranking.attachment)
-        highlight_passages(bare, found["hits"]["hits"], self._search.page["highlight"], ranking.attachment)
-
-    def _explain(self, hits: Sequence[dict[str, Any]], fused: Sequence[FusedHit]) -> None:
-        if not self._search.explain:
-            return
-        ranking = self._search.ranking
-        combination = str(getattr(ranking, "combination", "sum"))
-        by_key = {one.key: one for one in fused}
-        for hit in hits:
-            hit["_explanation"] = explanation(by_key[Key(hit["_index"], hit["_id"])], combination)
-
-    async def _name(self) -> str:
-        """What is searched: the request's target, or the indices of its point in time."""
+    async def _searched_name(self) -> str:
+        """The request's target, or the indices of its point in time."""
         if self._search.pit is None:
             return self._target or "*"
         return await indices_of(self._services.es, self._search.common["pit"]) or "-*"
 
     async def _targets(self) -> list[Target]:
-        found = await self._services.metadata.targets(self._reader(), await self._name())
+        targets = await self._services.metadata.targets(self._requester(), await self._searched_name())
         generation = getattr(self._search.ranking, "generation", None)
-        return [one.using(generation) for one in found] if generation is not None else found
+        return [target.using(generation) for target in targets] if generation is not None else targets
 
-    async def _one_target(self) -> Target:
-        """Asked once for a search: all its legs use the same generation, also while another becomes the active one."""
-        if self._found is None:
-            self._found = await self._services.metadata.target(self._reader(), await self._name())
-        return self._found
+    async def _single_target(self) -> Target:
+        """Read once per search, so that all legs use the same generation even while another becomes active."""
+        if self._shared_target is None:
+            name = await self._searched_name()
+            self._shared_target = await self._services.metadata.target(self._requester(), name)
+        return self._shared_target
 
-    def _reader(self) -> Requester:
+    def _requester(self) -> Requester:
         return Requester(
             self._services.es,
             self._caller.key,

@@ -79,7 +79,7 @@ REFUSED = {
         {"size": 20, "query": {"hybrid": {"query": "x", "rank_window_size": 10}}},
         "rank_window_size",
     ),
-    "hybrid beside another clause": ({"query": {"hybrid": {"query": "x"}, "match": {}}}, "whole query"),
+    "hybrid beside another clause": ({"query": {"hybrid": {"query": "x"}, "match": {}}}, "only clause"),
     "a key that cannot be combined": ({**HYBRID, "rescore": {}}, "rescore"),
     "query beside retriever": ({**HYBRID, **rrf()}, "not both"),
     "size below zero": ({**HYBRID, "size": -1}, "size"),

@@ -7,16 +7,12 @@ from esblend.errors import InvalidRequest
 from mappings.attachment import Attachment, Generation, ModelIdentity, PassageSettings, QueryDefaults, VectorOptions
 from query.fusion.ranked_lists import Key
 from query.language.tree import Hybrid, KnnLeg, RrfLeg, Search, StandardLeg, Weighted, leaf_windows, leaves
-from query.plan.bodies import (
-    documents_query,
-    leaf_body,
-    lexical_query,
-    num_candidates,
-    page_body,
-    totals_body,
-    weights_of,
-    window_of,
-)
+from query.plan.documents import documents_query
+from query.plan.hybrid_legs import weights_of, window_of
+from query.plan.knn import num_candidates
+from query.plan.legs import leaf_body
+from query.plan.lexical import lexical_query
+from query.plan.page import page_body, totals_body
 from query.targets.metadata import Target
 
 GENERATION = Generation(
@@ -38,10 +34,13 @@ SEARCH = Search(Hybrid("x"))
 
 
 def test_one_field_is_a_match_several_are_one_or_a_sum() -> None:
-    assert lexical_query("q", ["body"], is_one=True) == {"match": {"body": {"query": "q"}}}
-    assert lexical_query("q", ["title^2", "body"], is_one=False)["multi_match"]["fields"] == ["title^2", "body"]
-    assert lexical_query("q", ["title^2", "body"], is_one=True)["combined_fields"]["fields"] == ["title^2", "body"]
-    assert "multi_match" in lexical_query("q", ["title", "body^0.5"], is_one=True)
+    assert lexical_query("q", ["body"], same_analyzer=True) == {"match": {"body": {"query": "q"}}}
+    assert lexical_query("q", ["title^2", "body"], same_analyzer=False)["multi_match"]["fields"] == ["title^2", "body"]
+    assert lexical_query("q", ["title^2", "body"], same_analyzer=True)["combined_fields"]["fields"] == [
+        "title^2",
+        "body",
+    ]
+    assert "multi_match" in lexical_query("q", ["title", "body^0.5"], same_analyzer=True)
 
 
 def test_fields_are_one_only_where_all_indices_analyse_them_alike() -> None:

@@ -7,7 +7,10 @@ from hypothesis import strategies as st
 
 from query.fusion.ranked_lists import FusedHit, Key
 from query.language.tree import DiversifyLeg, Rescorer, StandardLeg
-from query.run.retriever_tree import diversified, pin, ranked_leaf, rescored
+from query.run.diversify import diversified
+from query.run.pin import pin
+from query.run.rescore import rescored
+from query.run.retriever_tree import ranked_leaf
 
 A, B, C = (Key("i", one) for one in "abc")
 LEAF = StandardLeg({"match_all": {}})

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from esblend.errors import InvalidRequest
 from query.fusion.ranked_lists import FusedHit, Key
 from query.language.tree import Hybrid, Search
-from query.page.hits import add_cursors, after_cursor, arranged_after, places_of
+from query.page.cursors import add_cursors, after_cursor, after_position, positions_of
 
 
 def fused(*scores: float) -> list[FusedHit]:
@@ -33,16 +33,16 @@ def test_a_cursor_whose_document_is_gone_goes_on_below_its_score() -> None:
 
 
 def test_a_cursor_that_is_no_score_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="is no score"):
+    with pytest.raises(InvalidRequest, match="is not a score"):
         after_cursor(fused(0.9), ["2020-01-01"])
 
 
 def test_places_go_up_with_the_score_and_equal_scores_share_one() -> None:
     ranked = fused(0.9, -0.5, 0.9)
-    assert [places_of(ranked)[one.key] for one in ranked] == [2, 2, 1]
+    assert [positions_of(ranked)[one.key] for one in ranked] == [2, 2, 1]
 
 
 @pytest.mark.parametrize(("value", "place"), [(0.9, 2.0), (-0.5, 1.0), (0.3, 1.5), (5.0, 2.5)])
 def test_a_score_in_search_after_stands_for_its_place(value: float, place: float) -> None:
     search = Search(Hybrid("x"), sort=({"year": "asc"}, "_score"), search_after=(2001, value))
-    assert arranged_after(search, fused(0.9, -0.5)).search_after == (2001, place)
+    assert after_position(search, fused(0.9, -0.5)).search_after == (2001, place)

@@ -1,0 +1,42 @@
+"""Requests about documents that are already known: which of them match a query, their texts and their vectors."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from query.fusion.ranked_lists import Key
+from query.language.tree import Search
+
+
+def documents_query(keys: Sequence[Key]) -> dict[str, Any]:
+    """A query for exactly these documents. Ids are unique within an index only."""
+    by_index: dict[str, list[str]] = {}
+    for key in keys:
+        by_index.setdefault(key.index, []).append(key.id)
+    clauses = [
+        {"bool": {"filter": [{"term": {"_index": index}}, {"ids": {"values": ids}}]}} for index, ids in by_index.items()
+    ]
+    return clauses[0] if len(clauses) == 1 else {"bool": {"should": clauses, "minimum_should_match": 1}}
+
+
+def filtered(query: dict[str, Any], filters: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {"bool": {"must": [query], "filter": list(filters)}} if filters else query
+
+
+def matching_body(keys: Sequence[Key], query: dict[str, Any], search: Search) -> dict[str, Any]:
+    """Which of the documents match a query, and with which score."""
+    return _body(keys, search) | {"query": {"bool": {"filter": [documents_query(keys)], "must": [query]}}}
+
+
+def vectors_body(keys: Sequence[Key], field: str, search: Search) -> dict[str, Any]:
+    """The values of a vector field, as they were written."""
+    return _body(keys, search) | {"_source": {"includes": [field], "exclude_vectors": False}}
+
+
+def source_body(keys: Sequence[Key], fields: Sequence[str], search: Search) -> dict[str, Any]:
+    """The text fields of documents, from which passages are cut or which a cross-encoder reads."""
+    return _body(keys, search) | {"_source": list(fields)}
+
+
+def _body(keys: Sequence[Key], search: Search) -> dict[str, Any]:
+    query = documents_query(keys)
+    return {**search.common, "size": len(keys), "_source": False, "track_total_hits": False, "query": query}

@@ -1,0 +1,33 @@
+"""From a leaf of the retriever tree to the Elasticsearch request for its ranked list."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from query.language.tree import KnnLeg, Search, StandardLeg
+from query.plan.documents import filtered
+from query.plan.knn import num_candidates
+
+
+def leaf_body(
+    leg: StandardLeg | KnnLeg, window: int, search: Search, *, track_total_hits: bool | int = False
+) -> dict[str, Any]:
+    """The request for one leg's ranked list: ids and scores only."""
+    body: dict[str, Any] = {"size": window, "_source": False, "track_total_hits": track_total_hits}
+    if isinstance(leg, StandardLeg):
+        body |= {"query": filtered(leg.query, leg.filters), **leg.options}
+    else:
+        k = leg.section.get("k", window)
+        body["knn"] = {"k": k, "num_candidates": num_candidates(k), **leg.section}
+        if leg.filters:
+            body["knn"]["filter"] = list(leg.filters)
+    if leg.min_score is not None:
+        body["min_score"] = leg.min_score
+    if search.profile:
+        body["profile"] = True
+    return {**search.common, **body}
+
+
+def count_body(filters: Sequence[dict[str, Any]], limit: int, search: Search) -> dict[str, Any]:
+    """Counts the documents that pass the filters, up to `limit` + 1."""
+    query: dict[str, Any] = {"bool": {"filter": list(filters)}} if filters else {"match_all": {}}
+    return {**search.common, "size": 0, "track_total_hits": limit + 1, "terminate_after": limit + 1, "query": query}

@@ -1,0 +1,23 @@
+"""The result of the ranking step."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from mappings.attachment import Attachment
+from query.fusion.ranked_lists import FusedHit, Key
+
+
+@dataclass(frozen=True)
+class RankedCandidates:
+    """All candidates in their final order, and the queries needed to show and count them."""
+
+    fused: list[FusedHit]
+    match_queries: list[dict[str, Any]]
+    """The lexical legs' queries: everything they match is counted and aggregated."""
+    nearest: list[Key]
+    """Documents from kNN legs and pins."""
+    passages: dict[str, Any] | None = None
+    """The clause that finds each hit's best passage."""
+    attachment: Attachment | None = None
+    total: dict[str, Any] | None = None
+    """`hits.total` if the legs counted it; None if it must be requested."""

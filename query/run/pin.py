@@ -1,0 +1,36 @@
+"""`pinned`: given documents come first, the candidates of a leg follow."""
+
+import math
+from collections.abc import Sequence
+
+from query.fusion.ranked_lists import FusedHit, Key, LegContribution
+from query.language.tree import PinnedLeg
+from query.plan.documents import documents_query
+from query.run.requests import SearchRequests, scores_of
+
+
+async def pinned_documents(requests: SearchRequests, leg: PinnedLeg) -> list[Key]:
+    """The pinned documents that exist and pass the filters, in the order of the request."""
+    plain = [id_ for index, id_ in leg.documents if index is None]
+    clauses = [documents_query([Key(index, id_)]) for index, id_ in leg.documents if index is not None]
+    if plain:
+        clauses.append({"ids": {"values": plain}})
+    query = {"bool": {"should": clauses, "minimum_should_match": 1, "filter": list(leg.filters)}}
+    body = {**requests.search.common, "size": 10 * len(leg.documents), "_source": False, "query": query}
+    [response] = await requests.ask("pinned", [body])
+    order = {document: position for position, document in enumerate(leg.documents)}
+    return sorted(
+        scores_of(response),
+        key=lambda key: min(order.get((key.index, key.id), math.inf), order.get((None, key.id), math.inf)),
+    )
+
+
+def pin(name: str, pins: Sequence[Key], candidates: Sequence[FusedHit]) -> list[FusedHit]:
+    """Pinned documents in their order, with scores above the best of the other candidates, which follow."""
+    top = math.ceil(max((hit.score for hit in candidates), default=0.0))
+    pinned = [
+        FusedHit(key, float(score), (LegContribution(name, 1.0, position, score, score, score),))
+        for position, key in enumerate(pins, 1)
+        for score in [float(top + len(pins) - position + 1)]
+    ]
+    return [*pinned, *(hit for hit in candidates if hit.key not in set(pins))]
