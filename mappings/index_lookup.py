@@ -1,6 +1,6 @@
 """Finds indices and their attachments in Elasticsearch. Everything here only reads."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,9 @@ class IndexView:
 
     attachment: Attachment | None
     analyzers: dict[str, str]
+    uuid: str = ""
+    fields: frozenset[str] = frozenset()
+    """The names of all fields, with their multi-fields."""
 
 
 async def find_indices(es: AsyncElasticsearch, name: str) -> dict[str, dict[str, Any]]:
@@ -96,13 +99,21 @@ async def read_attachments(es: AsyncElasticsearch) -> dict[str, Attachment | Non
 async def view_indices(es: AsyncElasticsearch, target: str, **options: Any) -> dict[str, IndexView]:
     """Each index that a search target resolves to, by the URL parameters in `options`. Raises IndexNotFound."""
     try:
-        response = await es.indices.get_mapping(index=target, **options)
+        response = await es.indices.get(index=target, filter_path="*.mappings,*.settings.index.uuid", **options)
     except NotFoundError as error:
         raise IndexNotFound(f"no such index [{target}]") from error
-    return {
-        index: IndexView(read_attachment(body["mappings"]), _analyzers(body["mappings"].get("properties") or {}))
-        for index, body in response.items()
-    }
+    return {index: _view(body) for index, body in response.items()}
+
+
+def _view(body: Mapping[str, Any]) -> IndexView:
+    mapping = body.get("mappings") or {}  # `filter_path` leaves out an empty one
+    properties = {**(mapping.get("runtime") or {}), **(mapping.get("properties") or {})}
+    return IndexView(
+        read_attachment(mapping),
+        _analyzers(properties),
+        body["settings"]["index"]["uuid"],
+        frozenset(_names(properties)),
+    )
 
 
 def readable_attachment(mapping: dict[str, Any]) -> Attachment | None:
@@ -121,3 +132,10 @@ def _analyzers(properties: Mapping[str, Any], prefix: str = "") -> dict[str, str
         elif "properties" in field and field.get("type") != "nested":
             analyzers |= _analyzers(field["properties"], f"{prefix}{name}.")
     return analyzers
+
+
+def _names(properties: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, field in properties.items():
+        yield prefix + name
+        for inside in ("properties", "fields"):
+            yield from _names(field.get(inside) or {}, f"{prefix}{name}.")

@@ -10,6 +10,7 @@ from esblend.cli.gateway_client import FAILED, USAGE, Json, stating_errors
 from esblend.settings import Settings
 from mappings.attachment_copies import CHECKPOINTS_INDEX
 from mappings.dead_letter_index import DEAD_LETTERS_INDEX
+from mappings.mean_vectors import MEAN_VECTORS_INDEX
 
 app = typer.Typer()
 
@@ -21,7 +22,10 @@ def least_privileges(indices: list[str], *, attaches: bool) -> dict[str, Any]:
         "esblend": {
             "cluster": ["monitor"],
             "indices": [
-                {"names": [CHECKPOINTS_INDEX, DEAD_LETTERS_INDEX], "privileges": [*documents, "create_index"]},
+                {
+                    "names": [CHECKPOINTS_INDEX, DEAD_LETTERS_INDEX, MEAN_VECTORS_INDEX],
+                    "privileges": [*documents, "create_index"],
+                },
                 {"names": indices, "privileges": [*documents, *(["manage"] if attaches else [])]},
                 # Discovery and lag read mappings and sequence numbers of whatever is attached, and no documents.
                 {"names": ["*"], "privileges": ["view_index_metadata", "monitor"]},

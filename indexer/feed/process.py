@@ -24,6 +24,7 @@ from esblend.metrics import ATTACHMENT_LOST, COVERAGE, DEAD_LETTERS, serve
 from esblend.ready import announce_ready, forget_ready
 from esblend.settings import Settings
 from indexer.care.letter_requests import discard, requests
+from indexer.care.mean_vectors import MeanVectorRefresh
 from indexer.care.status import read_status
 from indexer.feed.checkpoints import (
     Checkpoint,
@@ -69,6 +70,7 @@ class Feed:
         self._leases = Leases(es)
         self._copies = AttachmentCopies(es)
         self._lost: frozenset[str] = frozenset()
+        self._mean_vectors = MeanVectorRefresh(es)
         self._wanted: dict[str, Followed] = {}
         self._unreadable: set[str] = set()
         self._feeds: dict[str, IndexFeed] = {}
@@ -107,6 +109,9 @@ class Feed:
             try:
                 await feed.step(present)
                 feed.measure(present)
+                self._mean_vectors.consider(
+                    feed.index, present.uuid, feed.checkpoint.generation, self._wanted[key].attachment, present.writes
+                )
             except LeaseLostError:
                 log.warning("another feed follows this index now", index=feed.index)
                 feed.stop_measuring()
@@ -132,6 +137,7 @@ class Feed:
 
     async def stop(self) -> None:
         """Let the others take over at once."""
+        await self._mean_vectors.stop()
         await self._leases.resign()
 
     async def _discover(self) -> None:
@@ -165,6 +171,7 @@ class Feed:
         # A closed index, or one whose primaries are away, keeps its checkpoint.
         if is_changed and not attached.keys() - shards.keys():
             await delete_checkpoints_but(self._es, set(wanted), set(attached), unreadable)
+            await self._mean_vectors.forget_others(set(wanted), unreadable)
         await self._save_copies({shards[index].uuid: (index, attached[index]) for index in attached if index in shards})
         is_settled = not attached.keys() - shards.keys() and not self._wished
         self._cluster_state = state if is_settled else None

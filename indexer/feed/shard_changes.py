@@ -18,6 +18,11 @@ class IndexShards:
     uuid: str
     global_checkpoints: dict[int, int]
 
+    @property
+    def writes(self) -> int:
+        """Operations on the index in all its life: sequence numbers begin at 0 on each shard."""
+        return sum(checkpoint + 1 for checkpoint in self.global_checkpoints.values())
+
 
 async def read_shards(es: AsyncElasticsearch, indices: list[str]) -> dict[str, IndexShards]:
     """One request for all `indices`; those that are closed or gone are missing from the answer.

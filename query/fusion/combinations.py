@@ -1,26 +1,34 @@
-"""How the contributions of the legs become one score."""
+"""Combinations: the contributions of the legs become one score. Each is monotonic in every leg."""
 
 import math
 from collections.abc import Callable, Sequence
 
+from query.fusion.normalizers import OPENSEARCH_MIN_SCORE
 from query.fusion.ranked_lists import LegContribution, sum_of_contributions
 
 
 def _arithmetic_mean(parts: Sequence[LegContribution]) -> float:
-    weights = math.fsum(one.weight for one in parts)
+    weights = math.fsum(part.weight for part in parts)
     return sum_of_contributions(parts) / weights if weights else 0.0
 
 
 def _geometric_mean(parts: Sequence[LegContribution]) -> float:
-    positive = [one for one in parts if one.normalized > 0]
-    weights = math.fsum(one.weight for one in positive)
-    return math.exp(math.fsum(one.weight * math.log(one.normalized) for one in positive) / weights) if weights else 0.0
+    weights = math.fsum(part.weight for part in parts)
+    return math.exp(math.fsum(part.weight * math.log(_positive(part)) for part in parts) / weights) if weights else 0.0
 
 
 def _harmonic_mean(parts: Sequence[LegContribution]) -> float:
-    positive = [one for one in parts if one.normalized > 0 and one.weight > 0]
-    shares = math.fsum(one.weight / one.normalized for one in positive)
-    return math.fsum(one.weight for one in positive) / shares if shares else 0.0
+    weights = math.fsum(part.weight for part in parts)
+    return weights / math.fsum(part.weight / _positive(part) for part in parts) if weights else 0.0
+
+
+def _positive(part: LegContribution) -> float:
+    """The normalised score, at least 0.001: logarithm and reciprocal need a positive value.
+
+    OpenSearch has the same minimum, but leaves out the legs that lack the document. Then a document that a leg ranks low would
+    score less than one that the leg does not rank at all, so here such a leg counts with the minimum.
+    """
+    return max(part.normalized, OPENSEARCH_MIN_SCORE)
 
 
 COMBINATIONS: dict[str, Callable[[Sequence[LegContribution]], float]] = {

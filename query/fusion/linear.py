@@ -4,27 +4,28 @@ from collections.abc import Sequence
 
 from esblend.errors import InvalidRequest
 from query.fusion.combinations import COMBINATIONS
-from query.fusion.normalizers import normalize
+from query.fusion.normalizers import absent_value, normalize
 from query.fusion.ranked_lists import FusedHit, Key, LegContribution, RankedLeg, fuse_lists
 
 
 def linear_fusion(legs: Sequence[RankedLeg], combination: str = "sum") -> list[FusedHit]:
     """Fuse normalised scores, best first. Ties go to the document that the earlier legs rank better.
 
-    sum: score(d) = sum over legs of weight * normalizer(raw score), as Elasticsearch's `linear` retriever; a list without d
-    adds 0. The means are those of OpenSearch's normalization processor, w being a leg's weight and s its normalised score:
-    arithmetic_mean: sum(w * s) / sum(w), a list without d counting as 0; geometric_mean: exp(sum(w * ln s) / sum(w)) and
-    harmonic_mean: sum(w) / sum(w / s), both over the legs where s > 0.
+    sum: score(d) = sum over legs of weight * normalizer(raw score), as Elasticsearch's `linear` retriever. The means have the
+    formulas of OpenSearch's normalization processor, w being a leg's weight and s its normalised score: arithmetic_mean:
+    sum(w * s) / sum(w); geometric_mean: exp(sum(w * ln s) / sum(w)) and harmonic_mean: sum(w) / sum(w / s), with s at least
+    0.001. A list without d counts with `absent_value`, usually 0.
     Raises InvalidRequest on an unknown combination.
     """
     combine = COMBINATIONS.get(combination)
     if combine is None:
-        raise InvalidRequest(f"unknown combination [{combination}]; there are {', '.join(COMBINATIONS)}")
+        raise InvalidRequest(f"unknown combination [{combination}]; known are {', '.join(COMBINATIONS)}")
     normalized = [normalize(leg.scores, leg.normalizer) for leg in legs]
+    absent = [absent_value(leg.normalizer, values) for leg, values in zip(legs, normalized, strict=True)]
     ranks = [{key: rank for rank, key in enumerate(leg.scores, start=1)} for leg in legs]
 
     def part(position: int, key: Key) -> LegContribution:
-        leg, value = legs[position], normalized[position].get(key, 0.0)
+        leg, value = legs[position], normalized[position].get(key, absent[position])
         return LegContribution(
             leg.name,
             leg.weight,
@@ -33,6 +34,7 @@ def linear_fusion(legs: Sequence[RankedLeg], combination: str = "sum") -> list[F
             value,
             leg.weight * value,
             leg.dot_of(key),
+            leg.mean_of(key),
         )
 
     return fuse_lists(legs, part, combine)

@@ -1,27 +1,74 @@
-"""Normalisers: bring the raw scores of a ranked list to a common scale."""
+"""Normalisers: bring the raw scores of a ranked list to a common scale. Each keeps the order of the list."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from esblend.errors import InvalidRequest
 from query.fusion.ranked_lists import Key, Scores
 
+Normalize = Callable[[Scores], dict[Key, float]]
+OPENSEARCH_MIN_SCORE = 0.001
+"""OpenSearch's normalization processor gives at least this to each document of a list."""
 _EPSILON = 1e-9
 
 
-def normalize(scores: Scores, normalizer: str) -> dict[Key, float]:
+def normalize(scores: Scores, normalizer: str | Normalize) -> dict[Key, float]:
     """Bring raw scores to a common scale. Raises InvalidRequest on an unknown name.
 
-    none: as they are. minmax: (s - min) / (max - min), 1 where all are equal (Elasticsearch). l2_norm: s / sqrt(sum s^2)
-    (Elasticsearch). z_score: (s - mean) / standard deviation, 0 where all are equal. dbsf: (s - (mean - 3 standard
-    deviations)) / (6 standard deviations), 0.5 where all are equal (distribution-based score fusion, Mazzeschi 2023). max:
-    s / max, for scores whose lower bound is 0; unit_dot: (s + 1) / 2, for dot products of unit vectors: together they are
-    the theoretical min-max of Bruch et al. (TOIS 2023), with the query's own maximum for BM25.
+    none: unchanged. minmax: (s - min) / (max - min), 1 if all are equal (Elasticsearch). l2_norm: s / sqrt(sum s^2)
+    (Elasticsearch). z_score: (s - mean) / standard deviation, 0 if all are equal. dbsf: (s - (mean - 3 standard
+    deviations)) / (6 standard deviations), 0.5 if all are equal (distribution-based score fusion, Mazzeschi 2023); scores
+    beyond three standard deviations fall outside [0, 1]. max: s / max, for scores whose lower bound is 0. unit_dot:
+    (s + 1) / 2, for dot products of unit vectors. max and unit_dot together are the theoretical min-max of Bruch et al. (TOIS
+    2023), with the query's own maximum for BM25. opensearch_min_max, opensearch_z_score: minmax and z_score with the constants
+    of OpenSearch's normalization processor, at least 0.001, and 1 if all are equal.
     """
+    if not scores:
+        return {}
+    if callable(normalizer):
+        return normalizer(scores)
     function = NORMALIZERS.get(normalizer)
     if function is None:
-        raise InvalidRequest(f"unknown normalizer [{normalizer}]; there are {', '.join(NORMALIZERS)}")
-    return function(scores) if scores else {}
+        raise InvalidRequest(f"unknown normalizer [{normalizer}]; known are {', '.join(NORMALIZERS)}")
+    return function(scores)
+
+
+def absent_value(normalizer: str | Normalize, normalized: Mapping[Key, float]) -> float:
+    """The normalised score of a document that the list lacks: 0, or the lowest of the list if that is lower.
+
+    z_score and dbsf go below 0 for documents of the list; 0 would rank a document without a match above them.
+    """
+    return min(0.0, min(normalized.values(), default=0.0)) if normalizer in ("z_score", "dbsf") else 0.0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Calibrated similarity: 0 for the similarity of a random document to the query, 1 for a perfect match.
+
+    calibrated(s) = (s - mean) / (perfect - mean). A direction that all vectors share changes `mean` and nothing else, so values
+    of different encoders, and of different queries, are comparable.
+    """
+
+    mean: float
+    """The query's mean similarity to the documents."""
+    perfect: float = 1.0
+    of_raw: Callable[[float], float] = lambda raw: raw
+    """The similarity behind a raw score of the list."""
+
+    def calibrate(self, raw: float) -> float:
+        # A query that equals every document has no spread to measure: the floor keeps the order and the value finite.
+        return (self.of_raw(raw) - self.mean) / max(self.perfect - self.mean, 1e-6)
+
+
+def calibrated(calibrations: Mapping[str, Calibration]) -> Normalize:
+    """A normaliser by each index's own calibration. An index without one counts as if its mean were 0."""
+    unknown = Calibration(0.0)
+
+    def by_index(scores: Scores) -> dict[Key, float]:
+        return {key: calibrations.get(key.index, unknown).calibrate(raw) for key, raw in scores.items()}
+
+    return by_index
 
 
 def _none(scores: Scores) -> dict[Key, float]:
@@ -41,14 +88,12 @@ def _l2_norm(scores: Scores) -> dict[Key, float]:
 
 
 def _z_score(scores: Scores) -> dict[Key, float]:
-    mean = math.fsum(scores.values()) / len(scores)
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in scores.values()) / len(scores))
+    mean, deviation = _mean_and_deviation(scores)
     return {key: (value - mean) / deviation if deviation > _EPSILON else 0.0 for key, value in scores.items()}
 
 
 def _dbsf(scores: Scores) -> dict[Key, float]:
-    mean = math.fsum(scores.values()) / len(scores)
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in scores.values()) / len(scores))
+    mean, deviation = _mean_and_deviation(scores)
     if deviation <= _EPSILON:
         return dict.fromkeys(scores, 0.5)
     return {key: (value - mean + 3 * deviation) / (6 * deviation) for key, value in scores.items()}
@@ -63,7 +108,22 @@ def _max(scores: Scores) -> dict[Key, float]:
     return {key: value / high if high > _EPSILON else 0.0 for key, value in scores.items()}
 
 
-NORMALIZERS: dict[str, Callable[[Scores], dict[Key, float]]] = {
+def _opensearch_min_max(scores: Scores) -> dict[Key, float]:
+    return {key: max(value, OPENSEARCH_MIN_SCORE) for key, value in _minmax(scores).items()}
+
+
+def _opensearch_z_score(scores: Scores) -> dict[Key, float]:
+    if _mean_and_deviation(scores)[1] <= _EPSILON:
+        return dict.fromkeys(scores, 1.0)
+    return {key: max(value, OPENSEARCH_MIN_SCORE) for key, value in _z_score(scores).items()}
+
+
+def _mean_and_deviation(scores: Scores) -> tuple[float, float]:
+    mean = math.fsum(scores.values()) / len(scores)
+    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in scores.values()) / len(scores))
+
+
+NORMALIZERS: dict[str, Normalize] = {
     "none": _none,
     "minmax": _minmax,
     "l2_norm": _l2_norm,
@@ -71,4 +131,6 @@ NORMALIZERS: dict[str, Callable[[Scores], dict[Key, float]]] = {
     "dbsf": _dbsf,
     "max": _max,
     "unit_dot": _unit_dot,
+    "opensearch_min_max": _opensearch_min_max,
+    "opensearch_z_score": _opensearch_z_score,
 }

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
@@ -29,6 +29,8 @@ class LegContribution(NamedTuple):
     contribution: float
     dot: float | None = None
     """The dot product behind `raw`, where a leg is known to have one."""
+    mean: float | None = None
+    """The query's mean similarity to the documents of the index, where the normaliser is calibrated by it."""
 
 
 class FusedHit(NamedTuple):
@@ -46,12 +48,17 @@ class RankedLeg:
     name: str
     scores: Scores
     weight: float = 1.0
-    normalizer: str = "none"
+    normalizer: str | Callable[[Scores], dict[Key, float]] = "none"
     dot: Callable[[float], float] | None = None
     """Turns a raw score back to the dot product of unit vectors."""
+    means: Mapping[str, float] = field(default_factory=dict)
+    """By index, the mean similarity that a calibrated normaliser uses."""
 
     def dot_of(self, key: Key) -> float | None:
         return self.dot(self.scores[key]) if self.dot is not None and key in self.scores else None
+
+    def mean_of(self, key: Key) -> float | None:
+        return self.means.get(key.index) if key in self.scores else None
 
 
 def fuse_lists(

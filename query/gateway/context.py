@@ -18,6 +18,7 @@ from query.gateway.request_id import REQUEST_ID, with_request_id
 from query.run.cross_encoder import Reranker
 from query.run.elasticsearch import Upstream
 from query.run.exact_knn import ExactKnn
+from query.run.mean_vectors import MeanVectors
 from query.run.query_encoder import QueryEmbedder
 from query.run.requests import Caller
 from query.targets.metadata import Metadata, Requester
@@ -47,6 +48,7 @@ class GatewayContext:
         self.own_es = self._own_es if settings.has_credentials else None
         """The gateway's own client; None where it has no credentials."""
         self.metadata = Metadata(self.own_es)
+        self.mean_vectors = MeanVectors(self.own_es)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -86,6 +86,7 @@ async def fused_search(
         context.embedder,
         context.reranker,
         context.exact_knn,
+        context.mean_vectors,
     )
     session = Session(services, context.caller(scope), target, parameters, tree)
     kind = "hybrid" if isinstance(tree.ranking, Hybrid) else "retriever"

@@ -1,6 +1,7 @@
 """`esblend eval`, `tune`."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,8 @@ from elasticsearch import Elasticsearch
 
 from esblend.cli.console import count_progress, err, out, print_json
 from esblend.cli.gateway_client import FAILED, USAGE, DataDir, Json, call, gateway
-from query.lab.judged import Judged, from_titles, read_beir, read_judgements, write_qrels
+from esblend.errors import InvalidRequest
+from query.lab.judged import Judged, from_titles, read_beir, read_judgements, refuse_other_documents, write_qrels
 
 app = typer.Typer()
 Queries = Annotated[Path | None, typer.Option(help="JSONL with _id and text, or id and text separated by a tab.")]
@@ -53,29 +55,42 @@ def evaluate(
     nDCG@10, MRR@10, recall and MAP with significance against BM25, latency, and the queries won and lost.
     """
     from query.lab.evaluation import evaluate as measure
-    from query.lab.evaluation import to_json
+    from query.lab.evaluation import to_json, with_run
     from query.lab.report import table, write_html
     from query.lab.systems import standard_systems
 
-    with gateway(data_dir) as es, _target(es, target, keep) as index:
-        judged = _judged(es, target, index, queries, qrels, split, titles, sample)
-        more: dict[str, Any] = {"generation": generation} if generation else {}
-        systems = standard_systems(rerank=rerank, more=more)
-        with _bar("Searching", (len(systems) + 1) * len(judged.queries)) as advance:
-            found = measure(es, index, judged, systems, more=more, advance=advance)
-        for file in compare_run or []:
-            found = _with_run(found, file)
+    with gateway(data_dir) as es:
+        given = _read_judged(target, queries, qrels, split, titles, sample)
+        other_runs = {file.stem: _read_run(file) for file in compare_run or []}
+        _refuse_unwritable(html, runs)
+
+        def check(index: str) -> None:
+            if given is not None:
+                refuse_other_documents(es, index, given)
+            if rerank:
+                _refuse_without_reranker(es, index, given)
+
+        with _target(es, target, keep, check) as index:
+            judged = given or from_titles(es, index, str(titles), size=sample or 300, seed=0)
+            more: dict[str, Any] = {"generation": generation} if generation else {}
+            systems = standard_systems(rerank=rerank, more=more)
+            with _bar("Searching", (len(systems) + 1) * len(judged.queries)) as advance:
+                found = measure(es, index, judged, systems, more=more, advance=advance)
+    for name, run in other_runs.items():
+        found = with_run(found, name, run)
+    # The figures come first: they are not lost when a file cannot be written.
+    if as_json:
+        print_json(to_json(found))
+    else:
+        out.print(table(found))
+    if judged.is_weak and not as_json:
+        err.print("Weak judgements: made from the index or from clicks, not judged by people.", style="yellow")
     if html is not None:
         write_html(found, html)
     if runs is not None:
         _write_runs(found, judged, runs)
-    if as_json:
-        print_json(to_json(found))
-        return
-    out.print(table(found))
-    if judged.is_weak:
-        err.print("Weak judgements: made from the index or from clicks, not judged by people.", style="yellow")
-    err.print(f"{found.seconds:.0f} s" + (f"; the report is in {html}" if html else ""), highlight=False)
+    if not as_json:
+        err.print(f"{found.seconds:.0f} s" + (f"; the report is in {html}" if html else ""), highlight=False)
 
 
 @app.command()
@@ -99,35 +114,41 @@ def tune(
     Exit code 1 when nothing is recommended: the gain on queries held back is not significant.
     """
     from query.lab import tuning
-    from query.lab.candidates import Blend, fetch_candidates
+    from query.lab.candidates import fetch_candidates
 
-    with gateway(data_dir) as es, _target(es, target, keep) as index:
-        judged = _judged(es, target, index, queries, qrels, split, titles, sample)
-        if len(judged.queries) < 2 * folds:
-            err.print(f"{len(judged.queries)} queries are too few for {folds} folds.", style="red")
-            raise typer.Exit(USAGE)
-        attachment = call(es, "GET", f"/_esblend/indices/{quote(index, safe='')}")["attachment"]
-        defaults = attachment["defaults"]
-        fields = tuple(defaults.get("fields") or attachment["source_fields"])
-        choices = list(dict.fromkeys([fields, *tuning.field_choices(fields)]))
-        window = max(tuning.WINDOWS)
-        with _bar("Asking for scores", len(choices) * len(judged.queries)) as advance:
-            candidates = {
-                names: fetch_candidates(es, index, judged, window, {"fields": list(names)}, advance)
-                for names in choices
-            }
-        present = tuning.Settings(
-            fields,
-            Blend(defaults.get("alpha", 0.7), defaults.get("fusion", "linear"), defaults.get("normalizer"), window),
-        )
-        with _bar("Trying settings", 1 + sum(1 for _ in tuning.grid(choices))) as advance:
-            advice = tuning.tune(candidates, judged, present, folds=folds, advance=advance)
-        if apply and advice.is_recommended:
-            path = f"/_esblend/indices/{quote(index, safe='')}/defaults"
-            call(es, "PUT", path, tuning.as_defaults(advice.settings))
+    with gateway(data_dir) as es:
+        given = _read_judged(target, queries, qrels, split, titles, sample)
+
+        def check(index: str) -> None:
+            if given is not None:
+                refuse_other_documents(es, index, given)
+                _refuse_few(given, folds)
+
+        with _target(es, target, keep, check) as index:
+            judged = given or from_titles(es, index, str(titles), size=sample or 300, seed=0)
+            _refuse_few(judged, folds)
+            attachment = call(es, "GET", f"/_esblend/indices/{quote(index, safe='')}")["attachment"]
+            present = tuning.present_settings(attachment["defaults"], attachment["source_fields"])
+            choices = list(dict.fromkeys([present.fields, *tuning.field_choices(present.fields)]))
+            window = max(*tuning.WINDOWS, present.blend.window)
+            with _bar("Fetching scores", len(choices) * len(judged.queries)) as advance:
+                candidates = {
+                    names: fetch_candidates(es, index, judged, window, {"fields": list(names)}, advance)
+                    for names in choices
+                }
+            with _bar("Trying settings", 1 + sum(1 for _ in tuning.grid(choices))) as advance:
+                advice = tuning.tune(candidates, judged, present, folds=folds, advance=advance)
+            if apply and advice.is_recommended:
+                path = f"/_esblend/indices/{quote(index, safe='')}/defaults"
+                call(es, "PUT", path, tuning.as_defaults(advice.settings))
     _show_advice(tuning.describe(advice), as_json=as_json, applied=apply and advice.is_recommended)
     if not advice.is_recommended:
         raise typer.Exit(FAILED)
+
+
+def _refuse_few(judged: Judged, folds: int) -> None:
+    if len(judged.queries) < 2 * folds:
+        raise InvalidRequest(f"{len(judged.queries)} queries are too few for {folds} folds")
 
 
 def _show_advice(advice: dict[str, Any], *, as_json: bool, applied: bool) -> None:
@@ -151,22 +172,23 @@ def _show_advice(advice: dict[str, Any], *, as_json: bool, applied: bool) -> Non
 
 
 @contextmanager
-def _target(es: Elasticsearch, target: str, keep: str | None) -> Iterator[str]:
-    """The index to search: the one that is named, or one made of the folder that is named."""
+def _target(es: Elasticsearch, target: str, keep: str | None, check: Callable[[str], None]) -> Iterator[str]:
+    """The named index, or one made of the named folder. `check` is called with its name before anything is embedded."""
     from query.lab.scratch import scratch_index
 
     if not Path(target).is_dir():
+        check(target)
         yield target
         return
     with count_progress() as progress:
         tasks: dict[str, Any] = {}
 
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total)
-            progress.update(tasks[what], completed=done, total=total)
+        def show(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = progress.add_task(step, total=total)
+            progress.update(tasks[step], completed=done, total=total)
 
-        scratch = scratch_index(es, Path(target), show, keep_as=keep)
+        scratch = scratch_index(es, Path(target), show, keep_as=keep, check=check)
         index = scratch.__enter__()
     try:
         yield index
@@ -174,13 +196,13 @@ def _target(es: Elasticsearch, target: str, keep: str | None) -> Iterator[str]:
         scratch.__exit__(None, None, None)
 
 
-def _judged(
-    es: Elasticsearch, target: str, index: str, queries: Path | None, qrels: Path | None, split: str, titles: str | None,
-    sample: int | None,
-) -> Judged:  # fmt: skip
+def _read_judged(
+    target: str, queries: Path | None, qrels: Path | None, split: str, titles: str | None, sample: int | None
+) -> Judged | None:
+    """The judgements in files; None with --from-titles, which needs the index."""
     if titles is not None:
-        judged = from_titles(es, index, titles, size=sample or 300, seed=0)
-    elif qrels is not None:
+        return None
+    if qrels is not None:
         judged = read_judgements(qrels, queries)
     elif Path(target).is_dir():
         judged = read_beir(Path(target), split)
@@ -190,6 +212,24 @@ def _judged(
     return judged.only(list(judged.queries)[:sample]) if sample else judged
 
 
+def _refuse_unwritable(html: Path | None, runs: Path | None) -> None:
+    """Raises InvalidRequest before an hour of work ends with a file that cannot be written."""
+    for option, file, folder in (("--html", html, html and html.parent), ("--runs", runs, runs)):
+        if file is None or folder is None:
+            continue
+        parent = next((one for one in (folder, *folder.absolute().parents) if one.exists()), folder)
+        if file.is_dir() != (option == "--runs") and file.exists():
+            raise InvalidRequest(f"{option} {file} is {'a folder' if file.is_dir() else 'not a folder'}")
+        if not parent.is_dir() or not os.access(parent, os.W_OK) or (option == "--html" and not folder.is_dir()):
+            raise InvalidRequest(f"{option} {file} cannot be written: [{folder}] is not a folder with write access")
+
+
+def _refuse_without_reranker(es: Elasticsearch, index: str, judged: Judged | None) -> None:
+    """Raises ApiError when the gateway has no cross-encoder."""
+    text = next(iter(judged.queries.values())) if judged is not None else "a"
+    es.search(index=index, size=1, query={"hybrid": {"query": text, "rerank": True, "alpha": 0}}, source=False)
+
+
 @contextmanager
 def _bar(what: str, total: int) -> Iterator[Any]:
     with count_progress() as progress:
@@ -197,16 +237,17 @@ def _bar(what: str, total: int) -> Iterator[Any]:
         yield lambda count: progress.advance(task, count)
 
 
-def _with_run(found: Any, file: Path) -> Any:
-    """The evaluation with a run from elsewhere beside its systems."""
+def _read_run(file: Path) -> dict[str, dict[str, float]]:
+    """A TREC run from elsewhere. Raises InvalidRequest when it cannot be read."""
     import ir_measures
 
-    from query.lab.evaluation import with_run
-
     run: dict[str, dict[str, float]] = {}
-    for one in ir_measures.read_trec_run(str(file)):  # type: ignore[no-untyped-call]
-        run.setdefault(one.query_id, {})[one.doc_id] = one.score
-    return with_run(found, file.stem, run)
+    try:
+        for row in ir_measures.read_trec_run(str(file)):  # type: ignore[no-untyped-call]
+            run.setdefault(row.query_id, {})[row.doc_id] = row.score
+    except (OSError, ValueError, IndexError) as error:
+        raise InvalidRequest(f"--run {file} cannot be read as a TREC run: {error}") from error
+    return {id_: dict(sorted(hits.items(), key=lambda hit: -hit[1])) for id_, hits in run.items()}
 
 
 def _write_runs(found: Any, judged: Judged, folder: Path) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from elasticsearch import Elasticsearch
 
-from query.lab.candidates import Blend, blended, fetch_candidates
+from query.lab.blend_arrays import Blend, to_arrays
+from query.lab.candidates import fetch_candidates
 from query.lab.judged import Judged
 from query.lab.measuring import MAIN, MEASURES, Difference, Interval, compare, mean_of, per_query
 from query.lab.searching import Run, latencies, run_system
@@ -28,6 +29,9 @@ class Measured:
     """Measure -> query -> value."""
     means: Mapping[str, Interval]
     latency: tuple[float, float]
+    unjudged: float
+    """Share of the first ten hits that have no judgement. They count as not relevant, which is unfair to a system that finds
+    documents nobody has judged."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +68,17 @@ def evaluate(
         p50, p95 = np.percentile(timed[name], [50, 95])
         measured[name] = _measured(run, judged, (float(p50), float(p95)))
     candidates = fetch_candidates(es, index, judged, DEPTH, more or {}, advance)
-    curve = {
-        alpha: mean_of(per_query(blended(candidates, Blend(alpha)), judged, [MAIN])[MAIN]) for alpha in CURVE_ALPHAS
-    }
+    arrays = to_arrays(candidates, judged)
+    curve = {alpha: mean_of(arrays.ndcg(Blend(alpha))) for alpha in CURVE_ALPHAS}
     found = Evaluation(index, judged, measured, _differences(measured), curve, 0.0)
     return replace(found, texts=_texts(es, index, found), seconds=time.monotonic() - began)
+
+
+def unjudged_share(run: Run, judged: Judged) -> float:
+    """The share of each query's first ten hits that have no judgement, over all hits; 0 without hits."""
+    first = [(id_, document) for id_ in judged.queries for document in list(run.get(id_, {}))[:10]]
+    unjudged = sum(document not in judged.grades[id_] for id_, document in first)
+    return unjudged / len(first) if first else 0.0
 
 
 def with_run(found: Evaluation, name: str, run: Run) -> Evaluation:
@@ -79,7 +89,8 @@ def with_run(found: Evaluation, name: str, run: Run) -> Evaluation:
 
 def _measured(run: Run, judged: Judged, latency: tuple[float, float]) -> Measured:
     values = per_query(run, judged)
-    return Measured(run, values, {measure: mean_of(values[measure]) for measure in MEASURES}, latency)
+    means = {measure: mean_of(values[measure]) for measure in MEASURES}
+    return Measured(run, values, means, latency, unjudged_share(run, judged))
 
 
 def _differences(systems: Mapping[str, Measured]) -> dict[str, Difference]:
@@ -127,6 +138,7 @@ def _system_json(one: Measured, difference: Difference | None) -> dict[str, Any]
     main = one.means[MAIN]
     shown: dict[str, Any] = {measure: round(value.mean, 4) for measure, value in one.means.items()}
     shown |= {"interval": [round(main.low, 4), round(main.high, 4)]}
+    shown |= {"unjudged@10": round(one.unjudged, 4)}
     shown |= {"p50_ms": round(one.latency[0], 2), "p95_ms": round(one.latency[1], 2)}
     if difference is not None:
         shown |= {"gain": round(difference.gain.mean, 4), "p_value": difference.p_value}

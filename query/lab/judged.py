@@ -6,7 +6,7 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,21 @@ class Judged:
 
     def only(self, ids: Iterable[str]) -> "Judged":
         wanted = list(ids)
-        return Judged(self.name, {id_: self.queries[id_] for id_ in wanted}, {id_: self.grades[id_] for id_ in wanted})
+        return replace(
+            self,
+            queries={id_: self.queries[id_] for id_ in wanted},
+            grades={id_: self.grades[id_] for id_ in wanted},
+        )
 
 
 def read_beir(folder: Path, split: str) -> Judged:
     """`queries.jsonl` and `qrels/<split>.tsv` of a folder in BEIR's layout. Raises InvalidRequest naming what is missing."""
+    file = folder / "qrels" / f"{split}.tsv"
+    if not file.is_file():
+        splits = ", ".join(sorted(one.stem for one in (folder / "qrels").glob("*.tsv"))) or "none"
+        raise InvalidRequest(f"[{folder}] has no split [{split}]; it has {splits}")
     texts = {one["_id"]: one["text"] for one in _jsonl(folder / "queries.jsonl")}
-    grades = read_qrels(folder / "qrels" / f"{split}.tsv")
+    grades = read_qrels(file)
     return _judged(f"{folder.name}/{split}", texts, grades)
 
 
@@ -147,6 +155,17 @@ def from_titles(es: Elasticsearch, index: str, field: str, *, size: int, seed: i
     return Judged(
         f"titles of {index}", {ids[t]: t for t in chosen}, {ids[t]: {titles[t]: 1} for t in chosen}, is_weak=True
     )
+
+
+def refuse_other_documents(es: Elasticsearch, index: str, judged: Judged) -> None:
+    """Raises InvalidRequest when the index has none of the documents that are judged relevant, or of a sample of them."""
+    relevant = {id_ for grades in judged.grades.values() for id_, grade in grades.items() if grade > 0}
+    sample = sorted(relevant)[:1000]
+    count = es.count(index=index, query={"ids": {"values": sample}})["count"] if sample else 0
+    if not count:
+        raise InvalidRequest(
+            f"index [{index}] has none of the documents that [{judged.name}] judges relevant: do the ids of both agree?"
+        )
 
 
 def _judged(name: str, texts: Mapping[str, str], grades: Mapping[str, Grades]) -> Judged:

@@ -19,7 +19,9 @@ def table(found: Evaluation) -> Table:
     """A row a system; the best value of each measure is marked."""
     judged = "weak judgements" if found.judged.is_weak else "judgements"
     title = f"{found.index}: {len(found.judged.queries)} queries, {judged} of {found.judged.name}"
-    shown = Table("system", *MEASURES, f"gain over {found.baseline}", "p", "p50 ms", "p95 ms", title=title)
+    shown = Table(
+        "system", *MEASURES, "unjudged@10", f"gain over {found.baseline}", "p", "p50 ms", "p95 ms", title=title
+    )
     best = {measure: max(one.means[measure].mean for one in found.systems.values()) for measure in MEASURES}
     for name, one in found.systems.items():
         difference = found.differences.get(name)
@@ -31,7 +33,9 @@ def table(found: Evaluation) -> Table:
         gain, p_value = ("", "") if difference is None else (f"{difference.gain.mean:+.4f}", _p(difference.p_value))
         if difference is not None and difference.is_significant:
             gain = f"[bold]{gain}[/]"
-        shown.add_row(name, *values, gain, p_value, f"{one.latency[0]:.1f}", f"{one.latency[1]:.1f}")
+        shown.add_row(
+            name, *values, f"{one.unjudged:.0%}", gain, p_value, f"{one.latency[0]:.1f}", f"{one.latency[1]:.1f}"
+        )
     return shown
 
 

@@ -20,11 +20,18 @@ Progress = Callable[[str, int, int], None]
 
 @contextmanager
 def scratch_index(
-    es: Elasticsearch, folder: Path, progress: Progress, *, keep_as: str | None = None, **attachment: Any
+    es: Elasticsearch,
+    folder: Path,
+    progress: Progress,
+    *,
+    keep_as: str | None = None,
+    check: Callable[[str], None] = lambda _: None,
+    **attachment: Any,
 ) -> Iterator[str]:
     """The name of an index with the folder's corpus. `keep_as`: its name, under which it stays and is used again next time.
 
-    `attachment`: further keys of the attach request. Raises TimeoutError when it is not covered within an hour.
+    `check` is called with the name before the documents are embedded; it raises to end the work. `attachment`: further keys of
+    the attach request. Raises TimeoutError when the index is not covered within an hour.
     """
     name = keep_as or f"esblend-eval-{uuid.uuid4().hex[:8]}"
     try:
@@ -32,6 +39,8 @@ def scratch_index(
             _fill(es, name, folder, progress)
         path = f"/_esblend/indices/{name}"
         call(es.options(request_timeout=300), "PUT", path, {"source_fields": list(FIELDS), **attachment})
+        es.indices.refresh(index=name)
+        check(name)
         _wait(es, path, progress)
         yield name
     finally:

@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from query.lab.candidates import Blend, Candidates, blended
+from esblend.errors import InvalidRequest
+from query.fusion.blend import CALIBRATED
+from query.lab.blend_arrays import Blend, to_arrays
+from query.lab.candidates import Candidates
 from query.lab.judged import Judged
-from query.lab.measuring import MAIN, Difference, Interval, compare, mean_of, per_query
+from query.lab.measuring import MAIN, Difference, Interval, compare, mean_of
 
 Fields = tuple[str, ...]
 """Of the lexical leg, with boosts."""
-ALPHAS = tuple(round(step * 0.1, 1) for step in range(11))
-NORMALIZERS = (None, "minmax", "z_score", "dbsf")
+ALPHAS = (*(round(step * 0.1, 1) for step in range(11)), 0.65)
+NORMALIZERS = (CALIBRATED, "minmax", "z_score", "dbsf")
 WINDOWS = (50, 100)
 RANK_CONSTANTS = (10, 20, 60)
 
@@ -55,7 +58,7 @@ def grid(fields: Sequence[Fields]) -> Iterator[Settings]:
                     yield Settings(names, Blend(alpha, "linear", normalizer, window))
             for constant in RANK_CONSTANTS:
                 for alpha in (0.3, 0.5, 0.7):
-                    yield Settings(names, Blend(alpha, "rrf", None, window, constant))
+                    yield Settings(names, Blend(alpha, "rrf", CALIBRATED, window, constant))
 
 
 def field_choices(fields: Sequence[str]) -> list[Fields]:
@@ -80,10 +83,10 @@ def tune(
     `candidates`: for each choice of fields, by query. `present`: the settings in use now, the thing to beat.
     """
     values: dict[Settings, dict[str, float]] = {}
+    arrays = {fields: to_arrays(by_query, judged) for fields, by_query in candidates.items()}
     for settings in [present, *grid(list(candidates))]:
         if settings not in values:
-            run = blended(candidates[settings.fields], settings.blend)
-            values[settings] = per_query(run, judged, [MAIN])[MAIN]
+            values[settings] = arrays[settings.fields].ndcg(settings.blend)
         advance(1)
     ids = sorted(judged.queries)
     random.Random(seed).shuffle(ids)
@@ -105,6 +108,31 @@ def best(values: Mapping[Settings, Mapping[str, float]], ids: Sequence[str], pre
     if means[present] >= top - 1e-9:
         return present
     return next(settings for settings, mean in means.items() if mean >= top - 1e-9)
+
+
+def present_settings(defaults: Mapping[str, Any], source_fields: Sequence[str]) -> Settings:
+    """The settings that `hybrid` uses now, by the attachment's defaults.
+
+    Raises InvalidRequest when they cannot be compared with the grid: weights of separate fields, or a fusion of a plug-in.
+    """
+    fusion = defaults.get("fusion") or "linear"
+    if fusion not in ("linear", "rrf"):
+        raise InvalidRequest(f"the defaults have [fusion: {fusion}]; tune compares with linear and rrf only")
+    alpha = defaults.get("alpha")
+    weights = defaults.get("weights")
+    if weights is not None:
+        if not weights.keys() <= {"lexical", "semantic"}:
+            raise InvalidRequest("the defaults have [weights] of separate fields, which tune cannot compare with")
+        lexical, semantic = weights.get("lexical", 1.0), weights.get("semantic", 1.0)
+        alpha = semantic / (lexical + semantic)
+    blend = Blend(
+        Blend().alpha if alpha is None else alpha,
+        fusion,
+        defaults.get("normalizer") or CALIBRATED,
+        defaults.get("rank_window_size") or Blend().window,
+        defaults.get("rank_constant") or Blend().rank_constant,
+    )
+    return Settings(tuple(defaults.get("fields") or source_fields), blend)
 
 
 def as_defaults(settings: Settings) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from query.language.tree import KnnLeg, Leg, LinearLeg, RrfLeg, StandardLeg, Wei
 
 MAX_QUERIES = 5
 """OpenSearch's own limit."""
-_TECHNIQUES = {"min_max": "minmax", "l2": "l2_norm", "z_score": "z_score"}
+_TECHNIQUES = {"min_max": "opensearch_min_max", "l2": "l2_norm", "z_score": "opensearch_z_score"}
 _MEANS = tuple(name for name in COMBINATIONS if name != "sum")
 _DEFAULT_DEPTH = 10
 

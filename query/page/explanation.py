@@ -24,8 +24,18 @@ def explanation(hit: FusedHit, combination: str = "sum") -> dict[str, Any]:
     }
 
 
+# The m of the calibrated normaliser, (dot - m) / (1 - m). For l2_norm similarity is minus the squared distance.
+_MEAN_DOT = "mean dot product with the documents"
+_MEAN_DISTANCE = "minus the mean squared distance to the documents"
+
+
 def _evidence(part: LegContribution) -> list[dict[str, Any]]:
-    values = {"rank in this leg's list": part.rank, "raw score": part.raw, "raw dot product": part.dot}
+    values = {
+        "rank in this leg's list": part.rank,
+        "raw score": part.raw,
+        "raw dot product": part.dot,
+        _MEAN_DISTANCE if part.dot is None else _MEAN_DOT: part.mean,
+    }
     evidence = [
         {"value": value, "description": description, "details": []}
         for description, value in values.items()

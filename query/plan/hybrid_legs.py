@@ -11,7 +11,7 @@ from query.plan.lexical import lexical_query
 from query.targets.metadata import Target
 
 DEFAULT_WINDOW = 100
-DEFAULT_ALPHA = 0.7
+DEFAULT_ALPHA = 0.65
 LEXICAL, SEMANTIC = "lexical", "semantic"
 
 
@@ -38,7 +38,7 @@ def window_of(hybrid: Hybrid, attachment: Attachment, search: Search) -> int:
 
 
 def weights_of(hybrid: Hybrid, attachment: Attachment) -> dict[str, float]:
-    """Weights by leg, the lexical leg first: of the request, else of the attachment, else 1 - alpha and alpha with alpha 0.7.
+    """Weights by leg, the lexical leg first: of the request, else of the attachment, else 1 - alpha and alpha with alpha 0.65.
 
     Raises InvalidRequest when a field is named that does not have separate vectors.
     """

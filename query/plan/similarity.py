@@ -1,4 +1,4 @@
-"""What a vector field's similarity means: Elasticsearch's score, a script for the true value, and the value behind both.
+"""The similarities of a vector field: Elasticsearch's score, a script for the exact value, the value behind both, its calibration.
 
 Formulas: Elasticsearch's documentation of `dense_vector`, parameter `similarity`. Scripts must not give negative scores.
 """
@@ -6,14 +6,19 @@ Formulas: Elasticsearch's documentation of `dense_vector`, parameter `similarity
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mappings.attachment import Attachment
+from mappings.mean_vectors import MeanVector
+from query.fusion.normalizers import Calibration
 
 Score = Callable[[float], float]
 
 
 @dataclass(frozen=True)
 class SimilarityScale:
-    """How near two vectors are. `value`: what is blended, larger is nearer."""
+    """How similar two vectors are. The value is the raw score of the semantic leg; larger means more similar."""
 
     script: str
     """Painless, over `params.vector` and `params.field`."""
@@ -21,10 +26,10 @@ class SimilarityScale:
     """The value of a script's score."""
     of_knn: Score
     """The value of a kNN score."""
-    normalizer: str = "none"
-    """What brings the values to the scale of [-1, 1] where they have bounds of their own no more."""
+    raw_dot: str = "none"
+    """Normaliser of the values for `raw_dot`: minmax if they have no upper bound."""
     theoretical: str = "unit_dot"
-    """What does so by bounds that are known in advance."""
+    """Normaliser of the values for `theoretical`: by bounds that are known in advance."""
     is_dot: bool = True
     """Whether the value is a dot product."""
 
@@ -54,7 +59,7 @@ SIMILARITY_SCALES = {
         "double dot = dotProduct(params.vector, params.field); return dot < 0 ? 1 / (1 - dot) : dot + 1",
         _inner_product,
         _inner_product,
-        normalizer="minmax",
+        raw_dot="minmax",
         theoretical="minmax",
     ),
     # score = 1 / (1 + distance^2), within (0, 1]: that is blended, since a distance is smaller where vectors are nearer
@@ -69,5 +74,20 @@ SIMILARITY_SCALES = {
 
 
 def similarity_scale(attachment: Attachment) -> SimilarityScale:
-    """That of the active generation's vectors."""
+    """The scale of the active generation's vectors."""
     return SIMILARITY_SCALES[attachment.generation.vector.similarity]
+
+
+def calibration_of(similarity: str, query: NDArray[np.float32], mean: MeanVector | None) -> Calibration:
+    """The calibration of one query's similarities, by its mean similarity to the documents. `query`: (dims,).
+
+    With the mean vector c and the mean squared length s of the documents' vectors:
+    dot_product, cosine: mean q . c, perfect 1. max_inner_product: mean q . c, perfect |q| sqrt(s), which is a vector of the
+    query's direction and of usual length. l2_norm: similarity -distance^2, mean -(|q|^2 - 2 q . c + s), perfect 0. For unit
+    vectors all three give (dot - m) / (1 - m). Without a mean vector, c is 0 and s is |q|^2.
+    """
+    squared = float(query @ query)
+    dot, spread = (0.0, squared) if mean is None else (float(query @ mean.vector), mean.mean_squared_norm)
+    if similarity == "l2_norm":
+        return Calibration(-(squared - 2 * dot + spread), 0.0, lambda score: 1 - 1 / max(score, 1e-30))
+    return Calibration(dot, float(np.sqrt(squared * spread)) if similarity == "max_inner_product" else 1.0)

@@ -1,9 +1,12 @@
-"""Ranks by the short `hybrid` form: BM25 and nearest passages, by default with both true scores of every candidate."""
+"""Ranks by the short `hybrid` form: BM25 and nearest passages, by default with both exact scores of every candidate.
+
+query vector, mean vector, small target? (at the same time) -> legs in one request -> calibration -> blend -> rerank, cut
+"""
 
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -11,10 +14,11 @@ import structlog
 from esblend.errors import EncodingError, InvalidRequest, ModelError
 from esblend.plugins import FUSIONS, find
 from mappings.attachment import Attachment
+from mappings.mean_vectors import MeanVector
 from query.fusion.autocut import autocut
-from query.fusion.linear import linear_fusion
-from query.fusion.ranked_lists import FusedHit, Key, RankedLeg, Scores
-from query.fusion.rrf import reciprocal_rank_fusion
+from query.fusion.blend import CALIBRATED, Blending, SemanticScale, blend
+from query.fusion.normalizers import Calibration
+from query.fusion.ranked_lists import FusedHit, Key, Scores
 from query.language.tree import Hybrid, KnnLeg, StandardLeg
 from query.plan.documents import filtered
 from query.plan.hybrid_legs import (
@@ -29,29 +33,35 @@ from query.plan.hybrid_legs import (
 )
 from query.plan.knn import best_passage_clause
 from query.plan.legs import leaf_body
-from query.plan.similarity import SIMILARITY_SCALES, SimilarityScale, similarity_scale
+from query.plan.similarity import calibration_of, similarity_scale
 from query.run.candidates import RankedCandidates
 from query.run.cross_encoder import Reranker
 from query.run.exact_knn import ExactKnn
+from query.run.mean_vectors import MeanVectors
 from query.run.query_encoder import QueryEmbedder, Vector
 from query.run.requests import LegKind, SearchRequests, scores_of, server_fault, whole
 from query.run.rerank import rerank
-from query.targets.metadata import Target
+from query.targets.metadata import Requester, Target
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
 class HybridLegs:
-    """What the legs gave, by name, the lexical one first; `vector` is None where the semantic ones were not asked or failed."""
+    """The legs' ranked lists by name, the lexical leg first."""
 
     lists: dict[str, Scores]
     nearest: list[Key]
-    """What the semantic leg found by itself."""
+    """The semantic leg's own hits."""
     vector: Vector | None
+    """The query's; None if no semantic leg was sent, or if it failed."""
     weights: Mapping[str, float]
+    """With weight 0 for the semantic legs if they failed."""
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
+    """By index."""
     total: dict[str, Any] | None = None
-    """Of what any leg matches, as Elasticsearch writes `hits.total`; None where the legs did not tell."""
+    """`hits.total` over all legs; None if the legs' responses do not include it."""
+    failed: bool = False
 
 
 @dataclass
@@ -62,6 +72,8 @@ class HybridSearch:
     embedder: QueryEmbedder
     reranker: Reranker
     exact_knn: ExactKnn
+    mean_vectors: MeanVectors
+    requester: Requester
 
     async def run(self, hybrid: Hybrid, targets: Sequence[Target]) -> RankedCandidates:
         """`targets`: the indices to search, together where they share an attachment. Raises EsblendError."""
@@ -71,7 +83,7 @@ class HybridSearch:
         [target] = targets
         attachment = target.attachment
         legs = await self._legs(hybrid, target)
-        fused = self._blended(hybrid, attachment, legs.lists, legs.weights)
+        fused = self._blend(hybrid, attachment, legs)
         if hybrid.rerank is not None:
             window = hybrid.rerank.window or max(10, search.start + search.size)
             fused = await rerank(
@@ -96,55 +108,64 @@ class HybridSearch:
             raise InvalidRequest("the indices have different query defaults; search them one by one")
         if len({target.attachment.generation.vector.similarity for target in targets}) > 1:
             raise InvalidRequest("the indices compare vectors by different similarities; search them one by one")
-        together: dict[str, dict[Key, float]] = {}
-        weights: dict[str, float] = {}
-        matches, nearest = [], []
-        for target in targets:
-            only = {"terms": {"_index": list(target.indices)}}
-            mine = replace(hybrid, filters=(*hybrid.filters, only))
-            legs = await self._legs(mine, target)
-            for name, scores in legs.lists.items():
-                together.setdefault(name, {}).update(scores)
-            matches += self._matches(mine, target) if legs.weights[LEXICAL] else []
-            nearest += legs.nearest
-            if (
-                not weights or legs.vector is not None
-            ):  # where one had to do without its vector, the others' weights hold
-                weights = dict(legs.weights)
-        lists = {name: _best_first(together.get(name, {})) for name in weights}
-        fused = self._blended(hybrid, targets[0].attachment, lists, weights)
-        return RankedCandidates(fused=_cut(hybrid, fused), match_queries=matches, nearest=nearest)
+        each = [await self._legs(_only(hybrid, target), target) for target in targets]
+        # The weights of a target that lacks its vector would take the semantic part away from the others.
+        weights = next((legs.weights for legs in each if not legs.failed), each[0].weights)
+        lists: dict[str, Scores] = {
+            name: _best_first({key: score for legs in each for key, score in legs.lists.get(name, {}).items()})
+            for name in weights
+        }
+        calibrations = {index: one for legs in each for index, one in legs.calibrations.items()}
+        together = HybridLegs(lists, [key for legs in each for key in legs.nearest], None, weights, calibrations)
+        return RankedCandidates(
+            fused=_cut(hybrid, self._blend(hybrid, targets[0].attachment, together)),
+            match_queries=[
+                query
+                for legs, target in zip(each, targets, strict=True)
+                if legs.weights[LEXICAL]
+                for query in self._matches(_only(hybrid, target), target)
+            ],
+            nearest=together.nearest,
+        )
 
     def _matches(self, hybrid: Hybrid, target: Target) -> list[dict[str, Any]]:
         leg = lexical_leg(hybrid, target)
         return [filtered(leg.query, leg.filters)]
 
-    def _blended(
-        self, hybrid: Hybrid, attachment: Attachment, lists: Mapping[str, Scores], weights: Mapping[str, float]
-    ) -> list[FusedHit]:
+    def _blend(self, hybrid: Hybrid, attachment: Attachment, legs: HybridLegs) -> list[FusedHit]:
         began = time.perf_counter()
-        fused = blend(lists, weights, blending_of(hybrid, attachment), similarity_scale(attachment))
+        scale = similarity_scale(attachment)
+        semantic = SemanticScale(legs.calibrations, scale.raw_dot, scale.theoretical, scale.is_dot)
+        blending = blending_of(hybrid, attachment)
+        plugin = None if blending.fusion in ("linear", "rrf") else find(FUSIONS, blending.fusion)
+        fused = blend(legs.lists, legs.weights, blending, semantic, plugin)
         self.requests.took("fusion", began)
         return fused
 
     async def _legs(self, hybrid: Hybrid, target: Target) -> HybridLegs:
-        """All legs in one request; one of weight 0 is not asked. When the semantic ones fail, the lexical one answers alone."""
+        """All legs in one request; a leg of weight 0 is not sent. If the semantic legs fail, the lexical leg ranks alone.
+
+        Raises InvalidRequest on a field that no index has.
+        """
         search, attachment = self.requests.search, target.attachment
+        self._refuse_unknown_fields(hybrid, target)
         lexical = lexical_leg(hybrid, target)
         window, weights = window_of(hybrid, attachment, search), weights_of(hybrid, attachment)
         semantic_names = [name for name in weights if name != LEXICAL]
         how = blending_of(hybrid, attachment)
-        # Legs of fields have no ranked lists of their own to look at, only true scores.
+        # Legs of fields have exact scores only, no ranked lists.
         is_exact = (how.fusion != "rrf" and hybrid.blending == "exact") or semantic_names != [SEMANTIC]
-        # Counting takes no longer than the encoder, which runs at the same time.
-        vector, few = (
+        wants_vector = any(weights[name] for name in semantic_names)
+        vector, few, mean = (
             await asyncio.gather(
-                self._embed(hybrid.query, attachment), self.exact_knn.count_if_small(self.requests, hybrid.filters)
+                self._embed(hybrid.query, attachment),
+                self.exact_knn.count_if_small(self.requests, hybrid.filters),
+                self._mean_vector(target, how),
             )
-            if any(weights[name] for name in semantic_names)
-            else (None, None)
+            if wants_vector
+            else (None, None, None)
         )
-        # Where each hit tells what it matches, the legs can count, and nobody has to ask once more.
+        # Exact scores show which leg matches each hit, so the legs' responses give the total without a counting request.
         lexical_body = leaf_body(
             lexical, window, search, track_total_hits=search.track_total_hits if is_exact else False
         )
@@ -169,12 +190,35 @@ class HybridSearch:
                     lists = {LEXICAL: scores_of(found[1]) if weights[LEXICAL] else {}, SEMANTIC: near}
                 counting = found[1] if weights[LEXICAL] else None
                 total = _total(search.track_total_hits, counting, found[0]) if is_exact else None
-                return HybridLegs(lists, list(nearest), vector, weights, total)
+                calibrations = {}
+                if how.is_calibrated:
+                    calibration = calibration_of(attachment.generation.vector.similarity, vector, mean)
+                    calibrations = dict.fromkeys(target.indices, calibration)
+                return HybridLegs(lists, list(nearest), vector, weights, calibrations, total)
             self.requests.degrade(SEMANTIC, fault)
         [response] = map(whole, await self.requests.legs(["lexical"], [lexical_body]))
-        alone = {LEXICAL: 1.0, **dict.fromkeys(semantic_names, 0.0)}
         lists = {LEXICAL: scores_of(response), **{name: {} for name in semantic_names}}
-        return HybridLegs(lists, [], None, alone)
+        if not wants_vector:
+            return HybridLegs(lists, [], None, weights)
+        alone = {LEXICAL: 1.0, **dict.fromkeys(semantic_names, 0.0)}
+        return HybridLegs(lists, [], None, alone, failed=True)
+
+    def _refuse_unknown_fields(self, hybrid: Hybrid, target: Target) -> None:
+        """A query on a field that does not exist matches nothing, without an error."""
+        runtime = self.requests.search.common.get("runtime_mappings") or {}
+        fields = [name for name in hybrid.fields or () if name.partition("^")[0] not in runtime]
+        unknown = ", ".join(f"[{name}]" for name in target.unknown_fields(fields))
+        if unknown:
+            raise InvalidRequest(f"[hybrid.fields] names {unknown}, which no index of the search has")
+
+    async def _mean_vector(self, target: Target, blending: Blending) -> MeanVector | None:
+        if not blending.is_calibrated:
+            return None
+        began = time.perf_counter()
+        found = await self.mean_vectors.of(self.requester, target)
+        self.requests.plan["calibration"] = found.source
+        self.requests.took("mean vector", began)
+        return found.mean
 
     def _semantic_leg(
         self, hybrid: Hybrid, attachment: Attachment, vector: Vector, window: int, few: int | None
@@ -203,8 +247,8 @@ class HybridSearch:
 def _true_scores(
     responses: Sequence[dict[str, Any]], attachment: Attachment, weights: Mapping[str, float]
 ) -> dict[str, Scores]:
-    """Every candidate's BM25 and nearness, by leg; each list best first, a document that a leg does not match left out, and a leg
-    of weight 0 empty."""
+    """Every candidate's BM25 and similarity, by leg, each list best first. A list contains the documents that the leg matches;
+    the list of a leg of weight 0 is empty."""
     value = similarity_scale(attachment).of_script
     found: dict[str, dict[Key, float]] = {name: {} for name in weights}
     for response in responses:
@@ -216,8 +260,8 @@ def _true_scores(
 
 
 def _total(most: bool | int, lexical: Mapping[str, Any] | None, semantic: Mapping[str, Any]) -> dict[str, Any]:
-    """`hits.total` over both legs' responses: all that BM25 matches, and what only the vector found. `most`: the request's
-    `track_total_hits`, to which counting goes."""
+    """`hits.total` over both legs' responses: all matches of BM25, and the nearest documents that BM25 does not match. `most`: the
+    request's `track_total_hits`."""
     matched = (lexical or {"hits": {}})["hits"].get("total", {"value": 0, "relation": "eq"})
     near = semantic["hits"]["hits"]
     apart = sum(LEXICAL not in (hit.get("matched_queries") or ()) for hit in near) if lexical is not None else len(near)
@@ -229,60 +273,25 @@ def _total(most: bool | int, lexical: Mapping[str, Any] | None, semantic: Mappin
     return {"value": value, "relation": "eq"}
 
 
-@dataclass(frozen=True)
-class Blending:
-    """How two legs become one list."""
-
-    fusion: str = "linear"
-    normalizer: str | None = None
-    combination: str = "sum"
-    rank_constant: int = 60
-
-
 def blending_of(hybrid: Hybrid, attachment: Attachment) -> Blending:
-    """As asked, else as the attachment's defaults have it, else by the formula of `blend`."""
+    """The settings of the request, else of the attachment's defaults, else of `Blending`."""
     defaults = attachment.defaults
     return Blending(
         hybrid.fusion or defaults.fusion or "linear",
-        hybrid.normalizer or (None if hybrid.fusion else defaults.normalizer),
+        hybrid.normalizer or (None if hybrid.fusion else defaults.normalizer) or CALIBRATED,
         hybrid.combination,
         hybrid.rank_constant or defaults.rank_constant or 60,
     )
 
 
-def blend(
-    lists: Mapping[str, Scores],
-    weights: Mapping[str, float],
-    how: Blending = Blending(),
-    measure: SimilarityScale = SIMILARITY_SCALES["dot_product"],
-) -> list[FusedHit]:
-    """Fuse the legs of a hybrid query, BM25 first, by name.
-
-    By default score = w0 * BM25 / (the query's highest BM25 among the candidates) + w1 * dot product. The
-    `theoretical` normaliser takes the bounds that are known: the same for BM25, and (dot + 1) / 2. Any other is applied to
-    both lists. A document without vectors gets 0 from the semantic leg.
-    """
-    named = how.normalizer or ""
-    semantic = {"": measure.normalizer, "theoretical": measure.theoretical}.get(named, named)
-    lexical = "max" if named in ("", "theoretical") else named
-    dot = (lambda raw: raw) if measure.is_dot else None
-    legs = [
-        RankedLeg(name, lists[name], weight, lexical)
-        if name == LEXICAL
-        else RankedLeg(name, lists[name], weight, semantic, dot)
-        for name, weight in weights.items()
-    ]
-    if how.fusion == "linear":
-        return linear_fusion(legs, how.combination)
-    if how.fusion == "rrf":
-        return reciprocal_rank_fusion(legs, how.rank_constant)
-    fused: list[FusedHit] = find(FUSIONS, how.fusion)(legs)
-    return fused
+def _only(hybrid: Hybrid, target: Target) -> Hybrid:
+    """The query for the indices of one target among several."""
+    return replace(hybrid, filters=(*hybrid.filters, {"terms": {"_index": list(target.indices)}}))
 
 
 def _cut(hybrid: Hybrid, fused: list[FusedHit]) -> list[FusedHit]:
     if hybrid.min_score is not None:
-        fused = [one for one in fused if one.score >= hybrid.min_score]
+        fused = [hit for hit in fused if hit.score >= hybrid.min_score]
     return fused if hybrid.autocut is None else autocut(fused, hybrid.autocut)
 
 

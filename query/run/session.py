@@ -26,6 +26,7 @@ from query.run.cross_encoder import Reranker
 from query.run.elasticsearch import Upstream
 from query.run.exact_knn import ExactKnn
 from query.run.hybrid import HybridSearch
+from query.run.mean_vectors import MeanVectors
 from query.run.query_encoder import QueryEmbedder
 from query.run.requests import Caller, SearchRequests, scores_of
 from query.run.retriever_tree import RetrieverSearch
@@ -44,6 +45,7 @@ class Services:
     embedder: QueryEmbedder
     reranker: Reranker
     exact_knn: ExactKnn
+    mean_vectors: MeanVectors
 
 
 class Session:
@@ -80,7 +82,14 @@ class Session:
             targets = await self._targets()
             if not targets:
                 return RankedCandidates(fused=[], match_queries=[], nearest=[])
-            hybrid = HybridSearch(self._requests, services.embedder, services.reranker, services.exact_knn)
+            hybrid = HybridSearch(
+                self._requests,
+                services.embedder,
+                services.reranker,
+                services.exact_knn,
+                services.mean_vectors,
+                self._requester(),
+            )
             return await hybrid.run(search.ranking, targets)
         tree = RetrieverSearch(self._requests, services.embedder, services.reranker, self._single_target)
         return await tree.run(search.ranking, search.start + search.size)

@@ -1,5 +1,6 @@
 """Attachments of search targets, read from Elasticsearch and cached for a second."""
 
+import fnmatch
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,15 @@ class Target:
     attachment: Attachment
     analyzers: tuple[dict[str, str], ...]
     """Per index, the search analyzer of each text field."""
+    uuids: tuple[str, ...] = ()
+    """Of the indices, in the same order."""
+    fields: frozenset[str] = frozenset()
+    """The names of all fields of any of the indices."""
+
+    def unknown_fields(self, fields: Sequence[str]) -> list[str]:
+        """Those of `fields` (boosts and wildcards allowed) that no index has."""
+        names = [field.partition("^")[0] for field in fields]
+        return [name for name in names if name not in self.fields and not fnmatch.filter(self.fields, name)]
 
     def share_analyzer(self, fields: Sequence[str]) -> bool:
         """Whether `fields` (boosts allowed) exist in every index with the same search analyzer."""
@@ -77,16 +87,11 @@ class Metadata:
         unattached = [index for index, view in views.items() if view.attachment is None]
         if unattached:
             raise not_attached(*unattached)
-        groups: dict[str, list[tuple[str, Attachment, dict[str, str]]]] = {}
+        groups: dict[str, dict[str, IndexView]] = {}
         for index, view in views.items():
             if view.attachment is not None:
-                groups.setdefault(repr(_search_identity(view.attachment)), []).append(
-                    (index, view.attachment, view.analyzers)
-                )
-        return [
-            Target(tuple(index for index, _, _ in group), group[0][1], tuple(analyzers for _, _, analyzers in group))
-            for group in groups.values()
-        ]
+                groups.setdefault(repr(_search_identity(view.attachment)), {})[index] = view
+        return [_target(group) for group in groups.values()]
 
     async def attached(self, reader: Requester, indices: Iterable[str]) -> dict[str, Attachment]:
         """The attachments of the attached ones among `indices`."""
@@ -116,6 +121,18 @@ class Metadata:
             self._cache.clear()
         self._cache[key] = (time.monotonic(), views)
         return views
+
+
+def _target(views: Mapping[str, IndexView]) -> Target:
+    """The target of indices that share one attachment."""
+    [attachment, *_] = [view.attachment for view in views.values() if view.attachment is not None]
+    return Target(
+        tuple(views),
+        attachment,
+        tuple(view.analyzers for view in views.values()),
+        tuple(view.uuid for view in views.values()),
+        frozenset().union(*(view.fields for view in views.values())),
+    )
 
 
 def _search_identity(attachment: Attachment) -> tuple[object, ...]:

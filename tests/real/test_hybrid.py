@@ -82,7 +82,10 @@ def test_default_scores_are_those_of_the_formula(stack: Stack, index: str, encod
     text = "how to repair the brake of a car"
     lexical, semantic = bm25(stack, text), dots(encoder, text)
     highest = max(lexical.values())
-    expected = {id_: 0.3 * lexical.get(id_, 0) / highest + 0.7 * semantic[id_] for id_ in DOCUMENTS}
+    mean = sum(semantic.values()) / len(semantic)
+    expected = {
+        id_: 0.35 * lexical.get(id_, 0) / highest + 0.65 * (semantic[id_] - mean) / (1 - mean) for id_ in DOCUMENTS
+    }
     answer = hybrid(stack, text)
     assert ids(answer) == sorted(expected, key=lambda id_: -expected[id_])
     for hit in answer["hits"]["hits"]:
@@ -134,6 +137,48 @@ def test_the_best_passage_comes_with_its_text(stack: Stack, index: str, encoder:
     [passage] = hit["inner_hits"]["passages"]["hits"]["hits"]
     assert passage["fields"]["text"] == ["Feline care\nHow to feed and groom a kitten."]
     assert passage["_score"] == pytest.approx(dots(encoder, "kitten")["cat"], abs=2e-5)
+
+
+def test_the_raw_dot_product_is_still_to_be_had(stack: Stack, index: str, encoder: Encoder) -> None:
+    text = "how to repair the brake of a car"
+    lexical, semantic = bm25(stack, text), dots(encoder, text)
+    highest = max(lexical.values())
+    for hit in hybrid(stack, text, normalizer="raw_dot", alpha=0.7)["hits"]["hits"]:
+        expected = 0.3 * lexical.get(hit["_id"], 0) / highest + 0.7 * semantic[hit["_id"]]
+        assert hit["_score"] == pytest.approx(expected, abs=2e-5)
+
+
+def test_explanation_and_profile_show_the_calibration(stack: Stack, index: str, encoder: Encoder) -> None:
+    text = "feeding a cat"
+    semantic = dots(encoder, text)
+    mean = sum(semantic.values()) / len(semantic)
+    answer = hybrid(stack, text, top={"explain": True, "profile": True})
+    for hit in answer["hits"]["hits"]:
+        normalized = hit["_explanation"]["details"][1]["details"][1]
+        evidence = {one["description"]: one["value"] for one in normalized["details"]}
+        dot = evidence["raw dot product"]
+        assert dot == pytest.approx(semantic[hit["_id"]], abs=2e-5)
+        assert evidence["mean dot product with the documents"] == pytest.approx(mean, abs=2e-5)
+        assert normalized["value"] == pytest.approx((dot - mean) / (1 - mean), abs=1e-4)
+    plan = answer["esblend"]["profile"]["plan"]["calibration"]
+    assert plan == "mean vector of 6 passages of 6 documents, drawn from 6; sampled by the gateway"
+
+
+def test_a_leg_of_weight_zero_is_not_a_failed_leg(stack: Stack, index: str) -> None:
+    answer = hybrid(stack, "groom a kitten", weights={"lexical": 2, "semantic": 0}, top={"explain": True})
+    assert answer["hits"]["max_score"] == 2.0
+    assert "esblend" not in answer
+
+
+@pytest.mark.parametrize("fields", [["titel"], ["title^2", "nothing"], ["no*"]])
+def test_an_unknown_field_is_refused(stack: Stack, index: str, fields: list[str]) -> None:
+    with pytest.raises(BadRequestError, match="no index of the search has"):
+        hybrid(stack, "kitten", fields=fields)
+
+
+@pytest.mark.parametrize("fields", [["body", "kind"], ["bod*"], ["body^2", "tit*"]])
+def test_fields_of_any_type_and_wildcards_are_known(stack: Stack, index: str, fields: list[str]) -> None:
+    assert ids(hybrid(stack, "kitten", fields=fields, alpha=0)) == ["cat"]
 
 
 def test_alpha_is_the_share_of_the_semantic_leg(stack: Stack, index: str, encoder: Encoder) -> None:

@@ -124,8 +124,9 @@ TWO_LEGS = [RankedLeg("x", {A: 0.5, B: 0.2}, weight=1.0), RankedLeg("y", {A: 0.8
     [
         ("sum", 0.5 + 3 * 0.8, 0.2),
         ("arithmetic_mean", (0.5 + 3 * 0.8) / 4, 0.2 / 4),
-        ("geometric_mean", (0.5 * 0.8**3) ** (1 / 4), 0.2),
-        ("harmonic_mean", 4 / (1 / 0.5 + 3 / 0.8), 0.2),
+        # The leg without the document counts with OpenSearch's minimum, 0.001.
+        ("geometric_mean", (0.5 * 0.8**3) ** (1 / 4), (0.2 * 0.001**3) ** (1 / 4)),
+        ("harmonic_mean", 4 / (1 / 0.5 + 3 / 0.8), 4 / (1 / 0.2 + 3 / 0.001)),
     ],
 )
 def test_combinations_by_hand(combination: str, of_both: float, of_one: float) -> None:

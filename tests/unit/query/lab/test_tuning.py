@@ -1,12 +1,16 @@
 """Tuning finds what helps, refuses what may be chance, and blends as the gateway does."""
 
 import random
+from typing import Any
 
+import pytest
+
+from esblend.errors import InvalidRequest
 from query.fusion.ranked_lists import Key
-from query.lab.candidates import Blend, Candidates, blended
+from query.lab.blend_arrays import Blend
+from query.lab.candidates import Candidates
 from query.lab.judged import Judged
-from query.lab.tuning import Settings, as_defaults, field_choices, tune
-from query.run.hybrid import Blending, blend
+from query.lab.tuning import Settings, as_defaults, field_choices, present_settings, tune
 
 FIELDS = ("title", "body")
 
@@ -22,9 +26,8 @@ def collection(queries: int, *, semantic_is_right: bool) -> tuple[dict[str, Cand
         right = draw.choice(keys)
         if semantic_is_right:
             semantic[right] = 0.9
-        candidates[str(n)] = Candidates(
-            *(dict(sorted(one.items(), key=lambda item: -item[1])) for one in (lexical, semantic))
-        )
+        first, second = (dict(sorted(one.items(), key=lambda item: -item[1])) for one in (lexical, semantic))
+        candidates[str(n)] = Candidates(first, second, second)
         grades[str(n)] = {right.id: 1}
     return candidates, Judged("j", {id_: id_ for id_ in grades}, grades)
 
@@ -49,17 +52,21 @@ def test_what_is_in_use_stays_when_nothing_is_better() -> None:
     assert tune({FIELDS: candidates}, judged, present).settings == present
 
 
-def test_a_blend_here_is_the_gateways() -> None:
-    [found] = collection(1, semantic_is_right=True)[0].values()
-    run = blended({"0": found}, Blend(alpha=0.6, normalizer="minmax"))["0"]
-    fused = blend(
-        {"lexical": found.lexical, "semantic": found.semantic},
-        {"lexical": 0.4, "semantic": 0.6},
-        Blending(normalizer="minmax"),
-    )
-    assert sorted(run, key=lambda id_: -run[id_]) == [one.key.id for one in fused]
-
-
 def test_fields_are_tried_with_heavier_titles() -> None:
     assert field_choices(["title^5", "body"]) == [("title", "body"), ("title^2", "body"), ("title^3", "body")]
     assert field_choices(["body"]) == [("body",)]
+
+
+def test_the_present_settings_come_from_all_defaults() -> None:
+    defaults: dict[str, Any] = {
+        "weights": {"lexical": 1, "semantic": 3},
+        "fusion": "rrf",
+        "rank_constant": 20,
+        "rank_window_size": 30,
+    }
+    assert present_settings(defaults, FIELDS) == Settings(FIELDS, Blend(0.75, "rrf", "calibrated", 30, 20))
+    assert present_settings({}, FIELDS) == Settings(FIELDS, Blend())
+    assert present_settings({"normalizer": "minmax", "alpha": 0}, FIELDS).blend == Blend(0, "linear", "minmax")
+    for defaults in ({"weights": {"title": 1}}, {"fusion": "longest"}):
+        with pytest.raises(InvalidRequest):
+            present_settings(defaults, FIELDS)

@@ -23,7 +23,10 @@ def test_defaults_are_opensearchs() -> None:
     leg = parse_hybrid({"queries": [dict(MATCH), neural()]}, None, wanted=10)
     assert isinstance(leg, LinearLeg)
     assert leg.combination == "arithmetic_mean"
-    assert [(one.weight, one.normalizer) for one in leg.legs] == [(0.5, "minmax"), (0.5, "minmax")]
+    assert [(one.weight, one.normalizer) for one in leg.legs] == [
+        (0.5, "opensearch_min_max"),
+        (0.5, "opensearch_min_max"),
+    ]
     lexical, semantic = (one.leg for one in leg.legs)
     assert lexical == StandardLeg(MATCH, name="match")
     assert isinstance(semantic, KnnLeg)

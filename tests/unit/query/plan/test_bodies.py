@@ -51,7 +51,7 @@ def test_fields_are_one_only_where_all_indices_analyse_them_alike() -> None:
 
 
 def test_the_request_wins_over_the_attachment_and_that_over_the_default() -> None:
-    assert weights_of(Hybrid("x"), attachment()) == pytest.approx({"lexical": 0.3, "semantic": 0.7})
+    assert weights_of(Hybrid("x"), attachment()) == pytest.approx({"lexical": 0.35, "semantic": 0.65})
     assert weights_of(Hybrid("x"), attachment(alpha=0.4)) == pytest.approx({"lexical": 0.6, "semantic": 0.4})
     given = {"lexical": 2.0, "semantic": 0.0}
     assert weights_of(Hybrid("x", weights=given), attachment(alpha=0.4)) == given

@@ -2,17 +2,29 @@
 
 import pytest
 
+from query.fusion.blend import Blending, SemanticScale, blend
+from query.fusion.normalizers import Calibration
 from query.fusion.ranked_lists import Key
 from query.gateway.responses import warning_header
 from query.language.tree import LinearLeg, RrfLeg, StandardLeg, Weighted
-from query.run.hybrid import Blending, blend
 from query.run.retriever_tree import fuse, ranked_leaf
 
 A, B, C = (Key("i", one) for one in "abc")
 
 
 def test_the_default_blend_by_hand() -> None:
-    fused = blend({"lexical": {A: 8.0, B: 4.0}, "semantic": {B: 0.9, C: -0.2}}, {"lexical": 0.3, "semantic": 0.7})
+    scale = SemanticScale({"i": Calibration(mean=0.6)})
+    lists = {"lexical": {A: 8.0, B: 4.0}, "semantic": {B: 0.9, C: 0.4}}
+    fused = blend(lists, {"lexical": 0.35, "semantic": 0.65}, scale=scale)
+    assert {hit.key.id: round(hit.score, 9) for hit in fused} == {
+        "b": round(0.35 * 0.5 + 0.65 * 0.75, 9), "a": 0.35, "c": round(-0.65 * 0.5, 9)
+    }  # fmt: skip
+    assert [hit.parts[1].mean for hit in fused] == [0.6, None, 0.6]
+
+
+def test_the_raw_dot_product_by_hand() -> None:
+    lists = {"lexical": {A: 8.0, B: 4.0}, "semantic": {B: 0.9, C: -0.2}}
+    fused = blend(lists, {"lexical": 0.3, "semantic": 0.7}, Blending(normalizer="raw_dot"))
     assert {one.key.id: round(one.score, 9) for one in fused} == {"b": 0.3 * 0.5 + 0.7 * 0.9, "a": 0.3, "c": -0.14}
 
 

@@ -1,0 +1,107 @@
+"""Keeps the stored mean vector of each followed index up to date: sampled anew when enough of the index was written since.
+
+sum of global checkpoints (known to the feed) -> enough writes since the last sample? -> sample -> esblend-mean-vectors
+"""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+
+import structlog
+from elastic_transport import TransportError
+from elasticsearch import ApiError, AsyncElasticsearch
+
+from mappings.attachment import Attachment
+from mappings.mean_vectors import (
+    MEAN_VECTORS_INDEX,
+    MeanVector,
+    ensure_mean_vectors_index,
+    load_mean_vectors,
+    mean_vector_id,
+    sample_mean_vector,
+    store_mean_vector,
+)
+
+log = structlog.get_logger()
+STORED_FROM = 100
+"""Documents with vectors. A smaller index is sampled by the gateways, which read all of it."""
+_SHARE = 4
+"""A new sample is due after writes to 1 / _SHARE of the documents."""
+_RETRY_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The last sample of one generation of an index."""
+
+    writes: int
+    documents: int
+
+    def is_due(self, writes: int) -> bool:
+        """Whether an index with `writes` so far should be sampled again. A restored snapshot moves the number back."""
+        if self.documents < STORED_FROM:
+            return abs(writes - self.writes) >= STORED_FROM - self.documents
+        return abs(writes - self.writes) >= max(STORED_FROM, self.documents // _SHARE)
+
+
+class MeanVectorRefresh:
+    """Samples one index at a time, beside the feed's own work. A failure is retried later."""
+
+    def __init__(self, es: AsyncElasticsearch) -> None:
+        self._es = es
+        self._sampled: dict[str, Sampled] = {}
+        self._work: asyncio.Task[None] | None = None
+        self._pause_until = 0.0
+
+    def consider(self, index: str, uuid: str, generation: str, attachment: Attachment, writes: int) -> None:
+        """Start sampling if it is due and no other sample is in progress. `writes`: to the index, in all its life."""
+        now = asyncio.get_running_loop().time()
+        if (self._work is not None and not self._work.done()) or now < self._pause_until or writes < STORED_FROM:
+            return
+        last = self._sampled.get(mean_vector_id(uuid, generation))
+        if last is None or last.is_due(writes):
+            self._work = asyncio.create_task(self._refresh(index, uuid, attachment.using(generation), writes))
+
+    async def forget_others(self, keep: set[str], indices: set[str]) -> None:
+        """Delete the stored mean vectors of other generations than `keep`, except those of `indices`."""
+        self._sampled = {id_: sampled for id_, sampled in self._sampled.items() if id_ in keep}
+        others = {"must_not": [{"ids": {"values": sorted(keep)}}, {"terms": {"index": sorted(indices)}}]}
+        try:
+            await self._es.delete_by_query(
+                index=MEAN_VECTORS_INDEX, query={"bool": others}, conflicts="proceed", ignore_unavailable=True
+            )
+        except ApiError as error:  # credentials of an older version have no access to this index
+            log.warning("mean vectors of other generations not deleted", cause=str(error)[:300])
+
+    async def stop(self) -> None:
+        """Give up the sample in progress."""
+        if self._work is not None:
+            self._work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._work
+
+    async def _refresh(self, index: str, uuid: str, attachment: Attachment, writes: int) -> None:
+        id_ = mean_vector_id(uuid, attachment.active)
+        try:
+            if id_ not in self._sampled:
+                stored = await load_mean_vectors(self._es, [id_])
+                if id_ in stored:
+                    mean, at = stored[id_]
+                    self._sampled[id_] = Sampled(at, mean.documents)
+                    if not self._sampled[id_].is_due(writes):
+                        return
+            await self._es.indices.refresh(index=index)  # so that the sample sees every write that was counted
+            sample = await sample_mean_vector(self._es, index, attachment)
+            if sample is not None and sample.documents >= STORED_FROM:
+                await self._store(sample, index, uuid, attachment.active, writes)
+            self._sampled[id_] = Sampled(writes, 0 if sample is None else sample.documents)
+        except (ApiError, TransportError) as error:
+            self._pause_until = asyncio.get_running_loop().time() + _RETRY_SECONDS
+            log.warning(
+                "mean vector not refreshed", index=index, cause=str(error)[:300], retry_in_seconds=_RETRY_SECONDS
+            )
+
+    async def _store(self, sample: MeanVector, index: str, uuid: str, generation: str, writes: int) -> None:
+        await ensure_mean_vectors_index(self._es)
+        await store_mean_vector(self._es, sample, index=index, uuid=uuid, generation=generation, writes=writes)
+        log.info("mean vector stored", index=index, documents=sample.documents, sampled=sample.sampled)

@@ -1,0 +1,187 @@
+"""The mean vector of an index, which calibrates the semantic leg: sampled from the documents, stored in a hidden index.
+
+random documents -> mean of each document's passages -> mean of the documents -> esblend-mean-vectors, by index uuid and generation
+"""
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from elasticsearch import AsyncElasticsearch, BadRequestError, NotFoundError
+from numpy.typing import NDArray
+
+from mappings.attachment import EMBEDDED, Attachment
+
+FORMAT = 1
+MEAN_VECTORS_INDEX = "esblend-mean-vectors"
+SAMPLE_DOCUMENTS = 300
+"""Documents of a sample. The standard error of a query's mean dot product is then about 0.006 for MiniLM (docs/decisions)."""
+_PAGE_DOCUMENTS = 20
+"""Documents whose vectors are read at a time: a document can have hundreds of passages."""
+_SETTINGS = {"index.hidden": True, "number_of_shards": 1, "auto_expand_replicas": "0-1"}
+_MAPPINGS = {
+    "dynamic": False,
+    "properties": {"index": {"type": "keyword"}, "uuid": {"type": "keyword"}, "generation": {"type": "keyword"}},
+}
+
+
+@dataclass(frozen=True)
+class MeanVector:
+    """The mean vector of documents. Every document counts once, however many passages it has."""
+
+    vector: NDArray[np.float32]
+    """(dims,)"""
+    mean_squared_norm: float
+    """Mean of the squared Euclidean lengths; 1 for unit vectors."""
+    sampled: int
+    """Documents in the sample."""
+    passages: int
+    """Passages in the sample."""
+    documents: int
+    """Documents with vectors in the index, when the sample was drawn."""
+
+
+def mean_of_documents(documents: Iterable[NDArray[np.float32]], count: int, *, unit: bool) -> MeanVector | None:
+    """The mean of `documents`, each the vectors of its passages (passages, dims); None when no document has a vector.
+
+    `count`: documents in the whole index. `unit`: whether vectors are compared by their direction alone.
+    """
+    means, squares, passages = [], [], 0
+    for vectors in documents:
+        if not len(vectors):
+            continue
+        vectors = vectors.astype(np.float64)
+        norms = np.linalg.norm(vectors, axis=1)
+        if unit:
+            vectors, norms = vectors / np.maximum(norms, 1e-12)[:, None], np.ones(len(vectors))
+        means.append(vectors.mean(axis=0))
+        squares.append(float((norms**2).mean()))
+        passages += len(vectors)
+    if not means:
+        return None
+    vector = np.mean(means, axis=0).astype(np.float32)
+    return MeanVector(vector, float(np.mean(squares)), len(means), passages, max(count, len(means)))
+
+
+def combine(means: Sequence[MeanVector]) -> MeanVector | None:
+    """The mean vector of several indices together, each weighted by its number of documents; None for none."""
+    if len(means) < 2:
+        return means[0] if means else None
+    weights = np.array([mean.documents for mean in means], dtype=np.float64)
+    weights /= weights.sum()
+    return MeanVector(
+        np.sum([weight * mean.vector for weight, mean in zip(weights, means, strict=True)], axis=0, dtype=np.float32),
+        float(sum(weight * mean.mean_squared_norm for weight, mean in zip(weights, means, strict=True))),
+        sum(mean.sampled for mean in means),
+        sum(mean.passages for mean in means),
+        sum(mean.documents for mean in means),
+    )
+
+
+async def sample_mean_vector(es: AsyncElasticsearch, index: str, attachment: Attachment) -> MeanVector | None:
+    """Draw documents of an index at random and average their vectors of the active generation. None: no document has vectors.
+
+    The seed is constant, so that two processes that sample an unchanged index draw the same documents. Raises ApiError.
+    """
+    response = await es.search(
+        index=index,
+        size=SAMPLE_DOCUMENTS,
+        source=False,
+        track_total_hits=True,
+        query={
+            "function_score": {
+                "query": _with_vectors(attachment),
+                "random_score": {"seed": 0, "field": "_seq_no"},
+                "boost_mode": "replace",
+            }
+        },
+    )
+    ids = [hit["_id"] for hit in response["hits"]["hits"]]
+    documents: list[NDArray[np.float32]] = []
+    for start in range(0, len(ids), _PAGE_DOCUMENTS):
+        page = ids[start : start + _PAGE_DOCUMENTS]
+        # `fields` returns vectors also where the server leaves them out of `_source` (9.2 and later).
+        vectors = await es.search(
+            index=index,
+            size=len(page),
+            source=False,
+            query={"ids": {"values": page}},
+            fields=[{"field": attachment.vector_field}],
+            track_total_hits=False,
+        )
+        documents += [_vectors_of(hit.get("fields") or {}, attachment) for hit in vectors["hits"]["hits"]]
+    is_unit = attachment.generation.vector.similarity in ("dot_product", "cosine")
+    return mean_of_documents(documents, int(response["hits"]["total"]["value"]), unit=is_unit)
+
+
+def _with_vectors(attachment: Attachment) -> dict[str, Any]:
+    if attachment.generation.is_followed:
+        return {"term": {attachment.state_field: EMBEDDED}}
+    return {"exists": {"field": attachment.vector_field}}
+
+
+def _vectors_of(fields: Mapping[str, Any], attachment: Attachment) -> NDArray[np.float32]:
+    """(passages, dims) of one hit; empty when it has no vector."""
+    if attachment.is_nested:
+        vectors = [passage["vector"] for passage in fields.get(attachment.passages_path, ()) if "vector" in passage]
+    else:
+        vectors = [fields[attachment.vector_field]] if attachment.vector_field in fields else []
+    dims = attachment.generation.model.dims
+    vectors = [vector for vector in vectors if len(vector) == dims]
+    return np.asarray(vectors, dtype=np.float32).reshape(len(vectors), dims)
+
+
+async def ensure_mean_vectors_index(es: AsyncElasticsearch) -> None:
+    """Create the hidden index unless it exists."""
+    if await es.indices.exists(index=MEAN_VECTORS_INDEX):
+        return
+    try:
+        await es.indices.create(index=MEAN_VECTORS_INDEX, settings=_SETTINGS, mappings=_MAPPINGS)
+    except BadRequestError as error:
+        if error.error != "resource_already_exists_exception":
+            raise
+
+
+async def store_mean_vector(
+    es: AsyncElasticsearch, mean: MeanVector, *, index: str, uuid: str, generation: str, writes: int
+) -> None:
+    """`writes`: the number of writes to the index when the sample was drawn (see `indexer.care.mean_vectors`)."""
+    document = {
+        "format": FORMAT, "index": index, "uuid": uuid, "generation": generation, "writes": writes,
+        "vector": base64.b64encode(mean.vector.astype("<f4").tobytes()).decode(), "mean_squared_norm": mean.mean_squared_norm,
+        "sampled": mean.sampled, "passages": mean.passages, "documents": mean.documents,
+    }  # fmt: skip
+    await es.index(index=MEAN_VECTORS_INDEX, id=mean_vector_id(uuid, generation), document=document)
+
+
+async def load_mean_vectors(es: AsyncElasticsearch, ids: Sequence[str]) -> dict[str, tuple[MeanVector, int]]:
+    """Each stored one among `ids`, with the writes at that time. Raises ApiError."""
+    if not ids:
+        return {}
+    try:
+        response = await es.mget(index=MEAN_VECTORS_INDEX, ids=list(ids))
+    except NotFoundError:
+        return {}
+    return {
+        stored["_id"]: (_read(stored["_source"]), int(stored["_source"]["writes"]))
+        for stored in response["docs"]
+        if stored.get("found") and stored["_source"].get("format") == FORMAT
+    }
+
+
+def mean_vector_id(uuid: str, generation: str) -> str:
+    """The id of the stored document."""
+    return f"{uuid}-{generation}"
+
+
+def _read(source: Mapping[str, Any]) -> MeanVector:
+    vector = np.frombuffer(base64.b64decode(source["vector"]), dtype="<f4").astype(np.float32)
+    return MeanVector(
+        vector,
+        float(source["mean_squared_norm"]),
+        int(source["sampled"]),
+        int(source["passages"]),
+        int(source["documents"]),
+    )

@@ -1,0 +1,78 @@
+"""The blend of a `hybrid` query: BM25 and one or more semantic legs become one ranked list."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from query.fusion.linear import linear_fusion
+from query.fusion.normalizers import Calibration, Normalize, calibrated
+from query.fusion.ranked_lists import FusedHit, RankedLeg, Scores
+from query.fusion.rrf import reciprocal_rank_fusion
+
+Fuse = Callable[[Sequence[RankedLeg]], list[FusedHit]]
+CALIBRATED, RAW_DOT, THEORETICAL = "calibrated", "raw_dot", "theoretical"
+
+
+@dataclass(frozen=True)
+class Blending:
+    """The settings of a blend."""
+
+    fusion: str = "linear"
+    normalizer: str = CALIBRATED
+    combination: str = "sum"
+    rank_constant: int = 60
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the mean similarity of the query to the documents is needed."""
+        return self.fusion == "linear" and self.normalizer == CALIBRATED
+
+
+@dataclass(frozen=True)
+class SemanticScale:
+    """How the raw scores of the semantic legs are normalised where the two legs have different normalisers."""
+
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
+    """By index."""
+    raw_dot: str = "none"
+    theoretical: str = "unit_dot"
+    is_dot: bool = True
+    """Whether the raw scores are dot products."""
+
+
+def blend(
+    lists: Mapping[str, Scores],
+    weights: Mapping[str, float],
+    blending: Blending = Blending(),
+    scale: SemanticScale = SemanticScale(),
+    plugin: Fuse | None = None,
+) -> list[FusedHit]:
+    """Fuse the legs of a hybrid query, best first. The first name in `weights` is the lexical leg; the others are semantic.
+
+    calibrated (the default): score = w0 * BM25 / (the query's highest BM25 among the candidates) + w1 * (dot - m) / (1 - m),
+    m being the query's mean dot product with the documents. raw_dot: the same with the dot product itself. theoretical: with
+    (dot + 1) / 2. Other normalisers apply to both lists. The semantic leg adds 0 for a document without vectors. `plugin`: fuses
+    the legs in place of linear fusion and rrf.
+    """
+    lexical = "max" if blending.normalizer in (CALIBRATED, RAW_DOT, THEORETICAL) else blending.normalizer
+    semantic = _semantic_normalizer(blending, scale)
+    dot = (lambda raw: raw) if scale.is_dot else None
+    means = {index: one.mean for index, one in scale.calibrations.items()} if blending.normalizer == CALIBRATED else {}
+    legs = [
+        RankedLeg(name, lists[name], weight, lexical)
+        if position == 0
+        else RankedLeg(name, lists[name], weight, semantic, dot, means)
+        for position, (name, weight) in enumerate(weights.items())
+    ]
+    if plugin is not None:
+        return plugin(legs)
+    if blending.fusion == "rrf":
+        return reciprocal_rank_fusion(legs, blending.rank_constant)
+    return linear_fusion(legs, blending.combination)
+
+
+def _semantic_normalizer(blending: Blending, scale: SemanticScale) -> str | Normalize:
+    if blending.normalizer == CALIBRATED:
+        # A plug-in's fusion normalises as it likes; a normaliser that needs an index's calibration is not for it.
+        return calibrated(scale.calibrations) if blending.is_calibrated else "none"
+    own = {RAW_DOT: scale.raw_dot, THEORETICAL: scale.theoretical}
+    return own.get(blending.normalizer, blending.normalizer)

@@ -1,0 +1,128 @@
+"""The mean vector that calibrates scores: stored by the feed, sampled where none is stored, on a real stack."""
+
+import base64
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from esblend.encoder.encoder import Encoder, EncoderOptions, load_encoder
+from tests.conftest import Stack
+
+SUBJECTS = ("cats", "ships", "tax", "bread", "snow", "roads", "kings", "rivers", "stones", "books", "coal", "wine")
+VERBS = ("sleep", "sink", "rise", "burn", "melt", "end", "rule", "flow", "break", "age")
+TEXTS = [f"{subject} {verb}" for subject in SUBJECTS for verb in VERBS]
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return load_encoder("minilm", EncoderOptions(threads=1))
+
+
+def stored(stack: Stack, index: str) -> list[dict[str, Any]]:
+    stack.es.indices.refresh(index="esblend-mean-vectors", ignore_unavailable=True)
+    answer = stack.es.search(index="esblend-mean-vectors", query={"term": {"index": index}}, ignore_unavailable=True)
+    return [hit["_source"] for hit in answer["hits"]["hits"]]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not become true in time"
+        time.sleep(0.2)
+
+
+def explained(stack: Stack, index: str, text: str, **options: Any) -> tuple[dict[str, dict[str, float]], str]:
+    """(evidence of the semantic leg by document, with the normalised value; where the mean vector came from)."""
+    body = {"query": {"hybrid": {"query": text, "alpha": 1, **options}}, "explain": True, "profile": True, "size": 5}
+    answer = stack.gateway.search(index=index, body=body)
+    evidence = {}
+    for hit in answer["hits"]["hits"]:
+        normalized = hit["_explanation"]["details"][1]["details"][1]
+        evidence[hit["_id"]] = {
+            "normalized": normalized["value"], **{one["description"]: one["value"] for one in normalized["details"]}
+        }  # fmt: skip
+    return evidence, answer["esblend"]["profile"]["plan"]["calibration"]
+
+
+def test_the_feed_stores_the_mean_of_the_first_hundred_documents(
+    stack: Stack, make_index: Callable[..., str], encoder: Encoder
+) -> None:
+    index = make_index(*({"title": text} for text in TEXTS))
+    stack.attach(index, "title")
+    stack.wait(index)
+    wait_for(lambda: bool(stored(stack, index)))
+    [document] = stored(stack, index)
+    assert document["documents"] >= 100
+    vector = np.frombuffer(base64.b64decode(document["vector"]), dtype="<f4")
+    truth = encoder.encode_documents(TEXTS).mean(axis=0)
+    assert float(vector @ truth / np.linalg.norm(vector) / np.linalg.norm(truth)) > 0.99
+    query = encoder.encode_query("frozen water")
+
+    def is_stored() -> bool:
+        evidence, source = explained(stack, index, "frozen water")
+        mean = next(iter(evidence.values()))["mean dot product with the documents"]
+        return source.endswith("stored by the feed") and mean == pytest.approx(float(query @ vector), abs=1e-4)
+
+    wait_for(is_stored, 10)
+    stack.es.indices.delete(index=index)
+    wait_for(lambda: not stored(stack, index))
+
+
+@pytest.mark.parametrize("similarity", ["l2_norm", "max_inner_product"])
+@pytest.mark.parametrize("layout", ["passages", "flat"])
+def test_other_similarities_and_layouts_have_the_same_calibrated_value(
+    stack: Stack, make_index: Callable[..., str], encoder: Encoder, similarity: str, layout: str
+) -> None:
+    """MiniLM's vectors have length 1, so that every similarity comes to (dot - m) / (1 - m)."""
+    texts = TEXTS[::20]
+    index = make_index(*({"title": text} for text in texts))
+    stack.attach(index, "title", vector={"similarity": similarity, "layout": layout})
+    stack.wait(index)
+    dots = encoder.encode_documents(texts) @ encoder.encode_query("frozen water")
+    evidence, source = explained(stack, index, "frozen water")
+    assert source.endswith("sampled by the gateway")
+    for id_, values in evidence.items():
+        dot = float(dots[int(id_)])
+        assert values["normalized"] == pytest.approx((dot - dots.mean()) / (1 - dots.mean()), abs=1e-3)
+
+
+def test_adopted_vectors_are_sampled(stack: Stack, make_index: Callable[..., str], encoder: Encoder) -> None:
+    texts = TEXTS[::20]
+    vectors = encoder.encode_documents(texts)
+    properties = {
+        "title": {"type": "text"},
+        "own": {"type": "dense_vector", "dims": 384, "index": True, "similarity": "cosine"},
+    }
+    documents = ({"title": text, "own": vector.tolist()} for text, vector in zip(texts, vectors, strict=True))
+    index = make_index(*documents, properties=properties)
+    stack.attach(index, "title", adopt={"field": "own"})
+    dots = vectors @ encoder.encode_query("frozen water")
+    evidence, source = explained(stack, index, "frozen water")
+    assert source == "mean vector of 6 passages of 6 documents, drawn from 6; sampled by the gateway"
+    for id_, values in evidence.items():
+        dot = float(dots[int(id_)])
+        assert values["normalized"] == pytest.approx((dot - dots.mean()) / (1 - dots.mean()), abs=1e-3)
+
+
+def test_indices_of_one_search_share_a_mean_vector(
+    stack: Stack, make_index: Callable[..., str], encoder: Encoder
+) -> None:
+    """Indices with one attachment are one corpus: a document's score does not depend on the index that it is in."""
+    index = make_index(*({"title": text} for text in TEXTS[:3]))
+    other = f"{index}-other"
+    stack.es.indices.create(index=other, mappings={"properties": {"title": {"type": "text"}}})
+    try:
+        for number, text in enumerate(TEXTS[60:66]):
+            stack.es.index(index=other, id=f"other-{number}", document={"title": text}, refresh=True)
+        for name in (index, other):
+            stack.attach(name, "title")
+            stack.wait(name)
+        dots = encoder.encode_documents([*TEXTS[:3], *TEXTS[60:66]]) @ encoder.encode_query("frozen water")
+        evidence, _ = explained(stack, f"{index},{other}", "frozen water")
+        for values in evidence.values():
+            assert values["mean dot product with the documents"] == pytest.approx(float(dots.mean()), abs=1e-3)
+    finally:
+        stack.es.indices.delete(index=other)
