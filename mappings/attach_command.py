@@ -10,6 +10,7 @@ from elasticsearch import Elasticsearch
 from esblend.cli.console import count_progress, err, out, print_json
 from esblend.cli.gateway_client import USAGE, DataDir, Json, call, gateway, whole_path
 from mappings.command_options import Template, VectorSettings, given, with_vector_settings
+from mappings.stored_vectors import generations_in, holding, remove_generations
 
 app = typer.Typer()
 
@@ -102,18 +103,32 @@ def detach(
     reindex: Annotated[
         str | None, typer.Option(help="Copy the documents without esblend's fields into this new index.")
     ] = None,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Remove all vectors of esblend from the documents; this rewrites them.")
+    ] = False,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
     """Remove the attachment.
 
-    Elasticsearch never removes fields from a mapping, so vectors remain in the documents; --reindex copies the documents
-    without them.
+    Elasticsearch never removes fields from a mapping, and vectors remain in the documents. --purge removes the vectors, those of
+    earlier attachments as well; --reindex copies the documents without esblend's fields.
     """
+    if purge and template is not None:
+        err.print("--purge is for an index: a template has no documents.", style="red")
+        raise typer.Exit(USAGE)
     with gateway(data_dir) as es:
-        if reindex is not None:
+        if reindex is not None or purge:
             attached = call(es, "GET", _path(index, None))
+        if purge and attached["attachment"].get("versioning") == "external":
+            err.print(
+                "--purge would raise the versions that your writers assign (versioning: external). Use --reindex.",
+                style="red",
+            )
+            raise typer.Exit(USAGE)
         response = call(es, "DELETE", _path(index, template))
+        if purge:
+            response |= _purge(es, attached["index"], attached["attachment"]["field"])
         if reindex is not None:
             response |= _copy_plain(es, attached["index"], reindex, attached["attachment"]["field"])
     if as_json:
@@ -128,6 +143,14 @@ def _path(name: str, template: str | None) -> str:
         raise typer.Exit(USAGE)
     kind = {None: "indices", "index": "templates", "component": "component-templates"}[template]
     return f"/_esblend/{kind}/{quote(name, safe='')}"
+
+
+def _purge(es: Elasticsearch, index: str, field: str) -> dict[str, Any]:
+    """Remove every generation that the mapping has fields for from the documents."""
+    generations = sorted(generations_in(es.indices.get_mapping(index=index)[index]["mappings"], field))
+    with err.status(f"Removing the vectors from the documents of {index}"):
+        changed = remove_generations(es, index, field, generations, holding(field, generations))
+    return {"purged": changed, "remains": f"the vectors are removed from {changed} documents; the empty fields remain"}
 
 
 def _copy_plain(es: Elasticsearch, index: str, name: str, field: str) -> dict[str, Any]:

@@ -12,6 +12,8 @@ FORMAT: Literal[1] = 1
 META_KEY = "esblend"
 EMBEDDED, NO_TEXT, DEAD_LETTER, DROPPED = "embedded", "no_text", "dead_letter", "dropped"
 """A document's `state`, for each generation. Dropped: a dead letter that an operator dropped; a new text is embedded again."""
+ADOPTED = "adopted"
+"""The state of a document whose vector another application wrote; esblend embeds it once its text changes."""
 FieldName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=512)]
 
 

@@ -22,12 +22,12 @@ DEAD_LETTERS_MAPPINGS: dict[str, Any] = {
 }
 FORMAT = 1
 RETRY, DROP = "retry", "drop"
-"""What a person asked for; the feed passes it on to a worker, who takes the letter away when it is done."""
+"""Actions that an operator requests. The feed sends a task for them, and the worker deletes the letter when the task is done."""
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """Kept with the time and `format`; of another format a letter is shown, and nothing asked on it is passed on."""
+    """A document that cannot be embedded. The index stores it with `time`; letters of another `format` are only shown."""
 
     index: str
     uuid: str
@@ -38,6 +38,12 @@ class DeadLetter:
     attempts: int
     format: int = FORMAT
 
+    @property
+    def document_key(self) -> str:
+        return letter_id(self.uuid, self.generation, self.id, self.routing)
 
-def letter_id(uuid: str, generation: str, document: str) -> str:
-    return hashlib.sha256(f"{uuid}\0{generation}\0{document}".encode("utf-8", "surrogatepass")).hexdigest()
+
+def letter_id(uuid: str, generation: str, document: str, routing: str | None) -> str:
+    """The `_id` of a document's letter. An id may occur once for each routing, so both name the document."""
+    parts = [uuid, generation, document, *([] if routing is None else [routing])]
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()

@@ -13,6 +13,7 @@ from esblend.errors import InvalidRequest
 from mappings.attachment import META_KEY, Attachment
 from mappings.builder import claimed_generation_mapping
 from mappings.capabilities import check_capabilities
+from mappings.coverage import is_processed
 from mappings.guard import guard_pipeline, pipeline_name
 from mappings.index_lookup import AttachedIndex, find_attached
 from mappings.lifecycle import put_claimed
@@ -141,11 +142,9 @@ async def describe(es: AsyncElasticsearch, name: str) -> tuple[str, dict[str, di
 
 
 async def count_missing(es: AsyncElasticsearch, index: str, attachment: Attachment) -> int:
-    """Documents that the active generation of `attachment` has not processed."""
+    """Documents that the active generation of `attachment` has not processed, or whose vectors are gone."""
     await es.indices.refresh(index=index)
-    is_followed = attachment.generation.is_followed
-    known = {"exists": {"field": attachment.fingerprint_field if is_followed else attachment.vector_field}}
-    return int((await es.count(index=index, query={"bool": {"must_not": [known]}}))["count"])
+    return int((await es.count(index=index, query={"bool": {"must_not": [is_processed(attachment)]}}))["count"])
 
 
 def _as_attach_request(request: GenerationRequest, attachment: Attachment) -> AttachRequest:

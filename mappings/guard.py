@@ -1,6 +1,7 @@
 """The guard: a `final_pipeline` that removes a vector in the same write that changes its text.
 
 write -> the index's own final_pipeline -> gather the source fields' values -> fingerprint -> differs? remove the vectors
+                                                                            \\-> vectors missing? remove the fingerprint
 
 Elasticsearch runs it on every index operation and on `_update`, but not on updates inside `_bulk`. A document that cannot be
 fingerprinted loses its vectors: no vector is better than a stale one.
@@ -11,7 +12,7 @@ from typing import Any
 from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError, NotFoundError
 
 from esblend.errors import InvalidRequest
-from mappings.attachment import Attachment
+from mappings.attachment import EMBEDDED, Attachment
 from mappings.source import fingerprint_salt
 
 _PREFIX = "esblend-guard-"
@@ -43,11 +44,23 @@ for (String field : params.fields) {
 }
 ctx[params.gathered] = out;
 """
+# A client that writes back a document read without its vectors must not keep the fingerprint of vectors that are gone.
 _COMPARE = """
+boolean hasVectors(Map stored, boolean nested, String embedded) {
+  if (stored.state != embedded) { return true; }
+  if (!nested) { return stored.vector != null; }
+  def passages = stored.passages;
+  if (passages instanceof Map) { return passages.vector != null; }
+  if (!(passages instanceof List) || passages.isEmpty()) { return false; }
+  for (def passage : passages) { if (!(passage instanceof Map) || passage.vector == null) { return false; } }
+  return true;
+}
 def ours = ctx[params.field];
 for (String generation : params.generations) {
-  def kept = ours[generation];
-  if (kept instanceof Map && kept.fingerprint != ctx[params.gathered + generation]) { ours.remove(generation); }
+  def stored = ours[generation];
+  boolean nested = params.nested.contains(generation);
+  if (stored instanceof Map && (stored.fingerprint != ctx[params.gathered + generation]
+      || !hasVectors(stored, nested, params.embedded))) { ours.remove(generation); }
   ctx.remove(params.gathered + generation);
 }
 ctx.remove(params.gathered);
@@ -73,8 +86,11 @@ def guard_pipeline(attachment: Attachment) -> dict[str, Any]:
     compare = {
         "lang": "painless",
         "source": _COMPARE,
-        "params": {"field": field, "gathered": gathered, "generations": generations},
-    }
+        "params": {
+            "field": field, "gathered": gathered, "generations": generations, "embedded": EMBEDDED,
+            "nested": [name for name in generations if attachment.using(name).is_nested],
+        },
+    }  # fmt: skip
     drop = {"remove": {"field": [field, gathered, *(gathered + name for name in generations)], "ignore_missing": True}}
     processors: list[dict[str, Any]] = []
     if attachment.final_pipeline_before:

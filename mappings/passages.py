@@ -1,4 +1,4 @@
-"""Splits a document's text into passages that the model reads whole, by the model's own word pieces."""
+"""Splits a document's text into passages that fit the model's input, counted in the model's own word pieces."""
 
 import bisect
 import re
@@ -15,53 +15,53 @@ from mappings.source import SEPARATOR, SourceText
 # A sentence ends at its mark and closing quotes, before white space (none needed in Chinese or Japanese), or at a line's end.
 _SENTENCE_END = re.compile(r"""[.!?…]+["'”’)\]]*\s+|[。！？]+[」』”’）]*\s*|\n\s*""")
 _TITLE_SHARE = 4
-"""A title longer than this part of a passage (a quarter) is not repeated."""
+"""A title longer than a quarter of a passage is not repeated."""
 
 
 @dataclass(frozen=True)
 class Passage:
-    """Characters `start` to `end` of the source text, and what the model reads for them (the title may stand before)."""
+    """Characters `start` to `end` of the source text, and the text that the model reads for them (with the title, if repeated)."""
 
     start: int
     end: int
     text: str
     field: str | None = None
-    """The source field that it is of, where they are embedded apart."""
+    """The source field of the passage, if the attachment embeds fields separately."""
 
 
 def split(source: SourceText, tokenizer: Tokens, settings: PassageSettings) -> list[Passage]:
-    """Passages by the splitter that the settings name, which is checked: each lies in the text and none is empty.
+    """Split a text with the splitter in the settings. A text without any word piece has no passages.
 
-    Raises InvalidRequest when there is no such splitter, or it does not do as it should.
+    Raises InvalidRequest when there is no such splitter, or it returns a passage that is empty or outside the text.
     """
     splitter: Splitter = find(PASSAGES, settings.splitter)
     if settings.fields == "joined":
         passages = splitter(source, tokenizer, settings)
     else:
         passages = [
-            Passage(start + one.start, start + one.end, one.text, name)
+            Passage(start + passage.start, start + passage.end, passage.text, name)
             for name, start, end in source.parts
-            for one in splitter(SourceText(source.text[start:end], ""), tokenizer, settings)
+            for passage in splitter(SourceText(source.text[start:end], ""), tokenizer, settings)
         ]
-    for one in passages:
-        if not (0 <= one.start < one.end <= len(source.text) and one.text.strip()):
+    for passage in passages:
+        if not (0 <= passage.start < passage.end <= len(source.text) and passage.text.strip()):
             raise InvalidRequest(
-                f"the splitter [{settings.splitter}] gave a passage from {one.start} to {one.end} of a text with "
-                f"{len(source.text)} characters, or an empty one"
+                f"the splitter [{settings.splitter}] returned an empty passage or one outside the text: from {passage.start} to "
+                f"{passage.end} of {len(source.text)} characters"
             )
     return passages
 
 
 def by_sentences(source: SourceText, tokenizer: Tokens, settings: PassageSettings) -> list[Passage]:
-    """Passages of at most `settings.max_tokens` word pieces, special tokens and the repeated title counted.
+    """Passages of at most `settings.max_tokens` word pieces, including special tokens and the repeated title.
 
-    They break at sentences where there are any in reach, else at words; a word is split only when it is longer than a
-    passage. Each begins where the one before it ended or, to overlap, a little earlier; together they cover all of the
-    text. A text without anything but white space has none.
+    A passage ends at a sentence boundary in its second half, else at a word boundary; a word is split only when it is longer
+    than a passage. A passage starts at the end of the previous one or, to overlap, a little earlier; together the passages
+    cover the whole text. A text without any word piece (white space, zero-width characters) has none.
     """
     text = source.text
     spans = tokenizer.spans(text)
-    if not text.strip():
+    if not spans or source.is_empty:
         return []
     room = settings.max_tokens - tokenizer.special_tokens
     if len(spans) <= room:
@@ -84,7 +84,7 @@ def by_sentences(source: SourceText, tokenizer: Tokens, settings: PassageSetting
             excess = tokenizer.count(prefix + text[start:end]) - room
             if excess <= 0 or last - first <= 1:
                 break
-            # Some tokenizers mark the beginning of a text with a piece more than the slice had.
+            # Some tokenizers add a word piece at the start of a text, which the slice did not have.
             last = max(first + 1, last - excess)
         passages.append(Passage(start, end, prefix + text[start:end]))
         if last >= len(spans):
@@ -94,12 +94,12 @@ def by_sentences(source: SourceText, tokenizer: Tokens, settings: PassageSetting
 
 
 Splitter = Callable[[SourceText, Tokens, PassageSettings], list[Passage]]
-"""What an entry point of `esblend.passages` stands for. It is pure: the same text gives the same passages."""
+"""The type of an entry point in `esblend.passages`. A splitter is pure: the same text gives the same passages."""
 
 
 @dataclass(frozen=True)
 class _Starts:
-    """Word pieces, by position, that begin a sentence; a word after white space (or an ideograph); a part of a word."""
+    """Positions of word pieces that start a sentence, a word (after white space, or an ideograph), or a part of a word."""
 
     sentences: list[int]
     words: list[int]
@@ -107,24 +107,24 @@ class _Starts:
 
 
 def _break_before(first: int, last: int, count: int, starts: _Starts) -> int:
-    """The word piece before which a passage from `first` ends: at most `last`, at a sentence in its second half if any."""
+    """The word piece before which a passage from `first` ends: at most `last`; a sentence start in the second half if any."""
     if last >= count:
         return count
     sentence = _last_at_most(starts.sentences, last)
     if sentence > first + (last - first) // 2:
         return sentence
-    for found in (_last_at_most(starts.words, last), _last_at_most(starts.parts, last)):
-        if found > first:
-            return found
+    for boundary in (_last_at_most(starts.words, last), _last_at_most(starts.parts, last)):
+        if boundary > first:
+            return boundary
     return last
 
 
 def _overlap_from(first: int, last: int, overlap: int, starts: _Starts) -> int:
-    """Where the next passage begins: a sentence or word start within `overlap` pieces before `last`, else `last`."""
-    for found in (starts.sentences, starts.words):
-        position = bisect.bisect_left(found, max(first + 1, last - overlap))
-        if position < len(found) and found[position] < last:
-            return found[position]
+    """The start of the next passage: a sentence or word start within `overlap` pieces before `last`, else `last`."""
+    for boundaries in (starts.sentences, starts.words):
+        position = bisect.bisect_left(boundaries, max(first + 1, last - overlap))
+        if position < len(boundaries) and boundaries[position] < last:
+            return boundaries[position]
     return last
 
 
@@ -135,12 +135,12 @@ def _last_at_most(starts: Sequence[int], limit: int) -> int:
 
 def _sentence_starts(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
     begins = [start for start, _ in spans]
-    found = {bisect.bisect_left(begins, match.end()) for match in _SENTENCE_END.finditer(text)}
-    return sorted(position for position in found if 0 < position < len(spans))
+    starts = {bisect.bisect_left(begins, match.end()) for match in _SENTENCE_END.finditer(text)}
+    return sorted(position for position in starts if 0 < position < len(spans))
 
 
 def _word_starts(text: str, spans: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
-    """(words, parts): where a word begins, and where at least no run of letters and digits is cut."""
+    """(words, parts): positions where a word starts, and positions between a run of letters or digits and another character."""
     words, parts = [], []
     for position in range(1, len(spans)):
         start, before = spans[position][0], spans[position - 1]
@@ -152,10 +152,10 @@ def _word_starts(text: str, spans: Sequence[tuple[int, int]]) -> tuple[list[int]
 
 
 def _joins(char: str) -> bool:
-    """Letters, digits, marks and apostrophes hold a word together."""
+    """Letters, digits, marks and apostrophes belong to a word."""
     return char in "_'’" or unicodedata.category(char)[0] in "LNM"
 
 
 def _is_ideograph(char: str) -> bool:
-    """Chinese characters and kana stand for themselves: a text of them has no spaces."""
+    """Chinese characters and kana are words by themselves: their texts have no spaces."""
     return not char.isascii() and unicodedata.name(char, "").startswith(("CJK UNIFIED", "HIRAGANA", "KATAKANA"))

@@ -1,10 +1,11 @@
-"""The text of a document: what is embedded, read from its `_source` as the writers left it."""
+"""The text of a document, the fingerprint of that text, and the vectors that the document holds: read from its `_source`."""
 
 import base64
 import dataclasses
 import hashlib
 import json
 import struct
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,51 +26,63 @@ class SourceText:
     parts: tuple[tuple[str, int, int], ...] = dataclasses.field(default=(), compare=False)
     """(source field, start, end) of each field that has a text."""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to embed: only white space, control characters, zero-width characters, lone accents."""
+        return not any(unicodedata.category(char)[0] not in "CZM" for char in self.text)
+
 
 def source_text(source: Mapping[str, Any], fields: Sequence[str]) -> SourceText:
-    """Join the texts of `fields`. Strings count as they are, numbers and booleans as Elasticsearch indexes them in a text
-    field; null, empty and missing values count as none. With one plain string field, the text is that very string."""
+    """Join the texts of `fields`. Numbers and booleans are written as Elasticsearch indexes them in a text field; null, empty and
+    missing values are skipped. The text of a single string field is that string, unchanged."""
     parts = [SEPARATOR.join(_strings(_values(source, field))) for field in fields]
-    filled = [part for part in parts if part.strip()]
-    places, start = [], 0
+    non_empty = [part for part in parts if part.strip()]
+    spans, start = [], 0
     for name, part in zip(fields, parts, strict=True):
         if part.strip():
-            places.append((name, start, start + len(part)))
+            spans.append((name, start, start + len(part)))
             start += len(part) + len(SEPARATOR)
-    title = parts[0] if len(fields) > 1 and len(filled) > 1 and parts[0].strip() else ""
-    return SourceText(SEPARATOR.join(filled), title, tuple(places))
+    title = parts[0] if len(fields) > 1 and len(non_empty) > 1 and parts[0].strip() else ""
+    return SourceText(SEPARATOR.join(non_empty), title, tuple(spans))
 
 
-def kept(source: Mapping[str, Any], name: str, generation: str) -> Mapping[str, Any]:
-    """What a document holds of one generation: fingerprint, state, passages; empty when it holds nothing usable."""
-    ours = source.get(name)
-    found = ours.get(generation) if isinstance(ours, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
+def generation_object(source: Mapping[str, Any], field: str, generation: str) -> Mapping[str, Any]:
+    """The object that a document holds for a generation (fingerprint, state, passages); empty when there is none."""
+    attached = source.get(field)
+    stored = attached.get(generation) if isinstance(attached, Mapping) else None
+    return stored if isinstance(stored, Mapping) else {}
 
 
-def stored_passages(ours: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The passages in what `kept` found. A synthetic `_source` shows a list of one as the one."""
-    found = ours.get("passages") or []
-    return [found] if isinstance(found, Mapping) else list(found)
+def stored_passages(stored: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The passages in a generation's object. A synthetic `_source` shows a list of one object as the object."""
+    passages = stored.get("passages") or []
+    return [passages] if isinstance(passages, Mapping) else list(passages)
+
+
+def expected_vectors(stored: Mapping[str, Any], attachment: Attachment) -> int:
+    """The number of vectors that belong to a generation's object with the state `embedded`; 0 when it lists no passages."""
+    if attachment.is_nested and attachment.generation.adopted is None:
+        return len(stored_passages(stored))
+    return 1
 
 
 def stored_vectors(source: Mapping[str, Any], attachment: Attachment) -> list[list[float]]:
-    """The vectors that a document holds of the active generation, in the order of its passages; none it has not."""
-    ours = kept(source, attachment.field, attachment.active)
+    """The vectors that a document holds of the active generation, in the order of its passages."""
+    stored = generation_object(source, attachment.field, attachment.active)
     if attachment.generation.adopted is not None:
-        found = list(_values(source, attachment.vector_field))
+        vectors = list(_values(source, attachment.vector_field))
     elif attachment.is_nested:
-        found = [passage.get("vector") for passage in stored_passages(ours)]
+        vectors = [passage.get("vector") for passage in stored_passages(stored)]
     else:
-        found = [ours.get("vector")]
-    return [vector for vector in found if vector is not None]
+        vectors = [stored.get("vector")]
+    return [vector for vector in vectors if vector is not None]
 
 
 def fingerprint(source: Mapping[str, Any], fields: Sequence[str], generation: Generation) -> str:
-    """What was embedded: the values of the source fields, model and passage settings. SHA-256 in base64.
+    """The SHA-256, in base64, of everything that decides the vectors: values of the source fields, model, passage settings.
 
-    Computed as Elasticsearch's `fingerprint` processor does it over the list [field, value, value, field, ...] with
-    `fingerprint_salt`, so that the guard's pipeline comes to the same (see `mappings.guard`).
+    Elasticsearch's `fingerprint` processor gives the same result over the list [field, count, value, value, field, ...] with
+    `fingerprint_salt`; the guard's pipeline depends on that (see `mappings.guard`).
     """
     digest = hashlib.sha256(fingerprint_salt(generation).encode())
     for value in fingerprinted_values(source, fields):
@@ -79,7 +92,7 @@ def fingerprint(source: Mapping[str, Any], fields: Sequence[str], generation: Ge
 
 
 def fingerprint_salt(generation: Generation) -> str:
-    """Everything but the text that decides the vectors."""
+    """Everything except the text that decides the vectors."""
     passages, form = generation.passages, generation.form
     decisive = [
         generation.model.digest,
@@ -92,7 +105,7 @@ def fingerprint_salt(generation: Generation) -> str:
 
 
 def fingerprinted_values(source: Mapping[str, Any], fields: Sequence[str]) -> Iterator[Any]:
-    """For each field its name, how many values it has, and those, lists flattened; null and objects count as none."""
+    """For each field: its name, the number of its values, the values. Lists are flattened; null and objects are skipped."""
     for field in fields:
         values = list(_leaves(_values(source, field)))
         yield field
@@ -101,7 +114,7 @@ def fingerprinted_values(source: Mapping[str, Any], fields: Sequence[str]) -> It
 
 
 def can_be_guarded(source: Mapping[str, Any], fields: Sequence[str]) -> bool:
-    """Whether Elasticsearch's processor can fingerprint these values: it takes no whole numbers beyond 64 bits."""
+    """Whether Elasticsearch's processor can fingerprint these values: it rejects whole numbers beyond 64 bits."""
     return not any(
         isinstance(value, int | float) and float(value).is_integer() and not -(2**63) <= value < 2**63
         for value in fingerprinted_values(source, fields)
@@ -117,9 +130,9 @@ def _leaves(values: Iterable[Any]) -> Iterator[Any]:
 
 
 def _processor_bytes(value: str | bool | int | float) -> bytes:
-    """A value as the `fingerprint` processor feeds it to the hash: Java's UTF-8, and numbers in their least width."""
+    """A value as the `fingerprint` processor adds it to the hash: Java's UTF-8; each number in its smallest Java type."""
     if isinstance(value, str):
-        return value.encode("utf-8", "replace")  # Java too writes a lone surrogate as a question mark
+        return value.encode("utf-8", "replace")  # Java also writes a lone surrogate as a question mark
     if isinstance(value, bool):
         return b"\1" if value else b"\2"
     if isinstance(value, float):
@@ -132,7 +145,7 @@ def _processor_bytes(value: str | bool | int | float) -> bytes:
 
 
 def _values(source: Any, path: str) -> Iterator[Any]:
-    """Everything at a dotted path, through objects, arrays of objects and keys that hold dots themselves."""
+    """All values at a dotted path, through objects, arrays of objects and keys that contain dots."""
     if isinstance(source, list):
         for item in source:
             yield from _values(item, path)

@@ -1,4 +1,4 @@
-"""Counts how often a document was begun and not finished, so that one that kills its worker is not tried for ever."""
+"""Counts the attempts at each document that never ended, so that a document that kills its worker becomes a dead letter."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -9,34 +9,34 @@ from redis.exceptions import RedisError
 
 log = structlog.get_logger()
 MAX_TOGETHER = 2
-"""A document begun this often without an end is tried alone from then on."""
+"""After this many unfinished attempts a document is embedded alone."""
 MAX_ATTEMPTS = 4
-"""One begun this often is a dead letter: twice in a batch, twice alone."""
+"""After this many unfinished attempts it is a dead letter: two in a batch, two alone."""
 _KEEP_SECONDS = 24 * 3600
 
 
 class Attempts:
-    """Counters in Redis, one a document, that live from the beginning of its embedding to its end.
+    """One counter in Redis for each document, from the start of its embedding to its end.
 
-    Only a process that dies leaves them behind: an error that is raised ends them too. When Redis is away or was
-    emptied they count from nothing again, so the bound is on the attempts between two such events.
+    Only a process that dies leaves counters behind; an exception removes them as well. When Redis is unavailable or emptied,
+    counting starts again from 0.
     """
 
     def __init__(self, redis: Redis, scope: str) -> None:
         self._redis = redis
         self._key = f"esblend:attempts:{scope}"
 
-    def of(self, documents: Sequence[str]) -> list[int]:
-        """How often each document was begun before."""
+    def count(self, documents: Sequence[str]) -> list[int]:
+        """The number of unfinished attempts at each document."""
         if documents:
             with suppress(RedisError):
                 return [int(count or 0) for count in self._redis.hmget(self._key, list(documents))]
         return [0] * len(documents)
 
     @contextmanager
-    def begun(self, documents: Sequence[str]) -> Iterator[None]:
-        """Count the documents as begun for as long as the block runs."""
-        self._count(documents)
+    def started(self, documents: Sequence[str]) -> Iterator[None]:
+        """Count one attempt at each document while the block runs."""
+        self._increment(documents)
         try:
             yield
         finally:
@@ -47,7 +47,7 @@ class Attempts:
             with suppress(RedisError):
                 self._redis.hdel(self._key, *documents)
 
-    def _count(self, documents: Sequence[str]) -> None:
+    def _increment(self, documents: Sequence[str]) -> None:
         with suppress(RedisError), self._redis.pipeline(transaction=True) as pipeline:
             for document in documents:
                 pipeline.hincrby(self._key, document, 1)

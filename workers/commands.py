@@ -10,7 +10,7 @@ app = typer.Typer()
 
 @app.command()
 def worker() -> None:
-    """Run a worker: takes tasks from Redis, writes vectors to Elasticsearch."""
+    """Run a worker: it takes tasks from the queue and writes vectors to Elasticsearch."""
     from workers.worker import run_worker
 
     with stating_errors():

@@ -1,7 +1,10 @@
-"""Reads the documents of a task as they stand now: version, text, and what was embedded of it before."""
+"""Reads the documents of a task: version, text, the generation's object, and the number of vectors that exist.
+
+_mget (realtime, no vectors) -> fingerprint matches? -> search that counts the vectors of each document, without reading them
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -11,26 +14,46 @@ from elasticsearch import ApiError, Elasticsearch, NotFoundError
 from esblend.broker import DocumentRef, EmbedTask
 from esblend.elasticsearch_connection import keeps_vectors_back
 from esblend.errors import IndexUnavailable
-from mappings.attachment import Attachment, Generation, read_attachment
-from mappings.source import SourceText, can_be_guarded, fingerprint, kept, source_text
-from workers.retry_writes import patiently
+from mappings.attachment import (
+    ADOPTED,
+    DEAD_LETTER,
+    DROPPED,
+    EMBEDDED,
+    NO_TEXT,
+    Attachment,
+    Generation,
+    read_attachment,
+)
+from mappings.coverage import vector_count
+from mappings.source import (
+    SourceText,
+    can_be_guarded,
+    expected_vectors,
+    fingerprint,
+    generation_object,
+    source_text,
+)
+from workers.retries import retried
 
 _JSON = {"accept": "application/json", "content-type": "application/json"}
-_NESTED_LIMIT = 10_000
-"""Elasticsearch's own `index.mapping.nested_objects.limit`."""
+_NESTED_LIMIT, _RESULT_WINDOW = 10_000, 10_000
+"""Elasticsearch's defaults of `index.mapping.nested_objects.limit` and `index.max_result_window`."""
+_NOT_COUNTED = -1
 
 
 @dataclass(frozen=True)
 class Target:
-    """The index of a task as it stands now, and what to make of its documents."""
+    """The index of a task with its current attachment; the task's generation is the attachment's active one here."""
 
     index: str
     uuid: str
     attachment: Attachment
     name: str
-    """Of the generation."""
+    """The generation's name."""
     nested_limit: int
-    """Nested objects that a document may have."""
+    """The number of nested objects that a document may have."""
+    result_window: int
+    """The number of hits that a search may return."""
 
     @property
     def generation(self) -> Generation:
@@ -39,7 +62,7 @@ class Target:
 
 @dataclass(frozen=True, eq=False)
 class Document:
-    """One document as it was read. Two are the same only if they are one object."""
+    """A document as it was read. Documents are compared by identity."""
 
     id: str
     routing: str | None
@@ -48,33 +71,110 @@ class Document:
     version: int
     source: SourceText
     fingerprint: str
-    known_fingerprint: str | None
+    """Computed from the text that was read."""
+    stored_fingerprint: str | None
+    stored_state: str | None
+    expected_vectors: int
+    """The number of vectors that belong to the stored object."""
     can_be_guarded: bool = True
     whole: dict[str, Any] | None = None
-    """The complete `_source`, vectors included; only where writing needs it."""
+    """The complete `_source` with its vectors; only for external versions, where the whole document is written again."""
+    vectors: int | None = _NOT_COUNTED
+    """The number of vectors that exist; None: a newer version of the document exists, which the feed delivers as well."""
+
+    @property
+    def is_superseded(self) -> bool:
+        return self.vectors is None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the document needs no work. Only vectors that exist prove it."""
+        if self.stored_fingerprint != self.fingerprint:
+            return False
+        if self.stored_state == EMBEDDED:
+            return self.expected_vectors > 0 and self.vectors == self.expected_vectors
+        if self.stored_state == ADOPTED:
+            return bool(self.vectors)
+        return self.stored_state in (NO_TEXT, DEAD_LETTER, DROPPED)
+
+    @property
+    def keeps_foreign_vector(self) -> bool:
+        """Whether another application wrote its adopted vector, and its text did not change after the attachment."""
+        if not self.vectors or self.stored_state == EMBEDDED:
+            return False
+        return self.stored_fingerprint in (None, self.fingerprint) or self.source.is_empty
 
 
 def find_target(es: Elasticsearch, task: EmbedTask) -> Target | None:
-    """None when the index of the task is gone, made anew or not attached, or its generation was dropped."""
+    """None when the task's index was deleted, recreated or detached, or its generation was dropped."""
     try:
-        answer = patiently(lambda: es.indices.get(index=task.index, features=["mappings", "settings"]))
+        response = retried(lambda: es.indices.get(index=task.index, features=["mappings", "settings"]))
     except NotFoundError:
         return None
-    body = answer.body.get(task.index)
+    body = response.body.get(task.index)
     if body is None or body["settings"]["index"]["uuid"] != task.uuid:
         return None
     attachment = read_attachment(body["mappings"])
     if attachment is None or task.generation not in attachment.generations:
         return None
-    mapping_settings = body["settings"]["index"].get("mapping") or {}
-    limit = (mapping_settings.get("nested_objects") or {}).get("limit", _NESTED_LIMIT)
-    return Target(task.index, task.uuid, attachment.using(task.generation), task.generation, int(limit))
+    settings = body["settings"]["index"]
+    nested = (settings.get("mapping") or {}).get("nested_objects") or {}
+    return Target(
+        task.index,
+        task.uuid,
+        attachment.using(task.generation),
+        task.generation,
+        int(nested.get("limit", _NESTED_LIMIT)),
+        int(settings.get("max_result_window", _RESULT_WINDOW)),
+    )
 
 
 def read_documents(es: Elasticsearch, target: Target, references: Sequence[DocumentRef]) -> list[Document]:
-    """Those of `references` that are still there, each once. Raises IndexUnavailable when they cannot be read now."""
+    """The existing documents among `references`, each once. Raises IndexUnavailable when they cannot be read now."""
     wanted = sorted({(reference.id, reference.routing) for reference in references}, key=str)
-    return [_document(found, target) for found in _get(es, target, wanted)]
+    documents = [_document(response, target) for response in _get(es, target, wanted)]
+    is_adopted = target.generation.adopted is not None
+    counted = [document for document in documents if is_adopted or _claims_vectors(document)]
+    is_counted = set(counted)
+    counts: dict[tuple[str, str | None], tuple[int, int]] = {}
+    for start in range(0, len(counted), target.result_window):
+        counts |= _count_vectors(es, target, counted[start : start + target.result_window])
+    return [_with_count(document, counts) if document in is_counted else document for document in documents]
+
+
+def _claims_vectors(document: Document) -> bool:
+    return document.stored_fingerprint == document.fingerprint and document.stored_state == EMBEDDED
+
+
+def _with_count(document: Document, counts: dict[tuple[str, str | None], tuple[int, int]]) -> Document:
+    seq_no, count = counts.get((document.id, document.routing), (_NOT_COUNTED, 0))
+    return replace(document, vectors=count if seq_no == document.seq_no else None)
+
+
+def _count_vectors(
+    es: Elasticsearch, target: Target, documents: Sequence[Document]
+) -> dict[tuple[str, str | None], tuple[int, int]]:
+    """For each document that searches see in the version that was read, by id and routing: sequence number, number of vectors.
+
+    The feed refreshes the index before it reads changes, so a version that no search sees yet is newer than the change.
+    """
+    ids = {"ids": {"values": sorted({document.id for document in documents})}}
+    versions = {"terms": {"_seq_no": [document.seq_no for document in documents]}}
+    response = retried(
+        lambda: es.search(
+            index=target.index,
+            query={"bool": {"filter": [ids, versions], "should": [vector_count(target.attachment)]}},
+            size=min(target.result_window, 2 * len(documents)),
+            source=False,
+            seq_no_primary_term=True,
+            track_total_hits=False,
+            allow_partial_search_results=False,
+        )
+    )
+    return {
+        (hit["_id"], hit.get("_routing")): (hit["_seq_no"], round(hit["_score"] or 0))
+        for hit in response["hits"]["hits"]
+    }
 
 
 def _get(es: Elasticsearch, target: Target, wanted: list[tuple[str, str | None]]) -> list[dict[str, Any]]:
@@ -83,12 +183,13 @@ def _get(es: Elasticsearch, target: Target, wanted: list[tuple[str, str | None]]
     if target.attachment.versioning == "internal":
         # In the body: in the URL, a comma in a field's name splits it, and long names exceed Elasticsearch's 4 KiB.
         root = f"{target.attachment.field}.{target.name}"
-        read = {"_source": {"includes": [*target.attachment.source_fields, f"{root}.fingerprint"]}}
+        stored = [f"{root}.{name}" for name in ("fingerprint", "state", "passages.start")]
+        read = {"_source": {"includes": [*target.attachment.source_fields, *stored]}}
     elif keeps_vectors_back(es):
         parameters = {"_source_exclude_vectors": "false"}
     items = [{"_id": id_, **({"routing": routing} if routing is not None else {}), **read} for id_, routing in wanted]
     try:
-        answer = patiently(
+        response = retried(
             lambda: es.perform_request(
                 "POST",
                 f"/{quote(target.index, safe='')}/_mget",
@@ -97,44 +198,46 @@ def _get(es: Elasticsearch, target: Target, wanted: list[tuple[str, str | None]]
                 headers=_JSON,
                 endpoint_id="mget",
             ),
-            gives_up=_is_too_much,
+            is_final=_is_too_large,
         )
     except (ApiError, ConnectionTimeout) as error:
-        if not _is_too_much(error) or len(wanted) == 1:
+        if not _is_too_large(error) or len(wanted) == 1:
             raise
-        # Documents may be as large as a whole request: fewer of them at a time.
+        # A single document may be as large as a whole request, so fewer documents are read at a time.
         middle = len(wanted) // 2
         return _get(es, target, wanted[:middle]) + _get(es, target, wanted[middle:])
-    return [found for found in answer.body["docs"] if _is_there(found, target.index)]
+    return [item for item in response.body["docs"] if _exists(item, target.index)]
 
 
-def _is_too_much(error: Exception) -> bool:
+def _is_too_large(error: Exception) -> bool:
     if isinstance(error, ApiError):
         return error.error == "circuit_breaking_exception" or error.meta.status == 413
     return isinstance(error, ConnectionTimeout)
 
 
-def _is_there(found: dict[str, Any], index: str) -> bool:
-    if "error" not in found:
-        return bool(found.get("found"))
-    if found["error"].get("type") == "index_not_found_exception":
+def _exists(item: dict[str, Any], index: str) -> bool:
+    if "error" not in item:
+        return bool(item.get("found"))
+    if item["error"].get("type") == "index_not_found_exception":
         return False
-    raise IndexUnavailable(f"documents of [{index}] cannot be read: {found['error'].get('reason')}")
+    raise IndexUnavailable(f"documents of [{index}] cannot be read: {item['error'].get('reason')}")
 
 
-def _document(found: dict[str, Any], target: Target) -> Document:
-    source = found.get("_source") or {}
+def _document(item: dict[str, Any], target: Target) -> Document:
+    source = item.get("_source") or {}
     fields = target.attachment.source_fields
-    known = kept(source, target.attachment.field, target.name)
+    stored = generation_object(source, target.attachment.field, target.name)
     return Document(
-        id=found["_id"],
-        routing=found.get("_routing"),
-        seq_no=found["_seq_no"],
-        primary_term=found["_primary_term"],
-        version=found["_version"],
+        id=item["_id"],
+        routing=item.get("_routing"),
+        seq_no=item["_seq_no"],
+        primary_term=item["_primary_term"],
+        version=item["_version"],
         source=source_text(source, fields),
         fingerprint=fingerprint(source, fields, target.generation),
-        known_fingerprint=known.get("fingerprint"),
+        stored_fingerprint=stored.get("fingerprint"),
+        stored_state=stored.get("state"),
+        expected_vectors=expected_vectors(stored, target.attachment),
         can_be_guarded=not target.attachment.guard or can_be_guarded(source, fields),
         whole=source if target.attachment.versioning == "external" else None,
     )

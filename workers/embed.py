@@ -1,9 +1,9 @@
 """From task to vector.
 
-_mget -> same fingerprint? skip -> passages -> encode -> conditional bulk
-                                        \\-> fails -> dead letter
+read -> vectors exist for this text? skip -> passages -> encode -> conditional bulk
+                                                  \\-> fails -> dead letter
 
-A task is worked on in portions: while one is encoded, the next is read and the one before is written.
+A task is processed in portions: while one is encoded, the next is read and the previous one is written.
 """
 
 import time
@@ -12,10 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
-import numpy as np
-import structlog
 from elasticsearch import Elasticsearch
 from redis import Redis
 
@@ -24,36 +22,23 @@ from esblend.encoder.encoder import Encoder
 from esblend.encoder.model import Form
 from esblend.encoder.registry import Encoders
 from esblend.encoder.vector_cache import VectorCache
-from esblend.logs import without_preview
 from esblend.tracing import span
-from mappings.attachment import DEAD_LETTER, DROPPED, NO_TEXT
-from mappings.dead_letter_index import DeadLetter
+from mappings.attachment import DROPPED, NO_TEXT
 from workers.attempts import Attempts
-from workers.dead_letter_writes import has_any, remove, store_dead_letters
+from workers.dead_letter_writes import has_letters
 from workers.documents import Document, Target, find_target, read_documents
 from workers.encoding import Embedded, Encode, Encoding, Failed, Vectors
-from workers.writes import Write, Written, conditional_write, write_all
+from workers.retries import retry_limit
+from workers.vector_writes import Portion, Report, without_vectors, write_portion
 
-log = structlog.get_logger()
 PORTIONS = 8
-Tell = Callable[[dict[str, int]], None]
 SMALLEST_PORTION = 32
-"""Documents; fewer would leave the encoder short of texts to sort by length."""
-
-
-@dataclass(frozen=True)
-class Portion:
-    """Some documents of a task, as they were read, and when (monotonic seconds)."""
-
-    asked_for: list[str]
-    documents: list[Document]
-    read_at: float
-    may_have_letters: bool
+"""Documents; a smaller portion has too few texts to sort by length."""
 
 
 @dataclass
 class WorkerContext:
-    """What a worker process has to work with."""
+    """The connections and encoders of a worker process."""
 
     es: Elasticsearch
     redis: Redis
@@ -62,57 +47,64 @@ class WorkerContext:
     _encode: dict[tuple[str, Form], Encode] = field(default_factory=dict)
 
     def on_behalf_of(self, request_id: str) -> "WorkerContext":
-        """The same; Elasticsearch finds the requests of a task by this id in its slow log and its list of tasks."""
+        """A copy whose requests carry this id in Elasticsearch's slow log and task list."""
         return replace(self, es=self.es.options(opaque_id=request_id))
 
     def encode(self, encoder: Encoder, form: Form) -> Encode:
-        """The encoder's `encode_documents`, with the cache of vectors before it if there is one."""
-        place = (encoder.digest, form)
-        if place not in self._encode:
+        """The encoder's `encode_documents`, behind the embedding cache if there is one."""
+        key = (encoder.digest, form)
+        if key not in self._encode:
             cache = self.cache_for(encoder, form)
 
             def compute(texts: list[str]) -> Vectors:
                 return encoder.encode_documents(texts, form)
 
-            self._encode[place] = (lambda texts: cache.through(texts, compute)) if cache else compute
-        return self._encode[place]
+            self._encode[key] = (lambda texts: cache.through(texts, compute)) if cache else compute
+        return self._encode[key]
 
 
-def embed(task: EmbedTask, workshop: WorkerContext, tell: Tell = lambda _: None) -> EmbedResult:
-    """Bring the vectors of the task's documents up to date. Doing it twice, late or out of order is harmless.
+def embed(task: EmbedTask, context: WorkerContext, report: Report = lambda _: None) -> EmbedResult:
+    """Bring the vectors of the task's documents up to date. Repeated, late and reordered tasks are harmless.
 
-    `tell` is told the sequence numbers of what was written, by document id, as soon as it was.
+    After each portion, `report` gets the sequence numbers of the written documents by id.
     """
     began = time.monotonic()
-    target = find_target(workshop.es, task)
-    if target is None:
-        return EmbedResult(gone=len(task.documents))
+    with retry_limit():
+        target = find_target(context.es, task)
+        if target is None:
+            return EmbedResult(gone=len(task.documents))
+        result = _embed_portions(task, target, context, report)
+    return result.model_copy(update={"seconds": time.monotonic() - began})
+
+
+def _embed_portions(task: EmbedTask, target: Target, context: WorkerContext, report: Report) -> EmbedResult:
+    """Read, encode and write overlap: one thread reads, one writes, this one encodes."""
     total = EmbedResult()
-    may_have_letters = has_any(workshop.es, target.uuid, target.name)
+    may_have_letters = has_letters(context.es, target.uuid, target.name)
     work = _drop if task.action == "drop" else _encode
 
     def read(references: Sequence[DocumentRef]) -> Portion:
         read_at = time.monotonic()
-        documents = read_documents(workshop.es, target, references)
-        return Portion([one.id for one in references], documents, read_at, may_have_letters)
+        documents = read_documents(context.es, target, references)
+        requested = [(reference.id, reference.routing) for reference in references]
+        return Portion(requested, documents, read_at, may_have_letters)
 
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
-        waiting = _portions(task.documents)
-        coming = _submit(reader, read, waiting.pop(0))
+        unread = _portions(task.documents)
+        reading = _submit(reader, read, unread.pop(0))
         writing: Future[EmbedResult] | None = None
         while True:
-            portion = coming.result()
-            is_last = not waiting
+            portion = reading.result()
+            is_last = not unread
             if not is_last:
-                coming = _submit(reader, read, waiting.pop(0))
-            embedded, failed = work(_to_do(task, portion), target, workshop)
+                reading = _submit(reader, read, unread.pop(0))
+            embedded, failed = work(_to_process(task, target, portion), target, context)
             if writing is not None:
                 total = total.plus(writing.result())
-            writing = _submit(writer, _write, workshop.es, target, portion, embedded, failed, tell)
+            writing = _submit(writer, write_portion, context.es, target, portion, embedded, failed, report)
             if is_last:
                 break
-        total = total.plus(writing.result())
-    return total.model_copy(update={"seconds": time.monotonic() - began})
+        return total.plus(writing.result())
 
 
 P = ParamSpec("P")
@@ -120,7 +112,7 @@ R = TypeVar("R")
 
 
 def _submit(pool: ThreadPoolExecutor, call: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> Future[R]:
-    """Within the present context: the task's id in logs, and its trace."""
+    """Run in the present context: the task's id in logs, its trace, its time limit."""
     return pool.submit(copy_context().run, partial(call, *arguments, **named))
 
 
@@ -129,102 +121,34 @@ def _portions(documents: list[DocumentRef]) -> list[list[DocumentRef]]:
     return [documents[start : start + size] for start in range(0, len(documents), size)]
 
 
-def _to_do(task: EmbedTask, portion: Portion) -> list[Document]:
-    if task.action != "embed":
-        return portion.documents
-    return [document for document in portion.documents if document.known_fingerprint != document.fingerprint]
+def _to_process(task: EmbedTask, target: Target, portion: Portion) -> list[Document]:
+    documents = portion.documents
+    if task.action == "embed" or target.generation.adopted is not None:
+        documents = [document for document in documents if not document.is_superseded]
+    if task.action == "embed":
+        documents = [document for document in documents if not document.is_current]
+    return documents
 
 
 def _drop(documents: Sequence[Document], target: Target, _: WorkerContext) -> tuple[list[Embedded], list[Failed]]:
-    return [_without_vectors(target, document, DROPPED) for document in documents], []
+    return [without_vectors(target, document, DROPPED) for document in documents], []
 
 
 def _encode(
-    documents: Sequence[Document], target: Target, workshop: WorkerContext
+    documents: Sequence[Document], target: Target, context: WorkerContext
 ) -> tuple[list[Embedded], list[Failed]]:
-    model = target.generation.model
-    embedded = [_without_vectors(target, one, NO_TEXT) for one in documents if not one.source.text.strip()]
-    with_text = [document for document in documents if document.source.text.strip()]
+    model, is_adopted = target.generation.model, target.generation.adopted is not None
+    without = [
+        document for document in documents if document.source.is_empty or (is_adopted and document.keeps_foreign_vector)
+    ]
+    embedded = [without_vectors(target, document, NO_TEXT) for document in without]
+    skipped = set(without)
+    with_text = [document for document in documents if document not in skipped]
     if not with_text:
         return embedded, []
-    encoder = workshop.encoders.matching(model.name, model.digest)
-    attempts = Attempts(workshop.redis, f"{target.uuid}-{target.name}")
-    encode = workshop.encode(encoder, target.generation.form)
+    encoder = context.encoders.matching(model.name, model.digest)
+    attempts = Attempts(context.redis, f"{target.uuid}-{target.name}")
+    encode = context.encode(encoder, target.generation.form)
     with span("encode", {"documents": len(with_text), "model": model.name}):
-        more, failed = Encoding(target, encoder, encode, attempts).run(with_text)
-    return embedded + more, failed
-
-
-def _write(
-    es: Elasticsearch,
-    target: Target,
-    portion: Portion,
-    embedded: Sequence[Embedded],
-    failed: Sequence[Failed],
-    tell: Tell,
-) -> EmbedResult:
-    results = write_all(es, [_vector_write(target, one) for one in embedded], read_at=portion.read_at)
-    refused = [Failed(result.write.document, result.reason) for result in results if result.is_refused]
-    results = [result for result in results if not result.is_refused]
-    results += _bury(es, target, portion, [*failed, *refused])
-    written = {result.write.document.id: result.seq_no for result in results if result.seq_no is not None}
-    tell(written)
-    gone = set(portion.asked_for) - {document.id for document in portion.documents}
-    if portion.may_have_letters:
-        still_dead = {one.document.id for one in [*failed, *refused]}
-        remove(es, target.uuid, target.name, sorted((written.keys() | gone) - still_dead))
-    return EmbedResult(
-        written=len(written),
-        unchanged=len(portion.documents) - len(embedded) - len(failed),
-        gone=len(gone) + sum(result.is_gone for result in results),
-        conflicts=sum(result.is_conflict for result in results),
-        dead_letters=len(failed) + len(refused),
-    )
-
-
-def _vector_write(target: Target, one: Embedded) -> Write:
-    """What the document is to hold: nested passages, or its one vector; null takes away one of before."""
-    ours: dict[str, Any] = {"fingerprint": one.document.fingerprint, "state": one.state}
-    adopted = target.generation.adopted
-    only = one.vectors[0] if len(one.vectors) else None
-    if adopted is not None:
-        return conditional_write(target, one.document, ours, {adopted.field: only})
-    if target.generation.vector.layout == "flat":
-        return conditional_write(target, one.document, {**ours, "vector": only})
-    passages = [
-        {"vector": vector, "start": passage.start, "end": passage.end}
-        | ({} if passage.field is None else {"field": passage.field})
-        for passage, vector in zip(one.passages, one.vectors, strict=True)
-    ]
-    return conditional_write(target, one.document, {**ours, "passages": passages})
-
-
-def _without_vectors(target: Target, document: Document, state: str) -> Embedded:
-    return Embedded(document, [], np.empty((0, target.generation.model.dims), dtype=np.float32), state)
-
-
-def _bury(es: Elasticsearch, target: Target, portion: Portion, failed: Sequence[Failed]) -> list[Written]:
-    """Make dead letters of the failed documents, and take their old vectors away: they describe another text."""
-    if not failed:
-        return []
-    for one in failed:
-        log.error("dead letter", index=target.index, id=one.document.id, error=without_preview(one.error))
-    store_dead_letters(es, [_letter(target, one) for one in failed])
-    writes = [_vector_write(target, _without_vectors(target, one.document, DEAD_LETTER)) for one in failed]
-    results = write_all(es, writes, read_at=portion.read_at)
-    # A document that was changed or deleted meanwhile needs no letter: the feed brings its new text.
-    overtaken = [result.write.document.id for result in results if result.is_conflict or result.is_gone]
-    remove(es, target.uuid, target.name, overtaken)
-    return [result for result in results if not result.is_refused]
-
-
-def _letter(target: Target, one: Failed) -> DeadLetter:
-    return DeadLetter(
-        index=target.index,
-        uuid=target.uuid,
-        generation=target.name,
-        id=one.document.id,
-        routing=one.document.routing,
-        error=one.error,
-        attempts=one.attempts,
-    )
+        encoded, failed = Encoding(target, encoder, encode, attempts).run(with_text)
+    return embedded + encoded, failed

@@ -1,7 +1,7 @@
-"""From documents to vectors: passages, the encoder, and what to do with a document that it cannot take.
+"""From documents to vectors: passages, the encoder, and the isolation of documents that the encoder fails on.
 
-documents -> begun too often? -> passages -> vectors
-                  \\-> dead       \\-> fails: halve until the poisonous document stands alone
+documents -> too many attempts? -> passages -> vectors
+                    \\-> dead letter    \\-> fails: is the encoder well? halve until the failing document is alone
 """
 
 from collections.abc import Callable, Sequence
@@ -12,9 +12,9 @@ import structlog
 from numpy.typing import NDArray
 
 from esblend.encoder.encoder import Encoder
-from esblend.errors import EsblendError
+from esblend.errors import EsblendError, ModelError
 from esblend.metrics import PASSAGES
-from mappings.attachment import EMBEDDED
+from mappings.attachment import EMBEDDED, NO_TEXT
 from mappings.passages import Passage, split
 from workers.attempts import MAX_ATTEMPTS, MAX_TOGETHER, Attempts
 from workers.documents import Document, Target
@@ -47,19 +47,19 @@ class Failed:
 
 @dataclass(frozen=True)
 class Encoding:
-    """What turns the documents of one target into vectors."""
+    """Turns documents of one target into vectors."""
 
     target: Target
     encoder: Encoder
     encode: Encode
-    """The encoder's own `encode_documents`, or a cache before it."""
+    """The encoder's `encode_documents`, or a cache in front of it."""
     attempts: Attempts
 
     def run(self, documents: Sequence[Document]) -> tuple[list[Embedded], list[Failed]]:
-        """Embed documents that have a text. Raises when the fault is the encoder's and no document's."""
-        counts = dict(zip(documents, self.attempts.of([document.id for document in documents]), strict=True))
+        """Embed documents that have a text. Raises the encoder's error when the encoder itself fails, on whatever text."""
+        counts = dict(zip(documents, self.attempts.count(_keys(documents)), strict=True))
         given_up = [document for document, count in counts.items() if count >= MAX_ATTEMPTS]
-        self.attempts.forget([document.id for document in given_up])
+        self.attempts.forget(_keys(given_up))
         failed = [
             Failed(document, f"its worker died {counts[document]} times while embedding it", counts[document])
             for document in given_up
@@ -68,10 +68,10 @@ class Encoding:
         groups.append([document for document, count in counts.items() if count < MAX_TOGETHER])
         embedded: list[Embedded] = []
         for group in filter(None, groups):
-            with self.attempts.begun([document.id for document in group]):
-                good, bad = self._embed(group)
-            embedded += good
-            failed += bad
+            with self.attempts.started(_keys(group)):
+                group_embedded, group_failed = self._embed(group)
+            embedded += group_embedded
+            failed += group_failed
         return embedded, failed
 
     def _embed(self, documents: Sequence[Document]) -> tuple[list[Embedded], list[Failed]]:
@@ -91,24 +91,40 @@ class Encoding:
                 failed.append(Failed(document, _too_many(len(passages), limit)))
             else:
                 split_documents.append((document, passages))
-        embedded, poisonous = self._encode_or_halve(split_documents)
-        return embedded, failed + poisonous
+        # A text may have characters and still not one word piece.
+        without = [
+            Embedded(document, [], self._no_vectors(), NO_TEXT)
+            for document, passages in split_documents
+            if not passages
+        ]
+        embedded, failed_to_encode = self._encode_isolating([pair for pair in split_documents if pair[1]])
+        return without + embedded, failed + failed_to_encode
 
-    def _encode_or_halve(
+    def _no_vectors(self) -> Vectors:
+        return np.empty((0, self.target.generation.model.dims), dtype=np.float32)
+
+    def _encode_isolating(
         self, documents: Sequence[tuple[Document, list[Passage]]]
     ) -> tuple[list[Embedded], list[Failed]]:
-        """Encode all passages at once; when that fails, halve until the poisonous document stands alone."""
+        """Encode all passages at once; when that fails, halve until the failing document is alone.
+
+        Nothing is halved while the encoder itself fails: its service is unavailable, or its device is broken.
+        """
+        if not documents:
+            return [], []
         try:
             return self._encode_together(documents), []
-        except Exception as error:  # whatever a model or its runtime raises
+        except ModelError:
+            raise  # by definition the model's fault, not a text's
+        except Exception as error:  # models and their runtimes raise any type
+            self.encoder.encode_query("esblend")  # raises when the encoder fails on every text
             if len(documents) == 1:
-                self.encoder.encode_query("esblend")  # raises when the fault is the encoder's and not the document's
                 return [], [Failed(documents[0][0], describe(error))]
-            log.warning("a batch failed, halving it", documents=len(documents), cause=type(error).__name__)
+            log.warning("batch failed, halving it", documents=len(documents), cause=type(error).__name__)
         middle = len(documents) // 2
-        embedded, failed = self._encode_or_halve(documents[:middle])
-        more_embedded, more_failed = self._encode_or_halve(documents[middle:])
-        return embedded + more_embedded, failed + more_failed
+        embedded, failed = self._encode_isolating(documents[:middle])
+        other_embedded, other_failed = self._encode_isolating(documents[middle:])
+        return embedded + other_embedded, failed + other_failed
 
     def _encode_together(self, documents: Sequence[tuple[Document, list[Passage]]]) -> list[Embedded]:
         vectors = self.encode([passage.text for _, passages in documents for passage in passages])
@@ -120,18 +136,22 @@ class Encoding:
         return embedded
 
 
+def _keys(documents: Sequence[Document]) -> list[str]:
+    return [document.id if document.routing is None else f"{document.id}\0{document.routing}" for document in documents]
+
+
 def describe(error: Exception) -> str:
-    """What went wrong, without the document's text."""
+    """The error without the document's text."""
     return error.reason if isinstance(error, EsblendError) else f"{type(error).__name__} in the encoder"
 
 
 def _too_many(passages: int, limit: int) -> str:
     if limit == 1:
         return (
-            f"its text makes {passages} passages, but the attachment keeps one vector a document: shorten it, "
+            f"its text has {passages} passages, but the attachment stores one vector per document: shorten it, "
             "or attach with [vector.layout: passages]"
         )
     return (
-        f"its text makes {passages} passages, but a document of this index may have {limit} nested objects: "
+        f"its text has {passages} passages, but a document of this index may have {limit} nested objects: "
         "raise [index.mapping.nested_objects.limit] or attach with longer passages, then retry it"
     )

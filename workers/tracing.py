@@ -1,4 +1,4 @@
-"""The trace of a task: it goes on from the feed's, and each other write that the task serves gets a part in its own."""
+"""The trace of a task: it continues the trace of the feed, and links the trace of every other write in the task."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -11,20 +11,24 @@ from esblend.broker import EmbedTask
 
 @contextmanager
 def traced_task(task: EmbedTask, headers: Mapping[str, Any]) -> Iterator[None]:
-    """A span around the embedding of a task. `headers` are the message's: `traceparent` of the feed, and in `traces` that of each
-    document's write. They come from outside; what is no context is passed over."""
+    """A span around the embedding of a task. The message's `headers` hold the feed's `traceparent`, and in `traces` the context of
+    each document's write. They come from outside, so values that are not trace contexts are ignored."""
     if not tracing.is_on():
         yield
         return
     parent = headers.get("traceparent")
     traces = headers.get("traces")
-    writes = {one for one in traces.values() if isinstance(one, str)} if isinstance(traces, dict) else set()
+    writes = {context for context in traces.values() if isinstance(context, str)} if isinstance(traces, dict) else set()
     began = time.perf_counter()
-    told: dict[str, str | int] = {"index": task.index, "generation": task.generation, "documents": len(task.documents)}
-    with tracing.span("embed", told, kind="consumer", parent=parent if isinstance(parent, str) else None):
+    attributes: dict[str, str | int] = {
+        "index": task.index,
+        "generation": task.generation,
+        "documents": len(task.documents),
+    }
+    with tracing.span("embed", attributes, kind="consumer", parent=parent if isinstance(parent, str) else None):
         yield
         present = tracing.traceparent()
-    # One task serves many writes, each of which has a trace of its own: there the work shows by a link.
+    # A task may embed many writes, each with a separate trace; there the work appears as a linked span.
     seconds = time.perf_counter() - began
     for write in sorted(writes)[: len(task.documents)]:
         if present is not None and write.split("-")[1:2] != present.split("-")[1:2]:

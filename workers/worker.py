@@ -1,4 +1,4 @@
-"""The worker process: a Celery worker whose one child loads the model after the fork, once."""
+"""The worker process: a Celery worker with one child, which loads the model once, after the fork."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 import structlog
 from celery import Celery, Task
-from celery.signals import worker_process_init, worker_process_shutdown
+from celery.signals import task_postrun, worker_process_init, worker_process_shutdown, worker_ready
 from pydantic import ValidationError
 from redis import Redis
 from redis.exceptions import RedisError
@@ -34,19 +34,23 @@ from esblend.elasticsearch_connection import back_off, connect, wait_for_elastic
 from esblend.errors import EsblendError, ModelError, QueueUnsafe, UnknownMessage
 from esblend.logs import configure_logging, without_preview
 from esblend.metrics import DOCUMENTS, serve
-from esblend.ready import announce_ready, forget_ready
+from esblend.ready import announce_ready, forget_dead, forget_ready
 from esblend.redis_connection import connect_redis
 from esblend.settings import Settings
+from workers.step_back import StepBack, is_workers_fault
 from workers.tracing import traced_task
 
 if TYPE_CHECKING:
     from workers.embed import WorkerContext
 
 log = structlog.get_logger()
+CHILD_START_SECONDS = 600
+"""Celery kills a child that is not up by then. Its default of 4 s is too short to load a model or to export one."""
+_DEAD_CHILD_CHECK_SECONDS = 1.0
 
 
-def _make_workshop(settings: Settings) -> "WorkerContext":
-    """What the process that runs the tasks holds. torch is imported here, in the child: it must not be before a fork."""
+def _make_context(settings: Settings) -> "WorkerContext":
+    """The connections and encoders of the child. torch is imported here: it must not be imported before a fork."""
     from esblend.encoder.registry import Encoders
     from esblend.encoder.vector_cache import cache_for
     from workers.embed import WorkerContext
@@ -60,33 +64,43 @@ def _make_workshop(settings: Settings) -> "WorkerContext":
 
 
 def make_worker(settings: Settings) -> Celery:
-    """The Celery application with its one task."""
+    """The Celery application with its tasks."""
     app = make_celery(settings)
+    app.conf.worker_proc_alive_timeout = CHILD_START_SECONDS
     child: list[WorkerContext] = []
+    step_back = StepBack(settings)
 
     def set_up(**_: Any) -> None:
         configure_logging(settings)
-        child.append(_make_workshop(settings))
+        child.append(_make_context(settings))
         serve(settings)
         tracing.set_up(settings, "worker")
         try:
             child[0].encoders.load(settings.model)
         except ModelError as error:
-            log.warning("the default model cannot be loaded; models of attached indices still can", reason=error.reason)
+            log.warning(
+                "default model not loaded; models of attached indices are loaded as needed", reason=error.reason
+            )
         announce_ready(settings)
 
+    def watch_child(sender: Any, **_: Any) -> None:
+        """In the parent: the ready file goes with the child that wrote it."""
+        sender.timer.call_repeatedly(_DEAD_CHILD_CHECK_SECONDS, forget_dead, (settings,))
+
     worker_process_init.connect(set_up, weak=False)
+    worker_ready.connect(watch_child, weak=False)
+    task_postrun.connect(lambda **_: step_back.wait(), weak=False)
     worker_process_shutdown.connect(lambda **_: tracing.flush(), weak=False)
 
     def embed_task(self: Task, **message: Any) -> dict[str, Any]:
         from workers.embed import embed
 
         task = _read_message(EmbedTask, message)
-        delivery = str(self.request.id)  # another thread would see another request
-        workshop = child[0].on_behalf_of(delivery)
+        delivery = str(self.request.id)  # other threads do not see this request
+        context = child[0].on_behalf_of(delivery)
         with bound_contextvars(task=delivery), traced_task(task, self.request.headers or {}):
-            with _telling_failure(task.index), _sign_of_life(workshop.redis, running_key(delivery)):
-                result = embed(task, workshop, lambda written: _tell(workshop.redis, delivery, written))
+            with _logged_failure(task.index, step_back), _sign_of_life(context.redis, running_key(delivery)):
+                result = embed(task, context, lambda written: _publish(context.redis, delivery, written))
             _report(task, result)
         return result.model_dump()
 
@@ -94,7 +108,7 @@ def make_worker(settings: Settings) -> Celery:
         from workers.requested_attachments import attach_requested_index
 
         task = _read_message(AttachTask, message)
-        with _telling_failure(task.index):
+        with _logged_failure(task.index, step_back):
             attach_requested_index(task.index, child[0].encoders, settings)
 
     app.task(embed_task, name=EMBED_TASK, bind=True)
@@ -103,16 +117,19 @@ def make_worker(settings: Settings) -> Celery:
 
 
 @contextmanager
-def _telling_failure(index: str) -> Iterator[None]:
-    """Celery's own word of it is off, for it would quote the message and what was raised."""
+def _logged_failure(index: str, step_back: StepBack) -> Iterator[None]:
+    """Log a failed task. Celery's own log message is off: it would quote the message and the exception."""
     try:
         yield
-    except EsblendError as error:
-        log.warning("a task failed; the feed asks again", index=index, reason=without_preview(error.reason))
-        raise
     except Exception as error:
-        log.error("a task failed; the feed asks again", index=index, exc_info=error)
+        if isinstance(error, EsblendError):
+            log.warning("task failed, the feed sends it again", index=index, reason=without_preview(error.reason))
+        else:
+            log.error("task failed, the feed sends it again", index=index, exc_info=error)
+        if is_workers_fault(error):
+            step_back.count_failure()
         raise
+    step_back.count_success()
 
 
 def _report(task: EmbedTask, result: EmbedResult) -> None:
@@ -128,16 +145,16 @@ M = TypeVar("M", EmbedTask, AttachTask)
 
 
 def _read_message(kind: type[M], message: dict[str, Any]) -> M:
-    """Raises UnknownMessage: of a hostile one nothing comes; what a newer feed sent, that feed sends again."""
+    """Raises UnknownMessage. A hostile message has no effect; a newer feed sends its task again."""
     try:
         return kind.model_validate(message)
     except ValidationError as error:
         keys = ", ".join(sorted(map(str, message))[:10])[:200]
-        log.error("a message that is no task of this version", keys=keys, faults=error.error_count())
-        raise UnknownMessage(f"no task of this version: {error.error_count()} faults in [{keys}]") from None
+        log.error("unknown message", keys=keys, faults=error.error_count())
+        raise UnknownMessage(f"not a task of this version: {error.error_count()} faults in [{keys}]") from None
 
 
-def _tell(redis: Redis, task: str, written: dict[str, int]) -> None:
+def _publish(redis: Redis, task: str, written: dict[str, int]) -> None:
     with suppress(RedisError), redis.pipeline(transaction=True) as pipeline:
         pipeline.rpush(written_key(task), orjson.dumps(written))
         pipeline.expire(written_key(task), VISIBILITY_SECONDS)
@@ -146,7 +163,7 @@ def _tell(redis: Redis, task: str, written: dict[str, int]) -> None:
 
 @contextmanager
 def _sign_of_life(redis: Redis, key: str) -> Iterator[None]:
-    """Keep a short-lived key in Redis while a task is worked on, so that the feed notices when its worker was killed."""
+    """Renew a short-lived key in Redis while a task is processed; when it expires, the feed knows that the worker was killed."""
     done = threading.Event()
 
     def renew() -> None:
@@ -166,7 +183,7 @@ def _sign_of_life(redis: Redis, key: str) -> Iterator[None]:
 
 
 def refuse_evicting_redis(settings: Settings) -> None:
-    """Raises QueueUnsafe when this Redis may throw queued tasks away to make room. Waits while it is not there."""
+    """Raises QueueUnsafe when Redis may evict queued tasks. Waits while Redis is unavailable."""
     attempt = 0
     while True:
         try:
@@ -180,12 +197,12 @@ def refuse_evicting_redis(settings: Settings) -> None:
     if policy.startswith("allkeys"):
         raise QueueUnsafe(
             f"Redis has maxmemory-policy [{policy}], which may evict queued tasks: "
-            "set it to [noeviction] (CONFIG SET maxmemory-policy noeviction), or give esblend a Redis of its own"
+            "set it to [noeviction] (CONFIG SET maxmemory-policy noeviction), or give esblend a separate Redis"
         )
 
 
 def run_worker(settings: Settings) -> None:
-    """Run until told to stop; then the present batch is finished."""
+    """Run until a signal stops it; the current task is finished first."""
     configure_logging(settings)
     forget_ready(settings)
     with connect(settings) as es:

@@ -1,4 +1,4 @@
-"""Conditional writes: a vector goes only over the very version of the document that it was computed from."""
+"""Conditional writes: a vector is written only over the document version that it was computed from."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,31 +11,31 @@ from esblend import exact_json
 from esblend.errors import IndexUnavailable
 from esblend.metrics import BULK_ITEMS, BULK_SECONDS, timed
 from workers.documents import Document, Target
-from workers.retry_writes import patiently, patiently_again
+from workers.retries import QueueFull, retried
 
 MAX_BULK_BYTES = 8 * 2**20
 EXTERNAL_SECONDS = 30
-"""Elasticsearch remembers a deletion for 60 s; a write by version only that comes later would bring the document back."""
+"""Elasticsearch remembers a deletion for 60 s; a later write with only an external version would recreate the document."""
 _OVERLOADED, _GONE, _CONFLICT = 429, 404, 409
-_DOCUMENTS_OWN_FAULT = (400, 413, 500)
+_DOCUMENTS_OWN_FAULT = (400, 413)
 
 
 @dataclass(frozen=True)
 class Write:
-    """Two lines of a bulk body, valid only over the version of the document that was read."""
+    """Two lines of a bulk body. Elasticsearch accepts them only for the document version that was read."""
 
     document: Document
     action: dict[str, Any]
     body: dict[str, Any]
 
     def lines(self) -> bytes:
-        """NumPy arrays are written as JSON arrays."""
+        """The lines as JSON; NumPy arrays become JSON arrays."""
         return _line(self.action) + _line(self.body)
 
 
 @dataclass(frozen=True)
 class Written:
-    """What became of a write: `seq_no` of the new version, or the HTTP status and reason of the refusal."""
+    """The result of a write: `seq_no` of the new version, or the HTTP status and reason of its rejection."""
 
     write: Write
     status: int
@@ -51,37 +51,38 @@ class Written:
         return self.status == _CONFLICT
 
     @property
-    def is_refused(self) -> bool:
-        """Refused for the document's own sake: no later try will succeed."""
+    def is_rejected(self) -> bool:
+        """Rejected because of the document itself: another attempt fails as well. A 500 is the server's fault: a full disk."""
         return self.status in _DOCUMENTS_OWN_FAULT
 
 
 def conditional_write(
-    target: Target, document: Document, values: dict[str, Any], outside: Mapping[str, Any] | None = None
+    target: Target, document: Document, values: dict[str, Any], adopted: Mapping[str, Any] | None = None
 ) -> Write:
-    """Put `values` into the generation's object, and `outside` (by dotted path) beside it, over the version that was read and no
-    other.
+    """Write `values` into the generation's object, and the values in `adopted` (by dotted path) outside it.
 
-    By a partial update under (seq_no, primary_term). Where writers bring their own versions (`versioning: external`),
-    an update would raise the version that the next writer has to exceed; there the whole document is written again under
-    the version that it has, which Elasticsearch takes (`external_gte`) as long as no newer one has come.
+    With internal versions: a partial update with `if_seq_no` and `if_primary_term`. With external versions an update would
+    raise the version that the next writer has to exceed, so the whole document is indexed again with its present version
+    (`external_gte`), which Elasticsearch accepts until a newer version exists. That also removes dropped generations.
     """
     field, name = target.attachment.field, target.name
-    place = {"_index": target.index, "_id": document.id}
+    action: dict[str, Any] = {"_index": target.index, "_id": document.id}
     if document.routing is not None:
-        place["routing"] = document.routing
+        action["routing"] = document.routing
     if document.whole is None:
-        action = {**place, "if_seq_no": document.seq_no, "if_primary_term": document.primary_term}
-        return Write(document, {"update": action}, {"doc": _with(outside, {field: {name: values}})})
-    ours = document.whole.get(field)
-    whole = _with(outside, {**document.whole, field: {**(ours if isinstance(ours, dict) else {}), name: values}})
-    action = {**place, "version": document.version, "version_type": "external_gte", "pipeline": "_none"}
+        action |= {"if_seq_no": document.seq_no, "if_primary_term": document.primary_term}
+        return Write(document, {"update": action}, {"doc": _with(adopted, {field: {name: values}})})
+    stored = document.whole.get(field)
+    generations = stored if isinstance(stored, dict) else {}
+    attached = {key: value for key, value in generations.items() if key in target.attachment.generations}
+    whole = _with(adopted, {**document.whole, field: {**attached, name: values}})
+    action |= {"version": document.version, "version_type": "external_gte", "pipeline": "_none"}
     return Write(document, {"index": action}, whole)
 
 
-def _with(outside: Mapping[str, Any] | None, document: dict[str, Any]) -> dict[str, Any]:
-    """`document` with each of `outside` at its dotted path, also where a key holds the dots itself."""
-    for path, value in (outside or {}).items():
+def _with(values: Mapping[str, Any] | None, document: dict[str, Any]) -> dict[str, Any]:
+    """`document` with each of `values` at its dotted path, also where a key itself contains the dots."""
+    for path, value in (values or {}).items():
         level, (*steps, last) = document, path.split(".")
         if path in document:
             steps, last = [], path
@@ -93,39 +94,50 @@ def _with(outside: Mapping[str, Any] | None, document: dict[str, Any]) -> dict[s
 
 
 def write_all(es: Elasticsearch, writes: Sequence[Write], *, read_at: float) -> list[Written]:
-    """Send the writes in bulk requests under the byte limit; items that a full queue refused are sent again.
+    """Send the writes in bulk requests under the byte limit. Items that a full queue rejects are sent again.
 
-    `read_at` (monotonic seconds): when the documents were read. Results come in no particular order.
-    Raises when Elasticsearch stays away for long, and IndexUnavailable when the index takes no writes just now.
+    `read_at` (monotonic seconds): the time at which the documents were read. Results come in no particular order.
+    Raises when Elasticsearch stays unavailable, and IndexUnavailable when the index rejects all writes at the moment.
     """
-    done: list[Written] = []
-    for chunk, body in _chunks(writes):
-        pending, lines = list(chunk), body
-        for attempt in patiently_again():
-            results = _send(es, pending, lines, read_at)
-            refused = [result for result in results if result.status == _OVERLOADED]
-            done += [result for result in results if result.status != _OVERLOADED]
-            if not refused:
-                break
-            if attempt.is_last:
-                raise IndexUnavailable(refused[0].reason)
-            pending = [result.write for result in refused]
-            lines = [write.lines() for write in pending]
-    for result in done:
-        if result.status >= 400 and not (result.is_gone or result.is_conflict or result.is_refused):
-            raise IndexUnavailable(result.reason)  # a block, a missing right: nothing that the document could help
-    return done
+    results: list[Written] = []
+    for chunk, lines in _chunks(writes):
+        results += _write_chunk(es, chunk, lines, read_at)
+    for result in results:
+        if result.status >= 400 and not (result.is_gone or result.is_conflict or result.is_rejected):
+            raise IndexUnavailable(result.reason)  # a block, a full disk, a missing privilege: not the document's fault
+    return results
+
+
+def _write_chunk(es: Elasticsearch, writes: list[Write], lines: list[bytes], read_at: float) -> list[Written]:
+    results: list[Written] = []
+    pending, pending_lines = writes, lines
+
+    def send() -> None:
+        nonlocal pending, pending_lines
+        sent = _send(es, pending, pending_lines, read_at)
+        results.extend(result for result in sent if result.status != _OVERLOADED)
+        overloaded = [result for result in sent if result.status == _OVERLOADED]
+        pending = [result.write for result in overloaded]
+        pending_lines = [write.lines() for write in pending]
+        if overloaded:
+            raise QueueFull(overloaded[0].reason)
+
+    try:
+        retried(send)
+    except QueueFull as error:
+        raise IndexUnavailable(error.reason) from error
+    return results
 
 
 def _send(es: Elasticsearch, writes: list[Write], lines: list[bytes], read_at: float) -> list[Written]:
     def bulk() -> Any:
         if any(write.document.whole is not None for write in writes) and time.monotonic() - read_at > EXTERNAL_SECONDS:
-            raise IndexUnavailable("too much time went by since the documents were read; they are read again")
+            raise IndexUnavailable("too much time passed since the documents were read; the feed sends them again")
         with timed(BULK_SECONDS):
-            return es.bulk(operations=lines)  # type: ignore[arg-type]  # lines as they are, not parsed again
+            return es.bulk(operations=lines)  # type: ignore[arg-type]  # the client accepts ready-made lines
 
     try:
-        answer = patiently(bulk)
+        response = retried(bulk)
     except ApiError as error:
         if error.meta.status != 413:
             raise
@@ -133,7 +145,7 @@ def _send(es: Elasticsearch, writes: list[Write], lines: list[bytes], read_at: f
             return [Written(writes[0], 413, reason="its vectors make a request larger than [http.max_content_length]")]
         middle = len(writes) // 2
         return _send(es, writes[:middle], lines[:middle], read_at) + _send(es, writes[middle:], lines[middle:], read_at)
-    return [_written(write, *item.values()) for write, item in zip(writes, answer["items"], strict=True)]
+    return [_written(write, *item.values()) for write, item in zip(writes, response["items"], strict=True)]
 
 
 def _line(content: dict[str, Any]) -> bytes:
@@ -147,7 +159,7 @@ def _written(write: Write, item: dict[str, Any]) -> Written:
     if error.get("type") == "index_not_found_exception":
         status = _GONE
     elif error.get("type") in ("index_closed_exception", "cluster_block_exception"):
-        status = 503  # also where a full disk makes it a 429: a worker that waited for that would keep others waiting
+        status = 503  # also when a full disk makes it a 429: waiting here would delay other indices
     BULK_ITEMS.labels(status).inc()
     return Written(write, status, item.get("_seq_no"), reason)
 

@@ -1,6 +1,7 @@
-"""What an attached index's people want to know: coverage, what is pending, dead letters, lag."""
+"""The status of an attached index: coverage, pending documents, dead letters, lag."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from elasticsearch import ApiError, AsyncElasticsearch
@@ -8,10 +9,12 @@ from pydantic import BaseModel
 
 from indexer.feed.checkpoints import Checkpoint, load_checkpoint
 from indexer.feed.shard_changes import IndexShards, read_shards
-from mappings.attachment import DEAD_LETTER, DROPPED, EMBEDDED, NO_TEXT, Attachment
+from mappings.attachment import Attachment
+from mappings.coverage import STATES_OF_COUNTS, is_counted_as, is_processed
+from mappings.dead_letter_index import DEAD_LETTERS_INDEX
 from mappings.index_lookup import find_attached
 
-_STATES = {"embedded": EMBEDDED, "without_text": NO_TEXT, "dead_letters": DEAD_LETTER, "dropped": DROPPED}
+_LETTERS = 10_000
 
 
 class GenerationStatus(BaseModel):
@@ -22,12 +25,12 @@ class GenerationStatus(BaseModel):
 
 class BackfillStatus(BaseModel):
     remaining: int
-    """Sequence numbers that it has still to go over; about as many documents."""
+    """Sequence numbers that it has not processed yet; about the number of documents."""
     seconds_left: float | None
-    """At the present speed; None when that is not known or nothing moves."""
+    """At the current speed; None when the speed is unknown or 0."""
     paused: bool
     documents_per_second: float | None
-    """The limit that was set; None when there is none."""
+    """The configured limit; None when there is none."""
 
 
 class IndexStatus(BaseModel):
@@ -39,10 +42,10 @@ class IndexStatus(BaseModel):
     without_text: int
     dead_letters: int
     dropped: int
-    """Dead letters that a person gave up."""
+    """Dead letters that an operator dropped."""
     pending: int
     coverage: float
-    """Share of documents whose vectors are current, 0 to 1; dead letters and documents without text count as done."""
+    """Share of documents with current vectors, 0 to 1; dead letters and documents without text count as processed."""
     lag_seconds: float
     """Age of the oldest change without its vector; 0 when there is none."""
     documents_per_second: float
@@ -51,7 +54,7 @@ class IndexStatus(BaseModel):
 
 
 async def read_status(es: AsyncElasticsearch, name: str, *, counting: AsyncElasticsearch | None = None) -> IndexStatus:
-    """The status of the active generation. `counting`: whose rights decide which documents count, if not those of `es`.
+    """The status of the active generation. `counting`: the client whose privileges decide which documents count; `es` by default.
 
     Raises IndexNotFound or NotAttached.
     """
@@ -59,12 +62,15 @@ async def read_status(es: AsyncElasticsearch, name: str, *, counting: AsyncElast
     attached = await find_attached(es, name)
     index, attachment = attached.index, attached.attachment
     shards = (await read_shards(es, [index])).get(index)
-    checkpoint = await _checkpoint(es, shards.uuid if shards else "", attachment.active)
+    uuid = shards.uuid if shards else ""
+    checkpoint = await _checkpoint(es, uuid, attachment.active)
     counts = await _counts(counting, name, attachment, checkpoint)
     if not counts["pending"] or _is_settled(shards, checkpoint):
-        # Done as far as can be seen; a refresh shows the rest. Before that, it would cost a busy index much.
+        # Only a refresh shows the latest writes. It is expensive while a busy index is still being processed.
         await es.indices.refresh(index=index)
         counts = await _counts(counting, name, attachment, checkpoint)
+        if counts["pending"] and (letters := await _documents_with_letters(es, uuid, attachment.active)):
+            counts = await _counts(counting, name, attachment, checkpoint, letters)
     documents = counts["documents"]
     done = documents - counts["pending"]
     return IndexStatus(
@@ -87,7 +93,7 @@ async def read_status(es: AsyncElasticsearch, name: str, *, counting: AsyncElast
 
 
 def _is_settled(shards: IndexShards | None, checkpoint: Checkpoint | None) -> bool:
-    """Whether the feed has nothing more to do; true where that cannot be known."""
+    """Whether the feed has processed all changes; true when that cannot be determined."""
     if shards is None or checkpoint is None:
         return True
     return all(
@@ -99,7 +105,7 @@ def _is_settled(shards: IndexShards | None, checkpoint: Checkpoint | None) -> bo
 
 
 async def _checkpoint(es: AsyncElasticsearch, uuid: str, generation: str) -> Checkpoint | None:
-    """None also when the caller may not read checkpoints: then only documents without any vector count as pending."""
+    """None also when the caller may not read checkpoints; then only documents without vectors count as pending."""
     try:
         return await load_checkpoint(es, uuid, generation)
     except ApiError as error:
@@ -109,42 +115,70 @@ async def _checkpoint(es: AsyncElasticsearch, uuid: str, generation: str) -> Che
 
 
 async def _counts(
-    es: AsyncElasticsearch, index: str, attachment: Attachment, checkpoint: Checkpoint | None
+    es: AsyncElasticsearch,
+    index: str,
+    attachment: Attachment,
+    checkpoint: Checkpoint | None,
+    letters: Sequence[str] = (),
 ) -> dict[str, int]:
-    """Counts by state, where a document that changed since the checkpoint is pending whatever its old state says."""
+    """Documents by count. A document that changed after the checkpoint is pending, and so is one whose vectors are gone.
+
+    `letters`: ids of documents with dead letters. They count as dead letters even if Elasticsearch rejected the mark in the
+    document.
+    """
     if not attachment.generation.is_followed:
-        return await _counts_of_foreign(es, index, attachment)
-    never = {"bool": {"must_not": [{"exists": {"field": attachment.fingerprint_field}}]}}
-    total = {"documents": 0, "embedded": 0, "without_text": 0, "dead_letters": 0, "dropped": 0, "pending": 0}
+        return await _counts_of_foreign_vectors(es, index, attachment)
+    processed = is_processed(attachment)
+    total = {"documents": 0, **dict.fromkeys(STATES_OF_COUNTS, 0), "pending": 0, "unmarked": 0}
     for shard, live in _live_positions(checkpoint):
         changed: dict[str, Any] = {"range": {"_seq_no": {"gt": live}}} if shard is not None else {"match_none": {}}
-        settled = {"must_not": [changed]}
-        answer = await es.search(
+        unmarked = {"filter": [{"ids": {"values": list(letters)}}], "must_not": [changed, processed]}
+        response = await es.search(
             index=index,
             preference=None if shard is None else f"_shards:{shard}",
             size=0,
             track_total_hits=True,
             aggs={
-                "pending": {"filter": {"bool": {"should": [never, changed]}}},
+                "pending": {"filter": {"bool": {"should": [changed, {"bool": {"must_not": [processed]}}]}}},
+                **({"unmarked": {"filter": {"bool": unmarked}}} if letters else {}),
                 **{
-                    name: {"filter": {"bool": {"filter": [{"term": {attachment.state_field: state}}], **settled}}}
-                    for name, state in _STATES.items()
+                    count: {"filter": {"bool": {"filter": [is_counted_as(attachment, count)], "must_not": [changed]}}}
+                    for count in STATES_OF_COUNTS
                 },
             },
         )
-        total["documents"] += answer["hits"]["total"]["value"]
-        for name, bucket in answer["aggregations"].items():
+        total["documents"] += response["hits"]["total"]["value"]
+        for name, bucket in response["aggregations"].items():
             total[name] += bucket["doc_count"]
-    return total
+    unmarked_letters = total.pop("unmarked")
+    return {
+        **total,
+        "dead_letters": total["dead_letters"] + unmarked_letters,
+        "pending": total["pending"] - unmarked_letters,
+    }
 
 
-async def _counts_of_foreign(es: AsyncElasticsearch, index: str, attachment: Attachment) -> dict[str, int]:
-    """Of vectors that others write, only whether they are there is known; a document without one is not esblend's to embed."""
+async def _counts_of_foreign_vectors(es: AsyncElasticsearch, index: str, attachment: Attachment) -> dict[str, int]:
+    """Counts for vectors that other applications write. A document without one is not esblend's to embed."""
     has_vector = {"filter": {"exists": {"field": attachment.vector_field}}}
-    answer = await es.search(index=index, size=0, track_total_hits=True, aggs={"embedded": has_vector})
-    documents, embedded = answer["hits"]["total"]["value"], answer["aggregations"]["embedded"]["doc_count"]
-    rest = dict.fromkeys(("dead_letters", "dropped", "pending"), 0)
-    return {"documents": documents, "embedded": embedded, "without_text": documents - embedded, **rest}
+    response = await es.search(index=index, size=0, track_total_hits=True, aggs={"embedded": has_vector})
+    documents, embedded = response["hits"]["total"]["value"], response["aggregations"]["embedded"]["doc_count"]
+    others = dict.fromkeys(("dead_letters", "dropped", "pending"), 0)
+    return {"documents": documents, "embedded": embedded, "without_text": documents - embedded, **others}
+
+
+async def _documents_with_letters(es: AsyncElasticsearch, uuid: str, generation: str) -> list[str]:
+    """Ids of documents with dead letters, at most ten thousand; none when the caller may not read the letters."""
+    terms = [{"term": {"uuid": uuid}}, {"term": {"generation": generation}}]
+    try:
+        response = await es.search(
+            index=DEAD_LETTERS_INDEX, query={"bool": {"filter": terms}}, source_includes=["id"], size=_LETTERS
+        )
+    except ApiError as error:
+        if error.meta.status in (403, 404):
+            return []
+        raise
+    return [hit["_source"]["id"] for hit in response["hits"]["hits"]]
 
 
 def _live_positions(checkpoint: Checkpoint | None) -> list[tuple[int | None, int]]:
@@ -161,7 +195,7 @@ def _lag(pending: int, checkpoint: Checkpoint | None) -> float:
 
 def _backfill(checkpoint: Checkpoint | None, attachment: Attachment, pending: int) -> BackfillStatus:
     control = attachment.backfill
-    remaining = pending  # as long as no feed has looked at it
+    remaining = pending  # until a feed follows the index
     if checkpoint and checkpoint.shards:
         remaining = sum(shard.backfill_end - shard.backfill for shard in checkpoint.shards.values())
     speed = checkpoint.documents_per_second if checkpoint else 0.0

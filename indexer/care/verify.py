@@ -1,6 +1,6 @@
-"""Verifies an attached index: reads every document, and compares what it holds with what it should hold.
+"""Verifies an attached index: reads every document and checks its vectors.
 
-documents (point in time, shard by shard) -> fingerprints -> findings
+documents (point in time) -> fingerprint, vectors, offsets -> findings
           \\-> a sample -> encoder -> vectors compared
 """
 
@@ -15,25 +15,25 @@ from numpy.typing import NDArray
 
 from esblend.broker import DocumentRef
 from esblend.encoder.encoder import Encoder
-from mappings.attachment import DEAD_LETTER, DROPPED, EMBEDDED, NO_TEXT, Attachment
+from mappings.attachment import ADOPTED, DEAD_LETTER, DROPPED, EMBEDDED, NO_TEXT, Attachment
 from mappings.dead_letter_index import DEAD_LETTERS_INDEX
 from mappings.passages import split
-from mappings.source import fingerprint, kept, source_text, stored_passages, stored_vectors
+from mappings.source import fingerprint, generation_object, source_text, stored_passages, stored_vectors
 
 _PAGE = 200
 _UNIT = 1e-3
-"""How far from 1 a vector's length may be: Elasticsearch itself allows 1e-4 in the square when it is written."""
+"""The tolerance of a unit vector's length; Elasticsearch itself allows 1e-4 in the square at index time."""
 SAME_VECTOR = 0.985
-"""Smallest cosine to the vector computed again: `fast` and `exact` differ by less, vectors of other texts by far more."""
+"""The smallest cosine to the recomputed vector. `fast` and `exact` differ by less, vectors of other texts by far more."""
 
 FAULTS = {
-    "missing": "no vectors yet",
+    "missing": "no vectors",
     "stale": "vectors of another text, model or passage setting",
     "wrong_passages": "passages that do not cover the text",
     "wrong_dimension": "vectors of another width than the model's",
     "not_unit_length": "vectors whose length is not 1",
-    "wrong_vector": "a vector that is not the text's (seen by computing it again)",
-    "orphaned": "vectors of a generation that the attachment does not have",
+    "wrong_vector": "a vector that differs from the recomputed one",
+    "orphaned": "vectors of dropped generations or earlier attachments",
 }
 
 
@@ -45,17 +45,21 @@ class Finding:
 
 @dataclass
 class Report:
-    """What a verification found. `is_clean`: nothing at fault; dead letters and dropped documents are told, not faults."""
+    """The result of a verification. Dead letters and dropped documents are counted, but are not faults."""
 
     index: str
     documents: int = 0
     embedded: int = 0
+    adopted: int = 0
+    """Documents whose vector another application wrote."""
     without_text: int = 0
     dead_letters: int = 0
     dropped: int = 0
     recomputed: int = 0
     orphaned_letters: int = 0
     findings: list[Finding] = field(default_factory=list)
+    unmarked: set[tuple[str, str | None]] = field(default_factory=set)
+    """Documents with dead letters, by id and routing; Elasticsearch may reject the mark in the document."""
 
     @property
     def is_clean(self) -> bool:
@@ -68,7 +72,15 @@ class Report:
             "clean": self.is_clean,
             **{
                 name: getattr(self, name)
-                for name in ("documents", "embedded", "without_text", "dead_letters", "dropped", "recomputed")
+                for name in (
+                    "documents",
+                    "embedded",
+                    "adopted",
+                    "without_text",
+                    "dead_letters",
+                    "dropped",
+                    "recomputed",
+                )
             },
             "faults": {name: counts.get(name, 0) for name in FAULTS} | {"orphaned_letters": self.orphaned_letters},
             "examples": {name: [f.document.id for f in self.findings if f.fault == name][:5] for name in counts},
@@ -77,14 +89,14 @@ class Report:
 
 @dataclass(frozen=True)
 class Held:
-    """One document as read: where it is, its whole source."""
+    """A document with its complete source."""
 
     document: DocumentRef
     source: dict[str, Any]
 
 
 def read_all(es: Elasticsearch, index: str, *, keeps_vectors_back: bool) -> Iterator[Held]:
-    """Every document of the index as it stood at the beginning, vectors included."""
+    """Every document of the index with its vectors, at one point in time."""
     keep_alive = "5m"
     pit = es.open_point_in_time(index=index, keep_alive=keep_alive)["id"]
     source: Any = {"exclude_vectors": False} if keeps_vectors_back else True
@@ -97,9 +109,9 @@ def read_all(es: Elasticsearch, index: str, *, keeps_vectors_back: bool) -> Iter
             }  # fmt: skip
             if after is not None:
                 body["search_after"] = after
-            answer = es.search(body=body)
-            pit = answer["pit_id"]
-            hits = answer["hits"]["hits"]
+            response = es.search(body=body)
+            pit = response["pit_id"]
+            hits = response["hits"]["hits"]
             for hit in hits:
                 reference = DocumentRef(id=hit["_id"], seq_no=hit["_seq_no"], routing=hit.get("_routing"))
                 yield Held(reference, hit["_source"])
@@ -111,43 +123,52 @@ def read_all(es: Elasticsearch, index: str, *, keeps_vectors_back: bool) -> Iter
 
 
 def examine(held: Held, attachment: Attachment, report: Report) -> bool:
-    """Count one document, and note what is wrong with it. True when it is embedded and nothing is."""
+    """Add a document to the report. True when esblend embedded it and nothing is wrong."""
     generation, name = attachment.generation, attachment.active
-    ours = kept(held.source, attachment.field, name)
+    stored = generation_object(held.source, attachment.field, name)
     report.documents += 1
-    if any(kept(held.source, attachment.field, other) for other in _others(held.source, attachment)):
+    if orphaned_generations(held.source, attachment):
         report.findings.append(Finding("orphaned", held.document))
+    is_current = stored.get("fingerprint") == fingerprint(held.source, attachment.source_fields, generation)
+    if not is_current and (held.document.id, held.document.routing) in report.unmarked:
+        report.dead_letters += 1
+        return False
     fault: str | None
-    if ours.get("fingerprint") is None:
+    if stored.get("fingerprint") is None:
         fault = "missing"
-    elif ours["fingerprint"] != fingerprint(held.source, attachment.source_fields, generation):
+    elif not is_current:
         fault = "stale"
     else:
-        state = ours.get("state")
+        state = stored.get("state")
         report.embedded += state == EMBEDDED
+        report.adopted += state == ADOPTED
         report.without_text += state == NO_TEXT
         report.dead_letters += state == DEAD_LETTER
         report.dropped += state == DROPPED
-        fault = _fault_of_passages(held, attachment, ours)
+        fault = _fault_of_vectors(held, attachment, stored)
     if fault is not None:
         report.findings.append(Finding(fault, held.document))
-    return fault is None and ours.get("state") == EMBEDDED
+    return fault is None and stored.get("state") == EMBEDDED
 
 
-def _others(source: dict[str, Any], attachment: Attachment) -> list[str]:
-    ours = source.get(attachment.field)
-    return [key for key in ours if key not in attachment.generations] if isinstance(ours, dict) else []
+def orphaned_generations(source: dict[str, Any], attachment: Attachment) -> list[str]:
+    """Names of generations in a document that the attachment does not have."""
+    stored = source.get(attachment.field)
+    return [key for key in stored if key not in attachment.generations] if isinstance(stored, dict) else []
 
 
-def _fault_of_passages(held: Held, attachment: Attachment, ours: Any) -> str | None:
-    text = source_text(held.source, attachment.source_fields).text
+def _fault_of_vectors(held: Held, attachment: Attachment, stored: Mapping[str, Any]) -> str | None:
+    text = source_text(held.source, attachment.source_fields)
     vectors = stored_vectors(held.source, attachment)
-    if ours.get("state") != EMBEDDED:
-        wrongly_empty = ours.get("state") == NO_TEXT and text.strip()
-        return "wrong_passages" if vectors or wrongly_empty else None
-    if not vectors:
+    is_adopted = attachment.generation.adopted is not None
+    if stored.get("state") == ADOPTED:
+        return None if vectors else "missing"
+    if stored.get("state") != EMBEDDED:
+        return "wrong_passages" if vectors and not is_adopted else None
+    passages = stored_passages(stored)
+    if not vectors or (attachment.is_nested and not is_adopted and len(vectors) != len(passages)):
         return "missing"
-    if attachment.is_nested and attachment.generation.adopted is None and not _cover(stored_passages(ours), text):
+    if attachment.is_nested and not is_adopted and not _cover(passages, text.text):
         return "wrong_passages"
     if any(len(vector) != attachment.generation.model.dims for vector in vectors):
         return "wrong_dimension"
@@ -158,7 +179,7 @@ def _fault_of_passages(held: Held, attachment: Attachment, ours: Any) -> str | N
 
 
 def _cover(passages: Sequence[Mapping[str, Any]], text: str) -> bool:
-    """Whether passages follow each other over all of a text, without a gap but for the white space between two fields."""
+    """Whether the passages cover a text in order, with gaps of white space only."""
     end = 0
     for passage in passages:
         if text[end : passage["start"]].strip() or passage["end"] <= end:
@@ -168,37 +189,50 @@ def _cover(passages: Sequence[Mapping[str, Any]], text: str) -> bool:
 
 
 def compare(sample: list[Held], encoder: Encoder, attachment: Attachment, report: Report) -> None:
-    """Compute the vectors of a sample again, and note those that are not the text's."""
+    """Compute the vectors of a sample again, and report those that differ."""
     for held in sample:
         text = source_text(held.source, attachment.source_fields)
         passages = split(text, encoder.tokenizer, attachment.generation.passages)
         expected = encoder.encode_documents([passage.text for passage in passages], attachment.generation.form)
-        found = np.array(stored_vectors(held.source, attachment), dtype=np.float32)
+        stored = np.array(stored_vectors(held.source, attachment), dtype=np.float32)
         report.recomputed += 1
-        if found.shape != expected.shape or _cosines(found, expected).min() < SAME_VECTOR:
+        if stored.shape != expected.shape or _cosines(stored, expected).min() < SAME_VECTOR:
             report.findings.append(Finding("wrong_vector", held.document))
 
 
-def _cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    cosines: NDArray[np.float32] = (one * other).sum(axis=1) / lengths
+def _cosines(stored: NDArray[np.float32], expected: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(stored, axis=1) * np.linalg.norm(expected, axis=1)
+    cosines: NDArray[np.float32] = (stored * expected).sum(axis=1) / lengths
     return cosines
 
 
-def count_orphaned_letters(es: Elasticsearch, index: str, uuid: str) -> list[str]:
-    """Ids of dead letters of this index whose document is gone, or whose index was made anew."""
+@dataclass(frozen=True)
+class Letters:
+    """The dead letters of an index: documents that exist, by id and routing, and ids of letters without a document."""
+
+    documents: set[tuple[str, str | None]]
+    orphans: list[str]
+
+
+def read_letters(es: Elasticsearch, index: str, uuid: str) -> Letters:
+    """At most ten thousand letters. A letter is an orphan when its document is gone or its index was recreated."""
     try:
         hits = es.search(index=DEAD_LETTERS_INDEX, query={"term": {"index": index}}, size=10_000)["hits"]["hits"]
     except NotFoundError:
-        return []
+        return Letters(set(), [])
     orphans = [hit["_id"] for hit in hits if hit["_source"]["uuid"] != uuid]
     present = [hit for hit in hits if hit["_source"]["uuid"] == uuid]
+    documents: set[tuple[str, str | None]] = set()
     for start in range(0, len(present), _PAGE):
         part = present[start : start + _PAGE]
         items = [
             {"_id": hit["_source"]["id"], **({"routing": r} if (r := hit["_source"].get("routing")) else {})}
             for hit in part
         ]
-        answer = es.mget(index=index, docs=items, source=False)
-        orphans += [hit["_id"] for hit, found in zip(part, answer["docs"], strict=True) if not found.get("found")]
-    return orphans
+        response = es.mget(index=index, docs=items, source=False)
+        for hit, item in zip(part, response["docs"], strict=True):
+            if item.get("found"):
+                documents.add((hit["_source"]["id"], hit["_source"].get("routing")))
+            else:
+                orphans.append(hit["_id"])
+    return Letters(documents, orphans)

@@ -18,9 +18,10 @@ from esblend.cli.gateway_client import FAILED, INCOMPLETE, DataDir, Json, call, 
 from esblend.elasticsearch_connection import keeps_vectors_back
 from esblend.errors import ModelError
 from esblend.settings import Settings
-from indexer.care.verify import FAULTS, Held, Report, compare, count_orphaned_letters, examine, read_all
+from indexer.care.verify import FAULTS, Held, Report, compare, examine, orphaned_generations, read_all, read_letters
 from mappings.attachment import Attachment
 from mappings.dead_letter_index import DEAD_LETTERS_INDEX
+from mappings.stored_vectors import remove_generations
 
 app = typer.Typer()
 _REPAIR_BATCH = 200
@@ -30,57 +31,66 @@ _REPAIR_SECONDS = 600
 @app.command()
 def verify(
     name: Annotated[str, typer.Argument(metavar="INDEX", help="An attached index.")],
-    sample: Annotated[
-        int, typer.Option(min=0, help="So many documents, drawn at random, are embedded again and compared.")
-    ] = 50,
+    sample: Annotated[int, typer.Option(min=0, help="The number of random documents to embed again and compare.")] = 50,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Queue what is at fault, and wait until it is done.")
+        bool, typer.Option("--repair", help="Embed faulty documents again, remove orphaned vectors, and wait for it.")
     ] = False,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Read every document and check its vectors: missing, stale, orphaned, of a wrong shape, or not the text's.
+    """Read every document and check its vectors: missing, stale, orphaned, of a wrong shape, or of another text.
 
-    Exit code 0 when all is well (dead letters are told, and no fault), 1 when something is at fault, 4 when a repair
-    was queued and not done in time. What was written a moment ago and is still pending counts as missing or stale.
+    Exit code 0 when the index is clean (dead letters are counted, but are not faults), 1 when it is not, 4 when a repair did not
+    finish in time. Documents written moments ago may count as missing or stale.
     """
     with gateway(data_dir) as es:
-        answer = call(es, "GET", f"/_esblend/indices/{quote(name, safe='')}")
-        index, attachment = answer["index"], Attachment.model_validate(answer["attachment"])
+        response = call(es, "GET", f"/_esblend/indices/{quote(name, safe='')}")
+        index, attachment = response["index"], Attachment.model_validate(response["attachment"])
         uuid = es.indices.get_settings(index=index, flat_settings=True)[index]["settings"]["index.uuid"]
-        report = Report(index)
-        kept_sample = _read(es, index, attachment, report, sample)
-        _compare(kept_sample, attachment, report)
-        orphans = count_orphaned_letters(es, index, uuid)
-        report.orphaned_letters = len(orphans)
+        letters = read_letters(es, index, uuid)
+        report = Report(index, orphaned_letters=len(letters.orphans), unmarked=letters.documents)
+        orphaned: set[str] = set()
+        _compare(_read(es, index, attachment, report, sample, orphaned), attachment, report)
         _show(report, as_json=as_json)
         if report.is_clean:
             return
         if not repair:
             if not as_json:
-                err.print(f"`esblend verify {index} --repair` embeds them again.", highlight=False)
+                err.print(f"`esblend verify {index} --repair` repairs them.", highlight=False)
             raise typer.Exit(FAILED)
-        for letter in orphans:
+        for letter in letters.orphans:
             es.options(ignore_status=404).delete(index=DEAD_LETTERS_INDEX, id=letter, refresh=True)
+        if orphaned and attachment.versioning == "internal":
+            with err.status("Removing orphaned vectors"):
+                ids = sorted({finding.document.id for finding in report.findings if finding.fault == "orphaned"})
+                for start in range(0, len(ids), _REPAIR_BATCH):
+                    documents = {"ids": {"values": ids[start : start + _REPAIR_BATCH]}}
+                    remove_generations(es, index, attachment.field, sorted(orphaned), documents)
         if not _repair(report, uuid, attachment, data_dir):
             raise typer.Exit(INCOMPLETE)
 
 
-def _read(es: Elasticsearch, index: str, attachment: Attachment, report: Report, size: int) -> list[Held]:
-    """Examine all documents; gives a sample of those that are embedded (reservoir sampling: Vitter 1985, algorithm R)."""
+def _read(
+    es: Elasticsearch, index: str, attachment: Attachment, report: Report, size: int, orphaned: set[str]
+) -> list[Held]:
+    """Examine all documents and collect the names of orphaned generations.
+
+    Returns a sample of the embedded documents (reservoir sampling: Vitter 1985, algorithm R).
+    """
     total = es.count(index=index)["count"]
     chosen: list[Held] = []
     seen = 0
     columns = (TextColumn("Reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         for held in progress.track(read_all(es, index, keeps_vectors_back=keeps_vectors_back(es)), total=total):
+            orphaned.update(orphaned_generations(held.source, attachment))
             if not examine(held, attachment, report):
                 continue
             seen += 1
             if len(chosen) < size:
                 chosen.append(held)
-            elif (place := random.randrange(seen)) < size:
-                chosen[place] = held
+            elif (position := random.randrange(seen)) < size:
+                chosen[position] = held
     return chosen
 
 
@@ -93,36 +103,43 @@ def _compare(sample: list[Held], attachment: Attachment, report: Report) -> None
     try:
         encoder = Encoders(Settings(), "documents").matching(model.name, model.digest)
     except ModelError as error:
-        err.print(f"No vectors were computed again: {error.reason}", style="yellow", markup=False, highlight=False)
+        err.print(f"No vectors were recomputed: {error.reason}", style="yellow", markup=False, highlight=False)
         return
-    with err.status(f"Computing {len(sample)} documents' vectors again"):
+    with err.status(f"Computing {len(sample)} documents' vectors"):
         compare(sample, encoder, attachment, report)
 
 
 def _show(report: Report, *, as_json: bool) -> None:
-    found = report.to_json()
+    shown = report.to_json()
     if as_json:
-        print_json(found)
+        print_json(shown)
         return
     table = Table("fault", "documents", "for example", title=f"{report.index}: {report.documents} documents")
     meanings = FAULTS | {"orphaned_letters": "dead letters without a document"}
-    for fault, count in found["faults"].items():
+    for fault, count in shown["faults"].items():
         colour = "red" if count else "green"
-        table.add_row(meanings[fault], f"[{colour}]{count}[/]", ", ".join(found["examples"].get(fault, [])))
+        table.add_row(meanings[fault], f"[{colour}]{count}[/]", ", ".join(shown["examples"].get(fault, [])))
     out.print(table)
     out.print(
-        f"{report.embedded} embedded ({report.recomputed} computed again), {report.without_text} without text, "
-        f"{report.dead_letters} dead letters, {report.dropped} dropped.",
+        f"{report.embedded} embedded ({report.recomputed} recomputed), {report.adopted} adopted, "
+        f"{report.without_text} without text, {report.dead_letters} dead letters, {report.dropped} dropped.",
         highlight=False,
     )
     out.print("[green]Clean.[/]" if report.is_clean else "[red]Not clean.[/]")
 
 
 def _repair(report: Report, uuid: str, attachment: Attachment, data_dir: Path | None) -> bool:
-    """Queue the documents at fault, each once; true when all was done in time."""
+    """Queue each faulty document once, and wait; true when all finished in time.
+
+    Orphans in an index with external versions are queued as well: only a worker may write there without a new version.
+    """
     from indexer.feed.task_queue import TaskQueue
 
-    documents = list({finding.document.id: finding.document for finding in report.findings}.values())
+    is_queued = [fault for fault in FAULTS if fault != "orphaned" or attachment.versioning == "external"]
+    findings = [finding for finding in report.findings if finding.fault in is_queued]
+    documents = list(
+        {(finding.document.id, finding.document.routing): finding.document for finding in findings}.values()
+    )
     queue = TaskQueue(process_settings(data_dir))
     deadline = time.monotonic() + _REPAIR_SECONDS
     tasks: list[Any] = []
@@ -143,5 +160,5 @@ def _repair(report: Report, uuid: str, attachment: Attachment, data_dir: Path | 
         is_done = False
     finally:
         queue.close()
-    err.print(f"{len(documents)} queued, {'done' if is_done else 'not done yet'}.", highlight=False)
+    err.print(f"{len(documents)} documents queued, {'done' if is_done else 'not finished yet'}.", highlight=False)
     return is_done

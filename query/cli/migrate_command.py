@@ -11,12 +11,12 @@ from elasticsearch import Elasticsearch
 from esblend.cli.console import count_progress, err, out, print_json
 from esblend.cli.gateway_client import FAILED, INCOMPLETE, USAGE, DataDir, Json, call, gateway, whole_path
 from mappings.command_options import AttachedIndex, VectorSettings, with_vector_settings
+from mappings.stored_vectors import generations_in, holding, remove_generations
 
 app = typer.Typer()
 _POLL_SECONDS = 0.5
 _SETTLE_SECONDS = 3.0
 """Every gateway sees a switch within two seconds; until then it searches the old vectors."""
-_MAX_DROPS = 5
 
 
 @app.command()
@@ -133,20 +133,19 @@ def _roll_back(es: Elasticsearch, path: str) -> dict[str, Any]:
 
 
 def _drop_others(es: Elasticsearch, path: str) -> dict[str, Any]:
-    """Drop the inactive generation and wait until its vectors are removed from the documents."""
-    dropped = []
-    for name, generation in call(es, "GET", path)["generations"].items():
-        if generation["active"]:
-            continue
-        with err.status(f"Removing the vectors of {name} from the documents"):
-            # A task that was running when the generation was dropped may have written more vectors.
-            for _ in range(_MAX_DROPS):
-                task = call(es, "DELETE", f"{path}/{name}")["task"]
-                while task and not es.tasks.get(task_id=task)["completed"]:
-                    time.sleep(_POLL_SECONDS)
-                if not task or not es.tasks.get(task_id=task)["response"]["updated"]:
-                    break
-        dropped.append(name)
+    """Drop the inactive generation, and remove its vectors and those of earlier attachments from the documents."""
+    described = call(es, "GET", path)
+    dropped = [name for name, generation in described["generations"].items() if not generation["active"]]
+    for name in dropped:
+        call(es, "DELETE", f"{path}/{name}")
+    attachment = call(es, "GET", path.removesuffix("/generations"))["attachment"]
+    if attachment.get("versioning") == "external":
+        return {"dropped": dropped}
+    index, field = described["index"], attachment["field"]
+    stored = generations_in(es.indices.get_mapping(index=index)[index]["mappings"], field)
+    orphaned = sorted(stored - set(attachment["generations"]))
+    with err.status(f"Removing the vectors of {', '.join(orphaned)} from the documents"):
+        remove_generations(es, index, field, orphaned, holding(field, orphaned))
     return {"dropped": dropped}
 
 

@@ -1,6 +1,6 @@
-"""`?wait_for=embedded` on a write: the answer comes when the written documents have the vectors of their present texts.
+"""`?wait_for=embedded` on a write: the response is sent once the written documents have the vectors of their current texts.
 
-write -> Elasticsearch, as it is -> ids in its answer -> look until fingerprints match -> the answer, with an "esblend" object
+write -> Elasticsearch, unchanged -> ids in its response -> poll: fingerprints match, vectors exist -> response + "esblend" object
 """
 
 import asyncio
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from elasticsearch import ApiError, AsyncElasticsearch
+from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError
 from starlette.types import Scope
 
 from esblend import exact_json
 from esblend.errors import InvalidRequest
-from mappings.attachment import DEAD_LETTER, Attachment
-from mappings.source import fingerprint, kept
+from mappings.attachment import ADOPTED, DEAD_LETTER, EMBEDDED, Attachment
+from mappings.source import expected_vectors, fingerprint, generation_object, stored_vectors
 from query.gateway.routing import url_parameters
 
 _WAIT_FOR = "wait_for"
@@ -27,7 +27,7 @@ _MGET_DOCUMENTS = 500
 
 @dataclass(frozen=True)
 class Written:
-    """One document that a request wrote; `index` is concrete."""
+    """A document that a request wrote; `index` is concrete."""
 
     index: str
     id: str
@@ -40,41 +40,41 @@ def asks_to_wait(scope: Scope) -> bool:
 
 
 def without_wait(scope: Scope) -> Scope:
-    """The write as Elasticsearch understands it, answered without compression.
+    """The write as Elasticsearch accepts it, with an uncompressed response.
 
-    Raises InvalidRequest where the answer would not tell what was written.
+    Raises InvalidRequest when the response would not name the written documents.
     """
     given = url_parameters(scope)
     if "filter_path" in given:
-        raise InvalidRequest("[wait_for=embedded] needs the whole answer: leave [filter_path] away")
+        raise InvalidRequest("[wait_for=embedded] needs the whole response: remove [filter_path]")
     rest = {name: value for name, value in given.items() if name != _WAIT_FOR}
     return {**scope, "query_string": urlencode(rest).encode(), "headers": without_compression(scope["headers"])}
 
 
 def without_compression(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Headers that ask for an answer that can be read on its way."""
+    """Headers that request an uncompressed response, which the gateway can read."""
     return [pair for pair in headers if pair[0] != b"accept-encoding"]
 
 
-def written_changes(answer: Mapping[str, Any]) -> list[tuple[str, str, int]]:
-    """(concrete index, id, sequence number) of all that a write's answer says was written."""
-    items = [result for item in answer["items"] for result in item.values()] if "items" in answer else [answer]
-    return [(one["_index"], one["_id"], one["_seq_no"]) for one in items if "_seq_no" in one]
+def written_changes(response: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+    """(concrete index, id, sequence number) of each document that a write changed, from its response."""
+    results = [result for item in response["items"] for result in item.values()] if "items" in response else [response]
+    return [(result["_index"], result["_id"], result["_seq_no"]) for result in results if "_seq_no" in result]
 
 
-def written_documents(scope: Scope, body: bytes, answer: Mapping[str, Any]) -> list[Written]:
-    """What a write's answer says was written; deletions and failures are left out."""
+def written_documents(scope: Scope, body: bytes, response: Mapping[str, Any]) -> list[Written]:
+    """The documents that a write created or updated, from its response; deletions and failures are left out."""
     routing = url_parameters(scope).get("routing")
-    if "items" not in answer:
-        is_there = answer.get("result") in ("created", "updated", "noop")
-        return [Written(answer["_index"], answer["_id"], routing)] if is_there else []
-    found: dict[Written, None] = {}
-    for action, item in zip(_actions(body), answer["items"], strict=False):
+    if "items" not in response:
+        exists = response.get("result") in ("created", "updated", "noop")
+        return [Written(response["_index"], response["_id"], routing)] if exists else []
+    documents: dict[Written, None] = {}
+    for action, item in zip(_actions(body), response["items"], strict=False):
         [(name, result)] = item.items()
         if name != "delete" and result["status"] < 300:
-            one = Written(result["_index"], result["_id"], action.get("routing", action.get("_routing", routing)))
-            found[one] = None
-    return list(found)
+            document_routing = action.get("routing", action.get("_routing", routing))
+            documents[Written(result["_index"], result["_id"], document_routing)] = None
+    return list(documents)
 
 
 def _actions(body: bytes) -> Iterator[dict[str, Any]]:
@@ -92,61 +92,86 @@ def _actions(body: bytes) -> Iterator[dict[str, Any]]:
 async def wait_until_embedded(
     es: AsyncElasticsearch, attached: Mapping[str, Attachment], documents: Iterable[Written], *, deadline: float
 ) -> dict[str, Any]:
-    """Look at the documents until each has the vectors of the text that it has then, is a dead letter, or is gone.
+    """Poll the documents until each has the vectors of its current text, is a dead letter, or is gone.
 
-    `deadline` in monotonic seconds. Gives `{"embedded", "dead_letters", "not_attached", "pending", "timed_out"}`.
+    `deadline` in monotonic seconds. Returns `{"embedded", "dead_letters", "not_attached", "pending", "timed_out"}`.
     """
-    waiting = list(documents)
-    not_attached = [one for one in waiting if one.index not in attached]
-    waiting = [one for one in waiting if one.index in attached]
-    counts = {"embedded": 0, "dead_letters": 0, "not_attached": len(not_attached)}
+    written = list(documents)
+    pending = [document for document in written if document.index in attached]
+    counts = {"embedded": 0, "dead_letters": 0, "not_attached": len(written) - len(pending)}
     pause = _FIRST_LOOK_SECONDS
-    while waiting:
+    while pending:
         await asyncio.sleep(max(0.0, min(pause, deadline - time.monotonic())))
         pause = min(_LONGEST_PAUSE_SECONDS, pause * 1.5)
-        still = []
-        for start in range(0, len(waiting), _MGET_DOCUMENTS):
-            part = waiting[start : start + _MGET_DOCUMENTS]
-            for one, state in zip(part, await _states(es, attached, part), strict=True):
+        unfinished = []
+        for start in range(0, len(pending), _MGET_DOCUMENTS):
+            part = pending[start : start + _MGET_DOCUMENTS]
+            for document, state in zip(part, await _states(es, attached, part), strict=True):
                 if state is None:
-                    still.append(one)
+                    unfinished.append(document)
                 elif state:
                     counts["dead_letters" if state == DEAD_LETTER else "embedded"] += 1
-        waiting = still
+        pending = unfinished
         if time.monotonic() >= deadline:
             break
-    return {**counts, "pending": len(waiting), "timed_out": bool(waiting)}
+    return {**counts, "pending": len(pending), "timed_out": bool(pending)}
 
 
 async def _states(es: AsyncElasticsearch, attached: Mapping[str, Attachment], part: list[Written]) -> list[str | None]:
-    """For each document its state, if that is of its present text, else None; empty when it is gone."""
-    # In the body: in the URL, a comma in a field's name splits it, and long names exceed Elasticsearch's 4 KiB.
-    docs = [
-        {
-            "_index": one.index, "_id": one.id, **({} if one.routing is None else {"routing": one.routing}),
-            "_source": {"includes": [
-                *attached[one.index].source_fields, attached[one.index].fingerprint_field, attached[one.index].state_field
-            ]},
-        }
-        for one in part
-    ]  # fmt: skip
-    answer = await es.mget(docs=docs)
+    """The state of each document, or None if it does not hold for the current text; empty for a document that is gone."""
+    includes = {
+        index: [
+            *attachment.source_fields, attachment.fingerprint_field, attachment.state_field, f"{attachment.passages_path}.start"
+        ]
+        for index, attachment in attached.items()
+    }  # fmt: skip
+    response = await es.mget(docs=[_item(document, {"includes": includes[document.index]}) for document in part])
     states: list[str | None] = []
-    for one, found in zip(part, answer["docs"], strict=True):
-        attachment = attached[one.index]
-        source = found.get("_source") or {}
-        ours = kept(source, attachment.field, attachment.active)
-        expected = fingerprint(source, attachment.source_fields, attachment.generation)
-        is_current = ours.get("fingerprint") == expected
-        states.append("" if not found.get("found") else ours.get("state") if is_current else None)
+    claimed: dict[int, int] = {}
+    for number, (document, item) in enumerate(zip(part, response["docs"], strict=True)):
+        attachment = attached[document.index]
+        source = item.get("_source") or {}
+        stored = generation_object(source, attachment.field, attachment.active)
+        is_current = stored.get("fingerprint") == fingerprint(source, attachment.source_fields, attachment.generation)
+        states.append("" if not item.get("found") else stored.get("state") if is_current else None)
+        if states[-1] in (EMBEDDED, ADOPTED):
+            claimed[number] = expected_vectors(stored, attachment)
+    vectors = await _count_vectors(es, attached, [part[number] for number in claimed])
+    for number, count in zip(claimed, vectors, strict=True):
+        if not count or count != claimed[number]:
+            states[number] = None  # a client wrote the document back without its vectors
     return states
 
 
+async def _count_vectors(
+    es: AsyncElasticsearch, attached: Mapping[str, Attachment], documents: list[Written]
+) -> list[int]:
+    """The number of vectors that each document holds, read in real time: no search sees a write before the next refresh."""
+    if not documents:
+        return []
+    fields = {index: {"includes": [attachment.vector_field]} for index, attachment in attached.items()}
+    try:
+        docs = [_item(document, {**fields[document.index], "exclude_vectors": False}) for document in documents]
+        response = await es.mget(docs=docs)
+    except BadRequestError:  # before 9.2 Elasticsearch has no such option, and returns vectors without it
+        response = await es.mget(docs=[_item(document, fields[document.index]) for document in documents])
+    return [
+        len(stored_vectors(item.get("_source") or {}, attached[document.index]))
+        for document, item in zip(documents, response["docs"], strict=True)
+    ]
+
+
+def _item(document: Written, source: dict[str, Any]) -> dict[str, Any]:
+    # In the body: in the URL, a comma in a field's name splits it, and long names exceed Elasticsearch's 4 KiB.
+    routing = {} if document.routing is None else {"routing": document.routing}
+    return {"_index": document.index, "_id": document.id, **routing, "_source": source}
+
+
 async def refresh_if_asked(es: AsyncElasticsearch, scope: Scope, documents: Iterable[Written]) -> None:
-    """A write that was to be searchable at once is so with its vectors too, if the caller may refresh."""
+    """Refresh again after a write with `refresh`, so that its vectors are searchable as well; only if the caller may refresh."""
     if url_parameters(scope).get("refresh", "false") == "false":
         return
-    indices = sorted({one.index for one in documents})
+    indices = sorted({document.index for document in documents})
     try:
         await es.indices.refresh(index=indices)
     except ApiError as error:

@@ -87,7 +87,7 @@ def test_neighbours_overlap() -> None:
 @given(texts, st.integers(16, 40), st.integers(0, 8))
 def test_every_text_is_covered_within_the_limit(text: str, max_tokens: int, overlap: int) -> None:
     passages = split(SourceText(text, ""), TOKENIZER, PassageSettings(max_tokens=max_tokens, overlap_tokens=overlap))
-    if not text.strip():
+    if SourceText(text, "").is_empty or not TOKENIZER.spans(text):
         assert passages == []
         return
     assert passages[0].start == 0
@@ -123,3 +123,9 @@ def test_a_very_long_text_has_the_word_pieces_of_its_parts() -> None:
     assert spans == [
         (start + turn * len(sentence), end + turn * len(sentence)) for turn in range(5000) for start, end in alone
     ]
+
+
+@pytest.mark.parametrize("text", ["\u200b\u200b", "\u0000\u0001\r\n", "\ufeff \u2060", "\u0301\u0301", "\u200d\ufe0f"])
+def test_a_text_without_any_word_piece_has_no_passages(text: str) -> None:
+    assert SourceText(text, "").is_empty
+    assert split(SourceText(text, ""), TOKENIZER, SMALL) == []
