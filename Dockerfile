@@ -4,7 +4,7 @@
 FROM python:3.12-slim
 
 ARG TORCH_INDEX_URL=""
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 HF_HOME=/models
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 HF_HOME=/models ESBLEND_CACHE_DIR=/cache
 
 WORKDIR /app
 COPY constraints.txt pyproject.toml README.md LICENSE ./
@@ -16,10 +16,11 @@ COPY workers workers
 COPY query query
 RUN pip install -c constraints.txt '.[openvino,tracing]' \
     && useradd --create-home --uid 10001 esblend \
-    && mkdir /models && chown esblend /models
+    && mkdir /models /cache && chown esblend /models /cache
 
 USER esblend
-VOLUME /models
+# Models of the hub; exported models and the embedding cache.
+VOLUME ["/models", "/cache"]
 EXPOSE 9280
 ENTRYPOINT ["esblend"]
 CMD ["--help"]

@@ -79,7 +79,12 @@ class Settings(BaseSettings):
     """Addresses of the servers and limits of the processes. Each field is `ESBLEND_<NAME>` in the environment."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ESBLEND_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+        env_prefix="ESBLEND_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     @classmethod
@@ -126,6 +131,7 @@ class Settings(BaseSettings):
 
     redis_url: str = Field(
         default="redis://localhost:6379/0",
+        repr=False,
         description="redis://, rediss:// (TLS), or sentinel://host:port;sentinel://...",
     )
     redis_ca_certs: Path | None = Field(default=None, description="CA bundle for a rediss:// redis_url.")
@@ -270,6 +276,12 @@ class Settings(BaseSettings):
 
 def _names(listed: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in listed.split(",") if name.strip())
+
+
+def mask_passwords(address: str) -> str:
+    """A server's address, or several separated by semicolons, with the passwords replaced by asterisks."""
+    address = re.sub(r"://([^:@;/]*):[^;]*@", r"://\1:********@", address)
+    return re.sub(r"([?&]password=)[^&;]*", r"\1********", address)
 
 
 def _refuse_unknown(given: Mapping[str, Any], where: str) -> None:

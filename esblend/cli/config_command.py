@@ -1,6 +1,5 @@
 """`esblend config show`."""
 
-import re
 from typing import Any
 
 import typer
@@ -9,9 +8,8 @@ from rich.table import Table
 
 from esblend.cli.console import out, print_json
 from esblend.cli.gateway_client import Json
-from esblend.settings import Settings
+from esblend.settings import Settings, mask_passwords
 
-_PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
 app = typer.Typer(help="Settings and their sources.", no_args_is_help=True)
 
 
@@ -39,5 +37,5 @@ def _shown(value: Any) -> Any:
     if isinstance(value, SecretStr):
         return "********"
     if isinstance(value, str):
-        return _PASSWORD.sub(r"\1********@", value)
+        return mask_passwords(value)
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -1,4 +1,4 @@
-"""Vectors of texts seen before, kept in one file a machine: copies and re-indexed texts are not computed again."""
+"""Vectors of earlier texts, in one file per machine: copies and re-indexed texts are not computed again."""
 
 import hashlib
 import sqlite3
@@ -20,28 +20,27 @@ from esblend.settings import Settings
 log = structlog.get_logger()
 Vectors = NDArray[np.float32]
 _BATCH = 500  # SQLite allows 999 variables in one statement in its oldest builds
-_OVERHEAD_BYTES = 90
-"""What a row takes in the file beside its vector, about."""
+_LOG_BYTES = 2**20
+"""The size of the write-ahead log between two writes, at most."""
 
 
 class VectorCache:
-    """A SQLite file shared by the processes of a machine, kept under `max_bytes`; the longest unused go first.
+    """A SQLite file that the processes of a machine share. Above `max_bytes` the vectors unused for the longest time are deleted.
 
-    It may be deleted at any time. What cannot be read or written is computed as if it were not there.
+    The file may be deleted at any time. When it cannot be read or written, all vectors are computed.
     """
 
     def __init__(self, file: Path, *, scope: str, dims: int, max_bytes: int) -> None:
-        """`scope` names what else decides a vector: the model's digest, backend and precision."""
+        """`scope` names everything except the text that decides a vector: the model's digest, backend and precision."""
         self._file = file
         self._scope = hashlib.sha256(scope.encode()).digest()
         self._dims = dims
-        self._max_rows = max(1, max_bytes // (dims * 4 + _OVERHEAD_BYTES))
-        self._added = self._max_rows  # so that the first additions look whether there is room
+        self._max_bytes = max_bytes
         self.hits = 0
         self.misses = 0
 
     def through(self, texts: Sequence[str], compute: Callable[[list[str]], Vectors]) -> Vectors:
-        """The vectors of `texts`, (len(texts), dims); only those that are not kept yet, each once, are computed."""
+        """The vectors of `texts`, (len(texts), dims); only missing vectors are computed, each once."""
         keys = [self._key(text) for text in texts]
         known = self._read(list(dict.fromkeys(keys)))
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
@@ -65,59 +64,64 @@ class VectorCache:
         connection = sqlite3.connect(self._file, timeout=5)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute(f"PRAGMA journal_size_limit={_LOG_BYTES}")
+        connection.execute("PRAGMA wal_autocheckpoint=200")
+        # Earlier versions had a table WITHOUT ROWID. Each of its vectors filled a page of its own, three times the size.
+        connection.execute("DROP TABLE IF EXISTS vectors")
         connection.execute(
-            "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL, used INTEGER NOT NULL)"
-            " WITHOUT ROWID"
+            "CREATE TABLE IF NOT EXISTS embeddings (key BLOB NOT NULL UNIQUE, vector BLOB NOT NULL, used INTEGER NOT NULL)"
         )
-        connection.execute("CREATE INDEX IF NOT EXISTS by_use ON vectors (used)")
+        connection.execute("CREATE INDEX IF NOT EXISTS embeddings_by_use ON embeddings (used)")
         return connection
 
     def _read(self, keys: list[bytes]) -> dict[bytes, Vectors]:
-        found: dict[bytes, Vectors] = {}
+        cached: dict[bytes, Vectors] = {}
         try:
             with closing(self._connect()) as connection, connection:
                 for start in range(0, len(keys), _BATCH):
                     part = keys[start : start + _BATCH]
                     marks = ",".join("?" * len(part))
-                    rows = connection.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", part)  # noqa: S608
+                    rows = connection.execute(f"SELECT key, vector FROM embeddings WHERE key IN ({marks})", part)  # noqa: S608
                     for key, raw in rows:
                         vector = np.frombuffer(raw, dtype="<f4")
                         if vector.shape == (self._dims,):
-                            found[key] = vector.astype(np.float32)
-                if found:
+                            cached[key] = vector.astype(np.float32)
+                if cached:
                     connection.executemany(
-                        "UPDATE vectors SET used = ? WHERE key = ?", [(_now(), key) for key in found]
+                        "UPDATE embeddings SET used = ? WHERE key = ?", [(_now(), key) for key in cached]
                     )
         except sqlite3.Error as error:
             self._give_up("read", error)
-        return found
+        return cached
 
     def _write(self, vectors: dict[bytes, Vectors]) -> None:
         rows = [(key, vector.astype("<f4").tobytes(), _now()) for key, vector in vectors.items()]
         try:
             with closing(self._connect()) as connection, connection:
-                connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", rows)
-                self._added += len(rows)
-                if self._added >= self._max_rows // 10:
-                    self._added = 0
-                    self._prune(connection)
+                connection.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)", rows)
+                self._prune(connection)
         except sqlite3.Error as error:
             self._give_up("written", error)
 
     def _prune(self, connection: sqlite3.Connection) -> None:
-        [(count,)] = connection.execute("SELECT COUNT(*) FROM vectors")
-        if count > self._max_rows:
-            excess = count - self._max_rows * 9 // 10
-            connection.execute(
-                "DELETE FROM vectors WHERE key IN (SELECT key FROM vectors ORDER BY used LIMIT ?)", (excess,)
-            )
+        """Delete a fifth of the vectors when the file's pages in use exceed the limit. SQLite reuses free pages."""
+        [(size,)], [(pages,)], [(free,)] = (
+            connection.execute(f"PRAGMA {name}").fetchall() for name in ("page_size", "page_count", "freelist_count")
+        )
+        if (pages - free) * size <= self._max_bytes:
+            return
+        [(count,)] = connection.execute("SELECT COUNT(*) FROM embeddings")
+        connection.execute(
+            "DELETE FROM embeddings WHERE rowid IN (SELECT rowid FROM embeddings ORDER BY used LIMIT ?)",
+            (count // 5 + 1,),
+        )
 
     def _give_up(self, what: str, error: sqlite3.Error) -> None:
-        log.warning("the cache of vectors cannot be " + what, file=str(self._file), cause=str(error))
+        log.warning("embedding cache cannot be " + what, file=str(self._file), cause=str(error))
 
 
 def cache_for(encoder: Encoder, form: Form, settings: Settings) -> VectorCache | None:
-    """The cache for an encoder's vectors in a form as the settings want it; None when they want none."""
+    """The cache for vectors of an encoder in a form; None when the settings disable it."""
     if settings.embedding_cache_mb == 0:
         return None
     return VectorCache(

@@ -11,7 +11,7 @@ from rich.text import Text
 from esblend.cli.console import err, out, print_json
 from esblend.cli.gateway_client import FAILED, DataDir, Json, stating_errors, whole_path
 from esblend.errors import ModelError
-from esblend.settings import DEFAULT_MODEL, Settings
+from esblend.settings import DEFAULT_MODEL, Settings, mask_passwords
 
 PACKAGED_MODEL = "minilm"
 app = typer.Typer()
@@ -74,7 +74,7 @@ def up(
     if state.gateway.rpartition(":")[2] != str(settings.gateway_port):
         err.print(f"Port {settings.gateway_port} was in use, so the gateway has another one.", style="yellow")
     out.print(
-        f"Elasticsearch {state.elasticsearch}   Redis {state.redis}   model {state.model}",
+        f"Elasticsearch {state.elasticsearch}   Redis {mask_passwords(state.redis)}   model {state.model}",
         highlight=False,
         markup=False,
     )

@@ -44,7 +44,7 @@ def start_node(
     place = directory / node.name
     config = place / "config"
     fresh = not (place / "data").exists()
-    for folder in (config, place / "data", place / "logs", place / "tmp"):
+    for folder in (config, place / "data", place / "logs", place / "snapshots", place / "tmp"):
         folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(home / "config", config, dirs_exist_ok=True)
     (config / "elasticsearch.yml").write_text(
@@ -103,6 +103,7 @@ def _configuration(
         f"transport.port: {node.transport_port}",
         f'path.data: "{place / "data"}"',
         f'path.logs: "{place / "logs"}"',
+        f'path.repo: "{place / "snapshots"}"',
         f"xpack.security.enabled: {str(credentials is not None).lower()}",
         # A laptop's disk is often fuller than Elasticsearch's defaults allow.
         "cluster.routing.allocation.disk.threshold_enabled: false",

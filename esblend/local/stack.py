@@ -25,11 +25,12 @@ from esblend.elasticsearch_connection import connect
 from esblend.errors import LocalStackError
 from esblend.local.distribution import DEFAULT_VERSION, find_distribution
 from esblend.local.elasticsearch import Credentials, Node, new_credentials, start_node
+from esblend.local.gpus import worker_device
 from esblend.local.paths import elasticsearch_dir
 from esblend.local.ports import FreePorts, turn_to_choose
 from esblend.local.processes import Launched, family, find, launch, stop
 from esblend.local.valkey import start_valkey
-from esblend.settings import Settings
+from esblend.settings import Settings, mask_passwords
 
 START_SECONDS = 240
 NAMES = ("elasticsearch", "redis", "feed", "worker", "gateway")
@@ -55,7 +56,7 @@ class StackState(BaseModel):
     def describe(self) -> dict[str, Any]:
         """The object that `esblend up --json` and `esblend ps --json` print."""
         described: dict[str, Any] = {
-            "elasticsearch": self.elasticsearch, "redis": self.redis, "gateway": self.gateway, "model": self.model,
+            "elasticsearch": self.elasticsearch, "redis": mask_passwords(self.redis), "gateway": self.gateway, "model": self.model,
         }  # fmt: skip
         if self.username:
             described |= {"username": self.username, "password": self.password}
@@ -272,7 +273,8 @@ def _start_processes(state: StackState, data_dir: Path, started: list[Launched],
             process = launch(
                 [sys.executable, "-m", "esblend", name],
                 log=data_dir / "logs" / f"{name}-{number}.log",
-                env=_environment(_with_own_metrics_port(state.settings(settings), name, number), ready),
+                env=_environment(_with_own_metrics_port(state.settings(settings), name, number), ready)
+                | (worker_device(number, os.environ) if name == "worker" else {}),
                 cwd=data_dir,
             )
             running[number] = process

@@ -49,13 +49,13 @@ def test_another_model_or_precision_shares_nothing(tmp_path: Path) -> None:
 def test_the_longest_unused_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0]
     monkeypatch.setattr("esblend.encoder.vector_cache._now", lambda: now[0])
-    small = cache(tmp_path, max_bytes=100 * (DIMS * 4 + 90))
+    small = cache(tmp_path, max_bytes=40 * 2**10)
     for number in range(40):
         now[0] = number
         small.through(["kept in use", *(f"{number}-{other}" for other in range(10))], Counting())
     with sqlite3.connect(tmp_path / "vectors.sqlite") as connection:
-        [(rows,)] = connection.execute("SELECT COUNT(*) FROM vectors")
-    assert rows <= 110
+        [(rows,)] = connection.execute("SELECT COUNT(*) FROM embeddings")
+    assert 100 < rows < 400
     compute = Counting()
     small.through(["kept in use", "0-0"], compute)
     assert compute.computed == ["0-0"]
@@ -78,3 +78,16 @@ def test_what_fails_is_not_kept(tmp_path: Path) -> None:
     compute = Counting()
     cache(tmp_path).through(["a"], compute)
     assert compute.computed == ["a"]
+
+
+@pytest.mark.parametrize("dims", [384, 768])
+def test_the_file_stays_within_its_limit(tmp_path: Path, dims: int) -> None:
+    file, limit = tmp_path / "vectors.sqlite", 4 * 2**20
+    limited = VectorCache(file, scope="model", dims=dims, max_bytes=limit)
+    for turn in range(40):
+        limited.through(
+            [f"{turn} {number}" for number in range(125)], lambda texts: np.ones((len(texts), dims), dtype=np.float32)
+        )
+    total = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert limit / 2 < file.stat().st_size
+    assert total < 1.4 * limit
