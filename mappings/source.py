@@ -10,8 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from mappings.attachment import Attachment, Generation
 
+_INT_DIGITS = 4000
+"""Python converts longer strings to integers only with another setting of the interpreter."""
 SEPARATOR = "\n"
 """Between the values of source fields, and between the values of an array."""
 
@@ -123,10 +127,18 @@ def can_be_guarded(source: Mapping[str, Any], fields: Sequence[str]) -> bool:
 
 def _leaves(values: Iterable[Any]) -> Iterator[Any]:
     for value in values:
-        if isinstance(value, list):
+        if isinstance(value, orjson.Fragment):
+            yield _number(value)
+        elif isinstance(value, list):
             yield from _leaves(value)
         elif value is not None and not isinstance(value, Mapping):
             yield value
+
+
+def _number(fragment: orjson.Fragment) -> int | float:
+    """A number with more digits than `esblend.exact_json` represents as a Python number."""
+    text = orjson.dumps(fragment).decode()
+    return int(text) if text.lstrip("-").isdigit() and len(text) < _INT_DIGITS else float(text)
 
 
 def _processor_bytes(value: str | bool | int | float) -> bytes:
@@ -162,7 +174,8 @@ def _values(source: Any, path: str) -> Iterator[Any]:
 
 
 def _strings(values: Iterator[Any]) -> Iterator[str]:
-    for value in values:
+    for item in values:
+        value = _number(item) if isinstance(item, orjson.Fragment) else item
         if isinstance(value, str):
             yield value
         elif isinstance(value, bool):

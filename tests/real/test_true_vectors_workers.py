@@ -16,9 +16,9 @@ from tests.real.faults import kill, process, revive, wait_for
 @pytest.fixture
 def index(fault_stack: Stack, index_name: str) -> Iterator[str]:
     mapping = {"properties": {"body": {"type": "text"}}}
-    settings = {"number_of_replicas": 0, "index.mapping.nested_objects.limit": 1}
-    fault_stack.es.indices.create(index=index_name, mappings=mapping, settings=settings)
+    fault_stack.es.indices.create(index=index_name, mappings=mapping, settings={"number_of_replicas": 0})
     fault_stack.attach(index_name, "body")
+    fault_stack.es.indices.put_settings(index=index_name, settings={"index.mapping.nested_objects.limit": 1})
     yield index_name
     revive(fault_stack)
     fault_stack.es.indices.delete(index=index_name)
