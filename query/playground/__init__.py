@@ -1,5 +1,6 @@
 """The playground: a page for people who tune a search, served by the gateway at `/_esblend/`."""
 
+import re
 from pathlib import Path
 
 from starlette.exceptions import HTTPException
@@ -8,10 +9,10 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 _STATIC = Path(__file__).parent / "static"
-_FILES = {"": ("index.html", "text/html"), "app.js": ("app.js", "text/javascript"), "view.js": ("view.js", "text/javascript"),
-          "style.css": ("style.css", "text/css")}  # fmt: skip
+_MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css"}
+_NAME = re.compile(r"[a-z_]+\.(?:js|css)")
 _HEADERS = {
-    # Nothing but the page's own files and requests to the gateway that served it.
+    # The page loads its own files and talks to the gateway that served it, and to nothing else.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -26,13 +27,17 @@ def routes() -> list[Route]:
     return [
         Route("/_esblend", lambda _: RedirectResponse("/_esblend/"), methods=["GET"]),
         Route("/_esblend/", _page, methods=["GET"]),
-        Route("/_esblend/playground/{file}", _page, methods=["GET"]),
+        Route("/_esblend/playground/{file}", _asset, methods=["GET"]),
     ]
 
 
-async def _page(request: Request) -> Response:
-    found = _FILES.get(request.path_params.get("file", ""))
-    if found is None:
+async def _page(_: Request) -> Response:
+    return FileResponse(_STATIC / "index.html", media_type="text/html", headers=_HEADERS)
+
+
+async def _asset(request: Request) -> Response:
+    name = request.path_params["file"]
+    file = _STATIC / name
+    if not _NAME.fullmatch(name) or not file.is_file():
         raise HTTPException(404)
-    name, kind = found
-    return FileResponse(_STATIC / name, media_type=kind, headers=_HEADERS)
+    return FileResponse(file, media_type=_MEDIA_TYPES[file.suffix], headers=_HEADERS)

@@ -1,244 +1,315 @@
-// Asks the gateway, keeps what was judged, and hands both to view.js. Credentials live in this tab's session storage only.
-import { column, element, status } from "./view.js"
+// Starts the page: joins the state, the gateway's answers, and what draws them.
+import { matchedWords } from "./answers.js"
+import { setUpCopying } from "./copying.js"
+import { $, debounced, element, option } from "./dom.js"
+import { ask, inWords, scheme, searchAll, signIn, signOut } from "./gateway.js"
+import { drawHealth, drawUnknown } from "./health.js"
+import { Judgements } from "./judgements.js"
+import { drawJudging, fetchPool, handleKey } from "./judging.js"
+import { joinOnHover } from "./lines.js"
+import { drawRail, facetValues } from "./rail.js"
+import { plainBody, searches } from "./requests.js"
+import { drawResults } from "./results.js"
+import { listIndices, readSchema } from "./schema.js"
+import { ScoreBoard, drawScoreBoard } from "./score_board.js"
+import { addressOf, defaultsOf, readAddress, summary } from "./state.js"
 
-const $ = (id) => document.getElementById(id)
-const session = window.sessionStorage
-let asked = 0
-
-class Refused extends Error {
-  constructor(status, reason) { super(reason); this.status = status }
+const page = {
+  state: readAddress(location.search), schema: null, defaults: defaultsOf(null), facetBuckets: [], pool: null, rows: [],
+  judgements: new Judgements(),
+  searchNow: () => search(), searchSoon: debounced(() => search(), 150), redraw: redrawRail, choose, judge, say,
 }
+const board = new ScoreBoard(page.judgements)
+let turn = 0
+let lastTurn = null
 
-async function ask(method, path, body, type = "application/json") {
-  const headers = { "content-type": type, accept: "application/json" }
-  const credentials = session.getItem("authorization")
-  if (credentials) headers.authorization = credentials
-  const answer = await fetch(path, { method, headers, body, credentials: "omit" })
-  const content = await answer.json().catch(() => ({}))
-  if (!answer.ok) throw new Refused(answer.status, reasonOf(content) ?? answer.statusText)
-  return content
+// ---- messages
+
+function say(level, title, advice = "", action = null) {
+  $("message").className = level
+  $("message").replaceChildren(...(title ? [element("p", { class: "message-title" }, title), element("p", {}, advice)] : []), ...(action ? [action] : []))
 }
-
-// The root cause says more than "all shards failed".
-function reasonOf(content) { return content.error?.root_cause?.[0]?.reason ?? content.error?.reason }
-
-function say(text) { $("message").textContent = text }
 
 function failed(error) {
+  busy(false)
+  if (error.status === undefined) throw error
   if (error.status === 401) {
+    if (error.hadCredentials) signOut()
     $("sign-in").hidden = false
-    say("Sign in to search.")
-  } else say(error.message)
-}
-
-// ---- what is asked
-
-function hybrid(more = {}) {
-  const filter = [...facetFilters(), ...($("filter").value.trim() ? [{ query_string: { query: $("filter").value.trim() } }] : [])]
-  const size = Number($("size").value) || 10
-  const asked = {
-    query: $("query").value.trim(), alpha: Number($("alpha").value), fusion: $("fusion").value,
-    rank_window_size: Math.max(size, Number($("window").value)), ...more,
+    $("results").replaceChildren()
+    $("results").hidden = true
   }
-  if (filter.length) asked.filter = filter
-  if (asked.fusion === "linear" && $("normalizer").value && !("alpha" in more)) asked.normalizer = $("normalizer").value
-  if ("alpha" in more) delete asked.fusion
-  return asked
+  const [title, advice] = inWords(error)
+  const retry = [0, 429, 503].includes(error.status) && element("button", { type: "button", onclick: () => (page.schema ? search() : start()) }, "Try again")
+  say("error", title, advice, retry || null)
 }
 
-function body(more) {
-  const made = { size: Number($("size").value) || 10, query: { hybrid: hybrid(more) } }
-  if ($("facet").value) made.aggs = { facet: { terms: { field: $("facet").value, size: 12 } } }
-  return made
+function busy(isBusy) {
+  $("progress").hidden = !isBusy
+  $("results").setAttribute("aria-busy", String(isBusy))
 }
 
-async function search() {
-  const query = $("query").value.trim()
-  if (!query || !$("index").value) return
-  const turn = ++asked
-  const shown = { explain: true }
-  const searches = [body({ alpha: 0, inner_hits: {} }), body({ alpha: 1, inner_hits: {} }), body({ inner_hits: {} })]
-  const lines = searches.flatMap((one) => [{}, { ...one, ...shown }]).map((line) => JSON.stringify(line)).join("\n") + "\n"
+// ---- searching
+
+async function search({ isNew = false } = {}) {
+  const { state } = page
+  writeAddress(isNew)
+  if (!page.schema) return
+  if (state.view === "judge") return judgeView()
+  measure()
+  const mine = ++turn
+  if (!state.question) return welcome()
+  busy(true)
+  if (!$("results").querySelector(".column")) $("results").replaceChildren(skeleton())
+  const asked = searches(state, page.schema)
+  const names = Object.keys(asked)
   try {
-    const path = `/${encodeURIComponent($("index").value)}/_msearch`
-    const { responses, took } = await ask("POST", path, lines, "application/x-ndjson")
-    if (turn !== asked) return // a later one is on its way
-    const broken = responses.find((one) => one.error)
-    if (broken) throw new Refused(broken.status, reasonOf(broken))
-    show(query, responses, took)
-  } catch (error) { failed(error) }
-}
-
-function show(query, [lexical, semantic, blend], took) {
-  const ranks = Object.fromEntries([["BM25", lexical], ["kNN", semantic]].map(([name, one]) =>
-    [name, new Map(one.hits.hits.map((hit, place) => [`${hit._index}/${hit._id}`, place + 1]))]))
-  const columns = [["BM25", lexical], ["Blend", blend], ["kNN", semantic]]
-  $("results").replaceChildren(...columns.map(([name, one]) => column({
-    name, hits: one.hits.hits, query, ranks, isBlend: name === "Blend", gradeOf, onGrade: judge,
-  })))
-  const total = blend.hits.total
-  const degraded = (blend.esblend?.degraded ?? []).join("; ")
-  say(`${total ? `${total.relation === "gte" ? "over " : ""}${total.value} hits` : ""} in ${took} ms. ${degraded}`.trim())
-  showFacets(blend.aggregations?.facet?.buckets ?? [])
-}
-
-// ---- filters by facets
-
-const chosen = new Set()
-
-function facetFilters() {
-  return chosen.size && $("facet").value ? [{ terms: { [$("facet").value]: [...chosen].map((one) => JSON.parse(one)) } }] : []
-}
-
-function showFacets(buckets) {
-  $("facets").replaceChildren(...buckets.map((bucket) => {
-    const value = JSON.stringify(bucket.key)
-    return element("button", {
-      type: "button", "aria-pressed": String(chosen.has(value)),
-      onclick: () => { chosen.has(value) ? chosen.delete(value) : chosen.add(value); search() },
-    }, `${bucket.key_as_string ?? bucket.key} (${bucket.doc_count})`)
-  }))
-}
-
-// ---- judgements: query -> document id -> grade
-
-const judgements = JSON.parse(session.getItem("judgements") ?? "{}")
-const place = () => $("query").value.trim()
-
-function gradeOf(hit) { return judgements[place()]?.[hit._id] }
-
-function judge(hit, grade) {
-  const given = (judgements[place()] ??= {})
-  if (given[hit._id] === grade) delete given[hit._id]
-  else given[hit._id] = grade
-  session.setItem("judgements", JSON.stringify(judgements))
-  for (const button of document.querySelectorAll(".hit .grades button")) {
-    const id = button.closest(".hit").dataset.id
-    button.setAttribute("aria-pressed", String(judgements[place()]?.[id] === Number(button.dataset.grade)))
+    const { responses, took } = await searchAll(state.index, Object.values(asked))
+    if (mine !== turn) return // a later search is on its way
+    busy(false)
+    show(Object.fromEntries(names.map((name, position) => [name, responses[position]])), took)
+  } catch (error) {
+    if (mine !== turn) return
+    if (!$("results").querySelector(".column")) $("results").replaceChildren()
+    failed(error)
   }
-  countJudgements()
 }
 
-function rows() {
-  return Object.entries(judgements).flatMap(([query, given]) => Object.entries(given).map(([id, grade]) => ({ query, id, grade })))
+function show(answers, took) {
+  const { state, schema, defaults, judgements } = page
+  const grades = judgements.gradesOf(state.question)
+  const names = state.compare ? ["a", "b"] : ["a"]
+  lastTurn = {
+    state, answers, ticks: lastTurn?.ticks, found: foundIn(answers.a, took), matched: matchedWords([answers.words, ...names.map((name) => answers[name])].flatMap((one) => one.hits.hits)),
+    window: Number(state.a.window) || defaults.window, shownFields: state.shown ?? schema.shown, gradeOf: (hit) => grades.get(hit._id), onCut,
+    summaries: { a: summary(state.a, defaults), b: summary(state.b, defaults) },
+  }
+  const cut = document.activeElement?.dataset?.cut
+  $("results").hidden = false
+  $("results").replaceChildren(...drawResults(lastTurn))
+  if (cut) document.querySelector(`[data-cut="${cut}"]`)?.focus()
+  page.facetBuckets = answers.facet?.aggregations?.values?.buckets ?? []
+  keepFocus($("rail"), () => $("facets")?.replaceChildren(...facetValues(page)))
+  const degraded = names.flatMap((name) => answers[name].esblend?.degraded ?? [])
+  if (degraded.length) say("warning", "Answered by the words alone: the meaning could not be searched.", [...new Set(degraded)].join("; "))
+  else say("sr", lastTurn.found)
+  showTab()
 }
 
-function countJudgements() {
-  const all = rows()
-  $("judged").value = all.length ? `${all.length} judgements of ${new Set(all.map((one) => one.query)).size} queries` : "None yet."
+function foundIn({ hits: { total } }, took) {
+  const number = total ? `${total.relation === "gte" ? "over " : ""}${total.value.toLocaleString()} ${total.value === 1 ? "hit" : "hits"}` : "Answered"
+  return `${number} in ${took < 1000 ? `${took} ms` : `${(took / 1000).toFixed(1)} s`}`
 }
 
-function quoted(text) { return `"${String(text).replaceAll('"', '""')}"` }
+const skeleton = () => element("div", { class: "skeleton", "aria-hidden": "true" }, ...Array.from({ length: 4 }, () => element("span")))
 
-// The queries of a TREC file are numbered in the order in which they were asked; the CSV holds their texts, and is what eval reads.
-function exported(kind) {
-  const all = rows()
-  if (kind === "csv") return ["query,document,grade", ...all.map((one) => [quoted(one.query), quoted(one.id), one.grade].join(","))]
-  const numbers = new Map(Object.keys(judgements).map((query, number) => [query, number + 1]))
-  return all.map((one) => `${numbers.get(one.query)} 0 ${one.id} ${one.grade}`)
+function welcome() {
+  busy(false)
+  say("", "")
+  $("results").hidden = false
+  $("results").replaceChildren(element("div", { class: "welcome" },
+    element("h2", {}, "Ask a question"),
+    element("p", {}, "The blend appears first. Each bar shows how much of a hit’s score comes from its ", element("b", { class: "words-text" }, "words"), " (BM25) and how much from its ", element("b", { class: "meaning-text" }, "meaning"), " (kNN)."),
+    element("p", { class: "note" }, "Point at a hit to see where each list ranks it. Move the slider to change the blend. Judge hits to measure it.")))
 }
 
-function save(kind) {
-  const file = new Blob([exported(kind).join("\n") + "\n"], { type: kind === "csv" ? "text/csv" : "text/plain" })
-  const link = element("a", { href: URL.createObjectURL(file), download: kind === "csv" ? "judgements.csv" : "qrels.txt" })
-  link.click()
-  URL.revokeObjectURL(link.href)
+const cutSoon = debounced(() => search(), 250)
+function onCut(name, value) {
+  page.state[name].minScore = value
+  cutSoon()
 }
 
-// ---- copies
+// ---- the score board
 
-function copyOf(kind) {
-  const index = $("index").value
-  const made = JSON.stringify(body(), null, 2)
-  if (kind === "console") return `GET /${encodeURIComponent(index)}/_search\n${made}`
-  const url = `${location.origin}/${encodeURIComponent(index)}/_search`
-  if (kind === "curl") return `curl '${url}' -H 'content-type: application/json' -d '${made.replaceAll("'", "'\\''")}'`
-  return [
-    "import json", "", "from elasticsearch import Elasticsearch", "", `es = Elasticsearch(${JSON.stringify(location.origin)})`,
-    `body = json.loads(r'''${made.replaceAll("'''", "''\\u0027")}''')`, `answer = es.search(index=${JSON.stringify(index)}, body=body)`,
-  ].join("\n")
+const measure = debounced(async () => {
+  const { state, judgements } = page
+  if (page.schema && judgements.judged.size && (state.compare || state.view === "judge")) await board.update(state.index, configs())
+  else drawBoard()
+}, 300)
+
+const configs = () => (page.state.compare ? [page.state.a, page.state.b] : [page.state.a])
+
+function drawBoard() {
+  const { state, judgements } = page
+  page.rows = board.rows(state.index, configs())
+  $("score-board").hidden = !page.schema || !(state.view === "judge" || state.compare)
+  $("score-board").replaceChildren(...drawScoreBoard(board, page.rows, state.compare, judgements.judged.size))
+  if (state.view === "judge") drawJudge()
 }
 
-async function copy(kind) {
-  const text = copyOf(kind)
-  $("copied").textContent = text
-  try { await navigator.clipboard.writeText(text); say("Copied.") } catch { say("It stands below, to be copied by hand.") }
-}
+// ---- judging
 
-// ---- index, facets to choose from, status
+const drawJudge = () => keepFocus($("judging"), () => $("judging").replaceChildren(...drawJudging(page)))
 
-async function loadIndices() {
+async function judgeView() {
+  const { state } = page
+  drawJudge()
+  measure()
+  if (!state.question || page.pool?.question === state.question && page.pool.of === poolKey()) return
+  const mine = ++turn
+  const key = poolKey()
+  busy(true)
   try {
-    const found = await ask("GET", "/*/_mapping?filter_path=*.mappings._meta.esblend.active&expand_wildcards=open")
-    const names = Object.keys(found).sort()
-    $("index").replaceChildren(...names.map((name) => element("option", {}, name)))
-    const wanted = new URLSearchParams(location.search).get("index")
-    if (names.includes(wanted)) $("index").value = wanted
+    const hits = await fetchPool(state.question, state, page.schema)
+    if (mine !== turn) return
+    page.pool = { question: state.question, of: key, hits }
+    if ($("message").className === "error") say("", "")
+    drawJudge()
+  } catch (error) { if (mine === turn) failed(error) }
+  busy(false)
+}
+
+const poolKey = () => JSON.stringify([page.state.index, ...configs().map((config) => ({ ...config, minScore: "" }))])
+
+function choose(question) {
+  page.state.question = question
+  $("query").value = question
+  search({ isNew: true })
+}
+
+function judge(id, grade) { page.judgements.judge(page.state.question, id, grade) }
+
+page.judgements.addEventListener("change", () => { drawBoard(); measure() })
+board.addEventListener("change", drawBoard)
+
+// ---- the parts of the page
+
+// Draws anew and gives the focus back to the same control, by its id or its place.
+function keepFocus(container, draw) {
+  const active = container.contains(document.activeElement) ? document.activeElement : null
+  const selector = "a, button, input, select, summary, [tabindex]"
+  const place = active ? [...container.querySelectorAll(selector)].indexOf(active) : -1
+  const card = active?.closest(".card")?.dataset.id
+  draw()
+  if (!active || active.isConnected) return
+  const cardNow = card && [...container.querySelectorAll(".card")].find((item) => item.dataset.id === card)
+  const target = (active.id && $(active.id)) || cardNow || container.querySelectorAll(selector)[place]
+  target?.focus({ preventScroll: true })
+}
+
+function redrawRail() {
+  if (page.schema) keepFocus($("rail"), () => $("rail").replaceChildren(...drawRail(page)))
+}
+
+function showTab(tab = document.body.dataset.tab) {
+  const { compare } = page.state
+  const lists = compare ? ["a", "b", "rail"] : ["a", "words", "meaning", "rail"]
+  document.body.dataset.tab = lists.includes(tab) ? tab : "a"
+  document.body.classList.toggle("comparing", compare)
+  for (const button of document.querySelectorAll(".tabs button")) {
+    button.hidden = !lists.includes(button.dataset.tab)
+    button.setAttribute("aria-pressed", String(button.dataset.tab === document.body.dataset.tab))
+  }
+  document.querySelector(".tabs [data-tab=a]").textContent = compare ? "A" : "Blend"
+}
+
+function showView() {
+  const { view } = page.state
+  document.body.dataset.view = view
+  $("judging").hidden = view !== "judge"
+  $("results").hidden = view === "judge"
+  for (const button of document.querySelectorAll(".views button")) button.setAttribute("aria-pressed", String(button.dataset.view === view))
+  showTab()
+  drawBoard()
+}
+
+function writeAddress(isNew) {
+  const address = addressOf(page.state)
+  if (address !== location.search) history[isNew ? "pushState" : "replaceState"](null, "", address)
+}
+
+// ---- index and state of the index
+
+async function start() {
+  try {
+    const names = await listIndices()
+    const { state } = page
+    if (state.index && !names.includes(state.index)) names.push(state.index)
     $("sign-in").hidden = true
-    $("sign-out").hidden = !session.getItem("authorization")
-    say(names.length ? "" : "No index is attached yet: esblend attach INDEX --fields title,body")
-    await chooseIndex()
+    $("sign-out").hidden = scheme() === "none"
+    if (!names.length) return say("info", "No index is attached yet.", "Attach one with: esblend attach INDEX --fields title,body. If you may search an index but not read its mapping, add ?index=NAME to this page’s address.")
+    state.index = state.index || names[0]
+    $("index").replaceChildren(...names.map((name) => option(name, name, name === state.index)))
+    await openIndex()
   } catch (error) { failed(error) }
 }
 
-async function chooseIndex() {
-  const index = $("index").value
-  if (!index) return
-  chosen.clear()
-  const found = await ask("GET", `/${encodeURIComponent(index)}/_field_caps?fields=*&types=keyword,long,integer,boolean,date`)
-  const fields = Object.entries(found.fields)
-    .filter(([name, kinds]) => !name.startsWith("_") && !name.startsWith("esblend") && Object.values(kinds).every((kind) => kind.aggregatable))
-    .map(([name]) => name).sort()
-  $("facet").replaceChildren(element("option", { value: "" }, "none"), ...fields.map((name) => element("option", {}, name)))
-  await showStatus()
+async function openIndex() {
+  const { state } = page
+  page.schema = null
+  page.pool = null
+  board.forget()
+  const schema = await readSchema(state.index)
+  page.schema = schema
+  page.defaults = defaultsOf(schema.attachment)
+  redrawRail()
+  showView()
+  showHealth()
+  page.judgements.open(state.index).catch(failed)
   await search()
 }
 
-async function showStatus() {
-  if (!$("index").value || document.hidden) return
+let healthTimer
+async function showHealth() {
+  clearTimeout(healthTimer)
+  const { state } = page
+  if (!state.index || document.hidden) return
+  let wait = 15_000
   try {
-    $("status").replaceChildren(...status(await ask("GET", `/_esblend/indices/${encodeURIComponent($("index").value)}/status`)))
-  } catch { $("status").replaceChildren() }
+    const status = await ask("GET", `/_esblend/indices/${encodeURIComponent(state.index)}/status`)
+    $("health").replaceChildren(...drawHealth(status))
+    if (status.pending) wait = 2_000
+  } catch (error) { $("health").replaceChildren(...drawUnknown(error.message)) }
+  healthTimer = setTimeout(showHealth, wait)
 }
 
 // ---- what people do
 
-let waiting
-function soon() {
-  clearTimeout(waiting)
-  waiting = setTimeout(search, 120)
-}
-
-$("search").addEventListener("submit", (event) => { event.preventDefault(); search() })
-for (const id of ["alpha", "window", "size", "filter"]) $(id).addEventListener("input", soon)
-for (const id of ["fusion", "normalizer"]) $(id).addEventListener("change", search)
-$("facet").addEventListener("change", () => { chosen.clear(); search() })
-$("index").addEventListener("change", () => chooseIndex().catch(failed))
-$("alpha").addEventListener("input", () => { $("alpha-shown").value = Number($("alpha").value).toFixed(2) })
-$("window").addEventListener("input", () => { $("window-shown").value = $("window").value })
-$("fusion").addEventListener("change", () => { $("normalizer").disabled = $("fusion").value !== "linear" })
-$("export-qrels").addEventListener("click", () => save("qrels"))
-$("export-csv").addEventListener("click", () => save("csv"))
-$("forget").addEventListener("click", () => {
-  for (const query of Object.keys(judgements)) delete judgements[query]
-  session.removeItem("judgements")
-  countJudgements()
-  search()
+$("query").value = page.state.question
+$("search").addEventListener("submit", (event) => {
+  event.preventDefault()
+  const question = $("query").value.trim()
+  page.state.question = question
+  search({ isNew: true })
 })
-for (const button of document.querySelectorAll("[data-copy]")) button.addEventListener("click", () => copy(button.dataset.copy))
+$("index").addEventListener("change", () => {
+  Object.assign(page.state, { index: $("index").value, filter: "", facet: "", values: [], shown: null })
+  for (const config of [page.state.a, page.state.b]) Object.assign(config, { fields: "", generation: "" })
+  openIndex().catch(failed)
+})
+for (const button of document.querySelectorAll(".views button")) {
+  button.addEventListener("click", () => {
+    page.state.view = button.dataset.view
+    showView()
+    search({ isNew: true })
+  })
+}
+for (const button of document.querySelectorAll(".tabs button")) button.addEventListener("click", () => showTab(button.dataset.tab))
 $("sign-in").addEventListener("submit", (event) => {
   event.preventDefault()
-  const user = $("user").value, secret = $("secret").value
-  const bytes = new TextEncoder().encode(`${user}:${secret}`)
-  session.setItem("authorization", user ? `Basic ${btoa(String.fromCharCode(...bytes))}` : `ApiKey ${secret}`)
+  signIn($("user").value, $("secret").value)
   $("secret").value = ""
-  loadIndices()
+  say("", "")
+  start()
 })
-$("sign-out").addEventListener("click", () => { session.removeItem("authorization"); location.reload() })
+$("sign-out").addEventListener("click", () => { signOut(); location.reload() })
 document.addEventListener("keydown", (event) => {
   if (event.key === "/" && !/input|select|textarea/i.test(document.activeElement.tagName)) { event.preventDefault(); $("query").focus() }
+  else if (page.state.view === "judge" && page.schema) handleKey(page, event)
 })
-
-countJudgements()
-loadIndices()
-setInterval(showStatus, 2000)
+document.addEventListener("click", (event) => { if (!$("health").contains(event.target)) $("health").open = false })
+addEventListener("popstate", () => {
+  const { index } = page.state
+  Object.assign(page.state, readAddress(location.search))
+  $("query").value = page.state.question
+  if (page.state.index && page.state.index !== index) return void start()
+  page.state.index = index
+  redrawRail()
+  showView()
+  search()
+})
+document.addEventListener("visibilitychange", () => { if (!document.hidden) showHealth() })
+setUpCopying(() => ({ origin: location.origin, index: page.state.index, body: plainBody(page.state, page.state.editing), scheme: scheme() }))
+joinOnHover($("results"))
+showTab()
+start()

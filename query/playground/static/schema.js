@@ -1,0 +1,35 @@
+// What the page knows of an index: its fields, its attachment, its generations.
+import { ask } from "./gateway.js"
+
+export async function listIndices() {
+  const path = "/*/_mapping?filter_path=*.mappings._meta.esblend.active&expand_wildcards=open"
+  return Object.keys(await ask("GET", path)).sort()
+}
+
+// {texts, facets, shown, vectors, generations, active, attachment}. A caller who may search but not read the mapping gets no attachment.
+export async function readSchema(index) {
+  const name = encodeURIComponent(index)
+  const [fields, attachment] = await Promise.all([
+    ask("GET", `/${name}/_field_caps?fields=*&types=text,match_only_text,keyword,long,integer,short,byte,double,float,boolean,date`),
+    ask("GET", `/_esblend/indices/${name}`).then((found) => found.attachment, (error) => {
+      if (error.status === 401) throw error
+      return null
+    }),
+  ])
+  const root = attachment?.field ?? "esblend"
+  const own = Object.entries(fields.fields).filter(([field]) => !field.startsWith("_") && field !== root && !field.startsWith(`${root}.`))
+  const isOf = (types, test) => Object.entries(types).every(([type, caps]) => test(type, caps))
+  const texts = own.filter(([, types]) => isOf(types, (type) => type.includes("text"))).map(([field]) => field)
+  const facets = own.filter(([, types]) => isOf(types, (_, caps) => caps.aggregatable)).map(([field]) => field).sort()
+  const sources = attachment?.source_fields ?? []
+  return {
+    texts: [...sources, ...texts.filter((field) => !sources.includes(field)).sort()],
+    facets,
+    // Keyword fields that are no copy of a text field.
+    shown: facets.filter((field) => fields.fields[field].keyword && !texts.includes(field.split(".")[0])).slice(0, 2),
+    vectors: [root, ...Object.values(attachment?.generations ?? {}).map((one) => one.adopted?.field).filter(Boolean)],
+    generations: attachment?.generations ?? {},
+    active: attachment?.active ?? "",
+    attachment,
+  }
+}

@@ -1,0 +1,108 @@
+"""A browser, an index with documents, and pages that fail the test on any script error."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.conftest import Stack, start_stack, stop_stack
+from tests.real.playground.documents import INDEX, fill
+
+_FLAGS = [
+    "--no-sandbox", "--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+expect.set_options(timeout=15_000)
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="package")
+def index(stack: Stack) -> Iterator[str]:
+    fill(stack, INDEX)
+    yield INDEX
+    stack.es.indices.delete(index=f"{INDEX},.esblend-judgements", ignore_unavailable=True)
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    executable = os.environ.get("ESBLEND_TEST_BROWSER") or shutil.which("chromium") or shutil.which("chromium-browser")
+    assert executable, "these tests need Chromium: apt-get install chromium, or name one in ESBLEND_TEST_BROWSER"
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=executable, args=_FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    opened = browser.new_context(accept_downloads=True, viewport=WIDE)
+    opened.set_default_timeout(15_000)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def problems() -> list[str]:
+    """Script errors and console errors of the pages of a test. A test that expects one removes it."""
+    return []
+
+
+@pytest.fixture
+def visit(context: BrowserContext, stack: Stack, index: str, problems: list[str]) -> Iterator[Callable[..., Page]]:
+    """Opens the playground with the given address parameters, in a new tab."""
+
+    def go(**parameters: Any) -> Page:
+        opened = context.new_page()
+        opened.on("pageerror", lambda error: problems.append(str(error)))
+        opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        query = "&".join(f"{key.replace('_', '.')}={value}" for key, value in {"index": index, **parameters}.items())
+        opened.goto(f"{stack.described['gateway']}/_esblend/?{query}")
+        expect(opened.locator("#index")).to_have_value(index)
+        return opened
+
+    yield go
+    assert not problems
+
+
+@pytest.fixture
+def page(visit: Callable[..., Page]) -> Page:
+    return visit()
+
+
+@pytest.fixture
+def no_judgements(stack: Stack, index: str) -> None:
+    stack.es.indices.delete(index=".esblend-judgements", ignore_unavailable=True)
+
+
+@pytest.fixture(scope="package")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack with security on, filled as the other one."""
+    started = start_stack(tmp_path_factory.mktemp("signin"), "--security")
+    fill(started, INDEX)
+    yield started
+    stop_stack(started)
+
+
+@pytest.fixture
+def downloads(tmp_path: Path) -> Callable[[Page, str], list[Path]]:
+    """Presses an export button; gives the files that came."""
+
+    def press(page: Page, button: str, count: int = 1) -> list[Path]:
+        files: list[Any] = []
+        page.on("download", lambda file: files.append(file))
+        with page.expect_download():
+            page.click(button)
+        while len(files) < count:
+            page.wait_for_timeout(50)
+        paths = []
+        for file in files:
+            path = tmp_path / file.suggested_filename
+            file.save_as(path)
+            paths.append(path)
+        return paths
+
+    return press

@@ -1,0 +1,88 @@
+"""axe-core finds nothing in any view, at both sizes, light and dark; nothing is wider than the screen."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, ViewportSize, expect
+
+from tests.real.playground.conftest import PHONE, WIDE
+from tests.real.playground.documents import QUESTION
+from tests.real.playground.test_judging import load
+
+Visit = Callable[..., Page]
+SIZES = pytest.mark.parametrize("size", [WIDE, PHONE], ids=["1280", "390"])
+SCHEMES = pytest.mark.parametrize("scheme", ["light", "dark"])
+
+
+def check(page: Page, size: ViewportSize) -> None:
+    violations = Axe().run(page).response["violations"]
+    assert not violations, [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in violations]
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+
+
+def prepare(visit: Visit, size: ViewportSize, scheme: Any, **parameters: str) -> Page:
+    page = visit(**parameters)
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    page.set_viewport_size(size)
+    return page
+
+
+@SCHEMES
+@SIZES
+def test_results(visit: Visit, size: ViewportSize, scheme: str) -> None:
+    page = prepare(visit, size, scheme, q=QUESTION, facet="kind", a_minScore="0.1")
+    expect(page.locator(".hit").first).to_be_visible()
+    check(page, size)
+    page.locator(".hit .more").first.click()
+    page.locator(".hit").first.focus()
+    page.click("#health summary")
+    check(page, size)
+
+
+@SCHEMES
+@SIZES
+def test_settings(visit: Visit, size: ViewportSize, scheme: str) -> None:
+    page = prepare(visit, size, scheme, q=QUESTION, facet="kind", value='"animal"', compare="1", editing="b")
+    if size is PHONE:
+        page.click(".tabs [data-tab=rail]")
+    for group in page.locator("#rail details:not([open]) summary").all():
+        group.click()
+    expect(page.locator("#facets button").first).to_be_visible()
+    check(page, size)
+
+
+@SCHEMES
+@SIZES
+@pytest.mark.usefixtures("no_judgements")
+def test_judging_and_comparing(visit: Visit, size: ViewportSize, scheme: str, tmp_path: Path) -> None:
+    page = prepare(visit, size, scheme, q=QUESTION, compare="1", b_alpha="0", view="judge")
+    expect(page.locator(".card").first).to_be_visible()
+    load(page, tmp_path)
+    expect(page.locator("#score-board .verdict")).to_be_visible()
+    check(page, size)
+    page.click(".views [data-view=search]")
+    expect(page.locator(".hit .grade").first).to_be_visible()
+    check(page, size)
+
+
+@SCHEMES
+@SIZES
+def test_empty_and_failed(visit: Visit, size: ViewportSize, scheme: str) -> None:
+    page = prepare(visit, size, scheme)
+    expect(page.locator(".welcome")).to_be_visible()
+    check(page, size)
+    for parameters, selector in (({"filter": "kind:nothing"}, ".empty"), ({"filter": "kind:("}, "#message.error")):
+        page = prepare(visit, size, scheme, q=QUESTION, **parameters)
+        expect(page.locator(selector).first).to_be_visible()
+        check(page, size)
+
+
+@SCHEMES
+def test_the_copy_dialog(visit: Visit, scheme: str) -> None:
+    page = prepare(visit, WIDE, scheme, q=QUESTION)
+    page.click("#copy-open")
+    expect(page.locator("#copied")).to_contain_text("curl")
+    check(page, WIDE)
