@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from elasticsearch import ApiError
 from playwright.sync_api import Page, expect
 
 from query.lab.judged import Judged, read_judgements, read_queries
@@ -38,7 +39,12 @@ def saved(stack: Stack) -> dict[str, dict[str, int]]:
     """Judgements by question, as the index holds them."""
     found: dict[str, dict[str, int]] = {}
     query = {"term": {"index": INDEX}}
-    hits = stack.es.search(index=".esblend-judgements", size=1000, query=query, ignore_unavailable=True)["hits"]["hits"]
+    try:
+        answer = stack.es.search(index=".esblend-judgements", size=1000, query=query, ignore_unavailable=True)
+    except ApiError as error:
+        assert error.status_code == 503, "its shard has just been created"
+        return found
+    hits = answer["hits"]["hits"]
     for hit in hits:
         source = hit["_source"]
         found.setdefault(source["query"], {})

@@ -128,12 +128,8 @@ def test_the_lowest_score_is_a_line_in_the_score_axis(page: Page) -> None:
     wait_for("fewer hits", lambda: 0 < hits(page).count() < before)
     shown = [float(hit.get_attribute("data-score") or 0) for hit in page.locator("[data-column=a] .score").all()]
     assert min(shown) >= score - 0.02
-    assert (
-        page.locator(".hits").evaluate(
-            "item => getComputedStyle(item.querySelector('.hit'), '::after').borderLeftStyle"
-        )
-        == "solid"
-    )
+    line = page.locator(".hit").first.evaluate("item => getComputedStyle(item, '::after').borderLeftStyle")
+    assert line == "solid"
     move_slider(page, "[data-cut=a]", 99)
     expect(page.locator("[data-column=a] .empty")).to_contain_text("Move the lowest score to the left")
 
