@@ -1,7 +1,5 @@
 """A browser, an index with documents, and pages that fail the test on any script error."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from tests import programs
 from tests.conftest import Stack, start_stack, stop_stack
 from tests.real.playground.documents import INDEX, fill
 
@@ -29,8 +28,8 @@ def index(stack: Stack) -> Iterator[str]:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    executable = os.environ.get("ESBLEND_TEST_BROWSER") or shutil.which("chromium") or shutil.which("chromium-browser")
-    assert executable, "these tests need Chromium: apt-get install chromium, or name one in ESBLEND_TEST_BROWSER"
+    executable = programs.browser()
+    assert executable, "these tests need Chromium: make test-programs, or name one in ESBLEND_TEST_BROWSER"
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=executable, args=_FLAGS)
         yield started
