@@ -10,7 +10,8 @@ from typing import Any
 from bench.report import RESULTS, write
 from bench.stack import BenchStack, bench_stack
 from mappings.attachment import Attachment
-from query.lab.candidates import Blend, fetch_candidates
+from query.lab.blend_arrays import Blend
+from query.lab.candidates import fetch_candidates
 from query.lab.evaluation import Evaluation, evaluate
 from query.lab.judged import Judged, read_beir
 from query.lab.measuring import MAIN, MEASURES, compare, mean_of

@@ -27,7 +27,7 @@ def least_privileges(indices: list[str], *, attaches: bool) -> dict[str, Any]:
                     "privileges": [*documents, "create_index"],
                 },
                 {"names": indices, "privileges": [*documents, *(["manage"] if attaches else [])]},
-                # Discovery and lag read mappings and sequence numbers of whatever is attached, and no documents.
+                # Discovery and lag read the mappings and sequence numbers of attached indices, and no documents.
                 {"names": ["*"], "privileges": ["view_index_metadata", "monitor"]},
             ],
         }
@@ -39,20 +39,20 @@ def setup_credentials(
     indices: Annotated[
         str, typer.Option(help="Patterns of the indices to embed, separated by commas: articles-*,news")
     ],
-    user: Annotated[str, typer.Option(prompt=True, help="Who may make API keys.")],
+    user: Annotated[str, typer.Option(prompt=True, help="A user who may create API keys.")],
     password: Annotated[str, typer.Option(prompt=True, hide_input=True, envvar="ELASTIC_PASSWORD")],
-    name: Annotated[str, typer.Option(help="Of the key.")] = "esblend",
+    name: Annotated[str, typer.Option(help="The name of the key.")] = "esblend",
     expiration: Annotated[str | None, typer.Option(help="As in 90d; default: none.")] = None,
     attaches: Annotated[
         bool, typer.Option("--attaches", help="Also to attach indices whose mappings ask for it.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Make an API key with the least privileges for feed and workers, and print it once.
+    """Create an API key with the least privileges for feed and workers, and print it once.
 
-    They read and write the documents of the named indices and esblend's own, and can do nothing else. The gateway needs no key.
+    It allows reading and writing documents of the named indices and of esblend's own, and nothing else. The gateway needs no key.
     """
-    patterns = [one.strip() for one in indices.split(",") if one.strip()]
+    patterns = [pattern.strip() for pattern in indices.split(",") if pattern.strip()]
     if not patterns:
         err.print("--indices names no index.", style="red")
         raise typer.Exit(USAGE)
@@ -65,7 +65,7 @@ def setup_credentials(
             )
         except ApiError as error:
             if error.meta.status in (400, 405):  # no such endpoint
-                err.print("This Elasticsearch has its security off, and needs no credentials.", style="red")
+                err.print("Security is off in this Elasticsearch, so no credentials are needed.", style="red")
                 raise typer.Exit(FAILED) from None
             raise
     if as_json:

@@ -8,10 +8,10 @@ from rich.table import Table
 from esblend.cli.console import err, out, print_json
 from esblend.cli.gateway_client import FAILED, USAGE, DataDir, Json, call, gateway
 
-app = typer.Typer(name="dead-letters", help="Documents that cannot be embedded: list them, try again, give them up.")
+app = typer.Typer(name="dead-letters", help="Documents that cannot be embedded: list, retry, drop.")
 Index = Annotated[str | None, typer.Argument(metavar="[INDEX]", help="All indices when left out.")]
 Id = Annotated[str | None, typer.Option("--id", help="One document only.")]
-All = Annotated[bool, typer.Option("--all", help="Those of all indices.")]
+All = Annotated[bool, typer.Option("--all", help="The dead letters of all indices.")]
 
 
 @app.command(name="list")
@@ -47,7 +47,7 @@ def show(
     """Show one dead letter."""
     found = _find(index, id_, 10, data_dir)["dead_letters"]
     if not found:
-        err.print(f"Document {id_} of {index} is no dead letter.", style="red", markup=False, highlight=False)
+        err.print(f"Document {id_} of {index} is not a dead letter.", style="red", markup=False, highlight=False)
         raise typer.Exit(FAILED)
     if as_json:
         print_json(found[0])
@@ -60,15 +60,15 @@ def show(
 def retry(
     index: Index = None, id_: Id = None, everywhere: All = False, data_dir: DataDir = None, as_json: Json = False
 ) -> None:
-    """Embed them again, after the cause was mended. What fails again becomes a dead letter again."""
-    _ask("_retry", "will be tried again", index, id_, everywhere, data_dir, as_json)
+    """Embed the documents again, once the cause is fixed. Documents that fail again remain dead letters."""
+    _ask("_retry", "will be retried", index, id_, everywhere, data_dir, as_json)
 
 
 @app.command()
 def drop(
     index: Index = None, id_: Id = None, everywhere: All = False, data_dir: DataDir = None, as_json: Json = False
 ) -> None:
-    """Give them up: the documents stay, found by their words alone, until their text changes."""
+    """Drop dead letters: the documents remain searchable by BM25, and are embedded once their text changes."""
     _ask("_drop", "will be dropped", index, id_, everywhere, data_dir, as_json)
 
 
@@ -87,7 +87,7 @@ def _ask(
     action: str, future: str, index: str | None, id_: str | None, everywhere: bool, data_dir: Any, as_json: bool
 ) -> None:
     if (index is None) != everywhere:
-        err.print("Name an index, or say --all.", style="red")
+        err.print("Name an index, or use --all.", style="red")
         raise typer.Exit(USAGE)
     params = {"all": "true"} if index is None else {"index": index}
     if id_ is not None:
@@ -97,7 +97,7 @@ def _ask(
     if as_json:
         print_json(answer)
     else:
-        out.print(f"{answer['dead_letters']} dead letters {future}, within seconds.", highlight=False)
+        out.print(f"{answer['dead_letters']} dead letters {future} within seconds.", highlight=False)
 
 
 def _time(letter: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Checks an installation from outside: servers, rights, limits, models; each check says what to do when it is not well."""
+"""Checks an installation: servers, privileges, limits, models. Each check that fails gives advice."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +18,7 @@ from esblend.errors import EsblendError, InvalidRequest
 from esblend.plugins import ENCODERS, find, kind_and_name
 from esblend.redis_connection import connect_redis
 from esblend.settings import Settings
+from indexer.feed.checkpoints import checkpoint_id
 from mappings.attachment import META_KEY, Attachment, read_attachment
 from mappings.attachment_copies import CHECKPOINTS_INDEX
 from mappings.builder import expected_properties, has_lost_attachment
@@ -32,7 +33,7 @@ _RIGHTS = ["read", "write", "view_index_metadata", "monitor", "maintenance"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at. `advice` says what to do; empty when all is well."""
+    """The result of one check. `advice` is empty when the outcome is ok."""
 
     name: str
     outcome: Literal["ok", "warning", "failure"]
@@ -41,7 +42,7 @@ class Check:
 
 
 def examine(settings: Settings) -> Iterator[Check]:
-    """All checks, one after the other; those that need a server that is away are left out."""
+    """All checks in order; checks that need an unavailable server are left out."""
     yield from _redis(settings)
     yield from _rabbitmq(settings)
     with connect(settings) as es:
@@ -50,7 +51,7 @@ def examine(settings: Settings) -> Iterator[Check]:
             info = es.info()
         except (ApiError, TransportError) as error:
             yield Check(
-                "Elasticsearch", "failure", f"{settings.es_url} does not answer as it should: {error}",
+                "Elasticsearch", "failure", f"{settings.es_url} does not respond as expected: {error}",
                 "start it, or set ESBLEND_ES_URL and the credentials",
             )  # fmt: skip
             return
@@ -61,12 +62,12 @@ def examine(settings: Settings) -> Iterator[Check]:
 
 
 def _guarded(check: Callable[[Elasticsearch], Iterator[Check]], es: Elasticsearch) -> Iterator[Check]:
-    """A right that is missing is told, and does not end the examination."""
+    """Report a missing privilege, and continue with the other checks."""
     try:
         yield from check(es)
     except ApiError as error:
         name = getattr(check, "__name__", "indices").strip("_<>") or "check"
-        yield Check(name, "warning", f"could not be checked: {error.error}", "give this user the right [monitor]")
+        yield Check(name, "warning", f"could not be checked: {error.error}", "grant this user the privilege [monitor]")
 
 
 def _redis(settings: Settings) -> Iterator[Check]:
@@ -81,7 +82,7 @@ def _redis(settings: Settings) -> Iterator[Check]:
         return
     policy = str(memory.get("maxmemory_policy", "noeviction"))
     if policy.startswith("allkeys"):
-        advice = "CONFIG SET maxmemory-policy noeviction, or give esblend a Redis of its own; workers refuse this one"
+        advice = "CONFIG SET maxmemory-policy noeviction, or give esblend a separate Redis; workers do not start with this one"
         yield Check("Redis", "failure", f"maxmemory-policy [{policy}] may evict queued tasks", advice)
     else:
         tasks = ", ".join(f"{count} {lane}" for lane, count in waiting.items())
@@ -100,7 +101,7 @@ def _rabbitmq(settings: Settings) -> Iterator[Check]:
             connection.ensure_connection(max_retries=1)
             waiting = {lane: _waiting(connection, queue_name(lane)) for lane in LANES}
     except (OperationalError, OSError) as error:
-        advice = "start it, or set ESBLEND_BROKER_URL; without it Redis holds the queue"
+        advice = "start it, or set ESBLEND_BROKER_URL; without it the queue is in Redis"
         yield Check("RabbitMQ", "failure", f"cannot be reached: {type(error).__name__}", advice)
         return
     finally:
@@ -112,7 +113,7 @@ def _waiting(connection: Any, queue: str) -> int:
     with connection.channel() as channel:
         try:
             return int(channel.queue_declare(queue=queue, passive=True).message_count)
-        except connection.channel_errors:  # nobody has used it yet
+        except connection.channel_errors:  # the queue does not exist yet
             return 0
 
 
@@ -128,7 +129,7 @@ def _version(number: str, settings: Settings) -> Check:
 def _licence(es: Elasticsearch) -> Iterator[Check]:
     licence = es.license.get()["license"]
     if licence["status"] == "active":
-        yield Check("licence", "ok", f"{licence['type']}; any will do")
+        yield Check("licence", "ok", f"{licence['type']}; every licence works")
     else:
         yield Check(
             "licence", "warning", f"{licence['type']} is {licence['status']}", "renew it; search may be refused"
@@ -149,7 +150,7 @@ def _clock(es: Elasticsearch) -> Iterator[Check]:
     for node in answer.body["nodes"].values():
         apart = node["timestamp"] / 1000 - here
         if abs(apart) > _CLOCK_SECONDS:
-            advice = "set both clocks by NTP; nothing is lost, but the lag that is shown is wrong"
+            advice = "synchronise both clocks by NTP; nothing is lost, but the reported lag is wrong"
             yield Check("clock", "warning", f"node {node['name']} is {apart:.0f} s ahead of this machine", advice)
             return
     date = answer.meta.headers.get("date")
@@ -169,7 +170,7 @@ def _watermarks(es: Elasticsearch) -> Iterator[Check]:
     )
     if names:
         advice = 'free disk space, then PUT INDEX/_settings {"index.blocks.read_only_allow_delete": null}'
-        yield Check("disk", "warning", f"take no writes: {', '.join(names[:5])}", advice)
+        yield Check("disk", "warning", f"reject writes: {', '.join(names[:5])}", advice)
     allocation: Any = es.cat.allocation(format="json", bytes="b").body
     for node in allocation:
         percent = int(node.get("disk.percent") or 0)
@@ -199,10 +200,10 @@ def _rights(es: Elasticsearch) -> Iterator[Check]:
         f"{name}:{right}" for name, rights in answer["index"].items() for right, has in rights.items() if not has
     ]
     if missing:
-        advice = "give feed and workers these on every attached index ([*] stands for all)"
+        advice = "grant these to feed and workers on every attached index ([*] means all)"
         yield Check("rights", "warning", f"this user lacks {', '.join(missing[:8])}", advice)
     else:
-        yield Check("rights", "ok", "all that feed and workers need")
+        yield Check("rights", "ok", "feed and workers have all privileges they need")
 
 
 def _indices(es: Elasticsearch, settings: Settings) -> Iterator[Check]:
@@ -231,16 +232,37 @@ def _index(es: Elasticsearch, index: str, attachment: Attachment, mapping: dict[
     current = es.indices.get_settings(index=index, flat_settings=True)[index]["settings"]
     problems = problems_of(index, current, mapping, attachment)
     guard = guard_problem(index, current, attachment, pipeline_name(index))
+    paused = _pause(es, current["index.uuid"], attachment)
+    if paused is not None:
+        advice = "fix the cause; the feed continues by itself. Until then new texts get no vectors"
+        yield Check(index, "failure", f"the feed has paused this index: {paused}", advice)
     for problem in [*problems, *([guard] if guard else [])]:
         yield Check(index, "failure", problem.detail, problem.advice)
     wrong = _differences(expected_properties(attachment), mapping.get("properties") or {})
     if wrong:
-        yield Check(index, "failure", f"the mapping differs from the attachment at {wrong[:3]}", "attach it anew")
+        yield Check(
+            index,
+            "failure",
+            f"the mapping differs from the attachment at {wrong[:3]}",
+            "detach it, then attach it again",
+        )
     checked = _model(attachment.generation.model.name, attachment.generation.model.digest)
     if checked.outcome != "ok":
         yield Check(index, checked.outcome, checked.detail, checked.advice)
-    if not (problems or wrong) and checked.outcome == "ok":
+    if not (problems or wrong or paused) and checked.outcome == "ok":
         yield Check(index, "ok", f"{', '.join(attachment.source_fields)} with {attachment.generation.model.name}")
+
+
+def _pause(es: Elasticsearch, uuid: str, attachment: Attachment) -> str | None:
+    """The reason why the feed does not read the index at the moment, from its checkpoint."""
+    try:
+        stored = es.get(index=CHECKPOINTS_INDEX, id=checkpoint_id(uuid, attachment.active))["_source"]
+    except ApiError as error:
+        if error.meta.status in (403, 404):
+            return None
+        raise
+    reason = stored.get("paused_because")
+    return None if reason is None else str(reason)
 
 
 def _differences(wanted: dict[str, Any], present: dict[str, Any], path: str = "") -> list[str]:
@@ -263,12 +285,12 @@ def _model(name: str, digest: str | None) -> Check:
     try:
         if kind is not None:
             find(ENCODERS, kind)
-            return Check("model", "ok", f"{name} is a model of the plug-in [{kind}]; it was not asked")
+            return Check("model", "ok", f"{name} is a model of the plug-in [{kind}]; it was not tested")
         folder = find_model(name)
     except EsblendError as error:
         return Check("model", "failure", error.reason, "put the folder there, or set ESBLEND_MODEL")
     if digest is not None and folder.digest() != digest:
-        advice = "install the files that it was attached with, or attach it anew"
+        advice = "install the files that it was attached with, or attach it again"
         return Check(
             "model", "failure", f"{name} on this machine is not the model that the index was attached with", advice
         )

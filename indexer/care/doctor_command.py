@@ -14,10 +14,10 @@ _SIGNS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failure": "[re
 
 @app.command()
 def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
-    """Check servers, rights, limits, mappings and models, and say what to do.
+    """Check servers, privileges, limits, mappings and models, with advice for each problem.
 
-    It looks with the settings of feed and workers (ESBLEND_*), or those of the stack on this machine. Exit code 1 when
-    something fails; warnings alone are 0.
+    It uses the settings of feed and workers (ESBLEND_*), or of the stack on this machine. Exit code 1 when a check fails, 0 with
+    warnings only.
     """
     from indexer.care.doctor import examine
 
@@ -26,7 +26,7 @@ def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
     if as_json:
         print_json([asdict(check) for check in checks])
     else:
-        table = Table("", "what", "found", "what to do")
+        table = Table("", "check", "result", "advice")
         for check in checks:
             table.add_row(_SIGNS[check.outcome], check.name, check.detail, check.advice)
         out.print(table)

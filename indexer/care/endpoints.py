@@ -1,4 +1,4 @@
-"""The indexer's endpoints below `/_esblend`: status, backfill, dead letters. The gateway serves them, with the caller's rights."""
+"""The indexer's endpoints below `/_esblend`: status, backfill, dead letters. The gateway checks the caller's privileges."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ _LIST_SIZE = 100
 
 
 def make_routes(access: Access, describe_encoder: Callable[[], dict[str, Any]]) -> list[Route]:
-    """The encoder's description goes into the status."""
+    """`describe_encoder` adds a description of the encoder to the status."""
 
     async def status(request: Request) -> Response:
         name = request.path_params["index"]
@@ -47,7 +47,7 @@ def make_routes(access: Access, describe_encoder: Callable[[], dict[str, Any]]) 
         return answer({"acknowledged": True, "index": index, "backfill": control.model_dump(mode="json")})
 
     async def which(request: Request, privilege: str) -> list[str]:
-        """The indices whose dead letters are meant, and with which the caller may do this."""
+        """The indices that the request names, or all with dead letters, for which the caller has `privilege`."""
         name, own = request.query_params.get("index"), access.own(request)
         if name is None:
             return await access.permitted(request, await indices_of_letters(own), privilege)
@@ -66,7 +66,7 @@ def make_routes(access: Access, describe_encoder: Callable[[], dict[str, Any]]) 
     def asking(action: str) -> Callable[[Request], Any]:
         async def handler(request: Request) -> Response:
             if "index" not in request.query_params and "all" not in request.query_params:
-                raise InvalidRequest("name the [index] whose dead letters are meant, or add [all]")
+                raise InvalidRequest("name the [index] of the dead letters, or add [all=true]")
             indices = await which(request, MANAGE)
             asked = await ask(access.own(request), action, indices, request.query_params.get("id"))
             return answer({"acknowledged": True, "dead_letters": asked})

@@ -1,7 +1,7 @@
-"""Dead letters for people: list and show them, ask for another try, or give them up.
+"""Operators' requests on dead letters: list them, retry them, drop them.
 
-The request is written into the letter; the feed turns it into a task, and the worker takes the letter away when it is done.
-So nothing is lost with Redis, and a document is only ever written by a worker.
+The request is stored in the letter. The feed sends a task for it, and the worker deletes the letter when the task is done. So a
+lost Redis loses no request, and only workers write documents.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _MOST = 1000
 
 @dataclass(frozen=True)
 class Request:
-    """A letter for which a person asked something."""
+    """A letter with a requested action."""
 
     letter: str
     action: str
@@ -31,7 +31,7 @@ class Request:
 async def list_letters(
     es: AsyncElasticsearch, indices: Sequence[str], id_: str | None = None, size: int = 100
 ) -> dict[str, Any]:
-    """`{"total", "dead_letters": [...]}`, newest first, of some indices, or of one document in them."""
+    """`{"total", "dead_letters": [...]}`, newest first, of the given indices, optionally of one document."""
     try:
         answer = await es.search(
             index=DEAD_LETTERS_INDEX,
@@ -40,7 +40,7 @@ async def list_letters(
             size=min(size, _MOST),
             track_total_hits=True,
         )
-    except NotFoundError:  # there never was one
+    except NotFoundError:  # no dead letter was ever written
         return {"total": 0, "dead_letters": []}
     return {
         "total": answer["hits"]["total"]["value"],
@@ -49,7 +49,7 @@ async def list_letters(
 
 
 async def indices_of_letters(es: AsyncElasticsearch) -> list[str]:
-    """The indices that have dead letters, the first ten thousand."""
+    """The indices that have dead letters, at most ten thousand."""
     try:
         aggregations = {"indices": {"terms": {"field": "index", "size": 10_000}}}
         answer = await es.search(index=DEAD_LETTERS_INDEX, size=0, aggregations=aggregations)
@@ -59,7 +59,7 @@ async def indices_of_letters(es: AsyncElasticsearch) -> list[str]:
 
 
 async def ask(es: AsyncElasticsearch, action: str, indices: Sequence[str], id_: str | None = None) -> int:
-    """Ask for `action` (retry or drop) on all letters that match; gives their number."""
+    """Request `action` (retry or drop) on all matching letters; returns their number."""
     try:
         answer = await es.update_by_query(
             index=DEAD_LETTERS_INDEX,
@@ -74,7 +74,7 @@ async def ask(es: AsyncElasticsearch, action: str, indices: Sequence[str], id_: 
 
 
 async def requests(es: AsyncElasticsearch) -> list[Request]:
-    """What people asked for and no worker has done yet."""
+    """Requests that no worker has completed yet."""
     answer = await es.search(
         index=DEAD_LETTERS_INDEX,
         query={"exists": {"field": "action"}},
@@ -95,7 +95,7 @@ async def requests(es: AsyncElasticsearch) -> list[Request]:
 
 
 async def discard(es: AsyncElasticsearch, letters: list[str]) -> None:
-    """Delete letters whose index is gone or no longer attached."""
+    """Delete letters whose index was deleted or detached."""
     operations = [{"delete": {"_id": letter}} for letter in letters]
     if operations:
         await es.bulk(index=DEAD_LETTERS_INDEX, operations=operations, refresh=True)
