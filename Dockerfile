@@ -14,7 +14,7 @@ COPY mappings mappings
 COPY indexer indexer
 COPY workers workers
 COPY query query
-RUN pip install -c constraints.txt '.[openvino,tracing]' \
+RUN pip install -c constraints.txt '.[worker,tracing]' \
     && useradd --create-home --uid 10001 esblend \
     && mkdir /models /cache && chown esblend /models /cache
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
+from elastic_transport import AsyncTransport, ConnectionTimeout, Transport, TransportError
 from elastic_transport import ConnectionError as TransportConnectionError
-from elastic_transport import ConnectionTimeout, TransportError
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
 from elasticsearch.serializer import OrjsonSerializer
 
@@ -24,6 +24,31 @@ RETRY_MOST_SECONDS = 15.0
 class _Serializer(OrjsonSerializer):
     def json_loads(self, data: bytes) -> Any:
         return exact_json.loads(data)
+
+
+def _as_version_8(headers: Any) -> Any:
+    """The headers of a request with its media types in the format of 8.x, which 8.x and 9.x servers both accept.
+
+    The client of version 9 asks for the format of 9, which 8.x servers reject.
+    """
+    if not isinstance(headers, Mapping):
+        return headers
+    return {
+        name: value.replace("compatible-with=9", "compatible-with=8") if isinstance(value, str) else value
+        for name, value in headers.items()
+    }
+
+
+class _Transport(Transport):
+    def perform_request(self, method: str, target: str, **options: Any) -> Any:
+        options["headers"] = _as_version_8(options.get("headers"))
+        return super().perform_request(method, target, **options)
+
+
+class _AsyncTransport(AsyncTransport):
+    async def perform_request(self, method: str, target: str, **options: Any) -> Any:  # type: ignore[override]
+        options["headers"] = _as_version_8(options.get("headers"))
+        return await super().perform_request(method, target, **options)
 
 
 def _options(settings: Settings, *, credentials: bool) -> dict[str, Any]:
@@ -45,12 +70,12 @@ def _options(settings: Settings, *, credentials: bool) -> dict[str, Any]:
 
 def connect(settings: Settings) -> Elasticsearch:
     """A blocking client with the process's credentials. It connects at its first request."""
-    return Elasticsearch(**_options(settings, credentials=True))
+    return Elasticsearch(transport_class=_Transport, **_options(settings, credentials=True))
 
 
 def connect_async(settings: Settings, *, credentials: bool = True) -> AsyncElasticsearch:
     """An asyncio client. Without `credentials`, add headers with `.options(headers=...)`."""
-    return AsyncElasticsearch(**_options(settings, credentials=credentials))
+    return AsyncElasticsearch(transport_class=_AsyncTransport, **_options(settings, credentials=credentials))
 
 
 def back_off(attempt: int) -> float:

@@ -141,7 +141,12 @@ def _available(alternatives: str) -> str | None:
 
 
 def _run(command: Sequence[str]) -> None:
-    subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
+    """Run apt-get, whose output is shown only if it fails."""
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if done.returncode != 0:
+        sys.stderr.write(done.stdout)
 
 
 def advice(missing: Sequence[Program]) -> str:

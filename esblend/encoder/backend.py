@@ -9,6 +9,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from esblend.encoder.extras import require
 from esblend.encoder.folder import ModelFolder
 from esblend.errors import ModelError
 
@@ -46,6 +47,7 @@ def load_backend(
     # PyTorch and OpenVINO each take seconds to import: only the one in use is.
     if choice == "openvino" or (choice == "auto" and find_spec("openvino") and not has_gpu()):
         try:
+            require("openvino", purpose=f"model [{folder.name}] on the backend [openvino]")
             from esblend.encoder.openvino_backend import OpenVinoModel
 
             return OpenVinoModel(
@@ -54,7 +56,10 @@ def load_backend(
         except ModelError as error:
             if choice == "openvino" or precision == "fast":
                 raise
+            if find_spec("torch") is None:
+                raise
             log.warning("OpenVINO cannot run this model, PyTorch does", model=folder.name, reason=error.reason)
+    require("torch", "transformers", purpose=f"model [{folder.name}] on the backend [torch]")
     from esblend.encoder.torch_backend import TorchModel
 
     return TorchModel(folder, precision=precision, threads=threads, token_budget=token_budget)

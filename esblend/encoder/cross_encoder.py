@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from esblend.encoder.extras import require
 from esblend.errors import ModelError
 
 MAX_TOKENS = 512
@@ -21,6 +22,7 @@ class CrossEncoder:
     """
 
     def __init__(self, name: str, *, threads: int) -> None:
+        require("torch", "transformers", purpose=f"cross-encoder [{name}]")
         import torch
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 

@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from esblend.cache import cache_dir
 from esblend.encoder.backend import Precision
+from esblend.encoder.extras import require
 from esblend.encoder.folder import ModelFolder, read_folder
 from esblend.errors import ModelError
 
@@ -37,6 +38,8 @@ def exported_model(folder: ModelFolder, digest: str, precision: Precision) -> Pa
     model = place / "model.xml"
     if model.is_file():
         return model
+    needed = ("torch", "transformers", *(["nncf"] if precision == "fast" else []))
+    require(*needed, purpose=f"model [{folder.name}] is not in {place} yet. The export to OpenVINO")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(place.with_suffix(".lock")):

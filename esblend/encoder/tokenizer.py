@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from esblend.encoder.extras import require
 from esblend.encoder.folder import ModelFolder
 from esblend.errors import ModelError
 
@@ -71,10 +72,13 @@ def _load(folder: ModelFolder) -> Tokenizer:
     try:
         if file.is_file():
             return Tokenizer.from_file(str(file))
+        require("transformers", purpose=f"model [{folder.name}] without tokenizer.json")
         from transformers import AutoTokenizer
 
         slow_or_fast = AutoTokenizer.from_pretrained(str(folder.transformer), trust_remote_code=False, use_fast=True)
         tokenizer: Tokenizer = Tokenizer.from_str(slow_or_fast.backend_tokenizer.to_str())
+    except ModelError:
+        raise
     except Exception as error:  # the Rust library raises bare Exception
         raise ModelError(f"model [{folder.name}] cannot be loaded: its tokenizer is unusable ({error})") from error
     return tokenizer

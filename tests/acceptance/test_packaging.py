@@ -55,25 +55,71 @@ def test_the_source_archive_holds_no_tests_or_data(built: dict[str, Path]) -> No
     assert not parts & {"tests", "bench", "docs", "examples", "shared"}
 
 
-def test_it_works_where_it_is_installed(built: dict[str, Path], tmp_path: Path) -> None:
-    """In an environment of its own; what it depends on is lent by this one, so that gigabytes need not be fetched again."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True, timeout=120)
-    python = tmp_path / "venv" / "bin" / "python"
-    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps", str(built["wheel"])]
-    subprocess.run(install, check=True, timeout=120, cwd=tmp_path)
-    lent = next(path for path in sys.path if path.endswith("site-packages"))
-    env = {key: value for key, value in os.environ.items() if not key.startswith("ESBLEND_")} | {"PYTHONPATH": lent}
+@pytest.fixture(scope="module")
+def installed(built: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment with the wheel; this one lends the dependencies, so that gigabytes are not downloaded."""
+    venv = tmp_path_factory.mktemp("installed") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True, timeout=120)
+    python = venv / "bin" / "python"
+    pip(python, "install", "--no-deps", str(built["wheel"]))
+    return python
 
-    def run(*command: str) -> str:
-        done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
-    where = run(
-        str(python),
-        "-c",
-        "import esblend, query.gateway.application; print(esblend.__file__, query.gateway.application.__file__)",
+def pip(python: Path, *arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", "--python", str(python), "-q", *arguments]
+    subprocess.run(command, check=True, timeout=120, cwd=python.parent)
+
+
+LENT = os.pathsep.join(path for path in sys.path if path.endswith("site-packages"))
+
+
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {key: value for key, value in os.environ.items() if not key.startswith("ESBLEND_")}
+    env |= {"PYTHONPATH": LENT, **environment}
+    cwd = Path(command[0]).parent
+    return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_it_works_where_it_is_installed(installed: Path) -> None:
+    where = run(str(installed), "-c", "import esblend, query.gateway; print(esblend.__file__, query.gateway.__file__)")
+    assert all(name.startswith(str(installed.parent.parent)) for name in where.stdout.split()), where.stderr
+    for command in ([str(installed.with_name("esblend"))], [str(installed), "-m", "esblend"]):
+        assert "attach" in run(*command, "--help").stdout
+        shown = run(*command, "config", "show", "--json")
+        assert shown.returncode == 0, shown.stderr
+        assert "ESBLEND" not in shown.stdout
+
+
+@pytest.fixture(scope="module")
+def colliding(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of another distribution with a package called query."""
+    folder = tmp_path_factory.mktemp("colliding")
+    (folder / "query").mkdir()
+    (folder / "query" / "__init__.py").write_text("SELECT = 1\n")
+    (folder / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+        '[project]\nname = "somebody-elses-query"\nversion = "1"\n[tool.setuptools]\npackages = ["query"]\n'
     )
-    assert all(name.startswith(str(tmp_path)) for name in where.split())
-    assert "attach" in run(str(tmp_path / "venv" / "bin" / "esblend"), "--help")
-    assert "ESBLEND" not in run(str(tmp_path / "venv" / "bin" / "esblend"), "config", "show", "--json")
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder)]
+    subprocess.run([*command, str(folder)], check=True, timeout=120)
+    return next(folder.glob("*.whl"))
+
+
+def test_a_distribution_that_hides_a_package_is_named(installed: Path, colliding: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(tmp_path)]
+    subprocess.run([*command, str(colliding)], check=True, timeout=120)
+    refused = run(str(installed.with_name("esblend")), "--help", PYTHONPATH=os.pathsep.join([str(tmp_path), LENT]))
+    assert refused.returncode == 1
+    assert "[query]" in refused.stderr
+    assert "[somebody-elses-query]" in refused.stderr
+
+
+def test_a_distribution_that_overwrites_a_package_is_named(
+    built: dict[str, Path], installed: Path, colliding: Path
+) -> None:
+    pip(installed, "install", "--no-deps", str(colliding))
+    refused = run(str(installed.with_name("esblend")), "--help")
+    pip(installed, "install", "--no-deps", "--force-reinstall", str(built["wheel"]))
+    assert refused.returncode == 1
+    assert "[somebody-elses-query]" in refused.stderr
+    assert run(str(installed.with_name("esblend")), "--help").returncode == 0

@@ -1,0 +1,60 @@
+"""esblend works with either major version of the Elasticsearch client, whatever the server's version."""
+
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Stack
+from tests.real.faults import kill, process, revive
+from tests.real.gateways import gateway_with
+
+_OTHER = {"8": "elasticsearch>=9,<10", "9": "elasticsearch>=8.19,<9"}
+
+
+@pytest.fixture(scope="module")
+def other_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the client of the major version that is not installed here, and its transport."""
+    target = tmp_path_factory.mktemp("client")
+    wanted = _OTHER[version("elasticsearch").split(".")[0]]
+    command = [sys.executable, "-m", "pip", "install", "-q", "--target", str(target), wanted]
+    subprocess.run(command, check=True, timeout=300)
+    return target
+
+
+def test_the_other_major_version_of_the_client(
+    fault_stack: Stack, index_name: str, other_client: Path, tmp_path: Path
+) -> None:
+    path = f"{other_client}:{ROOT}"
+    code = "import elasticsearch; print(elasticsearch.__versionstr__)"
+    shown = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.split(".")[0] != version("elasticsearch").split(".")[0]
+    fault_stack.es.indices.create(index=index_name, settings={"number_of_replicas": 0})
+    fault_stack.es.index(index=index_name, id="1", document={"body": "whales"}, refresh=True)
+    kill(fault_stack, "feed", "worker")
+    try:
+        with (
+            process(fault_stack, "esblend", "worker", place=tmp_path, PYTHONPATH=path),
+            process(fault_stack, "esblend", "feed", place=tmp_path, PYTHONPATH=path),
+            gateway_with(fault_stack, tmp_path, environment={"PYTHONPATH": path}) as gateway,
+        ):
+            headers = {"accept": "application/json", "content-type": "application/json"}
+            endpoint = f"/_esblend/indices/{index_name}"
+            gateway.perform_request("PUT", endpoint, headers=headers, body={"source_fields": ["body"]})
+            fault_stack.wait(index_name)
+            fault_stack.es.index(index=index_name, id="2", document={"body": "bread"}, refresh=True)
+            fault_stack.wait(index_name)
+            answer = gateway.search(index=index_name, query={"hybrid": {"query": "animals of the sea", "alpha": 1}})
+            assert [hit["_id"] for hit in answer["hits"]["hits"]] == ["1", "2"]
+            checked = subprocess.run(
+                [sys.executable, "-m", "esblend", "verify", index_name, "--json", "--data-dir", str(fault_stack.data_dir)],
+                env={"PYTHONPATH": path, "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False, timeout=120,
+            )  # fmt: skip
+            assert checked.returncode == 0, checked.stdout + checked.stderr
+    finally:
+        revive(fault_stack)
+        fault_stack.es.indices.delete(index=index_name)
