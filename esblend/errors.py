@@ -37,6 +37,32 @@ class MalformedRequest(EsblendError):
     type = "parsing_exception"
 
 
+class FailedValidation(InvalidRequest):
+    """The parts of a request contradict each other. Elasticsearch numbers the problems of a request."""
+
+    status = 400
+    type = "action_request_validation_exception"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"Validation Failed: 1: {problem};")
+
+
+class UnreadableField(MalformedRequest):
+    """A key that a retriever does not have, or a value that it cannot read, with the cause if there is one."""
+
+    status = 400
+    type = "x_content_parse_exception"
+
+    def __init__(self, reason: str, cause: EsblendError | None = None) -> None:
+        super().__init__(reason if cause is None else f"{reason}: {cause.reason}")
+        self._shown, self._cause = reason, cause
+
+    def body(self) -> dict[str, Any]:
+        shown = {"type": self.type, "reason": self._shown}
+        caused_by = {} if self._cause is None else {"caused_by": self._cause.body()["error"]["root_cause"][0]}
+        return {"error": {"root_cause": [shown], **shown, **caused_by}, "status": self.status}
+
+
 class Forbidden(EsblendError):
     """The caller lacks the privilege."""
 

@@ -1,10 +1,12 @@
 """Small checks of request values. Each error names the key at fault."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from esblend.errors import InvalidRequest, MalformedRequest
 
+_NUMBER = re.compile(r"[+-]?\d{1,18}(\.\d{1,18})?([eE][+-]?\d{1,2})?", re.ASCII)
 MAX_WINDOW = 10_000
 """Elasticsearch's own default of `index.max_result_window`."""
 
@@ -41,6 +43,8 @@ def choice(body: Mapping[str, Any], key: str, choices: tuple[str, ...], where: s
 
 def boolean(body: Mapping[str, Any], key: str, *, default: bool) -> bool:
     value = body.get(key, default)
+    if value in ("true", "false"):
+        return bool(value == "true")
     if not isinstance(value, bool):
         raise MalformedRequest(f"[{key}] must be true or false")
     return value
@@ -57,7 +61,7 @@ def number(
 ) -> float | None:
     if key not in body:
         return default
-    value = body[key]
+    value = _numeric(body[key])
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e38:
         raise MalformedRequest(f"[{where}.{key}] must be a number")
     if (low is not None and value < low) or (high is not None and value > high):
@@ -66,11 +70,20 @@ def number(
     return float(value)
 
 
+def _numeric(value: Any) -> Any:
+    """A number that is written as a text, as Elasticsearch reads it; every other value unchanged."""
+    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
+        return value
+    return int(value) if value.lstrip("+-").isdecimal() else float(value)
+
+
 def integer(body: Mapping[str, Any], key: str, default: Any, *, low: int, high: int, where: str = "") -> Any:
     if key not in body:
         return default
-    value = body[key]
+    value = _numeric(body[key])
     name = f"{where}.{key}" if where else key
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise MalformedRequest(f"[{name}] must be a whole number")
     if not low <= value <= high:

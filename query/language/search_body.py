@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from esblend.errors import InvalidRequest, MalformedRequest
+from esblend.errors import FailedValidation, InvalidRequest, MalformedRequest
 from query.language import opensearch
 from query.language.checks import MAX_WINDOW, boolean, choice, inner_object, integer, number
 from query.language.hybrid import parse_hybrid
 from query.language.retrievers import holds_ours, parse_retriever
-from query.language.tree import FieldsLeg, Fusion, Hybrid, Leg, Search, Wrapper
+from query.language.tree import FieldsLeg, Fusion, Hybrid, Leg, RescorerLeg, Search, Wrapper, kind_of
 
 # Options of the page of hits, sent as they are with the request that fetches it.
 PAGE_OPTIONS = (
@@ -18,7 +18,7 @@ _OTHER_OPTIONS = (
     "query", "retriever", "size", "from", "aggs", "aggregations", "track_total_hits", "explain", "profile", "post_filter", "sort",
     "search_after", "collapse", "suggest", "track_scores", "on_leg_failure", "search_pipeline", "min_score",
 )  # fmt: skip
-_NOT_WITH_RETRIEVER = ("query", "sort", "search_after", "min_score")
+_NOT_WITH_RETRIEVER = ("query", "knn", "sort", "search_after", "rescore", "terminate_after", "rank", "sub_searches")
 
 
 def is_ours(body: Any) -> bool:
@@ -33,25 +33,30 @@ def is_ours(body: Any) -> bool:
 
 def parse_search(body: dict[str, Any]) -> Search:
     """Raises MalformedRequest or InvalidRequest naming the field at fault."""
+    if "retriever" in body:
+        for key in _NOT_WITH_RETRIEVER:
+            if key in body:
+                raise FailedValidation(f"cannot specify [retriever] and [{key}]")
     for key, value in body.items():
         if key not in (*PAGE_OPTIONS, *_OTHER_OPTIONS, *_COMMON_OPTIONS):
             raise InvalidRequest(f"[{key}] cannot be combined with a fused search")
         if value is None:
             raise MalformedRequest(f"[{key}] must not be null")
-    if "retriever" in body:
-        for key in _NOT_WITH_RETRIEVER:
-            if key in body:
-                raise InvalidRequest(f"a search has either [{key}] or [retriever], not both")
-    size = integer(body, "size", 10, low=0, high=MAX_WINDOW)
+    leg = parse_retriever(body["retriever"]) if "retriever" in body else None
+    # Elasticsearch returns the whole window of a retriever when the request has no size.
+    window = leg.window if isinstance(leg, Fusion | Wrapper | FieldsLeg) else None
     start = integer(body, "from", 0, low=0, high=MAX_WINDOW)
+    size = integer(body, "size", max(0, (window or 10) - (start if window else 0)), low=0, high=MAX_WINDOW)
     if start + size > MAX_WINDOW:
         raise InvalidRequest(f"[from] + [size] must be at most {MAX_WINDOW}, but is {start + size}")
     if "aggs" in body and "aggregations" in body:
         raise MalformedRequest("[aggs] and [aggregations] are the same key; use one of them")
-    total = body.get("track_total_hits", 10_000)
-    if not isinstance(total, bool | int):
-        raise MalformedRequest("[track_total_hits] must be a boolean or a number")
-    ranking = _ranking(body, size=size, start=start)
+    total = _track_total_hits(body)
+    if leg is not None and window is not None and window < size:
+        raise FailedValidation(
+            f"[{kind_of(leg)}] requires [{_window_key(leg)}: {window}] be greater than or equal to [size: {size}]"
+        )
+    ranking = leg or _hybrid_ranking(body, size=size, start=start)
     sort = _sort(body)
     return Search(
         ranking=ranking,
@@ -67,19 +72,27 @@ def parse_search(body: dict[str, Any]) -> Search:
         search_after=_search_after(body, sort, start),
         collapse=_collapse(body),
         suggest=body.get("suggest"),
+        min_score=number(body, "min_score", where="search") if leg is not None else None,
         fails_without_leg=choice(body, "on_leg_failure", ("degrade", "fail"), "search") == "fail",
         common=_common(body),
     )
 
 
-def _ranking(body: dict[str, Any], *, size: int, start: int) -> Hybrid | Leg:
-    if "retriever" in body:
-        leg = parse_retriever(body["retriever"])
-        if isinstance(leg, Fusion | Wrapper | FieldsLeg) and leg.window < size:
-            raise InvalidRequest(
-                f"[{leg.name}] requires [rank_window_size: {leg.window}] be greater than or equal to [size: {size}]"
-            )
-        return leg
+def _track_total_hits(body: dict[str, Any]) -> bool | int:
+    given = body.get("track_total_hits", 10_000)
+    if given in ("true", "false"):
+        return bool(given == "true")
+    if isinstance(given, bool):
+        return given
+    total: int = integer(body, "track_total_hits", 10_000, low=-1, high=2**31 - 1)
+    return False if total == -1 else total  # -1 turns tracking off
+
+
+def _window_key(leg: Leg) -> str:
+    return "window_size" if isinstance(leg, RescorerLeg) else "rank_window_size"
+
+
+def _hybrid_ranking(body: dict[str, Any], *, size: int, start: int) -> Hybrid | Leg:
     query = body["query"]
     if set(query) != {"hybrid"}:
         raise InvalidRequest("[hybrid] must be the only clause of [query]")

@@ -137,6 +137,17 @@ Wrapper = RescorerLeg | RerankLeg | PinnedLeg | DiversifyLeg
 Leg = StandardLeg | KnnLeg | FieldsLeg | Fusion | Wrapper
 
 
+_KINDS: dict[type, str] = {
+    StandardLeg: "standard", KnnLeg: "knn", RrfLeg: "rrf", LinearLeg: "linear", RescorerLeg: "rescorer",
+    RerankLeg: "text_similarity_reranker", PinnedLeg: "pinned", DiversifyLeg: "diversify",
+}  # fmt: skip
+
+
+def kind_of(leg: Leg) -> str:
+    """The name of the retriever in Elasticsearch's syntax."""
+    return leg.kind if isinstance(leg, FieldsLeg) else _KINDS[type(leg)]
+
+
 def inside(leg: Leg) -> tuple[Leg, ...]:
     """The legs right below one."""
     if isinstance(leg, Fusion):
@@ -210,6 +221,8 @@ class Search:
     search_after: tuple[Any, ...] = ()
     collapse: dict[str, Any] | None = None
     suggest: dict[str, Any] | None = None
+    min_score: float | None = None
+    """Of the fused score of a `retriever`; that of a `hybrid` is part of it."""
     fails_without_leg: bool = False
     """`on_leg_failure: fail`: an answer by one leg alone is an error."""
     common: dict[str, Any] = field(default_factory=dict)

@@ -13,11 +13,12 @@ _WITH_EACH_REQUEST = (
     "allow_no_indices",
     "expand_wildcards",
     "search_type",
+    "allow_partial_search_results",
 )
 _OF_THE_RESPONSE = ("typed_keys", "rest_total_hits_as_int", "pretty", "human", "error_trace", "filter_path")
 _WITHOUT_EFFECT = frozenset((
     "batched_reduce_size", "ccs_minimize_roundtrips", "max_concurrent_shard_requests", "pre_filter_shard_size",
-    "request_cache", "allow_partial_search_results",
+    "request_cache",
 ))  # fmt: skip
 
 

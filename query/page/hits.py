@@ -1,6 +1,7 @@
 """From fused candidates and fetched documents to the hits that the caller sees."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from query.fusion.ranked_lists import FusedHit, Key
@@ -15,6 +16,33 @@ def fused_page(page: Sequence[FusedHit], response: Mapping[str, Any]) -> list[di
     """The fetched hits in fused order with their fused scores. A document that was deleted since the ranking is left out."""
     fetched = {key_of(hit): hit for hit in response["hits"]["hits"]}
     return [{**fetched[fused.key], "_score": fused.score} for fused in page if fused.key in fetched]
+
+
+@dataclass(frozen=True)
+class TiedPage:
+    """The hits of a page and all that tie with its first or last hit. `skip`: how many come before the page."""
+
+    hits: Sequence[FusedHit]
+    skip: int
+
+
+def with_ties(fused: Sequence[FusedHit], first: int, end: int) -> TiedPage | None:
+    """The page from `first` to `end` with all hits that tie with one of its hits; None when no scores are equal."""
+    if first >= end:
+        return None
+    low, high = first, end
+    while low > 0 and fused[low - 1].score == fused[first].score:
+        low -= 1
+    while high < len(fused) and fused[high].score == fused[end - 1].score:
+        high += 1
+    hits = fused[low:high]
+    return TiedPage(hits, first - low) if len({hit.score for hit in hits}) < len(hits) else None
+
+
+def in_order_of(fused: Sequence[FusedHit], response: Mapping[str, Any]) -> list[FusedHit]:
+    """The hits of a response, as fused hits, in the order of the response."""
+    by_key = {hit.key: hit for hit in fused}
+    return [by_key[key_of(hit)] for hit in response["hits"]["hits"]]
 
 
 def show_fused_scores(hits: Sequence[dict[str, Any]], fused: Mapping[Key, FusedHit], search: Search) -> None:

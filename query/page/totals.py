@@ -1,18 +1,23 @@
 """`hits.total` of a fused search."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from query.fusion.ranked_lists import FusedHit
-from query.language.tree import Hybrid, Search
+from query.language.checks import objects_of
+from query.language.tree import Search
 
 
-def total_of(response: Mapping[str, Any], search: Search, fused: Sequence[FusedHit]) -> dict[str, Any] | None:
-    """The matches of all legs; with a minimum score or `autocut`, the candidates that remain."""
+def total_of(response: Mapping[str, Any], search: Search) -> dict[str, Any] | None:
+    """The number of counted documents; None when the search does not track it."""
     if search.track_total_hits is False:
         return None
-    autocut = search.ranking.autocut if isinstance(search.ranking, Hybrid) else None
-    if search.ranking.min_score is not None or autocut is not None:
-        return {"value": len(fused), "relation": "eq"}
     total: dict[str, Any] | None = response["hits"].get("total")
     return total
+
+
+def totals_as_integers(response: dict[str, Any]) -> None:
+    """`rest_total_hits_as_int`: every `hits.total` of a response as a number, those of inner hits too, in place."""
+    for value in objects_of(response):
+        hits = value.get("hits")
+        if isinstance(hits, dict) and isinstance(hits.get("hits"), list) and isinstance(hits.get("total"), dict):
+            hits["total"] = hits["total"]["value"]

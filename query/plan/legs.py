@@ -15,6 +15,8 @@ def leaf_body(
     body: dict[str, Any] = {"size": window, "_source": False, "track_total_hits": track_total_hits}
     if isinstance(leg, StandardLeg):
         body |= {"query": filtered(leg.query, leg.filters), **leg.options}
+        if "sort" in leg.options:
+            body["track_scores"] = True  # a linear combination adds up the scores of a sorted leg
     else:
         k = leg.section.get("k", window)
         body["knn"] = {"k": k, "num_candidates": num_candidates(k), **leg.section}

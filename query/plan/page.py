@@ -1,42 +1,63 @@
 """Requests for the page of hits, and for totals and aggregations over everything that any leg matches."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from query.fusion.ranked_lists import Key
 from query.language.tree import Search
 from query.plan.documents import documents_query
 
+# Aggregations with any of these read the score of a document.
+_READS_SCORE = ("_score", "script", "top_hits", "sampler")
+Query = dict[str, Any]
+
 
 def page_body(
-    keys: Sequence[Key], search: Search, highlighted: Sequence[dict[str, Any]], passages: dict[str, Any] | None
+    keys: Sequence[Key],
+    search: Search,
+    highlighted: Sequence[Query],
+    passages: Query | None,
+    shown: Sequence[Query] = (),
 ) -> dict[str, Any]:
-    """The hits of one page with the parts that the caller asked for."""
-    page = dict(search.page)
-    if "highlight" in page and highlighted and isinstance(page["highlight"], dict):
-        page["highlight"] = {"highlight_query": {"bool": {"should": list(highlighted)}}, **page["highlight"]}
-    query: dict[str, Any] = {"bool": {"filter": [documents_query(keys)]}}
-    if passages is not None:
-        query["bool"]["should"] = [passages]
-    return {**search.common, **page, "size": len(keys), "track_total_hits": False, "query": query}
+    """The hits of one page with the parts that the caller asked for.
+
+    `shown`: queries of the legs with `inner_hits` or `_name`, which appear in the hits that they match.
+    """
+    query: Query = {"bool": {"filter": [documents_query(keys)]}}
+    if passages is not None or shown:
+        query["bool"]["should"] = [*([] if passages is None else [passages]), *map(_unscored, shown)]
+    return {**_page_options(search, highlighted), "size": len(keys), "query": query}
+
+
+def tied_page_body(
+    positions: Mapping[Key, int], search: Search, highlighted: Sequence[Query], shown: Sequence[Query], *, skip: int
+) -> dict[str, Any]:
+    """A page with equal scores: Elasticsearch orders it by position, and equal positions by shard and Lucene document.
+
+    `positions`: of the page's documents and all that tie with them. `skip`: how many of these come before the page.
+    """
+    query = _with_unscored(scored_documents(positions), shown)
+    return {**_page_options(search, highlighted), "size": search.size, "from": skip, "query": query}
 
 
 def sorted_page_body(
-    positions: Mapping[Key, int], search: Search, highlighted: Sequence[dict[str, Any]]
+    positions: Mapping[Key, int],
+    search: Search,
+    highlighted: Sequence[Query],
+    shown: Sequence[Query] = (),
+    *,
+    others: Query | None = None,
 ) -> dict[str, Any]:
     """The page of a search with other sort keys than the fused score, or with `collapse`: Elasticsearch sorts the candidates.
 
     `positions`: each candidate's position from the worst (1) up; the request uses it as the candidate's score.
+    `others`: documents that match a leg but are not candidates. They have the score 0 and appear in groups of their own.
     """
-    body = page_body([], search, highlighted, None)
-    by_position: dict[int, list[Key]] = {}
-    for key, position in positions.items():
-        by_position.setdefault(position, []).append(key)
-    scored = [
-        {"constant_score": {"filter": documents_query(keys), "boost": position}}
-        for position, keys in by_position.items()
-    ]
-    body |= {"query": {"dis_max": {"queries": scored}}, "size": search.size, "from": search.start, "track_scores": True}
+    query = _with_unscored(scored_documents(positions), shown)
+    if others is not None:
+        query = {"bool": {"should": [query, _constant(others, 0.0)], "minimum_should_match": 1}}
+    body = _page_options(search, highlighted)
+    body |= {"query": query, "size": search.size, "from": search.start, "track_scores": True}
     if search.sort:
         body["sort"] = list(search.sort)
     if search.search_after:
@@ -46,17 +67,27 @@ def sorted_page_body(
     return body
 
 
-def totals_body(leg_queries: Sequence[dict[str, Any]], nearest: Iterable[Key], search: Search) -> dict[str, Any]:
-    """Counts and aggregates everything that any leg matches: all matches of a query, and the nearest documents of a vector."""
-    should = [*leg_queries]
-    keys = list(nearest)
-    if keys:
-        should.append(documents_query(keys))
-    body: dict[str, Any] = {
-        "size": 0,
-        "track_total_hits": search.track_total_hits,
-        "query": {"bool": {"should": should, "minimum_should_match": 1}} if should else {"match_none": {}},
-    }
+def document_order_body(keys: Sequence[Key], search: Search) -> dict[str, Any]:
+    """Returns the documents in the order in which Elasticsearch ranks equal scores: by shard, then by Lucene document."""
+    query = _constant(documents_query(keys), 1.0)
+    return {**search.common, "size": len(keys), "_source": False, "track_total_hits": False, "query": query}
+
+
+def counted_query(leg_queries: Sequence[Query], nearest: Sequence[Key]) -> Query:
+    """Everything that any leg matches: all matches of a query, and the nearest documents of a vector."""
+    should = [*leg_queries, *([documents_query(nearest)] if nearest else [])]
+    return {"bool": {"should": should, "minimum_should_match": 1}} if should else {"match_none": {}}
+
+
+def totals_body(counted: Query, scores: Mapping[Key, float], search: Search) -> dict[str, Any]:
+    """Counts and aggregates the documents of `counted`. Aggregations see fused scores, and 0 for other documents.
+
+    `scores`: the fused score of each candidate.
+    """
+    query = counted
+    if scores and search.aggregations is not None and reads_score(search.aggregations):
+        query = {"bool": {"must": [_constant(counted, 0.0)], "should": [scored_documents(scores)]}}
+    body: dict[str, Any] = {"size": 0, "track_total_hits": search.track_total_hits, "query": query}
     if search.aggregations is not None:
         body["aggs"] = search.aggregations
     if search.post_filter is not None:
@@ -64,3 +95,42 @@ def totals_body(leg_queries: Sequence[dict[str, Any]], nearest: Iterable[Key], s
     if search.suggest is not None:
         body["suggest"] = search.suggest
     return {**search.common, **body}
+
+
+def reads_score(aggregations: Mapping[str, Any]) -> bool:
+    """Whether aggregations may read the score of a document."""
+    text = repr(aggregations)
+    return any(word in text for word in _READS_SCORE)
+
+
+def is_shown(query: Query) -> bool:
+    """Whether a query adds something to the hits that it matches."""
+    text = repr(query)
+    return "'inner_hits'" in text or "'_name'" in text
+
+
+def scored_documents(scores: Mapping[Key, float]) -> Query:
+    """A query that gives each document its score. Elasticsearch has no negative scores; they become 0."""
+    by_score: dict[float, list[Key]] = {}
+    for key, score in scores.items():
+        by_score.setdefault(max(0.0, score), []).append(key)
+    return {"dis_max": {"queries": [_constant(documents_query(keys), score) for score, keys in by_score.items()]}}
+
+
+def _page_options(search: Search, highlighted: Sequence[Query]) -> dict[str, Any]:
+    page = dict(search.page)
+    if "highlight" in page and highlighted and isinstance(page["highlight"], dict):
+        page["highlight"] = {"highlight_query": {"bool": {"should": list(highlighted)}}, **page["highlight"]}
+    return {**search.common, **page, "track_total_hits": False}
+
+
+def _with_unscored(query: Query, shown: Sequence[Query]) -> Query:
+    return {"bool": {"must": [query], "should": list(map(_unscored, shown))}} if shown else query
+
+
+def _unscored(query: Query) -> Query:
+    return {"bool": {"should": [query], "boost": 0.0}}
+
+
+def _constant(query: Query, score: float) -> Query:
+    return {"constant_score": {"filter": query, "boost": score}}

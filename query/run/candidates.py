@@ -19,5 +19,9 @@ class RankedCandidates:
     passages: dict[str, Any] | None = None
     """The clause that finds each hit's best passage."""
     attachment: Attachment | None = None
+    shown: tuple[dict[str, Any], ...] = ()
+    """Queries of the legs with `inner_hits` or `_name`."""
+    only_candidates: bool = False
+    """Whether totals and aggregations are over the candidates only, as with a minimum score."""
     total: dict[str, Any] | None = None
     """`hits.total` if the legs counted it; None if it must be requested."""

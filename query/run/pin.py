@@ -8,6 +8,11 @@ from query.language.tree import PinnedLeg
 from query.plan.documents import documents_query
 from query.run.requests import SearchRequests, scores_of
 
+MAX_ORGANIC_SCORE = 2.0**127
+"""The highest score of a document that is not pinned."""
+_NEXT_FLOAT = 2.0 ** (127 - 23)
+"""The distance from `MAX_ORGANIC_SCORE` to the next 32-bit float."""
+
 
 async def pinned_documents(requests: SearchRequests, leg: PinnedLeg) -> list[Key]:
     """The pinned documents that exist and pass the filters, in the order of the request."""
@@ -26,11 +31,14 @@ async def pinned_documents(requests: SearchRequests, leg: PinnedLeg) -> list[Key
 
 
 def pin(name: str, pins: Sequence[Key], candidates: Sequence[FusedHit]) -> list[FusedHit]:
-    """Pinned documents in their order, with scores above the best of the other candidates, which follow."""
-    top = math.ceil(max((hit.score for hit in candidates), default=0.0))
+    """Pinned documents in their order, then the other candidates.
+
+    Pins have consecutive 32-bit floats above `MAX_ORGANIC_SCORE`, as in Elasticsearch's `pinned` query, so that nothing
+    around the retriever can lift another document above them.
+    """
+    scores = [MAX_ORGANIC_SCORE + _NEXT_FLOAT * (len(pins) - position + 1) for position in range(len(pins))]
     pinned = [
-        FusedHit(key, float(score), (LegContribution(name, 1.0, position, score, score, score),))
-        for position, key in enumerate(pins, 1)
-        for score in [float(top + len(pins) - position + 1)]
+        FusedHit(key, score, (LegContribution(name, 1.0, rank, score, score, score),))
+        for rank, (key, score) in enumerate(zip(pins, scores, strict=True), 1)
     ]
     return [*pinned, *(hit for hit in candidates if hit.key not in set(pins))]

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,12 +26,14 @@ from query.language.tree import (
     RrfLeg,
     StandardLeg,
     Wrapper,
+    inside,
     leaf_windows,
     leaves,
 )
-from query.plan.documents import filtered
+from query.plan.documents import documents_query, filtered
 from query.plan.knn import Vector
 from query.plan.legs import leaf_body
+from query.plan.page import document_order_body, is_shown
 from query.plan.query_and_fields import expand_fields
 from query.plan.similarity import SIMILARITY_SCALES, Score
 from query.run.candidates import RankedCandidates
@@ -68,10 +71,15 @@ class RetrieverSearch:
         fused = await self._fuse(leg, iter(lists))
         self.requests.took("fusion", began)
         nearest = [key for part, scores in zip(parts, lists, strict=True) if isinstance(part, KnnLeg) for key in scores]
+        if search.min_score is not None:
+            fused = [hit for hit in fused if hit.score >= search.min_score]
+        match_queries = [filtered(part.query, part.filters) for part in parts if isinstance(part, StandardLeg)]
         return RankedCandidates(
             fused=fused,
-            match_queries=[filtered(part.query, part.filters) for part in parts if isinstance(part, StandardLeg)],
+            match_queries=match_queries,
             nearest=[*self.pinned, *nearest],
+            shown=tuple(shown_queries(parts, lists)),
+            only_candidates=search.min_score is not None or any_min_score(leg),
         )
 
     def _lists(self, parts: Sequence[StandardLeg | KnnLeg], responses: Sequence[dict[str, Any]]) -> list[Scores]:
@@ -132,16 +140,27 @@ class RetrieverSearch:
             return name
         return attachment.vector_field if is_vector_name(name, attachment) else name
 
-    async def _fuse(self, leg: Leg, lists: Iterator[Scores]) -> list[FusedHit]:
-        """`lists` gives the leaves' ranked lists in their order."""
+    async def _fuse(self, leg: Leg, lists: Iterator[Scores], *, is_ranked: bool = False) -> list[FusedHit]:
+        """`lists` gives the leaves' ranked lists in their order. `is_ranked`: the enclosing leg reads ranks."""
         if isinstance(leg, StandardLeg | KnnLeg | FieldsLeg):
             return ranked_leaf(leg.name, next(lists))
         if isinstance(leg, Fusion):
-            inner = [await self._fuse(weighted.leg, lists) for weighted in leg.legs]
-            return fuse(leg, inner)
+            reads_ranks = isinstance(leg, RrfLeg)
+            inner = [await self._fuse(weighted.leg, lists, is_ranked=reads_ranks) for weighted in leg.legs]
+            return await self._cut(fuse(leg, inner), leg.window, is_ranked=is_ranked)
         candidates = (await self._fuse(leg.leg, lists))[: leg.window]
         fused = await self._wrapped(leg, candidates)
         return [hit for hit in fused if leg.min_score is None or hit.score >= leg.min_score]
+
+    async def _cut(self, fused: list[FusedHit], window: int, *, is_ranked: bool) -> list[FusedHit]:
+        """The best `window` hits. Where the order of equal scores matters, Elasticsearch is asked for the documents' order."""
+        tied = tied_hits(fused, window, all_ties=is_ranked)
+        if tied:
+            body = document_order_body([hit.key for hit in tied], self.requests.search)
+            [response] = await self.requests.ask("ties", [body])
+            order = {key: position for position, key in enumerate(scores_of(response))}
+            fused = sorted(fused, key=lambda hit: (-hit.score, order.get(hit.key, -1)))
+        return fused[:window]
 
     async def _wrapped(self, leg: Wrapper, candidates: list[FusedHit]) -> list[FusedHit]:
         if isinstance(leg, PinnedLeg):
@@ -195,7 +214,34 @@ def fuse(leg: Fusion, inner: Sequence[list[FusedHit]]) -> list[FusedHit]:
     )
     if leg.min_score is not None:
         fused = [hit for hit in fused if hit.score >= leg.min_score]
-    return fused[: leg.window]
+    return fused
+
+
+def tied_hits(fused: Sequence[FusedHit], window: int, *, all_ties: bool) -> list[FusedHit]:
+    """The hits with equal scores whose order decides: all of them, or those on both sides of the end of the window."""
+    if all_ties:
+        counts = Counter(hit.score for hit in fused)
+        return [hit for hit in fused if counts[hit.score] > 1 and hit.score >= fused[min(window, len(fused)) - 1].score]
+    if len(fused) <= window or fused[window - 1].score != fused[window].score:
+        return []
+    return [hit for hit in fused if hit.score == fused[window].score]
+
+
+def any_min_score(leg: Leg) -> bool:
+    """Whether a leg or any leg below it has a minimum score."""
+    return leg.min_score is not None or any(any_min_score(child) for child in inside(leg))
+
+
+def shown_queries(parts: Sequence[StandardLeg | KnnLeg], lists: Sequence[Scores]) -> Iterator[dict[str, Any]]:
+    """The legs' queries with `inner_hits` or `_name`; a named leg becomes a named query, as in Elasticsearch."""
+    for part, scores in zip(parts, lists, strict=True):
+        is_named = part.name not in ("standard", "knn")
+        if isinstance(part, StandardLeg):
+            query = filtered(part.query, part.filters)
+            if is_named or is_shown(query):
+                yield {"bool": {"must": [query], "_name": part.name}} if is_named else query
+        elif is_named and scores:
+            yield {"bool": {"filter": [documents_query(list(scores))], "_name": part.name}}
 
 
 def _dot_of(leg: Leg) -> Score | None:

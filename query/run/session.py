@@ -16,11 +16,11 @@ from query.language.tree import Hybrid, Search
 from query.language.url_parameters import Parameters
 from query.page.cursors import add_cursors, after_cursor, after_position, positions_of
 from query.page.explanation import explanation
-from query.page.hits import fused_page, key_of, show_fused_scores
+from query.page.hits import fused_page, in_order_of, key_of, show_fused_scores, with_ties
 from query.page.passages import add_passage_texts, highlight_passages, semantic_scores
-from query.page.totals import total_of
+from query.page.totals import total_of, totals_as_integers
 from query.plan.documents import matching_body, source_body
-from query.plan.page import page_body, sorted_page_body, totals_body
+from query.plan.page import counted_query, page_body, sorted_page_body, tied_page_body, totals_body
 from query.run.candidates import RankedCandidates
 from query.run.cross_encoder import Reranker
 from query.run.elasticsearch import Upstream
@@ -110,18 +110,30 @@ class Session:
         first = after_cursor(candidates.fused, search.search_after) if search.search_after else search.start
         page = candidates.fused[first : first + search.size]
         keys = [hit.key for hit in page]
+        ties = with_ties(candidates.fused, first, first + len(page)) if not search.sort else None
         wants_passages = isinstance(search.ranking, Hybrid) and search.ranking.inner_hits
         bodies = []
-        is_counted = bool(keys) and candidates.total is not None and not search.counts_more
+        known_total = candidates.total
+        if self._counts_candidates_only(candidates):
+            known_total = {"value": len(candidates.fused), "relation": "eq"}
+        is_counted = bool(keys) and known_total is not None and not search.counts_more
         if not is_counted:
-            bodies.append(totals_body(candidates.match_queries, candidates.nearest, search))
-        if keys:
+            bodies.append(self._totals_body(candidates))
+        if keys and ties is not None and not wants_passages:
+            bodies.append(
+                tied_page_body(
+                    positions_of(ties.hits), search, candidates.match_queries, candidates.shown, skip=ties.skip
+                )
+            )
+        elif keys:
             passages = candidates.passages if wants_passages else None
-            bodies.append(page_body(keys, search, candidates.match_queries, passages))
+            bodies.append(page_body(keys, search, candidates.match_queries, passages, candidates.shown))
         if keys and wants_passages and attachment is not None:
             bodies.append(source_body(keys, attachment.source_fields, search))
         responses = await self._requests.ask("page", bodies)
-        counts = {**responses[0], "hits": {"total": candidates.total}} if is_counted else responses.pop(0)
+        counts = {**responses[0], "hits": {"total": known_total}} if is_counted else responses.pop(0)
+        if ties is not None and not wants_passages and keys:
+            page = in_order_of(ties.hits, responses[0])
         hits = fused_page(page, responses[0]) if keys else []
         if len(responses) > 1 and attachment is not None:
             add_passage_texts(hits, responses[1], attachment, semantic_scores(candidates.fused))
@@ -134,16 +146,35 @@ class Session:
     async def _sorted_page(self, candidates: RankedCandidates) -> tuple[Hits, dict[str, Any]]:
         """The page as Elasticsearch sorts and collapses the candidates, with their fused scores."""
         search, fused = self._search, candidates.fused
-        bodies = [totals_body(candidates.match_queries, candidates.nearest, search)]
+        bodies = [self._totals_body(candidates)]
         if fused:
-            after = after_position(search, fused)
-            bodies.append(sorted_page_body(positions_of(fused), after, candidates.match_queries))
+            shown = after_position(search, fused)
+            others = None
+            if search.collapse is not None and not search.sort and not self._counts_candidates_only(candidates):
+                others = counted_query(candidates.match_queries, candidates.nearest)
+                shown = replace(shown, size=max(0, min(search.size, len(fused) - search.start)))
+            positions = positions_of(fused)
+            bodies.append(sorted_page_body(positions, shown, candidates.match_queries, candidates.shown, others=others))
         responses = await self._requests.ask("page", bodies)
         hits = responses[1]["hits"]["hits"] if fused else []
         by_key = {hit.key: hit for hit in fused}
         show_fused_scores(hits, by_key, search)
-        self._explain(hits, [by_key[key_of(hit)] for hit in hits])
+        self._explain(hits, [by_key[key_of(hit)] for hit in hits if key_of(hit) in by_key])
         return hits, responses[0]
+
+    def _totals_body(self, candidates: RankedCandidates) -> dict[str, Any]:
+        keys = [hit.key for hit in candidates.fused]
+        counted = (
+            counted_query([], keys)
+            if self._counts_candidates_only(candidates)
+            else counted_query(candidates.match_queries, candidates.nearest)
+        )
+        return totals_body(counted, {hit.key: hit.score for hit in candidates.fused}, self._search)
+
+    def _counts_candidates_only(self, candidates: RankedCandidates) -> bool:
+        ranking = self._search.ranking
+        is_cut = isinstance(ranking, Hybrid) and ranking.autocut is not None
+        return candidates.only_candidates or ranking.min_score is not None or is_cut
 
     async def _highlight_passages(self, candidates: RankedCandidates, hits: Sequence[dict[str, Any]]) -> None:
         """A hit that only its vector found has no word to highlight; it shows its best passage instead."""
@@ -167,14 +198,15 @@ class Session:
         combination = str(getattr(self._search.ranking, "combination", "sum"))
         by_key = {hit.key: hit for hit in fused}
         for hit in hits:
-            hit["_explanation"] = explanation(by_key[key_of(hit)], combination)
+            if key_of(hit) in by_key:
+                hit["_explanation"] = explanation(by_key[key_of(hit)], combination)
 
     def _response(
         self, candidates: RankedCandidates, hits: Hits, counts: dict[str, Any], began: float
     ) -> dict[str, Any]:
         search, requests = self._search, self._requests
         fused = candidates.fused
-        total = total_of(counts, search, fused)
+        total = total_of(counts, search)
         as_int = self._parameters.response.get("rest_total_hits_as_int", "false") in ("", "true")
         body: dict[str, Any] = {} if requests.pit_id is None else {"pit_id": requests.pit_id}
         body |= {
@@ -182,12 +214,14 @@ class Session:
             "timed_out": requests.timed_out,
             "_shards": counts["_shards"],
             "hits": {
-                **({} if total is None else {"total": total["value"] if as_int else total}),
+                **({} if total is None else {"total": total}),
                 "max_score": fused[0].score if fused else None,
                 "hits": hits,
             },
         }
         body |= {key: counts[key] for key in ("aggregations", "suggest") if key in counts}
+        if as_int:
+            totals_as_integers(body)
         if search.profile:
             body["profile"] = {"shards": requests.shards}
         extras = self._extras()

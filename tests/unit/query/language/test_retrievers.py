@@ -23,7 +23,7 @@ RRF = {"rrf": {"retrievers": [STANDARD, STANDARD], "rank_window_size": 50}}
 
 def test_every_kind_in_one_tree() -> None:
     tree = {"pinned": {"ids": ["a"], "retriever": {"diversify": {
-        "type": "mmr", "field": "v", "retriever": {"text_similarity_reranker": {
+        "type": "mmr", "field": "v", "lambda": 0.7, "retriever": {"text_similarity_reranker": {
             "field": "body", "inference_text": "x", "rank_window_size": 20, "retriever": {"rescorer": {
                 "rescore": {"window_size": 30, "query": {"rescore_query": {"match_all": {}}, "score_mode": "max"}},
                 "retriever": RRF,
@@ -77,20 +77,28 @@ def nested(depth: int) -> dict[str, Any]:
         ({"rrf": {"retrievers": [STANDARD] * 33}}, "has 33 legs"),
         ({"rrf": {"retrievers": [{"rrf": {"retrievers": [STANDARD] * 11}}] * 3}}, "has 33 legs"),
         (nested(9), "nested more than 8 deep"),
-        ({"rrf": {"retrievers": [STANDARD], "query": "x"}}, "either [retrievers] or [query]"),
-        ({"linear": {"query": "x"}}, "needs a [normalizer]"),
-        ({"linear": {"retrievers": [{"retriever": STANDARD, "weight": -1}]}}, "must be at least 0"),
-        ({"linear": {"retrievers": [{"retriever": {"standard": {"sort": ["a"]}}}]}}, "no scores to add up"),
+        ({"rrf": {"retrievers": [STANDARD], "query": "x"}}, "cannot combine [retrievers] and [query]"),
+        ({"linear": {"query": "x"}}, "[linear] [normalizer] must be provided"),
+        ({"linear": {"retrievers": [{"retriever": STANDARD, "weight": -1}]}}, "[weight] must be non-negative"),
+        ({"linear": {"retrievers": [{"retriever": STANDARD, "normalizer": "x"}]}}, "Unknown normalizer [x]"),
+        ({"rrf": {"fields": ["a"]}}, "[rrf] [query] must be provided when [fields] is specified"),
+        ({"rrf": {"query": ""}}, "[rrf] [query] cannot be empty"),
+        ({"rrf": {}}, "[rrf] must provide [retrievers] or [query]"),
+        ({"rrf": {"retrievers": [STANDARD], "x": 1}}, "[rrf] unknown field [x]"),
+        ({"pinned": {"retriever": STANDARD, "ids": ["a", "b", "a"]}}, "duplicate document [a]"),
+        ({"pinned": {"retriever": {}, "ids": ["a"]}}, "empty clause found"),
+        ({"diversify": {"retriever": STANDARD, "field": "v", "lambda": 1}}, "Required [type]"),
+        ({"diversify": {"retriever": STANDARD, "field": "v", "type": "mmr"}}, "must have a [lambda]"),
         ({"standard": {"search_after": [1]}}, "needs a [sort]"),
-        ({"pinned": {"retriever": STANDARD}}, "either [ids] or [docs]"),
+        ({"pinned": {"retriever": STANDARD}}, "Either 'ids' or 'docs' must be provided"),
         ({"pinned": {"retriever": STANDARD, "docs": ["a"]}}, "[docs] are objects"),
         ({"pinned": {"retriever": STANDARD, "ids": ["a"] * 101}}, "1 to 100 documents"),
         ({"diversify": {"retriever": STANDARD, "field": "v", "type": "other"}}, "there are mmr"),
-        ({"diversify": {"retriever": STANDARD, "field": "v", "size": 11}}, "from 1 to 10"),
+        ({"diversify": {"retriever": STANDARD, "type": "mmr", "lambda": 1, "field": "v", "size": 11}}, "from 1 to 10"),
         ({"text_similarity_reranker": {"retriever": STANDARD, "field": "body"}}, "reranker.inference_text]"),
         ({"rescorer": {"retriever": RRF, "rescore": {"script": {}}}}, "[rescore_query]"),
         ({"rescorer": {"retriever": RRF, "rescore": {"window_size": 51, "query": {"rescore_query": {}}}}}, "more than the"),
-        ({"rrf": {"retrievers": [{"magic": {}}]}}, "there is no retriever [magic]"),
+        ({"rrf": {"retrievers": [{"magic": {}}]}}, "unknown retriever [magic]"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_by_name(body: dict[str, Any], words: str) -> None:

@@ -81,7 +81,7 @@ REFUSED = {
     ),
     "hybrid beside another clause": ({"query": {"hybrid": {"query": "x"}, "match": {}}}, "only clause"),
     "a key that cannot be combined": ({**HYBRID, "rescore": {}}, "rescore"),
-    "query beside retriever": ({**HYBRID, **rrf()}, "not both"),
+    "query beside retriever": ({**HYBRID, **rrf()}, "cannot specify [retriever] and [query]"),
     "size below zero": ({**HYBRID, "size": -1}, "size"),
     "a page too deep": ({**HYBRID, "from": 9_999, "size": 10}, "10000"),
     "both names of aggregations": ({**HYBRID, "aggs": {}, "aggregations": {}}, "aggs"),

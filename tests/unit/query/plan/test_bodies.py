@@ -12,7 +12,7 @@ from query.plan.hybrid_legs import weights_of, window_of
 from query.plan.knn import num_candidates
 from query.plan.legs import leaf_body
 from query.plan.lexical import lexical_query
-from query.plan.page import page_body, totals_body
+from query.plan.page import counted_query, page_body, totals_body
 from query.targets.metadata import Target
 
 GENERATION = Generation(
@@ -99,7 +99,16 @@ def test_highlights_mark_the_lexical_terms_unless_told_otherwise() -> None:
 
 def test_totals_count_the_matches_of_every_leg() -> None:
     match = {"match": {"body": "q"}}
-    body = totals_body([match], [Key("i", "1")], Search(Hybrid("x"), aggregations={"a": {}}, track_total_hits=True))
+    search = Search(Hybrid("x"), aggregations={"a": {"terms": {"field": "kind"}}}, track_total_hits=True)
+    body = totals_body(counted_query([match], [Key("i", "1")]), {Key("i", "1"): 0.5}, search)
     assert body["query"]["bool"]["should"][0] == match
     assert len(body["query"]["bool"]["should"]) == 2
-    assert (body["aggs"], body["track_total_hits"], body["size"]) == ({"a": {}}, True, 0)
+    assert (body["aggs"], body["track_total_hits"], body["size"]) == (search.aggregations, True, 0)
+
+
+def test_aggregations_that_read_the_score_see_the_fused_score() -> None:
+    search = Search(Hybrid("x"), aggregations={"best": {"max": {"script": "_score"}}})
+    body = totals_body(counted_query([{"match_all": {}}], []), {Key("i", "1"): 0.5, Key("i", "2"): -1.0}, search)
+    [scored] = body["query"]["bool"]["should"]
+    assert [query["constant_score"]["boost"] for query in scored["dis_max"]["queries"]] == [0.5, 0.0]
+    assert body["query"]["bool"]["must"][0]["constant_score"]["boost"] == 0.0

@@ -41,7 +41,7 @@ def test_a_nested_tree_is_fused_from_its_leaves() -> None:
     leaf = StandardLeg({"match_all": {}})
     inner = RrfLeg((Weighted(leaf), Weighted(leaf)), window=1, rank_constant=1)
     outer = LinearLeg((Weighted(leaf, 2.0), Weighted(inner, 1.0)), window=10)
-    found = fuse(inner, [ranked_leaf("x", {B: 9.0, C: 1.0}), ranked_leaf("y", {B: 3.0})])
+    found = fuse(inner, [ranked_leaf("x", {B: 9.0, C: 1.0}), ranked_leaf("y", {B: 3.0})])[: inner.window]
     fused = fuse(outer, [ranked_leaf("z", {A: 5.0}), found])
     assert [(one.key, one.score) for one in fused] == [(A, 10.0), (B, 1.0)]
 
