@@ -294,7 +294,7 @@ def test_indices_with_different_attachments_are_blended_as_one(stack: Stack, ind
 
 def test_what_cannot_be_combined_is_refused(stack: Stack) -> None:
     for body, words in (
-        ({"retriever": RRF, "sort": ["year"]}, "either \\[sort\\] or \\[retriever\\]"),
+        ({"retriever": RRF, "sort": ["year"]}, "cannot specify \\[retriever\\] and \\[sort\\]"),
         ({"query": {"hybrid": {"query": "x"}}, "search_after": [1]}, "Sort must contain"),
         ({"query": {"hybrid": {"query": "x"}}, "sort": [{"_score": {"order": "asc"}}]}, "descending order only"),
         ({"query": {"hybrid": {"query": "x"}}, "slice": {"id": 0, "max": 2}}, "\\[slice\\] cannot be combined"),
