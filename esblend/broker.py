@@ -18,8 +18,8 @@ EMBED_TASK = "esblend.embed"
 ATTACH_TASK = "esblend.attach"
 Lane = Literal["live", "backfill"]
 LANES: tuple[Lane, ...] = ("live", "backfill")
-RUNNING_SECONDS = 9
-"""How long the sign of life of a worker on a task lasts when it is not renewed."""
+WORKER_ALIVE_SECONDS = 6
+"""A worker renews its sign of life in Redis three times within this period; afterwards it counts as dead."""
 VISIBILITY_SECONDS = 3600
 """After this long Redis gives an unfinished task to another worker; longer than any batch takes."""
 
@@ -84,9 +84,14 @@ def queue_name(lane: Lane) -> str:
     return f"esblend-{lane}"
 
 
-def running_key(task: str) -> str:
-    """The Redis key that lives while a worker works on a task."""
-    return f"esblend:running:{task}"
+def held_key(task: str) -> str:
+    """The Redis key that names the worker process which received a task last."""
+    return f"esblend:held:{task}"
+
+
+def worker_key(worker: str) -> str:
+    """The Redis key that exists while a worker process lives."""
+    return f"esblend:worker:{worker}"
 
 
 def written_key(task: str) -> str:

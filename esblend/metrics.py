@@ -3,12 +3,16 @@
 The gateway serves its own at `/_esblend/metrics`; feed and workers on a port of their own (`ESBLEND_METRICS_PORT`).
 """
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from socketserver import ThreadingMixIn
+from typing import Any, cast
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import structlog
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest, start_http_server
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest, make_wsgi_app
 
 from esblend.settings import Settings
 
@@ -19,6 +23,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 LAG = Gauge("esblend_lag_seconds", "Age of the oldest change without its vector.", ["index", "generation"])
 PENDING = Gauge("esblend_pending_changes", "Changes that are not done.", ["index", "generation", "lane"])
 TASKS_IN_FLIGHT = Gauge("esblend_tasks_in_flight", "Tasks sent and not finished.", ["index", "generation", "lane"])
+PAUSED = Gauge("esblend_paused", "1 while the feed does not read an index that fails.", ["index", "generation"])
 COVERAGE = Gauge("esblend_coverage_ratio", "Share of documents whose vectors are current.", ["index"])
 DEAD_LETTERS = Gauge("esblend_dead_letters", "Documents that cannot be embedded.", ["index"])
 ATTACHMENT_LOST = Gauge("esblend_attachment_lost", "1 if another client has overwritten the attachment.", ["index"])
@@ -52,14 +57,35 @@ DEGRADED = Counter("esblend_searches_degraded", "Searches answered without a par
 PASSED = Counter("esblend_passed_requests", "Requests passed through to Elasticsearch.")
 
 
-def serve(settings: Settings) -> None:
-    """Serve the metrics of this process if the settings name a port. A port in use is logged and does not stop the process."""
+def serve(settings: Settings, is_alive: Callable[[], bool] = lambda: True) -> None:
+    """Serve the metrics of this process if the settings name a port, and at `/live` its liveness: 200, or 503 when `is_alive` is
+    false. A port in use is logged and does not stop the process."""
     if settings.metrics_port is None:
         return
+    metrics = make_wsgi_app()
+
+    def answer(environ: Any, start_response: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/live":
+            return cast(Iterable[bytes], metrics(environ, start_response))
+        status, body = ("200 OK", b"alive\n") if is_alive() else ("503 Service Unavailable", b"stuck\n")
+        start_response(status, [("Content-Type", "text/plain")])
+        return [body]
+
     try:
-        start_http_server(settings.metrics_port, addr=settings.metrics_host)
+        server = make_server(settings.metrics_host, settings.metrics_port, answer, _ThreadingServer, _QuietHandler)
     except OSError as error:
         log.warning("metrics not served: port unavailable", port=settings.metrics_port, reason=error.strerror)
+        return
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
+class _ThreadingServer(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """Probes and scrapes are not logged."""
 
 
 def exposition() -> tuple[bytes, str]:

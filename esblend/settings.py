@@ -220,7 +220,14 @@ class Settings(BaseSettings):
     )
     feed_batch_documents: int = Field(default=1000, ge=1, le=1000, description="Maximum documents in one task.")
     feed_max_tasks_in_flight: int = Field(default=16, ge=1, description="Unfinished tasks per index and lane.")
-    feed_task_timeout_seconds: float = Field(default=900, gt=0, description="A task without a result is sent again.")
+    feed_task_timeout_seconds: float = Field(
+        default=900, gt=0, description="A task that a worker does not finish within this time is sent again."
+    )
+    feed_quiet_seconds: float = Field(
+        default=0,
+        ge=0,
+        description="A changed document is left alone for this time, so that its writer meets no version conflict.",
+    )
 
     task_events: bool = Field(default=False, description="Workers publish task events in Redis, for Flower.")
     metrics_port: int | None = Field(

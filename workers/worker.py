@@ -1,6 +1,5 @@
 """The worker process: a Celery worker with one child, which loads the model once, after the fork."""
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,14 +19,12 @@ from esblend.broker import (
     ATTACH_TASK,
     EMBED_TASK,
     LANES,
-    RUNNING_SECONDS,
     VISIBILITY_SECONDS,
     AttachTask,
     EmbedResult,
     EmbedTask,
     make_celery,
     queue_name,
-    running_key,
     written_key,
 )
 from esblend.elasticsearch_connection import back_off, connect, wait_for_elasticsearch
@@ -37,6 +34,7 @@ from esblend.metrics import DOCUMENTS, serve
 from esblend.ready import announce_ready, forget_dead, forget_ready
 from esblend.redis_connection import connect_redis
 from esblend.settings import Settings
+from workers.held_tasks import announce_held_tasks
 from workers.step_back import StepBack, is_workers_fault
 from workers.tracing import traced_task
 
@@ -87,6 +85,7 @@ def make_worker(settings: Settings) -> Celery:
         """In the parent: the ready file goes with the child that wrote it."""
         sender.timer.call_repeatedly(_DEAD_CHILD_CHECK_SECONDS, forget_dead, (settings,))
 
+    announce_held_tasks(settings)
     worker_process_init.connect(set_up, weak=False)
     worker_ready.connect(watch_child, weak=False)
     task_postrun.connect(lambda **_: step_back.wait(), weak=False)
@@ -99,7 +98,7 @@ def make_worker(settings: Settings) -> Celery:
         delivery = str(self.request.id)  # other threads do not see this request
         context = child[0].on_behalf_of(delivery)
         with bound_contextvars(task=delivery), traced_task(task, self.request.headers or {}):
-            with _logged_failure(task.index, step_back), _sign_of_life(context.redis, running_key(delivery)):
+            with _logged_failure(task.index, step_back):
                 result = embed(task, context, lambda written: _publish(context.redis, delivery, written))
             _report(task, result)
         return result.model_dump()
@@ -159,27 +158,6 @@ def _publish(redis: Redis, task: str, written: dict[str, int]) -> None:
         pipeline.rpush(written_key(task), orjson.dumps(written))
         pipeline.expire(written_key(task), VISIBILITY_SECONDS)
         pipeline.execute()
-
-
-@contextmanager
-def _sign_of_life(redis: Redis, key: str) -> Iterator[None]:
-    """Renew a short-lived key in Redis while a task is processed; when it expires, the feed knows that the worker was killed."""
-    done = threading.Event()
-
-    def renew() -> None:
-        while True:
-            with suppress(RedisError):
-                redis.set(key, 1, ex=RUNNING_SECONDS)
-            if done.wait(RUNNING_SECONDS / 3):
-                return
-
-    thread = threading.Thread(target=renew, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def refuse_evicting_redis(settings: Settings) -> None:

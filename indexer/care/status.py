@@ -46,6 +46,8 @@ class IndexStatus(BaseModel):
     pending: int
     coverage: float
     """Share of documents with current vectors, 0 to 1; dead letters and documents without text count as processed."""
+    paused: str | None
+    """Why the feed does not read the index at present; None when it does."""
     lag_seconds: float
     """Age of the oldest change without its vector; 0 when there is none."""
     documents_per_second: float
@@ -64,6 +66,8 @@ async def read_status(es: AsyncElasticsearch, name: str, *, counting: AsyncElast
     shards = (await read_shards(es, [index])).get(index)
     uuid = shards.uuid if shards else ""
     checkpoint = await _checkpoint(es, uuid, attachment.active)
+    if checkpoint and shards:
+        checkpoint = checkpoint.valid_for(shards.histories)
     counts = await _counts(counting, name, attachment, checkpoint)
     if not counts["pending"] or _is_settled(shards, checkpoint):
         # Only a refresh shows the latest writes. It is expensive while a busy index is still being processed.
@@ -81,6 +85,7 @@ async def read_status(es: AsyncElasticsearch, name: str, *, counting: AsyncElast
         dead_letters=counts["dead_letters"],
         pending=counts["pending"],
         coverage=1.0 if not documents else round(done / documents, 6) if counts["pending"] else 1.0,
+        paused=checkpoint.paused_because if checkpoint else None,
         lag_seconds=_lag(counts["pending"], checkpoint),
         documents_per_second=checkpoint.documents_per_second if checkpoint and checkpoint.pending_since else 0.0,
         dropped=counts["dropped"],
@@ -130,14 +135,14 @@ async def _counts(
         return await _counts_of_foreign_vectors(es, index, attachment)
     processed = is_processed(attachment)
     total = {"documents": 0, **dict.fromkeys(STATES_OF_COUNTS, 0), "pending": 0, "unmarked": 0}
-    for shard, live in _live_positions(checkpoint):
-        changed: dict[str, Any] = {"range": {"_seq_no": {"gt": live}}} if shard is not None else {"match_none": {}}
+    for shard, changed in _changed_by_shard(checkpoint):
         unmarked = {"filter": [{"ids": {"values": list(letters)}}], "must_not": [changed, processed]}
         response = await es.search(
             index=index,
             preference=None if shard is None else f"_shards:{shard}",
             size=0,
             track_total_hits=True,
+            allow_partial_search_results=False,
             aggs={
                 "pending": {"filter": {"bool": {"should": [changed, {"bool": {"must_not": [processed]}}]}}},
                 **({"unmarked": {"filter": {"bool": unmarked}}} if letters else {}),
@@ -161,7 +166,9 @@ async def _counts(
 async def _counts_of_foreign_vectors(es: AsyncElasticsearch, index: str, attachment: Attachment) -> dict[str, int]:
     """Counts for vectors that other applications write. A document without one is not esblend's to embed."""
     has_vector = {"filter": {"exists": {"field": attachment.vector_field}}}
-    response = await es.search(index=index, size=0, track_total_hits=True, aggs={"embedded": has_vector})
+    response = await es.search(
+        index=index, size=0, track_total_hits=True, allow_partial_search_results=False, aggs={"embedded": has_vector}
+    )
     documents, embedded = response["hits"]["total"]["value"], response["aggregations"]["embedded"]["doc_count"]
     others = dict.fromkeys(("dead_letters", "dropped", "pending"), 0)
     return {"documents": documents, "embedded": embedded, "without_text": documents - embedded, **others}
@@ -181,14 +188,21 @@ async def _documents_with_letters(es: AsyncElasticsearch, uuid: str, generation:
     return [hit["_source"]["id"] for hit in response["hits"]["hits"]]
 
 
-def _live_positions(checkpoint: Checkpoint | None) -> list[tuple[int | None, int]]:
+def _changed_by_shard(checkpoint: Checkpoint | None) -> list[tuple[int | None, dict[str, Any]]]:
+    """A query for each shard: the documents that the feed has still to read or compare."""
     if checkpoint is None or not checkpoint.shards:
-        return [(None, -1)]
-    return [(shard, position.live) for shard, position in sorted(checkpoint.shards.items())]
+        return [(None, {"match_none": {}})]
+    return [
+        (shard, {"bool": {"should": [
+            {"range": {"_seq_no": {"gt": position.live}}},
+            {"range": {"_seq_no": {"gt": position.backfill, "lte": position.backfill_end}}},
+        ]}})
+        for shard, position in sorted(checkpoint.shards.items())
+    ]  # fmt: skip
 
 
 def _lag(pending: int, checkpoint: Checkpoint | None) -> float:
-    if not pending or checkpoint is None or checkpoint.pending_since is None:
+    if checkpoint is None or checkpoint.pending_since is None or not (pending or checkpoint.paused_because):
         return 0.0
     return round(max(0.0, time.time() - checkpoint.pending_since), 1)
 

@@ -1,33 +1,35 @@
-"""How far the change feed is, kept in Elasticsearch: one small document for each attached index and generation."""
+"""Positions of the change feed, stored in Elasticsearch: one small document for each generation of an attached index."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from elasticsearch import AsyncElasticsearch, BadRequestError, ConflictError, NotFoundError
+import structlog
+from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError, ConflictError, NotFoundError
 from elasticsearch.helpers import async_scan
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mappings.attachment_copies import CHECKPOINTS_INDEX, attachment_state
 
+log = structlog.get_logger()
 FORMAT: Literal[1] = 1
 _SETTINGS = {"index.hidden": True, "number_of_shards": 1, "auto_expand_replicas": "0-1"}
-_MAPPINGS: dict[str, Any] = {
+_MAPPINGS = {
     "dynamic": False,
-    "properties": {
-        "index": {"type": "keyword"},
-        "uuid": {"type": "keyword"},
-        "generation": {"type": "keyword"},
-    },
+    "properties": {"index": {"type": "keyword"}, "uuid": {"type": "keyword"}, "generation": {"type": "keyword"}},
 }
 
 
 class ShardCheckpoint(BaseModel):
-    """Up to `live` every change is done, but for those that a backfill has still to bring: (`backfill`, `backfill_end`]."""
+    """Every change up to `live` is done, except those that the backfill has not reached yet: (`backfill`, `backfill_end`].
+
+    The positions are valid in one `history` of the shard only. None: written by a version that did not record it.
+    """
 
     live: int
     backfill: int
     backfill_end: int
+    history: str | None = None
 
 
 class Checkpoint(BaseModel):
@@ -40,10 +42,12 @@ class Checkpoint(BaseModel):
     uuid: str
     generation: str
     owner: str | None = None
-    """The feed process that follows it (see `indexer.feed.leases`)."""
+    """The feed process that follows the index (see `indexer.feed.leases`)."""
     shards: dict[int, ShardCheckpoint] = {}
     pending_since: float | None = None
-    """When the feed first saw the oldest change that is not done (seconds since 1970); None when all are."""
+    """When the feed first saw the oldest change that is not done (seconds since 1970); None when all are done."""
+    paused_because: str | None = None
+    """Why the feed does not read this index at the moment; None when it does."""
     updated_at: float = 0
     documents_per_second: float = 0
 
@@ -51,10 +55,20 @@ class Checkpoint(BaseModel):
     def id(self) -> str:
         return checkpoint_id(self.uuid, self.generation)
 
+    def valid_for(self, histories: Mapping[int, str | None]) -> "Checkpoint":
+        """This checkpoint as far as it is valid: in a shard of another history, nothing is known to be done."""
+        shards = {
+            shard: ShardCheckpoint(live=-1, backfill=-1, backfill_end=-1)
+            if position.history not in (None, histories.get(shard, position.history))
+            else position
+            for shard, position in self.shards.items()
+        }
+        return self.model_copy(update={"shards": shards})
+
 
 @dataclass(frozen=True)
 class Version:
-    """Which version of a stored checkpoint was read or written; only its holder may write the next."""
+    """The version of a stored checkpoint that was read or written last; a write over any other version is rejected."""
 
     seq_no: int
     primary_term: int
@@ -65,8 +79,21 @@ def checkpoint_id(uuid: str, generation: str) -> str:
 
 
 async def ensure_checkpoints_index(es: AsyncElasticsearch) -> None:
-    if await es.indices.exists(index=CHECKPOINTS_INDEX):
+    """Create the index with its settings and mapping. An index that dynamic mapping created after somebody deleted it is replaced:
+    it lost the checkpoints anyway."""
+    try:
+        response = await es.indices.get_settings(index=CHECKPOINTS_INDEX, flat_settings=True)
+    except NotFoundError:
+        await _create(es)
         return
+    if response[CHECKPOINTS_INDEX]["settings"].get("index.hidden") == "true":
+        return
+    log.warning("checkpoints index was created by dynamic mapping; it is created again", index=CHECKPOINTS_INDEX)
+    await es.indices.delete(index=CHECKPOINTS_INDEX, ignore_unavailable=True)
+    await _create(es)
+
+
+async def _create(es: AsyncElasticsearch) -> None:
     try:
         await es.indices.create(index=CHECKPOINTS_INDEX, settings=_SETTINGS, mappings=_MAPPINGS)
     except BadRequestError as error:
@@ -76,61 +103,91 @@ async def ensure_checkpoints_index(es: AsyncElasticsearch) -> None:
 
 async def load_checkpoint(es: AsyncElasticsearch, uuid: str, generation: str) -> Checkpoint | None:
     """The checkpoint as it was last saved; None when there is none."""
-    found = await load_checkpoints(es, [checkpoint_id(uuid, generation)])
-    return next((checkpoint for checkpoint, _ in found.values()), None)
+    stored = await load_checkpoints(es, [checkpoint_id(uuid, generation)])
+    return next((checkpoint for checkpoint, _ in stored.values()), None)
 
 
-async def load_checkpoints(es: AsyncElasticsearch, ids: list[str]) -> dict[str, tuple[Checkpoint, Version]]:
-    """Those of `ids` that are stored, each with its version; not those of a newer format, which are a newer feed's to move."""
+async def load_checkpoints(es: AsyncElasticsearch, ids: list[str]) -> dict[str, tuple[Checkpoint | None, Version]]:
+    """The stored checkpoints among `ids`, each with its version; None in place of one that cannot be parsed.
+
+    Checkpoints of a newer format are left out: only a newer feed may move them.
+    """
     if not ids:
         return {}
     try:
-        answer = await es.mget(index=CHECKPOINTS_INDEX, ids=ids)
+        response = await es.mget(index=CHECKPOINTS_INDEX, ids=ids)
     except NotFoundError:
         return {}
     return {
-        found["_id"]: (
-            Checkpoint.model_validate(found["_source"]),
-            Version(found["_seq_no"], found["_primary_term"]),
-        )
-        for found in answer["docs"]
-        if found.get("found") and _is_known(found["_source"])
+        item["_id"]: (_parse(item), Version(item["_seq_no"], item["_primary_term"]))
+        for item in response["docs"]
+        if item.get("found") and _is_known(item["_source"])
     }
 
 
+def _parse(item: Mapping[str, Any]) -> Checkpoint | None:
+    try:
+        return Checkpoint.model_validate(item["_source"])
+    except ValidationError as error:
+        log.error("damaged checkpoint; its index is read again", checkpoint=item["_id"], faults=error.error_count())
+        return None
+
+
 async def save_checkpoint(es: AsyncElasticsearch, checkpoint: Checkpoint, version: Version | None) -> Version | None:
-    """Write over `version` (None: where there is none yet) and no other; gives the new version, None when someone else wrote."""
+    """Write over `version` (None: a new document) and no other. Gives the new version; None when another process wrote.
+
+    When somebody deleted the checkpoint, or the whole index, it is written anew.
+    """
+    saved = await _write(es, checkpoint, version)
+    if saved is None and version is not None and not await es.exists(index=CHECKPOINTS_INDEX, id=checkpoint.id):
+        await ensure_checkpoints_index(es)
+        saved = await _write(es, checkpoint, None)
+    return saved
+
+
+async def _write(es: AsyncElasticsearch, checkpoint: Checkpoint, version: Version | None) -> Version | None:
     condition: dict[str, Any] = (
         {"if_seq_no": version.seq_no, "if_primary_term": version.primary_term} if version else {"op_type": "create"}
     )
     try:
-        answer = await es.index(
+        response = await es.index(
             index=CHECKPOINTS_INDEX, id=checkpoint.id, document=checkpoint.model_dump(mode="json"), **condition
         )
     except ConflictError:
         return None
-    return Version(answer["_seq_no"], answer["_primary_term"])
+    return Version(response["_seq_no"], response["_primary_term"])
 
 
-async def delete_checkpoints_but(
-    es: AsyncElasticsearch, keep: set[str], attached: set[str], unreadable: set[str]
+async def delete_stale_checkpoints(
+    es: AsyncElasticsearch, followed: set[str], uuids: set[str], unreadable: set[str]
 ) -> None:
-    """Delete the checkpoints of detached and deleted indices and of dropped generations.
+    """Delete the checkpoints of dropped generations, and of detached and deleted indices.
 
-    Those in `keep`, those of `unreadable` indices and those of a newer format remain. An index that is not in `attached` is
-    checked first: its attachment may have been overwritten, or this user may have lost the right to read it.
+    `followed`: the checkpoints to keep. `uuids`: the indices that they belong to. Any other index is asked for by its name first:
+    it may be closed, its attachment may have been overwritten, or this role may have lost the right to see it. The
+    checkpoints of `unreadable` indices and those of a newer format remain.
     """
-    excluded = [{"ids": {"values": sorted(keep)}}, {"terms": {"index": sorted(unreadable)}}]
-    query = {"bool": {"filter": [{"exists": {"field": "uuid"}}], "must_not": excluded}}
+    query = {"bool": {"filter": [{"exists": {"field": "uuid"}}], "must_not": [{"ids": {"values": sorted(followed)}}]}}
     await es.indices.refresh(index=CHECKPOINTS_INDEX)
     hits = async_scan(es, index=CHECKPOINTS_INDEX, query={"query": query, "_source": ["format", "index", "uuid"]})
-    operations = []
-    async for hit in hits:
-        index, uuid = hit["_source"]["index"], hit["_source"]["uuid"]
-        if _is_known(hit["_source"]) and (index in attached or await attachment_state(es, index, uuid) == "detached"):
-            operations.append({"delete": {"_id": hit["_id"]}})
+    candidates = [hit async for hit in hits if _is_known(hit["_source"])]
+    operations = [
+        {"delete": {"_id": hit["_id"]}}
+        for hit in candidates
+        if hit["_source"]["uuid"] in uuids or await _is_detached(es, hit["_source"], unreadable)
+    ]
     if operations:
         await es.bulk(index=CHECKPOINTS_INDEX, operations=operations, refresh=True)
+
+
+async def _is_detached(es: AsyncElasticsearch, stored: Mapping[str, Any], unreadable: set[str]) -> bool:
+    index = stored.get("index")
+    if index is None or index in unreadable:
+        return False
+    try:
+        return await attachment_state(es, index, stored["uuid"]) == "detached"
+    except ApiError:
+        return False
 
 
 def _is_known(stored: Mapping[str, Any]) -> bool:

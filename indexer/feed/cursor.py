@@ -1,27 +1,35 @@
-"""A position in one shard's sequence of changes, that only moves over work that is done."""
+"""A position in one shard's sequence of changes. It advances only over completed work."""
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 
-@dataclass
+@dataclass(eq=False)
 class Span:
-    """Changes up to sequence number `until`, and the task that works on them (None: there was nothing to do)."""
+    """The changes with sequence numbers in (`after`, `until`], and the unfinished tasks that hold them."""
 
+    after: int
     until: int
-    task: str | None
+    tasks: set[str]
+    is_unsent: bool = False
+    """A task of it failed or was lost; the changes must be read and sent again."""
+
+    @property
+    def is_done(self) -> bool:
+        return not self.tasks and not self.is_unsent
 
 
 @dataclass
 class Cursor:
-    """`done`: every change up to here has its vector (or none to come). `sent`: every change up to here is in a task.
+    """`done`: every change up to here is complete. `sent`: every change up to here is in a span.
 
-    Tasks may finish in any order; `done` follows only as far as all before are finished.
+    Tasks may finish in any order; `done` advances only when all earlier spans are complete. `sent` never moves back.
     """
 
     done: int
     end: int | None = None
-    """Where a backfill stops; None for the live cursor, which never does."""
+    """The last change of a backfill; None for the live cursor, which has no end."""
     sent: int = field(init=False)
     spans: deque[Span] = field(init=False, default_factory=deque)
 
@@ -32,26 +40,37 @@ class Cursor:
     def is_finished(self) -> bool:
         return self.end is not None and self.done >= self.end
 
-    def send(self, until: int, task: str | None) -> None:
-        """Note that the changes after `sent` up to `until` went into `task`."""
+    @property
+    def unsent(self) -> list[Span]:
+        return [span for span in self.spans if span.is_unsent]
+
+    def send(self, until: int, tasks: Iterable[str] = ()) -> None:
+        """Record that the changes after `sent` up to `until` are in `tasks`; no tasks: they needed no work."""
         if until < self.sent:
             raise ValueError(f"cannot send back to {until} from {self.sent}")
+        self.spans.append(Span(self.sent, until, set(tasks)))
         self.sent = until
-        self.spans.append(Span(until, task))
+        self._advance()
+
+    def send_again(self, span: Span, tasks: Iterable[str]) -> None:
+        """Record that the changes of an unsent span are in new `tasks`."""
+        span.tasks, span.is_unsent = set(tasks), False
         self._advance()
 
     def finish(self, task: str) -> None:
-        """Note that a task is done. One that is unknown here is ignored."""
+        """Record that a task is done. Unknown tasks are ignored."""
         for span in self.spans:
-            if span.task == task:
-                span.task = None
+            span.tasks.discard(task)
         self._advance()
 
-    def forget_unfinished(self) -> None:
-        """Go back to `done`: whatever was sent and not finished will be read again."""
-        self.spans.clear()
-        self.sent = self.done
+    def lose(self, task: str) -> set[str]:
+        """Record that a task failed or was lost: its span becomes unsent. Gives all tasks of that span; they count no more."""
+        for span in self.spans:
+            if task in span.tasks:
+                lost, span.tasks, span.is_unsent = span.tasks, set(), True
+                return lost
+        return set()
 
     def _advance(self) -> None:
-        while self.spans and self.spans[0].task is None:
+        while self.spans and self.spans[0].is_done:
             self.done = self.spans.popleft().until

@@ -1,29 +1,39 @@
-"""Follows one generation of one index: reads its changes, makes tasks of them, moves its checkpoint when they are done."""
+"""Follows one generation of one index: reads its changes, makes tasks of them, advances its checkpoint when they are done.
+
+results -> finish -> cursors advance            -> checkpoint
+shard stats -> new history? -> unsent and new changes -> tasks
+"""
 
 import asyncio
-import contextlib
 import time
 from collections import deque
+from collections.abc import Collection
 
 import structlog
 from elasticsearch import AsyncElasticsearch
 
-from esblend.broker import EmbedTask, Lane
+from esblend.broker import DocumentRef, EmbedTask, Lane
 from esblend.elasticsearch_connection import back_off
-from esblend.metrics import LAG, PENDING, TASKS, TASKS_IN_FLIGHT
+from esblend.errors import IndexUnavailable
+from esblend.metrics import TASKS
 from esblend.settings import Settings
 from indexer.feed.checkpoints import Checkpoint, ShardCheckpoint, Version, save_checkpoint
-from indexer.feed.cursor import Cursor
-from indexer.feed.pace import Pace, RateLimit
-from indexer.feed.shard_changes import IndexShards, read_changes
+from indexer.feed.cursor import Cursor, Span
+from indexer.feed.lost_tasks import SentTask
+from indexer.feed.quiet_period import QuietPeriod
+from indexer.feed.rate_limit import RateLimit
+from indexer.feed.shard_changes import IndexShards, ShardState, read_page
 from indexer.feed.task_queue import Outcome, TaskQueue
-from indexer.feed.worker_writes import OwnWrites
+from indexer.feed.task_size import TaskSize
+from indexer.feed.worker_writes import WorkerWrites
 from mappings.attachment import BackfillControl
 
 log = structlog.get_logger()
-_FIRST_TASKS = 4
 _SAVE_SECONDS = 1.0
-_RATE_SECONDS = 10.0
+_SPEED_SECONDS = 10.0
+_MAX_DOCUMENTS_IN_MESSAGE = 1000
+_REFRESH_SECONDS = 90
+"""Elasticsearch answers the refresh of an index without all of its primary shards after a minute."""
 
 
 class LeaseLostError(Exception):
@@ -31,7 +41,7 @@ class LeaseLostError(Exception):
 
 
 class IndexFeed:
-    """Two cursors a shard: `live` follows the changes since the attachment, `backfill` brings what was there before."""
+    """Two cursors a shard: `live` follows the changes since the attachment, `backfill` reads the changes before it."""
 
     def __init__(
         self,
@@ -43,21 +53,24 @@ class IndexFeed:
     ) -> None:
         self.checkpoint = checkpoint
         self.backfill = BackfillControl()
+        self.cursors: dict[Lane, dict[int, Cursor]] = {"live": {}, "backfill": {}}
+        self.tasks: dict[str, SentTask] = {}
         self._version = version
         self._es = es
         self._queue = queue
         self._settings = settings
-        self._cursors: dict[Lane, dict[int, Cursor]] = {"live": {}, "backfill": {}}
-        self._tasks: dict[str, tuple[Lane, int, float, int]] = {}
-        self._own = OwnWrites()
-        self._live_read = float("-inf")
+        self._histories: dict[int, str | None] = {}
+        self._worker_writes = WorkerWrites()
+        self._live_read_at = float("-inf")
         self._is_backfill_visible = False
-        self._rate: deque[tuple[float, int]] = deque()
-        self._failures = 0
+        self._written: deque[tuple[float, int]] = deque()
+        self._failed_tasks = 0
+        self._failed_reads = 0
         self._pause_until = 0.0
-        self._saved: tuple[float, str] = (0.0, "")
-        self._pace = Pace(settings.feed_batch_documents)
-        self._backfill_rate = RateLimit()
+        self._saved: tuple[float, str] = (float("-inf"), "")
+        self._size = TaskSize(settings.feed_batch_documents)
+        self._rate = RateLimit()
+        self._quiet = QuietPeriod(settings.feed_quiet_seconds)
         for shard, position in checkpoint.shards.items():
             self._open(shard, position)
 
@@ -66,213 +79,264 @@ class IndexFeed:
         return self.checkpoint.index
 
     @property
-    def tasks(self) -> list[str]:
-        return list(self._tasks)
-
-    @property
     def is_busy(self) -> bool:
-        return bool(self._tasks)
+        return bool(self.tasks)
 
     def finish(self, outcome: Outcome) -> None:
-        """Take in what became of one of this feed's tasks. A failed task is read again from its checkpoint on, and so is what
-        was sent after it; the outcomes of those tasks, which may come at the same time, mean nothing any more."""
-        if outcome.task not in self._tasks:
+        """Process the outcome of a task. The changes of a failed task are read again after a pause. Unknown tasks are ignored."""
+        sent = self.tasks.get(outcome.task)
+        if sent is None:
             return
-        lane, shard, _, documents = self._tasks.pop(outcome.task)
-        TASKS.labels(lane, "failed" if outcome.result is None else "done").inc()
+        TASKS.labels(sent.lane, "failed" if outcome.result is None else "done").inc()
         if outcome.result is None:
-            self.pause(f"task {outcome.task} failed")
-            self.forget_unfinished(lane, shard)
+            self._failed_tasks += 1
+            self._pause(f"task {outcome.task} failed", self._failed_tasks)
+            self.lose([outcome.task])
             return
-        self._failures = 0
-        self._cursors[lane][shard].finish(outcome.task)
-        if outcome.result.written > documents / 2:  # what was unchanged took no time
-            self._pace.learn(documents, outcome.result.seconds)
-        self._rate.append((time.monotonic(), outcome.result.written))
+        del self.tasks[outcome.task]
+        self._failed_tasks = 0
+        self.cursors[sent.lane][sent.shard].finish(outcome.task)
+        self._size.learn(documents=sent.documents, written=outcome.result.written, seconds=outcome.result.seconds)
+        self._written.append((time.monotonic(), outcome.result.written))
 
-    async def learn_own_writes(self) -> None:
-        """Take in what the workers wrote so far, so that those changes need no work when they are met."""
-        for task, written in (await asyncio.to_thread(self._queue.written, self.tasks)).items():
-            if task in self._tasks:
-                self._own.add(self._tasks[task][1], written)
+    def lose(self, tasks: Collection[str]) -> None:
+        """Read the changes of these tasks again: they failed, or nobody works on them any more."""
+        for task in tasks:
+            sent = self.tasks.pop(task, None)
+            if sent is not None:
+                for sibling in self.cursors[sent.lane][sent.shard].lose(task):
+                    self.tasks.pop(sibling, None)
 
-    def pause(self, reason: str) -> None:
-        """Read nothing for a while that grows with each failure in a row."""
-        self._failures += 1
-        self._pause_until = time.monotonic() + back_off(self._failures)
-        log.warning("pausing an index", index=self.index, reason=reason, retry_in_seconds=back_off(self._failures))
+    def fail(self, reason: str) -> None:
+        """Record that the index could not be read, and pause it alone. The pause grows with each failure in a row."""
+        self._failed_reads += 1
+        self._pause(reason, self._failed_reads)
 
-    def forget_unfinished(self, lane: Lane | None = None, shard: int | None = None) -> None:
-        """Read again whatever was sent and not finished: of one shard's cursor, or of all."""
-        for one_lane, cursors in self._cursors.items():
-            for one_shard, cursor in cursors.items():
-                if lane in (None, one_lane) and shard in (None, one_shard):
-                    cursor.forget_unfinished()
-                    self._tasks = {
-                        task: place for task, place in self._tasks.items() if place[:2] != (one_lane, one_shard)
-                    }
-
-    def oldest_task_age(self) -> float:
-        """Seconds since the oldest unfinished task was sent; 0 when there is none."""
-        return time.monotonic() - min((sent for _, _, sent, _ in self._tasks.values()), default=time.monotonic())
+    def _pause(self, reason: str, failures: int) -> None:
+        self._pause_until = time.monotonic() + back_off(failures)
+        since = self.checkpoint.pending_since or time.time()
+        self.checkpoint = self.checkpoint.model_copy(update={"paused_because": reason[:300], "pending_since": since})
+        log.warning("pausing an index", index=self.index, reason=reason[:300], retry_in_seconds=back_off(failures))
 
     async def step(self, shards: IndexShards) -> None:
-        """Make tasks of new changes, up to the limit of tasks in flight, and save the checkpoint when it moved."""
-        self._backfill_rate.per_second = self.backfill.documents_per_second
-        for shard, checkpoint in shards.global_checkpoints.items():
-            if shard not in self._cursors["live"]:
-                self._open(shard, ShardCheckpoint(live=checkpoint, backfill=-1, backfill_end=checkpoint))
-        if self._tasks:
-            await self.learn_own_writes()
-        self._pass_own_writes(shards)
+        """Process finished tasks, make tasks of new changes up to the limit of tasks in flight, save the checkpoint if it moved.
+
+        Raises LeaseLostError, and the errors of Elasticsearch and Redis.
+        """
+        await self._collect()
+        self._rate.per_second = self.backfill.documents_per_second
+        for shard, state in shards.shards.items():
+            self._begin_history(shard, state)
+        self._pass_worker_writes(shards)
         if time.monotonic() >= self._pause_until:
             await self._send_due_lanes(shards)
+            self._failed_reads = 0
         self._end_finished_backfills()
         await self._save_if_moved(shards)
 
-    def _pass_own_writes(self, shards: IndexShards) -> None:
-        """Go over what only workers wrote, without reading it: a backfill alone costs the feed no search of the live lane."""
-        for shard, cursor in self._cursors["live"].items():
-            end = self._own.end_of_run(shard, cursor.sent, shards.global_checkpoints.get(shard, -1))
-            if end > cursor.sent:
-                cursor.send(end, None)
+    async def _collect(self) -> None:
+        if not self.tasks:
+            return
+        outcomes = await asyncio.to_thread(self._queue.collect, list(self.tasks))
+        await self._learn_worker_writes()  # those of finished tasks are complete now
+        for outcome in outcomes:
+            self.finish(outcome)
 
-    async def _send_due_lanes(self, shards: IndexShards) -> None:
-        # While workers write, what is new is mostly theirs and known in a moment: to look at once would be in vain.
-        waits = self._tasks and time.monotonic() - self._live_read < self._settings.feed_poll_seconds
-        is_live_due = not waits and self._has_unsent("live", shards)
-        is_backfill_due = self._has_unsent("backfill", shards)
-        if is_live_due or (is_backfill_due and not self._is_backfill_visible):
-            # The checkpoints were read before this refresh, so everything up to them is visible after it.
-            await self._es.indices.refresh(index=self.index, ignore_unavailable=True)
-            self._is_backfill_visible = True
-        if is_live_due:
-            self._live_read = time.monotonic()
-            await self._send_lane("live", shards)
-        if is_backfill_due:
-            await self._send_lane("backfill", shards)
+    async def _learn_worker_writes(self) -> None:
+        """Ask for the workers' writes so far, so that those changes need no work when they are read."""
+        for task, written in (await asyncio.to_thread(self._queue.written, list(self.tasks))).items():
+            if task in self.tasks:
+                self._worker_writes.add(self.tasks[task].shard, written)
 
-    async def save(self) -> None:
-        """Raises LeaseLostError when another process wrote the checkpoint since."""
-        self._version = await save_checkpoint(self._es, self.checkpoint, self._version)
-        if self._version is None:
-            raise LeaseLostError(self.index)
+    def _begin_history(self, shard: int, state: ShardState) -> None:
+        """Start a shard that is new, or whose sequence numbers began a new history: after a restore from a snapshot or the
+        allocation of a stale or empty primary, the position says nothing about the shard's documents.
+
+        The backfill reads the documents again; workers skip those whose vectors are current. Changes since the last commit of a
+        new history may be live and do not wait for it.
+        """
+        known = self._histories.get(shard)
+        if shard in self.cursors["live"] and (known is None or state.history in (None, known)):
+            self._histories[shard] = known or state.history
+            return
+        end = state.global_checkpoint
+        if known is not None:
+            log.warning("a shard has a new history; its documents are compared again", index=self.index, shard=shard)
+            end = min(end, end if state.committed is None else state.committed)
+        for cursors in self.cursors.values():
+            cursors.pop(shard, None)
+        self.tasks = {task: sent for task, sent in self.tasks.items() if sent.shard != shard}
+        self._worker_writes.forget_shard(shard)
+        self._open(shard, ShardCheckpoint(live=end, backfill=-1, backfill_end=end, history=state.history))
 
     def _open(self, shard: int, position: ShardCheckpoint) -> None:
         self._is_backfill_visible = False
-        self._cursors["live"][shard] = Cursor(done=position.live)
+        self._histories[shard] = position.history
+        self.cursors["live"][shard] = Cursor(done=position.live)
         if position.backfill < position.backfill_end:
-            self._cursors["backfill"][shard] = Cursor(done=position.backfill, end=position.backfill_end)
+            self.cursors["backfill"][shard] = Cursor(done=position.backfill, end=position.backfill_end)
 
-    def _limit(self, lane: Lane, shard: int, shards: IndexShards) -> int:
-        end = self._cursors[lane][shard].end
-        return shards.global_checkpoints.get(shard, -1) if end is None else end
+    def _pass_worker_writes(self, shards: IndexShards) -> None:
+        """Skip changes that only workers made, without reading them: a backfill costs the live lane no search."""
+        for shard, cursor in self.cursors["live"].items():
+            end = self._worker_writes.end_of_run(shard, cursor.sent, shards.global_checkpoints.get(shard, -1))
+            if end > cursor.sent:
+                cursor.send(end)
 
-    def _has_unsent(self, lane: Lane, shards: IndexShards) -> bool:
-        """Whether there is something to send in a lane that may be sent now."""
+    async def _send_due_lanes(self, shards: IndexShards) -> None:
+        # While tasks run, most new changes are the workers' own and known in a moment: reading at once would be wasted work.
+        waits = self.tasks and time.monotonic() - self._live_read_at < self._settings.feed_poll_seconds
+        limits: dict[Lane, dict[int, int]] = {lane: self._readable(lane, shards) for lane in self.cursors}
+        is_live_due = not waits and self._has_unsent("live", limits)
+        is_backfill_due = self._has_unsent("backfill", limits)
+        if is_live_due or (is_backfill_due and not self._is_backfill_visible):
+            await self._refresh()
+            self._is_backfill_visible = True
+        if is_live_due:
+            self._live_read_at = time.monotonic()
+            await self._send_lane("live", limits)
+        if is_backfill_due:
+            await self._send_lane("backfill", limits)
+
+    async def _refresh(self) -> None:
+        """Make everything up to the checkpoints visible, which were read before. Raises IndexUnavailable when a copy failed:
+        a search on that copy would miss changes."""
+        es = self._es.options(request_timeout=max(_REFRESH_SECONDS, self._settings.es_timeout_seconds))
+        response = await es.indices.refresh(index=self.index, ignore_unavailable=True)
+        failed = response["_shards"]["failed"]
+        if failed:
+            raise IndexUnavailable(f"{failed} shard copies of [{self.index}] failed to refresh")
+
+    def _readable(self, lane: Lane, shards: IndexShards) -> dict[int, int]:
+        """The last change of each shard that may be sent now. Shards without an assigned primary have none."""
+        now = time.monotonic()
+        return {
+            shard: self._quiet.readable(shard, state.global_checkpoint, now) if cursor.end is None else cursor.end
+            for shard, cursor in sorted(self.cursors[lane].items())
+            if (state := shards.shards.get(shard)) is not None
+        }
+
+    def _has_unsent(self, lane: Lane, limits: dict[Lane, dict[int, int]]) -> bool:
+        cursors = self.cursors[lane]
         return self._may_send(lane) and any(
-            cursor.sent < self._limit(lane, shard, shards) for shard, cursor in self._cursors[lane].items()
+            cursors[shard].sent < limit or cursors[shard].unsent for shard, limit in limits[lane].items()
         )
 
-    async def _send_lane(self, lane: Lane, shards: IndexShards) -> None:
-        cursors = self._cursors[lane]
-        for shard in sorted(cursors):
-            if shard not in shards.global_checkpoints:
-                continue  # its primary is not assigned just now
-            limit = self._limit(lane, shard, shards)
-            while cursors[shard].sent < limit and self._may_send(lane):
-                await self._send_batch(lane, shard, limit)
+    def _may_send(self, lane: Lane) -> bool:
+        if self.in_flight(lane) >= self._size.max_in_flight(self._settings.feed_max_tasks_in_flight):
+            return False
+        return lane == "live" or (not self.backfill.paused and self._rate.allows_any())
+
+    def in_flight(self, lane: Lane) -> int:
+        return sum(1 for sent in self.tasks.values() if sent.lane == lane)
+
+    async def _send_lane(self, lane: Lane, limits: dict[Lane, dict[int, int]]) -> None:
+        for shard, limit in limits[lane].items():
+            cursor = self.cursors[lane][shard]
+            for span in cursor.unsent:
+                if self._may_send(lane):
+                    await self._send_again(lane, shard, cursor, span)
+            while cursor.sent < limit and self._may_send(lane):
+                size = self._size.documents if lane == "live" else self._rate.allowed(self._size.documents)
+                page = await read_page(self._es, self.index, shard, after=cursor.sent, until=limit, size=size)
+                cursor.send(page.until, await self._send_changes(lane, shard, page.changes))
+
+    async def _send_again(self, lane: Lane, shard: int, cursor: Cursor, span: Span) -> None:
+        """Read a span again. Its documents can only have become fewer: a changed document has a later sequence number."""
+        tasks: list[str] = []
+        after = span.after
+        while after < span.until:
+            page = await read_page(
+                self._es, self.index, shard, after=after, until=span.until, size=_MAX_DOCUMENTS_IN_MESSAGE
+            )
+            tasks += await self._send_changes(lane, shard, page.changes)
+            after = page.until
+        cursor.send_again(span, tasks)
+
+    async def _send_changes(self, lane: Lane, shard: int, changes: list[DocumentRef]) -> list[str]:
+        """Queue tasks for the changes that are not the workers' own; gives their ids."""
+        if changes and self.tasks:
+            # Asked after the changes were read, so that the workers' most recent writes are known.
+            await self._learn_worker_writes()
+        foreign = [change for change in changes if not self._worker_writes.contains(shard, change.seq_no, change.id)]
+        tasks = []
+        for start in range(0, len(foreign), _MAX_DOCUMENTS_IN_MESSAGE):
+            documents = foreign[start : start + _MAX_DOCUMENTS_IN_MESSAGE]
+            message = EmbedTask(
+                index=self.index,
+                uuid=self.checkpoint.uuid,
+                generation=self.checkpoint.generation,
+                documents=documents,
+            )
+            task = await asyncio.to_thread(self._queue.send, lane, message)
+            self.tasks[task] = SentTask(lane, shard, len(documents), time.monotonic())
+            tasks.append(task)
+        if lane == "backfill":
+            self._rate.spend(len(foreign))
+        return tasks
 
     def _end_finished_backfills(self) -> None:
-        """Also where the last task ended after all was sent."""
-        backfill = self._cursors["backfill"]
+        backfill = self.cursors["backfill"]
         for shard in [shard for shard, cursor in backfill.items() if cursor.is_finished]:
             del backfill[shard]
             log.info("backfill done", index=self.index, shard=shard)
 
-    def _may_send(self, lane: Lane) -> bool:
-        most = self._settings.feed_max_tasks_in_flight
-        if self._in_flight(lane) >= (most if self._pace.is_known else min(most, _FIRST_TASKS)):
-            return False
-        return lane == "live" or (not self.backfill.paused and self._backfill_rate.allows())
-
-    def _in_flight(self, lane: Lane) -> int:
-        return sum(1 for place in self._tasks.values() if place[0] == lane)
-
-    async def _send_batch(self, lane: Lane, shard: int, limit: int) -> None:
-        cursor = self._cursors[lane][shard]
-        size = self._pace.documents
-        if lane == "backfill":
-            size = self._backfill_rate.at_most(size)
-        changes = await read_changes(self._es, self.index, shard, after=cursor.sent, until=limit, size=size)
-        until = changes[-1].seq_no if len(changes) == size else limit
-        if changes and self._tasks:
-            # Asked after the changes were read, so that what a worker wrote just before is known.
-            await self.learn_own_writes()
-        foreign = [change for change in changes if not self._own.is_own(shard, change.seq_no, change.id)]
-        if not foreign:
-            cursor.send(until, None)
-            return
-        message = EmbedTask(
-            index=self.index, uuid=self.checkpoint.uuid, generation=self.checkpoint.generation, documents=foreign
+    def pending(self, lane: Lane, shards: IndexShards) -> int:
+        """Sequence numbers that are not done; about as many changes."""
+        ends = shards.global_checkpoints
+        return sum(
+            max(0, (ends.get(shard, cursor.sent) if cursor.end is None else cursor.end) - cursor.done)
+            for shard, cursor in self.cursors[lane].items()
         )
-        task = await asyncio.to_thread(self._queue.send, lane, message)
-        self._tasks[task] = (lane, shard, time.monotonic(), len(foreign))
-        if lane == "backfill":
-            self._backfill_rate.spend(len(foreign))
-        cursor.send(until, task)
+
+    def _is_behind(self, shards: IndexShards) -> bool:
+        """Whether changes may be pending. Nothing is known of a shard whose primary is not assigned."""
+        has_unknown = any(shard not in shards.shards for shard in self.cursors["live"])
+        return has_unknown or any(self.pending(lane, shards) for lane in self.cursors)
 
     async def _save_if_moved(self, shards: IndexShards) -> None:
-        now = time.time()
-        positions = {shard: self._position(shard) for shard in self._cursors["live"]}
-        is_behind = bool(self._cursors["backfill"]) or any(
-            cursor.done < self._limit("live", shard, shards) for shard, cursor in self._cursors["live"].items()
-        )
-        pending_since = (self.checkpoint.pending_since or now) if is_behind else None
+        is_behind = self._is_behind(shards)
+        is_paused = time.monotonic() < self._pause_until
         if not is_behind:
-            self._own.clear()  # all of them lie below the checkpoint now
+            self._worker_writes.clear()  # all of them are below the checkpoint now
         self.checkpoint = self.checkpoint.model_copy(
             update={
-                "shards": positions,
-                "pending_since": pending_since,
-                "updated_at": now,
+                "shards": {shard: self.position(shard) for shard in self.cursors["live"]},
+                "pending_since": (self.checkpoint.pending_since or time.time()) if is_behind else None,
+                "paused_because": self.checkpoint.paused_because if is_paused else None,
+                "updated_at": time.time(),
                 "documents_per_second": self._documents_per_second(),
             }
         )
-        content = str((positions, pending_since is None))
-        if content != self._saved[1] and (now - self._saved[0] >= _SAVE_SECONDS or not is_behind):
+        await self.save_if_changed(at_once=not is_behind)
+
+    async def save_if_changed(self, *, at_once: bool) -> None:
+        """Save a checkpoint with new content: `at_once`, or once a second."""
+        checkpoint = self.checkpoint
+        content = str((checkpoint.shards, checkpoint.pending_since is None, checkpoint.paused_because))
+        now = time.monotonic()
+        if content != self._saved[1] and (at_once or now - self._saved[0] >= _SAVE_SECONDS):
             await self.save()
             self._saved = (now, content)
 
-    def measure(self, shards: IndexShards) -> None:
-        """Set the gauges of this index."""
-        names = (self.index, self.checkpoint.generation)
-        since = self.checkpoint.pending_since
-        LAG.labels(*names).set(max(0.0, time.time() - since) if since else 0.0)
-        for lane, cursors in self._cursors.items():
-            pending = sum(max(0, self._limit(lane, shard, shards) - one.done) for shard, one in cursors.items())
-            PENDING.labels(*names, lane).set(pending)
-            TASKS_IN_FLIGHT.labels(*names, lane).set(self._in_flight(lane))
+    async def save(self) -> None:
+        """Raises LeaseLostError when another process wrote the checkpoint in the meantime."""
+        self._version = await save_checkpoint(self._es, self.checkpoint, self._version)
+        if self._version is None:
+            raise LeaseLostError(self.index)
 
-    def stop_measuring(self) -> None:
-        """Take the gauges away: another feed follows this index, or none."""
-        names = (self.index, self.checkpoint.generation)
-        for lane in self._cursors:
-            for gauge, labels in ((LAG, names), (PENDING, (*names, lane)), (TASKS_IN_FLIGHT, (*names, lane))):
-                with contextlib.suppress(KeyError):
-                    gauge.remove(*labels)
-
-    def _position(self, shard: int) -> ShardCheckpoint:
-        live = self._cursors["live"][shard]
-        backfill = self._cursors["backfill"].get(shard)
+    def position(self, shard: int) -> ShardCheckpoint:
+        live = self.cursors["live"][shard].done
+        backfill = self.cursors["backfill"].get(shard)
+        history = self._histories.get(shard)
         if backfill is None or backfill.end is None:
-            return ShardCheckpoint(live=live.done, backfill=live.done, backfill_end=live.done)
-        return ShardCheckpoint(live=live.done, backfill=backfill.done, backfill_end=backfill.end)
+            return ShardCheckpoint(live=live, backfill=live, backfill_end=live, history=history)
+        return ShardCheckpoint(live=live, backfill=backfill.done, backfill_end=backfill.end, history=history)
 
     def _documents_per_second(self) -> float:
         now = time.monotonic()
-        while self._rate and now - self._rate[0][0] > _RATE_SECONDS:
-            self._rate.popleft()
-        if not self._rate:
+        while self._written and now - self._written[0][0] > _SPEED_SECONDS:
+            self._written.popleft()
+        if not self._written:
             return 0.0
-        return round(sum(count for _, count in self._rate) / max(1.0, now - self._rate[0][0]), 1)
+        return round(sum(count for _, count in self._written) / max(1.0, now - self._written[0][0]), 1)

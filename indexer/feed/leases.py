@@ -1,76 +1,121 @@
 """Which feed process follows which index: several may run, one is active for each index.
 
-Each process has a document with a beat that it raises every second. A checkpoint names its owner, and is only ever written
-over the version that was read before (`if_seq_no`), so a process that lost an index notices at its next save.
-An owner whose beat stands still is dead to the others, who then write themselves into its checkpoints. Only the standing
-still is measured, each by its own monotonic clock: wall clocks of several machines are never compared.
+Each process has a heartbeat document with a counter that it raises every second, in a task and over a connection that nothing
+else uses. A checkpoint names its owner and is only written over the version that was read before (`if_seq_no`), so a process
+that lost an index notices at its next save. When an owner's counter does not change over several looks, the other processes take
+over its checkpoints. Each process measures that by its own monotonic clock: wall clocks of different machines are never
+compared. A process whose own heartbeat is late sends no tasks until it beats again.
 """
 
+import asyncio
 import time
 import uuid
+from dataclasses import dataclass
 
-from elasticsearch import AsyncElasticsearch, NotFoundError
+import structlog
+from elastic_transport import TransportError
+from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
 
+from indexer.feed.checkpoints import ensure_checkpoints_index
 from mappings.attachment_copies import CHECKPOINTS_INDEX
 
+log = structlog.get_logger()
 BEAT_SECONDS = 1.0
+LATE_AFTER_SECONDS = 3.0
 DEAD_AFTER_SECONDS = 4.0
+_DEAD_AFTER_LOOKS = 4
+"""A slow Elasticsearch delays heartbeats and looks alike; then few looks come to pass, and nobody is declared dead."""
+_REQUEST_SECONDS = 10
+
+
+@dataclass
+class _Seen:
+    """The last counter seen of another process, since when (monotonic), and in how many looks it did not change."""
+
+    counter: int
+    since: float
+    looks: int = 0
 
 
 class Leases:
-    """The beat of this process, and what it knows of the others'."""
+    """The heartbeat of this process, and its view of the others. Run `keep` as a task."""
 
     def __init__(self, es: AsyncElasticsearch) -> None:
-        self._es = es
+        self._es = es.options(request_timeout=_REQUEST_SECONDS, max_retries=0)
         self.me = uuid.uuid4().hex
-        self._count = 0
-        self._beaten = float("-inf")
-        self._looked = float("-inf")
+        self.watched: set[str] = set()
+        """The owners of indices that this process does not follow."""
         self._dead: set[str] = set()
-        self._seen: dict[str, tuple[int, float]] = {}
+        self._seen: dict[str, _Seen] = {}
+        self._counter = 0
+        self._beaten_at = float("-inf")
+
+    @property
+    def is_late(self) -> bool:
+        """Whether other processes may have taken over what this process follows."""
+        return time.monotonic() - self._beaten_at > LATE_AFTER_SECONDS
+
+    @property
+    def dead(self) -> set[str]:
+        """The watched owners that stopped."""
+        return self._dead & self.watched
+
+    async def keep(self) -> None:
+        """Beat and look, once a second, for ever."""
+        while True:
+            began = time.monotonic()
+            try:
+                await self.beat()
+                await self.look()
+            except (ApiError, TransportError) as error:
+                log.warning("heartbeat failed", cause=type(error).__name__)
+            await asyncio.sleep(max(0.0, began + BEAT_SECONDS - time.monotonic()))
 
     async def beat(self) -> None:
-        """Raise this process's beat when it is time."""
-        if time.monotonic() - self._beaten < BEAT_SECONDS:
+        began = time.monotonic()
+        await ensure_checkpoints_index(self._es)
+        self._counter += 1
+        await self._es.index(
+            index=CHECKPOINTS_INDEX, id=_heartbeat_id(self.me), document={"format": 1, "beat": self._counter}
+        )
+        self._beaten_at = began
+
+    async def look(self) -> None:
+        """Compare the counters of the watched processes with those of the last look."""
+        owners = sorted(self.watched - {self.me})
+        if not owners:
             return
-        self._count += 1
-        await self._es.index(index=CHECKPOINTS_INDEX, id=_beat_id(self.me), document={"format": 1, "beat": self._count})
-        self._beaten = time.monotonic()
-
-    async def dead(self, owners: set[str]) -> set[str]:
-        """Those of `owners` that stopped, or whose beat has stood still for long."""
-        others = sorted(owners - {self.me})
-        if not others or time.monotonic() - self._looked < BEAT_SECONDS:
-            return self._dead & owners
-        self._looked = time.monotonic()
-        answer = await self._es.mget(index=CHECKPOINTS_INDEX, ids=[_beat_id(owner) for owner in others])
+        response = await self._es.mget(index=CHECKPOINTS_INDEX, ids=[_heartbeat_id(owner) for owner in owners])
         now = time.monotonic()
-        dead: set[str] = set()
-        for owner, found in zip(others, answer["docs"], strict=True):
-            if not found.get("found"):
-                dead.add(owner)
-                continue
-            beat = int(found["_source"]["beat"])
-            if self._seen.get(owner, (None, 0.0))[0] != beat:
-                self._seen[owner] = (beat, now)
-            elif now - self._seen[owner][1] > DEAD_AFTER_SECONDS:
-                dead.add(owner)
-        self._dead = dead
-        return dead
+        self._dead = {
+            owner
+            for owner, item in zip(owners, response["docs"], strict=True)
+            if not self._is_alive(owner, item["_source"].get("beat") if item.get("found") else None, now)
+        }
 
-    async def bury(self, owners: set[str]) -> None:
-        """Remove what dead processes left."""
+    def _is_alive(self, owner: str, counter: int | None, now: float) -> bool:
+        if counter is None:
+            return False  # it resigned, or another process removed it
+        seen = self._seen.get(owner)
+        if seen is None or seen.counter != counter:
+            self._seen[owner] = _Seen(counter, now)
+            return True
+        seen.looks += 1
+        return now - seen.since < DEAD_AFTER_SECONDS or seen.looks < _DEAD_AFTER_LOOKS
+
+    async def remove(self, owners: set[str]) -> None:
+        """Delete the heartbeats of dead processes."""
         for owner in owners:
             self._seen.pop(owner, None)
             try:
-                await self._es.delete(index=CHECKPOINTS_INDEX, id=_beat_id(owner))
+                await self._es.delete(index=CHECKPOINTS_INDEX, id=_heartbeat_id(owner))
             except NotFoundError:
                 continue
 
     async def resign(self) -> None:
-        """Leave at once: the others need not wait."""
-        await self.bury({self.me})
+        """Leave: the other processes take over at once."""
+        await self.remove({self.me})
 
 
-def _beat_id(owner: str) -> str:
+def _heartbeat_id(owner: str) -> str:
     return f"feed-{owner}"

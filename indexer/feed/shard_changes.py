@@ -1,22 +1,57 @@
-"""Reads changes from Elasticsearch: how far each shard is, and which documents changed since."""
+"""Reads changes from Elasticsearch: the position of each shard, and the documents that changed since."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from elasticsearch import AsyncElasticsearch, NotFoundError
+import structlog
+from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
 
 from esblend.broker import DocumentRef
+from esblend.elasticsearch_connection import is_passing
 
+log = structlog.get_logger()
 _MAX_URL_CHARACTERS = 3000
-"""Elasticsearch refuses a request line of more than 4 KiB."""
+"""Elasticsearch rejects a request line of more than 4 KiB."""
+_MAX_DOCUMENTS_OF_ONE_NUMBER = 10_000
+"""A sequence number can repeat as often as an index had shards before it was shrunk; an index has at most 1,024."""
+_STATS = (
+    "indices.*.uuid,indices.*.shards.*.routing.primary,indices.*.shards.*.seq_no.global_checkpoint,"
+    "indices.*.shards.*.commit.user_data.history_uuid,indices.*.shards.*.commit.user_data.max_seq_no"
+)
+
+
+@dataclass(frozen=True)
+class ShardState:
+    """A primary shard. `history`: sequence numbers compare only within one history; restoring a snapshot or allocating a stale
+    primary begins a new one. `committed`: the highest sequence number of the last Lucene commit."""
+
+    global_checkpoint: int
+    history: str | None = None
+    committed: int | None = None
 
 
 @dataclass(frozen=True)
 class IndexShards:
-    """An index by its uuid, with the global checkpoint of each of its primary shards."""
+    """An index by its uuid, with those of its primary shards that are assigned."""
 
     uuid: str
-    global_checkpoints: dict[int, int]
+    shards: dict[int, ShardState]
+
+    @property
+    def global_checkpoints(self) -> dict[int, int]:
+        return {shard: state.global_checkpoint for shard, state in self.shards.items()}
+
+    @property
+    def histories(self) -> dict[int, str | None]:
+        return {shard: state.history for shard, state in self.shards.items()}
+
+
+@dataclass(frozen=True)
+class Page:
+    """Changes in order of their sequence numbers, and the sequence number up to which the page is complete."""
+
+    changes: list[DocumentRef]
+    until: int
 
     @property
     def writes(self) -> int:
@@ -25,49 +60,92 @@ class IndexShards:
 
 
 async def read_shards(es: AsyncElasticsearch, indices: list[str]) -> dict[str, IndexShards]:
-    """One request for all `indices`; those that are closed or gone are missing from the answer.
+    """The shards of each index, in one request. Closed, deleted and inaccessible indices are missing from the result.
 
-    Up to its global checkpoint every copy of a shard has every change, so nothing shows up below it later.
+    Every copy of a shard has every change up to the global checkpoint, so no change appears below it later.
     """
     if not indices:
         return {}
     names = ",".join(indices)
     try:
-        found = await _stats(es, names if len(names) < _MAX_URL_CHARACTERS else "*")
-    except NotFoundError:  # one of them is gone
-        found = await _stats(es, "*")
-    return {name: IndexShards(found[name]["uuid"], _primaries(found[name])) for name in indices if name in found}
+        stats = await _stats(es, names if len(names) < _MAX_URL_CHARACTERS else "*")
+    except NotFoundError:  # one of them was deleted
+        stats = await _stats(es, "*")
+    except ApiError as error:
+        if is_passing(error) or len(indices) == 1:
+            raise
+        stats = await _stats_of_each(es, indices)
+    return {name: IndexShards(stats[name]["uuid"], _primaries(stats[name])) for name in indices if name in stats}
 
 
 async def _stats(es: AsyncElasticsearch, names: str) -> dict[str, Any]:
-    answer = await es.indices.stats(
+    response = await es.indices.stats(
         index=names,
         expand_wildcards=["open", "hidden"],
         forbid_closed_indices=False,
         metric="docs",
         level="shards",
-        filter_path="indices.*.uuid,indices.*.shards.*.routing.primary,indices.*.shards.*.seq_no.global_checkpoint",
+        filter_path=_STATS,
     )
-    return dict(answer.body.get("indices", {}))
+    return dict(response.body.get("indices", {}))
 
 
-def _primaries(body: dict[str, Any]) -> dict[int, int]:
+async def _stats_of_each(es: AsyncElasticsearch, indices: list[str]) -> dict[str, Any]:
+    """One request for each index, because the request for all of them was rejected: for one, a privilege may be missing."""
+    stats: dict[str, Any] = {}
+    for index in indices:
+        try:
+            stats |= await _stats(es, index)
+        except ApiError as error:
+            if is_passing(error):
+                raise
+            log.warning("shard stats rejected", index=index, reason=error.error)
+    return stats
+
+
+def _primaries(body: dict[str, Any]) -> dict[int, ShardState]:
     return {
-        int(shard): copy["seq_no"]["global_checkpoint"]
+        int(shard): _state(copy)
         for shard, copies in body.get("shards", {}).items()
         for copy in copies
         if copy.get("routing", {}).get("primary") and "seq_no" in copy
     }
 
 
-async def read_changes(
+def _state(copy: dict[str, Any]) -> ShardState:
+    commit = copy.get("commit", {}).get("user_data", {})
+    committed = commit.get("max_seq_no")
+    return ShardState(
+        global_checkpoint=copy["seq_no"]["global_checkpoint"],
+        history=commit.get("history_uuid"),
+        committed=None if committed is None else int(committed),
+    )
+
+
+async def read_page(es: AsyncElasticsearch, index: str, shard: int, *, after: int, until: int, size: int) -> Page:
+    """About `size` documents of a shard whose newest change has a sequence number in (`after`, `until`].
+
+    The index must have been refreshed since `until` was read. Deletions leave no document and need none. After a shrink several
+    documents have the same sequence number. A page never ends between two of them: it is shorter than `size`, or longer when
+    one number has more than `size` documents.
+    """
+    changes = await _search(es, index, shard, after=after, until=until, size=size + 1)
+    if len(changes) <= size:
+        return Page(changes, until)
+    next_number = changes[-1].seq_no
+    complete = [change for change in changes if change.seq_no < next_number]
+    if complete:
+        return Page(complete, complete[-1].seq_no)
+    changes = await _search(
+        es, index, shard, after=next_number - 1, until=next_number, size=_MAX_DOCUMENTS_OF_ONE_NUMBER
+    )
+    return Page(changes, next_number)
+
+
+async def _search(
     es: AsyncElasticsearch, index: str, shard: int, *, after: int, until: int, size: int
 ) -> list[DocumentRef]:
-    """At most `size` documents of a shard whose newest change has a sequence number in (`after`, `until`], in that order.
-
-    The index must have been refreshed since `until` was read. Deletions leave no document and need none.
-    """
-    answer = await es.search(
+    response = await es.search(
         index=index,
         preference=f"_shards:{shard}",
         query={"range": {"_seq_no": {"gt": after, "lte": until}}},
@@ -79,5 +157,6 @@ async def read_changes(
         allow_partial_search_results=False,
     )
     return [
-        DocumentRef(id=hit["_id"], seq_no=hit["_seq_no"], routing=hit.get("_routing")) for hit in answer["hits"]["hits"]
+        DocumentRef(id=hit["_id"], seq_no=hit["_seq_no"], routing=hit.get("_routing"))
+        for hit in response["hits"]["hits"]
     ]

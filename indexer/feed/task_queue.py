@@ -1,4 +1,4 @@
-"""Hands work to the workers, and learns what became of it."""
+"""The Celery queues as the feed sees them: sends tasks, and reads from Redis what became of them."""
 
 import contextlib
 import uuid
@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from celery import Celery
 from celery.result import AsyncResult
+from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -15,17 +16,22 @@ from esblend import tracing
 from esblend.broker import (
     ATTACH_TASK,
     EMBED_TASK,
+    LANES,
     AttachTask,
     EmbedResult,
     EmbedTask,
     Lane,
+    held_key,
     make_celery,
     queue_name,
-    running_key,
+    worker_key,
     written_key,
 )
 from esblend.redis_connection import connect_redis
 from esblend.settings import Settings
+from indexer.feed.lost_tasks import QueueView
+
+_FINAL_STATES = ("SUCCESS", "FAILURE", "REVOKED")
 
 
 @dataclass(frozen=True)
@@ -37,12 +43,12 @@ class Outcome:
 
 
 class TaskQueue:
-    """The Celery queues as the feed sees them. All calls block shortly; the feed runs them in a thread."""
+    """All calls block for a moment; the feed runs them in a thread."""
 
     def __init__(self, settings: Settings) -> None:
         self._app: Celery = make_celery(settings)
         self._redis: Redis = connect_redis(settings, timeout=10)
-        self._redelivers = settings.broker_url is not None
+        self._is_in_redis = settings.broker_url is None
         self._token = f"esblend:feed:{uuid.uuid4()}"
 
     def send(self, lane: Lane, task: EmbedTask) -> str:
@@ -50,75 +56,106 @@ class TaskQueue:
         traces = self._traces(task) if tracing.is_on() else {}
         writes = list(dict.fromkeys(traces.values()))
         first = writes[0] if writes else None
-        told: dict[str, str | int] = {"index": task.index, "lane": lane, "documents": len(task.documents)}
-        with tracing.span("send task", told, kind="producer", parent=first, links=writes[1:]):
-            headers = {"traceparent": tracing.traceparent(), "traces": traces} if tracing.is_on() else None
+        attributes: dict[str, str | int] = {"index": task.index, "lane": lane, "documents": len(task.documents)}
+        # Celery subscribes the sender to each result that it does not ignore, and this process would never read those
+        # messages. The header tells the worker to store the result anyway.
+        headers: dict[str, Any] = {"ignore_result": False}
+        with tracing.span("send task", attributes, kind="producer", parent=first, links=writes[1:]):
+            if tracing.is_on():
+                headers |= {"traceparent": tracing.traceparent(), "traces": traces}
             sent: AsyncResult = self._app.send_task(
-                EMBED_TASK, kwargs=task.model_dump(), queue=queue_name(lane), headers=headers
+                EMBED_TASK, kwargs=task.model_dump(), queue=queue_name(lane), headers=headers, ignore_result=True
             )
         return str(sent.id)
 
     def _traces(self, task: EmbedTask) -> dict[str, str]:
-        """The trace of each document's write, for those that came through a gateway that traces."""
+        """The trace of each document's write, for writes through a gateway with tracing."""
         keys = [tracing.change_key(task.index, document.id, document.seq_no) for document in task.documents]
         with contextlib.suppress(RedisError):
-            found: list[Any] = self._redis.mget(keys)
-            pairs = zip(task.documents, found, strict=True)
+            values: list[Any] = self._redis.mget(keys)
+            pairs = zip(task.documents, values, strict=True)
             return {document.id: value.decode() for document, value in pairs if value is not None}
         return {}
 
-    def ask_to_attach(self, index: str) -> None:
-        """Queue the wish of an index to be attached."""
-        self._app.send_task(ATTACH_TASK, kwargs=AttachTask(index=index).model_dump(), queue=queue_name("live"))
+    def request_attachment(self, index: str) -> None:
+        """Queue the attachment of an index whose mapping requests it."""
+        self._app.send_task(
+            ATTACH_TASK, kwargs=AttachTask(index=index).model_dump(), queue=queue_name("live"), ignore_result=True
+        )
 
     def collect(self, tasks: list[str]) -> list[Outcome]:
-        """Those of `tasks` that have finished; their results leave Redis."""
-        outcomes = []
-        for task in tasks:
-            result = AsyncResult(task, app=self._app)
-            if not result.ready():
-                continue
-            value = result.result if result.successful() else None
-            outcomes.append(Outcome(task, EmbedResult.model_validate(value) if isinstance(value, dict) else None))
-            result.forget()
+        """The outcomes of those `tasks` that have finished; their results are deleted from Redis."""
+        if not tasks:
+            return []
+        results = [orjson.loads(value) if value else {} for value in self._redis.mget(map(self._result_key, tasks))]
+        outcomes = [
+            Outcome(task, _parse(result))
+            for task, result in zip(tasks, results, strict=True)
+            if result.get("status") in _FINAL_STATES
+        ]
+        if outcomes:
+            keys = [key for outcome in outcomes for key in (self._result_key(outcome.task), held_key(outcome.task))]
+            self._redis.delete(*keys)
         return outcomes
 
+    def _result_key(self, task: str) -> str:
+        key: Any = self._app.backend.get_key_for_task(task)
+        return str(key.decode())
+
     def written(self, tasks: list[str]) -> dict[str, dict[str, int]]:
-        """What the workers wrote for each of `tasks` since this was last asked: sequence numbers by document id."""
-        found: dict[str, dict[str, int]] = {task: {} for task in tasks}
+        """The workers' writes for each of `tasks` since the last call: sequence numbers by document id."""
+        writes: dict[str, dict[str, int]] = {task: {} for task in tasks}
         with self._redis.pipeline(transaction=True) as pipeline:
             for task in tasks:
                 pipeline.lrange(written_key(task), 0, -1)
                 pipeline.delete(written_key(task))
             for task, portions in zip(tasks, pipeline.execute()[::2], strict=True):
                 for portion in portions:
-                    found[task] |= orjson.loads(portion)
-        return found
+                    writes[task] |= orjson.loads(portion)
+        return writes
 
     def wait(self, task: str, *, seconds: float) -> EmbedResult:
-        """The result of a task. Raises Celery's TimeoutError, or what the task raised."""
+        """The result of a task. Raises Celery's TimeoutError, or the exception of the task."""
         value = AsyncResult(task, app=self._app).get(timeout=seconds, interval=0.1)
         return EmbedResult.model_validate(value)
 
     def mark(self) -> None:
-        """Leave a mark in Redis; when it is gone, Redis was emptied and so were the queues."""
+        """Set a key in Redis. When it is missing later, Redis was emptied, and the queues and results with it."""
         self._redis.set(self._token, 1)
 
     def was_emptied(self) -> bool:
         return not self._redis.exists(self._token)
 
-    def are_abandoned(self, tasks: list[str]) -> bool:
-        """Whether some of `tasks` are neither waiting nor being worked on: their worker was killed.
+    def view(self, tasks: list[str]) -> QueueView:
+        """Which worker holds each of `tasks`, which of these workers are alive, and how many messages wait in each lane.
 
-        A worker renews a key for the task it works on. Only asked when the queues are empty, since tasks that
-        wait have no such key. RabbitMQ notices by itself, and gives them to another worker.
+        The queue lengths are read first: a message that leaves the queue afterwards still counts as waiting.
         """
-        if self._redelivers:
-            return False
-        if any(self._redis.llen(queue_name(lane)) for lane in ("live", "backfill")):
-            return False
-        return not all(self._redis.mget([running_key(task) for task in tasks]))
+        waiting = {lane: self._length(queue_name(lane)) for lane in LANES}
+        values: list[Any] = self._redis.mget([held_key(task) for task in tasks]) if tasks else []
+        holders = {task: value.decode() for task, value in zip(tasks, values, strict=True) if value is not None}
+        workers = sorted(set(holders.values()))
+        signs = self._redis.mget([worker_key(worker) for worker in workers]) if workers else []
+        alive = frozenset(worker for worker, sign in zip(workers, signs, strict=True) if sign is not None)
+        return QueueView(holders, alive, waiting)
+
+    def _length(self, queue: str) -> int:
+        if self._is_in_redis:
+            return int(self._redis.llen(queue))
+        with self._app.connection_or_acquire() as connection:
+            try:
+                with connection.channel() as channel:
+                    return int(channel.queue_declare(queue, passive=True).message_count)
+            except connection.channel_errors:  # the queue is missing: it was deleted, or no task was sent yet
+                return 0
+            except connection.connection_errors as error:
+                raise OperationalError(str(error)) from error
 
     def close(self) -> None:
         self._redis.close()
         self._app.close()
+
+
+def _parse(result: dict[str, Any]) -> EmbedResult | None:
+    value = result.get("result")
+    return EmbedResult.model_validate(value) if result["status"] == "SUCCESS" and isinstance(value, dict) else None

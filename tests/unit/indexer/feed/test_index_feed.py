@@ -1,4 +1,4 @@
-"""What an index's feed makes of finished tasks."""
+"""What the feed of an index makes of finished tasks and of shard stats."""
 
 from elasticsearch import AsyncElasticsearch
 
@@ -6,18 +6,20 @@ from esblend.broker import EmbedResult
 from esblend.settings import Settings
 from indexer.feed.checkpoints import Checkpoint, ShardCheckpoint
 from indexer.feed.index_feed import IndexFeed
+from indexer.feed.lost_tasks import SentTask
+from indexer.feed.shard_changes import ShardState
 from indexer.feed.task_queue import Outcome, TaskQueue
 
 
-def feed_with(*tasks: str) -> IndexFeed:
+def feed_with(*tasks: str, history: str | None = "h1") -> IndexFeed:
     """A feed that has sent ten changes of shard 0 with each of `tasks`."""
     settings = Settings()
-    at_start = {0: ShardCheckpoint(live=-1, backfill=-1, backfill_end=-1)}
+    at_start = {0: ShardCheckpoint(live=-1, backfill=-1, backfill_end=-1, history=history)}
     checkpoint = Checkpoint(index="articles", uuid="u", generation="g1", shards=at_start)
     feed = IndexFeed(checkpoint, None, AsyncElasticsearch(settings.es_url), TaskQueue(settings), settings)
     for number, task in enumerate(tasks):
-        feed._tasks[task] = ("live", 0, 0.0, 10)
-        feed._cursors["live"][0].send(10 * number + 9, task)
+        feed.tasks[task] = SentTask("live", 0, 10, 0.0)
+        feed.cursors["live"][0].send(10 * number + 9, [task])
     return feed
 
 
@@ -26,14 +28,37 @@ def test_finished_tasks_move_the_checkpoint() -> None:
     for task in ("b", "a"):
         feed.finish(Outcome(task, EmbedResult(written=10)))
     assert not feed.is_busy
-    assert feed._position(0).live == 19
+    assert feed.position(0).live == 19
 
 
-def test_what_was_sent_after_a_failed_task_is_sent_again_whatever_became_of_it() -> None:
+def test_only_a_failed_task_is_sent_again() -> None:
     feed = feed_with("a", "b", "c")
     feed.finish(Outcome("a", EmbedResult(written=10)))
     feed.finish(Outcome("b", None))
     feed.finish(Outcome("c", EmbedResult(written=10)))
     assert not feed.is_busy
-    assert feed._position(0).live == 9
-    assert feed._cursors["live"][0].sent == 9
+    assert feed.position(0).live == 9
+    [span] = feed.cursors["live"][0].unsent
+    assert (span.after, span.until) == (9, 19)
+    assert "failed" in (feed.checkpoint.paused_because or "")
+
+
+def test_a_shard_with_a_new_history_is_read_again_by_the_backfill() -> None:
+    feed = feed_with("a", "b")
+    feed._begin_history(0, ShardState(global_checkpoint=30, history="h2", committed=12))
+    assert feed.position(0) == ShardCheckpoint(live=12, backfill=-1, backfill_end=12, history="h2")
+    assert not feed.is_busy
+
+
+def test_a_shard_of_the_same_history_keeps_its_position() -> None:
+    feed = feed_with("a")
+    feed._begin_history(0, ShardState(global_checkpoint=30, history="h1", committed=12))
+    assert feed.tasks.keys() == {"a"}
+    assert feed.position(0).history == "h1"
+
+
+def test_a_checkpoint_without_a_history_adopts_the_present_one() -> None:
+    feed = feed_with("a", history=None)
+    feed._begin_history(0, ShardState(global_checkpoint=30, history="h1", committed=12))
+    assert feed.tasks.keys() == {"a"}
+    assert feed.position(0).history == "h1"

@@ -1,0 +1,115 @@
+"""Finds the attached indices of the cluster, and requests the attachment of indices whose mappings ask for it."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import structlog
+from elasticsearch import ApiError, AsyncElasticsearch
+
+from esblend.metrics import ATTACHMENT_LOST
+from indexer.feed.checkpoints import checkpoint_id, delete_stale_checkpoints
+from indexer.feed.shard_changes import read_shards
+from indexer.feed.task_queue import TaskQueue
+from mappings.attachment import Attachment
+from mappings.attachment_copies import AttachmentCopies
+from mappings.index_lookup import read_attachments
+from mappings.mapping_requests import requesting_indices
+
+log = structlog.get_logger()
+REQUEST_AGAIN_SECONDS = 60.0
+_LOOK_AGAIN_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class AttachedIndex:
+    """One generation of an attached index."""
+
+    index: str
+    uuid: str
+    generation: str
+    attachment: Attachment
+
+
+class Discovery:
+    """The attached indices, by the id of their checkpoint."""
+
+    def __init__(self, es: AsyncElasticsearch, queue: TaskQueue) -> None:
+        self.attached: dict[str, AttachedIndex] = {}
+        self.unavailable: set[str] = set()
+        """Names of attached indices that are closed, or that this role may not monitor."""
+        self._es = es
+        self._queue = queue
+        self._copies = AttachmentCopies(es)
+        self._lost: frozenset[str] = frozenset()
+        self.unreadable: set[str] = set()
+        self._requested_at: dict[str, float] = {}
+        self._cluster_state: str | None = None
+        self._read_at = float("-inf")
+
+    async def look(self) -> bool:
+        """Read the mappings if they may have changed; gives whether they were read.
+
+        An attachment is part of the cluster state, and so are the opening of an index and the assignment of its shards. While the
+        state's id is the same, nothing can be new.
+        """
+        now = time.monotonic()
+        state = await self._read_cluster_state()
+        is_same = state is not None and state == self._cluster_state and now - self._read_at < _LOOK_AGAIN_SECONDS
+        if is_same and not self._requested_at:
+            return False
+        self._cluster_state, self._read_at = state, now
+        await self._request_attachments()
+        attachments = await read_attachments(self._es)
+        readable = {index: attachment for index, attachment in attachments.items() if attachment}
+        unreadable = attachments.keys() - readable.keys()
+        for index in unreadable - self.unreadable:
+            log.warning("attachment of a newer version of esblend; the index is not followed", index=index)
+        self.unreadable = unreadable
+        shards = await read_shards(self._es, sorted(readable))
+        attached = {
+            checkpoint_id(shards[index].uuid, generation): AttachedIndex(
+                index, shards[index].uuid, generation, attachment
+            )
+            for index, attachment in readable.items()
+            if index in shards
+            for generation, settings in attachment.generations.items()
+            if settings.is_followed
+        }
+        self.unavailable = readable.keys() - shards.keys()
+        is_changed = self.attached.keys() != attached.keys()
+        self.attached = attached
+        if is_changed:
+            uuids = {index.uuid for index in attached.values()}
+            await delete_stale_checkpoints(self._es, set(attached), uuids, unreadable)
+        await self._save_copies({shards[index].uuid: (index, readable[index]) for index in readable if index in shards})
+        return True
+
+    async def _save_copies(self, attached: dict[str, tuple[str, Attachment]]) -> None:
+        """Keep copies of all attachments, and report the indices that lost theirs."""
+        lost = await self._copies.save(attached)
+        for index in lost - self._lost:
+            log.error("attachment lost: another client has overwritten _meta", index=index)
+        for index in lost | self._lost:
+            ATTACHMENT_LOST.labels(index).set(index in lost)
+        self._lost = lost
+
+    async def _request_attachments(self) -> None:
+        """Let workers attach the indices whose mappings request it. A request without effect is repeated after a while."""
+        now = time.monotonic()
+        requesting = await requesting_indices(self._es)
+        self._requested_at = {index: self._requested_at.get(index, float("-inf")) for index in requesting}
+        for index in requesting:
+            if now - self._requested_at[index] > REQUEST_AGAIN_SECONDS:
+                await asyncio.to_thread(self._queue.request_attachment, index)
+                self._requested_at[index] = now
+
+    async def _read_cluster_state(self) -> str | None:
+        """The id of the cluster state, which changes with every change; None when this role may not read it."""
+        try:
+            response = await self._es.cluster.state(metric="version", filter_path="state_uuid")
+        except ApiError as error:
+            if error.meta.status == 403:
+                return None
+            raise
+        return str(response["state_uuid"])

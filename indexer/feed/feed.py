@@ -1,0 +1,239 @@
+"""All attached indices that no other feed process follows. One round:
+
+lost tasks -> discovery, take-over -> shard stats -> a step of each index -> checkpoints
+
+Each index fails and pauses alone. The step of a slow index continues in the background; the next round does not wait for it.
+"""
+
+import asyncio
+import time
+from typing import Any
+
+import structlog
+from elastic_transport import TransportError
+from elasticsearch import ApiError, AsyncElasticsearch
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from esblend.broker import EmbedTask
+from esblend.settings import Settings
+from indexer.care.letter_requests import discard, requests
+from indexer.care.mean_vectors import MeanVectorRefresh
+from indexer.feed.checkpoints import Checkpoint, checkpoint_id, load_checkpoints
+from indexer.feed.discovery import REQUEST_AGAIN_SECONDS, Discovery
+from indexer.feed.index_feed import IndexFeed, LeaseLostError
+from indexer.feed.leases import Leases
+from indexer.feed.lost_tasks import LostTasks
+from indexer.feed.metrics import remove_progress, show_progress
+from indexer.feed.shard_changes import IndexShards, read_shards
+from indexer.feed.task_queue import TaskQueue
+from mappings.dead_letter_index import DROP
+
+log = structlog.get_logger()
+_LOST_CHECK_SECONDS = 2.0
+_STEPS_AT_A_TIME = 16
+
+
+class Feed:
+    """One `IndexFeed` for each generation of each index that this process follows."""
+
+    def __init__(self, es: AsyncElasticsearch, queue: TaskQueue, leases: Leases, settings: Settings) -> None:
+        self.feeds: dict[str, IndexFeed] = {}
+        self._es = es
+        self._queue = queue
+        self._leases = leases
+        self._settings = settings
+        self._discovery = Discovery(es, queue)
+        self._discovered_at = float("-inf")
+        self._attached_before: frozenset[str] = frozenset()
+        self._mean_vectors = MeanVectorRefresh(es)
+        self._lost = LostTasks(settings.feed_task_timeout_seconds)
+        self._looked_for_lost = 0.0
+        self._asked: dict[str, float] = {}
+        self._steps: dict[str, asyncio.Task[None]] = {}
+        self._gate = asyncio.Semaphore(_STEPS_AT_A_TIME)
+
+    @property
+    def is_busy(self) -> bool:
+        return any(feed.is_busy for feed in self.feeds.values())
+
+    async def round(self) -> None:
+        """One round over all indices. Raises the errors of Elasticsearch and Redis that concern all of them."""
+        if self._leases.is_late:
+            log.warning("heartbeat late; no tasks are sent until it continues")
+            await asyncio.sleep(self._settings.feed_poll_seconds)
+            return
+        await self._recover_lost_tasks()
+        if time.monotonic() - self._discovered_at >= self._settings.feed_discovery_seconds:
+            if await self._discovery.look():
+                self._unfollow_detached()
+                await self._forget_mean_vectors()
+            await self._take_over()
+            await self._send_letter_requests()
+            self._discovered_at = time.monotonic()
+        elif self._leases.dead:
+            await self._take_over()
+        shards = await read_shards(self._es, sorted({feed.index for feed in self.feeds.values()}))
+        for key, feed in self.feeds.items():
+            if key not in self._steps:
+                self._steps[key] = asyncio.create_task(self._step(key, feed, shards.get(feed.index)))
+        await self._collect_steps()
+
+    async def _collect_steps(self) -> None:
+        """Wait for the steps, but not for slow ones. Raises the errors of Redis, which concern all indices."""
+        if self._steps:
+            await asyncio.wait(self._steps.values(), timeout=self._settings.feed_poll_seconds)
+        finished = {key: step for key, step in self._steps.items() if step.done()}
+        self._steps = {key: step for key, step in self._steps.items() if key not in finished}
+        for error in [step.exception() for step in finished.values()]:
+            if error is not None:
+                raise error
+
+    async def _step(self, key: str, feed: IndexFeed, shards: IndexShards | None) -> None:
+        async with self._gate:
+            try:
+                if shards is None or shards.uuid != feed.checkpoint.uuid:
+                    await self._pause_missing(feed)
+                else:
+                    await feed.step(shards)
+                    self._consider_mean_vector(key, feed, shards)
+            except LeaseLostError:
+                self._unfollow(key, feed, "another feed follows this index now")
+                return
+            except (RedisError, OperationalError):
+                raise
+            except (ApiError, TransportError, OSError) as error:
+                feed.fail(_describe(error))
+                await self._save_pause(key, feed)
+            except Exception as error:
+                log.error("unexpected error of one index", index=feed.index, exc_info=error)
+                feed.fail(_describe(error))
+                await self._save_pause(key, feed)
+        if self.feeds.get(key) is feed:
+            show_progress(feed, shards)
+
+    def _consider_mean_vector(self, key: str, feed: IndexFeed, shards: IndexShards) -> None:
+        attached = self._discovery.attached.get(key)
+        if attached is not None:
+            self._mean_vectors.consider(
+                feed.index, shards.uuid, feed.checkpoint.generation, attached.attachment, shards.writes
+            )
+
+    async def _pause_missing(self, feed: IndexFeed) -> None:
+        if feed.checkpoint.paused_because is None:
+            feed.fail("it is closed or deleted, or its primary shards are not assigned")
+        await feed.save_if_changed(at_once=True)
+
+    async def _save_pause(self, key: str, feed: IndexFeed) -> None:
+        """Show the pause in the status of the index."""
+        try:
+            await feed.save_if_changed(at_once=False)
+        except LeaseLostError:
+            self._unfollow(key, feed, "another feed follows this index now")
+        except (ApiError, TransportError) as error:
+            log.warning("checkpoint not saved", index=feed.index, cause=_describe(error))
+
+    async def _forget_mean_vectors(self) -> None:
+        """Delete the mean vectors of detached indices. While an index is closed, all are kept."""
+        keys = frozenset(self._discovery.attached)
+        if keys != self._attached_before and not self._discovery.unavailable:
+            await self._mean_vectors.forget_others(set(keys), self._discovery.unreadable)
+        self._attached_before = keys
+
+    def _unfollow_detached(self) -> None:
+        attached = self._discovery.attached
+        for key in self.feeds.keys() - attached.keys():
+            if self.feeds[key].index not in self._discovery.unavailable:
+                self._unfollow(key, self.feeds[key], "no longer following")
+        for key, feed in self.feeds.items():
+            if key in attached:
+                feed.backfill = attached[key].attachment.backfill
+
+    def _unfollow(self, key: str, feed: IndexFeed, event: str) -> None:
+        if self.feeds.get(key) is feed:
+            del self.feeds[key]
+            remove_progress(feed)
+            log.info(event, index=feed.index, generation=feed.checkpoint.generation)
+
+    async def _take_over(self) -> None:
+        """Follow the indices that no process follows, or only one that stopped."""
+        attached = self._discovery.attached
+        keys = sorted(attached.keys() - self.feeds.keys())
+        stored = await load_checkpoints(self._es, keys)
+        owners = {checkpoint.owner for checkpoint, _ in stored.values() if checkpoint and checkpoint.owner}
+        self._leases.watched = owners - {self._leases.me}
+        free = self._leases.dead | {self._leases.me}
+        for key in keys:
+            index = attached[key]
+            checkpoint, version = stored.get(key, (None, None))
+            if checkpoint is not None and checkpoint.owner and checkpoint.owner not in free:
+                continue
+            ours = (
+                checkpoint or Checkpoint(index=index.index, uuid=index.uuid, generation=index.generation)
+            ).model_copy(update={"owner": self._leases.me})
+            feed = IndexFeed(ours, version, self._es, self._queue, self._settings)
+            feed.backfill = index.attachment.backfill
+            try:
+                await feed.save()
+            except LeaseLostError:
+                continue  # another process was quicker
+            self.feeds[key] = feed
+            log.info("following", index=index.index, generation=index.generation, resumed=checkpoint is not None)
+        await self._leases.remove(self._leases.dead)
+
+    async def _send_letter_requests(self) -> None:
+        """Make tasks of people's requests on dead letters. A request without effect is repeated after a while."""
+        now = time.monotonic()
+        asked = await requests(self._es)
+        self._asked = {request.letter: self._asked.get(request.letter, float("-inf")) for request in asked}
+        orphans = []
+        for request in asked:
+            key = checkpoint_id(request.uuid, request.generation)
+            if key not in self._discovery.attached:
+                orphans.append(request.letter)
+            elif key in self.feeds and now - self._asked[request.letter] > REQUEST_AGAIN_SECONDS:
+                task = EmbedTask(
+                    index=self.feeds[key].index, uuid=request.uuid, generation=request.generation,
+                    documents=[request.document], action="drop" if request.action == DROP else "renew",
+                )  # fmt: skip
+                await asyncio.to_thread(self._queue.send, "live", task)
+                self._asked[request.letter] = now
+        await discard(self._es, orphans)
+
+    async def _recover_lost_tasks(self) -> None:
+        """Read again the changes of tasks that an emptied Redis or a killed worker lost."""
+        if await asyncio.to_thread(self._queue.was_emptied):
+            if self.is_busy:
+                log.warning("Redis was emptied; unfinished changes are read again")
+            for feed in self.feeds.values():
+                feed.lose(list(feed.tasks))
+            self._lost.forget()
+            await asyncio.to_thread(self._queue.mark)
+        if time.monotonic() - self._looked_for_lost < _LOST_CHECK_SECONDS:
+            return
+        self._looked_for_lost = time.monotonic()
+        tasks = {task: sent for feed in self.feeds.values() for task, sent in feed.tasks.items()}
+        if not tasks:
+            self._lost.forget()
+            return
+        view = await asyncio.to_thread(self._queue.view, list(tasks))
+        lost = self._lost.look(tasks, view, time.monotonic())
+        for feed in self.feeds.values():
+            ours = {task: reason for task, reason in lost.items() if task in feed.tasks}
+            if ours:
+                log.warning("tasks lost; their changes are read again", index=feed.index, tasks=len(ours),
+                            reason=next(iter(ours.values())))  # fmt: skip
+                feed.lose(list(ours))
+
+    async def stop(self) -> None:
+        """End all steps, and let the other processes take over at once."""
+        for step in self._steps.values():
+            step.cancel()
+        await asyncio.gather(*self._steps.values(), return_exceptions=True)
+        await self._mean_vectors.stop()
+        await self._leases.resign()
+
+
+def _describe(error: Any) -> str:
+    reason = error.error if isinstance(error, ApiError) else str(error)[:200]
+    return f"{type(error).__name__}: {reason}"

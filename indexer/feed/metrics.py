@@ -1,0 +1,79 @@
+"""The gauges of the indices that this process follows."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Collection
+
+from elastic_transport import TransportError
+from elasticsearch import ApiError, AsyncElasticsearch
+from prometheus_client import Gauge
+
+from esblend.errors import EsblendError
+from esblend.metrics import COVERAGE, DEAD_LETTERS, LAG, PAUSED, PENDING, TASKS_IN_FLIGHT
+from indexer.care.status import read_status
+from indexer.feed.index_feed import IndexFeed
+from indexer.feed.shard_changes import IndexShards
+
+_MEASURE_SECONDS = 15.0
+_INDICES_AT_A_TIME = 8
+
+
+def show_progress(feed: IndexFeed, shards: IndexShards | None) -> None:
+    """Set the gauges that the feed knows without a request. `shards` is None for an index that cannot be read."""
+    names = (feed.index, feed.checkpoint.generation)
+    since = feed.checkpoint.pending_since
+    LAG.labels(*names).set(max(0.0, time.time() - since) if since else 0.0)
+    PAUSED.labels(*names).set(feed.checkpoint.paused_because is not None)
+    for lane in feed.cursors:
+        TASKS_IN_FLIGHT.labels(*names, lane).set(feed.in_flight(lane))
+        if shards is not None:
+            PENDING.labels(*names, lane).set(feed.pending(lane, shards))
+
+
+def remove_progress(feed: IndexFeed) -> None:
+    """Remove the gauges of an index that this process no longer follows."""
+    names = (feed.index, feed.checkpoint.generation)
+    gauges: list[tuple[Gauge, tuple[str, ...]]] = [(LAG, names), (PAUSED, names)]
+    gauges += [(gauge, (*names, lane)) for gauge in (PENDING, TASKS_IN_FLIGHT) for lane in feed.cursors]
+    for gauge, labels in gauges:
+        with contextlib.suppress(KeyError):
+            gauge.remove(*labels)
+
+
+class CoverageMetrics:
+    """Coverage and dead letters need searches. They are read for few indices at a time, and only for those that changed since
+    they were read last; an index at rest costs nothing."""
+
+    def __init__(self, es: AsyncElasticsearch, feeds: Callable[[], Collection[IndexFeed]]) -> None:
+        self._es = es
+        self._feeds = feeds
+        self._read: dict[str, tuple[float, str]] = {}
+        """When each index was read, and its positions then."""
+
+    async def keep(self) -> None:
+        """Read again and again, for ever."""
+        while True:
+            for index in self._due():
+                try:
+                    status = await read_status(self._es, index)
+                except (ApiError, TransportError, EsblendError):
+                    del self._read[index]
+                    continue
+                COVERAGE.labels(index).set(status.coverage)
+                DEAD_LETTERS.labels(index).set(status.dead_letters)
+            await asyncio.sleep(_MEASURE_SECONDS)
+
+    def _due(self) -> list[str]:
+        """The indices that changed, the one whose figures are oldest first."""
+        present = {feed.index: str(feed.checkpoint.shards) for feed in self._feeds()}
+        for index in self._read.keys() - present.keys():
+            del self._read[index]
+            for gauge in (COVERAGE, DEAD_LETTERS):
+                with contextlib.suppress(KeyError):
+                    gauge.remove(index)
+        changed = [index for index in present if self._read.get(index, (0.0, ""))[1] != present[index]]
+        due = sorted(changed, key=lambda index: self._read.get(index, (float("-inf"), ""))[0])[:_INDICES_AT_A_TIME]
+        for index in due:
+            self._read[index] = (time.monotonic(), present[index])
+        return due
