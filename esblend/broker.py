@@ -12,8 +12,8 @@ from esblend.redis_connection import celery_options, celery_tls
 from esblend.settings import Settings
 
 FORMAT: Literal[1] = 1
-"""Of the messages. A worker that gets one of another format fails it, so that the feed sends its changes again, until a worker
-that knows the format has it."""
+"""The format of messages. A worker fails a message of another format, so the feed sends its changes again until a worker that knows
+the format receives them."""
 EMBED_TASK = "esblend.embed"
 ATTACH_TASK = "esblend.attach"
 Lane = Literal["live", "backfill"]
@@ -21,11 +21,11 @@ LANES: tuple[Lane, ...] = ("live", "backfill")
 WORKER_ALIVE_SECONDS = 6
 """A worker renews its sign of life in Redis three times within this period; afterwards it counts as dead."""
 VISIBILITY_SECONDS = 3600
-"""After this long Redis gives an unfinished task to another worker; longer than any batch takes."""
+"""Redis delivers an unfinished task to another worker after this time, which is longer than any task takes."""
 
 
 class DocumentRef(BaseModel):
-    """One change: the document, never its text, so that always the newest text is embedded."""
+    """One change: the document without its text, so that workers always embed the newest text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -59,7 +59,7 @@ class AttachTask(BaseModel):
 
 
 class EmbedResult(BaseModel):
-    """What became of a task's documents."""
+    """The number of a task's documents by outcome."""
 
     written: int = 0
     unchanged: int = 0
@@ -97,13 +97,13 @@ def worker_key(worker: str) -> str:
 def written_key(task: str) -> str:
     """The Redis list of a task's own writes: JSON objects of sequence numbers by document id, one for each portion.
 
-    The feed reads it, so that it knows these changes when it meets them; when it is lost, they are read in vain once.
+    The feed skips these changes. When the list is lost, the feed reads them once without effect.
     """
     return f"esblend:written:{task}"
 
 
 def _rabbitmq_tls(settings: Settings, url: str) -> dict[str, Any] | None:
-    """What the AMQP client must know to check certificate and name: without `server_hostname` it does not look at the name."""
+    """Options with which the AMQP client checks certificate and host name; without `server_hostname` it ignores the name."""
     if not url.startswith("amqps://"):
         return None
     trusted = {"ca_certs": str(settings.broker_ca_certs)} if settings.broker_ca_certs else {}

@@ -87,10 +87,17 @@ def lost_attachment(index: str) -> NotAttached:
     )
 
 
+ATTACHABLE_INDICES = "*,-.*,.ds-*,-.ds-.*"
+"""All indices and the backing indices of data streams, without system indices: these cannot be attached, and Elasticsearch answers
+access to them with deprecation warnings."""
+
+
 async def read_attachments(es: AsyncElasticsearch) -> dict[str, Attachment | None]:
     """Every attached index of the cluster; None for an attachment that this version cannot read."""
     response = await es.indices.get_mapping(
-        index="*", expand_wildcards=["open", "closed", "hidden"], filter_path=f"*.mappings._meta.{META_KEY}"
+        index=ATTACHABLE_INDICES,
+        expand_wildcards=["open", "closed", "hidden"],
+        filter_path=f"*.mappings._meta.{META_KEY}",
     )
     mappings = {index: body["mappings"] for index, body in response.items()}
     return {index: readable_attachment(mapping) for index, mapping in mappings.items() if is_attached(mapping)}

@@ -12,6 +12,7 @@ from elasticsearch import AsyncElasticsearch
 from esblend.errors import InvalidRequest
 from mappings.attachment import META_KEY
 from mappings.fields import TEXT_TYPES
+from mappings.index_lookup import ATTACHABLE_INDICES
 from mappings.requests import AttachRequest, parse_attach_request
 
 _DEFAULT_MODEL = ("true", "default", "")
@@ -20,7 +21,7 @@ _DEFAULT_MODEL = ("true", "default", "")
 async def requesting_indices(es: AsyncElasticsearch) -> set[str]:
     """The indices whose mapping requests an attachment, valid or not."""
     response = await es.indices.get_mapping(
-        index="*",
+        index=ATTACHABLE_INDICES,
         expand_wildcards=["open", "hidden"],
         filter_path=f"*.mappings._meta.{META_KEY},*.mappings.properties.**.meta.{META_KEY}",
     )

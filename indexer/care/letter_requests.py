@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from elasticsearch import AsyncElasticsearch, NotFoundError
 
 from esblend.broker import DocumentRef
 from mappings.dead_letter_index import DEAD_LETTERS_INDEX, FORMAT
 
+log = structlog.get_logger()
 _MOST = 1000
 
 
@@ -87,10 +89,13 @@ async def requests(es: AsyncElasticsearch) -> list[Request]:
         letter = hit["_source"]
         if letter.get("format", FORMAT) != FORMAT:
             continue  # for a newer feed
-        document = DocumentRef(id=letter["id"], seq_no=-1, routing=letter.get("routing"))
-        found.append(
-            Request(hit["_id"], letter["action"], letter["index"], letter["uuid"], letter["generation"], document)
-        )
+        try:
+            document = DocumentRef(id=letter["id"], seq_no=-1, routing=letter.get("routing"))
+            found.append(
+                Request(hit["_id"], letter["action"], letter["index"], letter["uuid"], letter["generation"], document)
+            )
+        except (KeyError, ValueError) as error:
+            log.error("damaged dead letter; its request is ignored", letter=hit["_id"], cause=type(error).__name__)
     return found
 
 

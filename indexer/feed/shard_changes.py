@@ -42,6 +42,11 @@ class IndexShards:
         return {shard: state.global_checkpoint for shard, state in self.shards.items()}
 
     @property
+    def writes(self) -> int:
+        """Operations on the index in all its life: sequence numbers begin at 0 on each shard."""
+        return sum(checkpoint + 1 for checkpoint in self.global_checkpoints.values())
+
+    @property
     def histories(self) -> dict[int, str | None]:
         return {shard: state.history for shard, state in self.shards.items()}
 
@@ -52,11 +57,6 @@ class Page:
 
     changes: list[DocumentRef]
     until: int
-
-    @property
-    def writes(self) -> int:
-        """Operations on the index in all its life: sequence numbers begin at 0 on each shard."""
-        return sum(checkpoint + 1 for checkpoint in self.global_checkpoints.values())
 
 
 async def read_shards(es: AsyncElasticsearch, indices: list[str]) -> dict[str, IndexShards]:
