@@ -87,30 +87,6 @@ def test_changes_written_before_the_feed_sees_the_new_history_are_not_skipped(
     assert_vectors_of_present_texts(stack, index, 10)
 
 
-def test_an_empty_primary_begins_a_new_history_of_its_shard_alone(stack: Stack, make_index: Callable[..., str]) -> None:
-    index = make_index(number_of_shards=2)
-    stack.attach(index, "body")
-    write(stack, index, range(30), "at first")
-    stack.wait(index)
-    before = position(stack, index)
-    node = next(iter(stack.es.nodes.info(filter_path="nodes.*.name")["nodes"].values()))["name"]
-    excluded = "index.routing.allocation.exclude._name"
-    stack.es.indices.close(index=index)
-    stack.es.indices.put_settings(index=index, settings={excluded: node})
-    stack.es.indices.open(index=index, wait_for_active_shards="0")
-    command = {"allocate_empty_primary": {"index": index, "shard": 0, "node": node, "accept_data_loss": True}}
-    stack.es.cluster.reroute(commands=[command])
-    stack.es.indices.put_settings(index=index, settings={excluded: None})
-    wait_for("both shards", lambda: stack.es.cluster.health(index=index)["status"] == "green")
-    write(stack, index, range(30, 40), "later")
-    stack.es.indices.refresh(index=index)
-    count = stack.es.count(index=index)["count"]
-    assert count < 40
-    assert_vectors_of_present_texts(stack, index, count)
-    after = position(stack, index)
-    assert [after[shard]["history"] == before[shard]["history"] for shard in ("0", "1")] == [False, True]
-
-
 @pytest.mark.parametrize("rate", [6.0, None])
 def test_repeated_sequence_numbers_of_a_shrunk_index(
     stack: Stack, make_index: Callable[..., str], rate: float | None

@@ -1,5 +1,8 @@
 """What the feed of an index makes of finished tasks and of shard stats."""
 
+import asyncio
+
+import pytest
 from elasticsearch import AsyncElasticsearch
 
 from esblend.broker import EmbedResult
@@ -7,7 +10,7 @@ from esblend.settings import Settings
 from indexer.feed.checkpoints import Checkpoint, ShardCheckpoint
 from indexer.feed.index_feed import IndexFeed
 from indexer.feed.lost_tasks import SentTask
-from indexer.feed.shard_changes import ShardState
+from indexer.feed.shard_changes import IndexShards, ShardState
 from indexer.feed.task_queue import Outcome, TaskQueue
 
 
@@ -62,3 +65,27 @@ def test_a_checkpoint_without_a_history_adopts_the_present_one() -> None:
     feed._begin_history(0, ShardState(global_checkpoint=30, history="h1", committed=12))
     assert feed.tasks.keys() == {"a"}
     assert feed.position(0).history == "h1"
+
+
+async def save_after(feed: IndexFeed, clock: list[float], saved: list[int]) -> None:
+    """Two completed tasks; the wall clock is an hour earlier at the second."""
+    shards = IndexShards("u", {0: ShardState(global_checkpoint=100, history="h1")})
+    for task in ("a", "b"):
+        feed.finish(Outcome(task, EmbedResult(written=10)))
+        feed._saved = (feed._saved[0] - 2, feed._saved[1])  # two seconds pass
+        await feed._save_if_moved(shards)
+        saved.append(feed.position(0).live)
+        clock[0] -= 3600
+
+
+def test_checkpoints_are_saved_after_the_clock_steps_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, saves, positions = [1e9], [], []
+    monkeypatch.setattr("indexer.feed.index_feed.time.time", lambda: clock[0])
+    feed = feed_with("a", "b")
+
+    async def save() -> None:
+        saves.append(feed.checkpoint.shards[0].live)
+
+    monkeypatch.setattr(feed, "save", save)
+    asyncio.run(save_after(feed, clock, positions))
+    assert saves == positions == [9, 19]

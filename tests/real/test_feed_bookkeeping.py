@@ -1,0 +1,111 @@
+"""The feed's own documents and connections: nothing is deleted by mistake, nothing is left behind."""
+
+import asyncio
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from elasticsearch import AsyncElasticsearch
+from redis import Redis
+
+from esblend.broker import DocumentRef
+from indexer.feed.checkpoints import CHECKPOINTS_INDEX, checkpoint_id, delete_stale_checkpoints
+from indexer.feed.shard_changes import read_page
+from mappings.index_lookup import read_attachments
+from tests.conftest import Stack
+from tests.real.faults import wait_for
+
+
+def uuid_of(stack: Stack, index: str) -> str:
+    return str(stack.es.indices.get_settings(index=index)[index]["settings"]["index"]["uuid"])
+
+
+def test_an_index_that_the_feed_does_not_see_keeps_its_checkpoint(stack: Stack, make_index: Callable[..., str]) -> None:
+    """As after a role has lost `view_index_metadata`: the list of attached indices is empty."""
+    index = make_index({"body": "text"})
+    stack.attach(index, "body")
+    stack.wait(index)
+    kept = checkpoint_id(uuid_of(stack, index), "g1")
+    gone = checkpoint_id("no-such-uuid", "g1")
+    document = {"format": 1, "index": "no-such-index", "uuid": "no-such-uuid", "generation": "g1"}
+    stack.es.index(index=CHECKPOINTS_INDEX, id=gone, document=document, refresh=True)
+
+    async def delete() -> None:
+        async with AsyncElasticsearch(stack.described["elasticsearch"]) as es:
+            await delete_stale_checkpoints(es, set(), set(), set())
+
+    asyncio.run(delete())
+    assert stack.es.exists(index=CHECKPOINTS_INDEX, id=kept)
+    assert not stack.es.exists(index=CHECKPOINTS_INDEX, id=gone)
+
+
+def test_system_indices_are_not_asked_for_their_mappings(stack: Stack, make_index: Callable[..., str]) -> None:
+    index = make_index({"body": "text"})
+    stack.attach(index, "body")
+    task = stack.es.reindex(
+        source={"index": index}, dest={"index": index}, conflicts="proceed", wait_for_completion=False
+    )["task"]
+    wait_for("the system index", lambda: stack.es.tasks.get(task_id=task)["completed"])
+
+    async def read() -> set[str]:
+        async with AsyncElasticsearch(stack.described["elasticsearch"]) as es:
+            return set(await read_attachments(es))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert index in asyncio.run(read())
+
+
+def test_pages_end_between_two_numbers(stack: Stack, make_index: Callable[..., str]) -> None:
+    """Twelve documents in a shrunk index have four numbers or so."""
+    index = make_index(*({"body": f"text {number}"} for number in range(24)), number_of_shards=4)
+    stack.es.indices.put_settings(index=index, settings={"index.blocks.write": True})
+    small = f"{index}-small"
+    stack.es.indices.shrink(index=index, target=small, settings={"index.number_of_shards": 1})
+
+    async def read(size: int) -> list[DocumentRef]:
+        changes: list[DocumentRef] = []
+        async with AsyncElasticsearch(stack.described["elasticsearch"]) as es:
+            after = -1
+            while after < 30:
+                page = await read_page(es, small, 0, after=after, until=30, size=size)
+                numbers = {change.seq_no for change in page.changes}
+                assert numbers.isdisjoint(change.seq_no for change in changes)
+                changes += page.changes
+                after = page.until
+        return changes
+
+    try:
+        for size in (1, 3, 5, 24, 100):
+            assert len({change.id for change in asyncio.run(read(size))}) == 24
+        assert len({change.seq_no for change in asyncio.run(read(5))}) < 24
+    finally:
+        stack.es.indices.delete(index=small)
+
+
+def test_results_leave_nothing_in_redis(stack: Stack, make_index: Callable[..., str], tmp_path: Path) -> None:
+    index = make_index(*({"body": f"text {number}"} for number in range(40)))
+    stack.attach(index, "body")
+    stack.wait(index)
+    with Redis.from_url(stack.described["redis"]) as redis:
+        assert redis.pubsub_channels("celery-task-meta-*") == []
+        wait_for("the results to be collected", lambda: not list(redis.scan_iter("celery-task-meta-*")), seconds=20)
+        assert not list(redis.scan_iter("esblend:held:*"))
+
+
+def test_a_quiet_feed_leaves_recent_changes_alone(stack: Stack, make_index: Callable[..., str]) -> None:
+    from indexer.feed.quiet_period import QuietPeriod
+
+    index = make_index({"body": "text"}, number_of_shards=1)
+    quiet = QuietPeriod(1.0)
+
+    def readable() -> int:
+        stats = stack.es.indices.stats(index=index, level="shards")
+        [copy] = stats["indices"][index]["shards"]["0"]
+        return quiet.readable(0, copy["seq_no"]["global_checkpoint"], time.monotonic())
+
+    began = time.monotonic()
+    assert readable() == -1
+    wait_for("the change to be old enough", lambda: readable() == 0, seconds=10)
+    assert time.monotonic() - began >= 1.0
