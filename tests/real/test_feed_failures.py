@@ -44,7 +44,8 @@ def index(fault_stack: Stack, index_name: str) -> Iterator[str]:
     create(fault_stack, index_name)
     fault_stack.attach(index_name, "body")
     yield index_name
-    fault_stack.es.indices.delete(index=f"{index_name}*", ignore_unavailable=True)
+    for name in fault_stack.es.indices.get(index=f"{index_name}*", expand_wildcards="all"):
+        fault_stack.es.indices.delete(index=name)
 
 
 @pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
