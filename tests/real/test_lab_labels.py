@@ -1,0 +1,96 @@
+"""The lab measures what it names, and refuses what cannot work before it embeds or searches."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from elasticsearch.helpers import bulk
+
+from tests.conftest import Stack
+
+TEXTS = {
+    "1": "The feline sleeps on the mat", "2": "A vessel crosses the ocean", "3": "Income tax is due in spring",
+    "4": "Bread rises in the oven", "5": "Snow falls on the mountain", "6": "The cat is a word of three letters",
+}  # fmt: skip
+QUERIES = {"a": "cat", "b": "ship", "c": "tax", "d": "loaf", "e": "snow", "f": "kitten"}
+RIGHT = {"a": "1", "b": "2", "c": "3", "d": "4", "e": "5", "f": "1"}
+
+
+@pytest.fixture(scope="module")
+def index(stack: Stack) -> Iterator[str]:
+    stack.es.indices.create(index="labels", mappings={"properties": {"text": {"type": "text", "analyzer": "english"}}})
+    bulk(stack.es, [{"_id": id_, "text": text} for id_, text in TEXTS.items()], index="labels", refresh=True)
+    stack.attach("labels", "text")
+    stack.wait("labels")
+    yield "labels"
+    stack.es.indices.delete(index="labels")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("judgements")
+    (folder / "queries.tsv").write_text("".join(f"{id_}\t{text}\n" for id_, text in QUERIES.items()))
+    (folder / "qrels.txt").write_text("".join(f"{id_} 0 {document} 1\n" for id_, document in RIGHT.items()))
+    return ["--queries", str(folder / "queries.tsv"), "--qrels", str(folder / "qrels.txt")]
+
+
+def evaluate(stack: Stack, index: str, *arguments: str) -> dict[str, Any]:
+    done = stack.esblend("eval", index, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def test_defaults_of_the_attachment_change_no_figure(stack: Stack, index: str, files: list[str]) -> None:
+    path = f"/_esblend/indices/{index}/defaults"
+    before = evaluate(stack, index, *files)
+    try:
+        stack.call("PUT", path, {"fusion": "rrf", "alpha": 0, "normalizer": "dbsf", "rank_window_size": 2})
+        after = evaluate(stack, index, *files)
+    finally:
+        stack.call("PUT", path, {})
+    for found in (before, after):
+        for system in found["systems"].values():
+            del system["p50_ms"], system["p95_ms"]
+        del found["seconds"]
+    assert after == before
+    assert before["systems"]["linear exact"]["nDCG@10"] > before["systems"]["BM25"]["nDCG@10"]
+
+
+def test_the_share_of_unjudged_hits_is_shown(stack: Stack, index: str, files: list[str]) -> None:
+    found = evaluate(stack, index, *files)
+    # kNN finds all six documents for each of six queries, of which one is judged.
+    assert found["systems"]["kNN"]["unjudged@10"] == pytest.approx(5 / 6, abs=1e-4)
+    shown = stack.esblend("eval", index, *files)
+    assert "unjudged" in shown.stdout
+
+
+def test_a_sample_of_weak_judgements_is_weak(stack: Stack, index: str, tmp_path: Path) -> None:
+    clicks = tmp_path / "clicks.csv"
+    clicks.write_text("query,document,clicks\n" + "".join(f"{QUERIES[id_]},{RIGHT[id_]},3\n" for id_ in QUERIES))
+    assert evaluate(stack, index, "--qrels", str(clicks), "--sample", "3")["weak"] is True
+
+
+def test_what_cannot_work_is_refused_first(stack: Stack, index: str, files: list[str], tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("a 0 nobody 1\n")
+    folder = tmp_path / "beir"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\na\t1\t1\n")
+    (folder / "queries.jsonl").write_text('{"_id": "a", "text": "cat"}\n')
+    (folder / "corpus.jsonl").write_text('{"_id": "1", "title": "", "text": "The feline"}\n')
+    indices = set(stack.es.indices.get_alias(index="*"))
+    for arguments, reason in (
+        ([index, files[0], files[1], "--qrels", str(other)], "has none of the documents"),
+        ([str(folder)], "has no split [test]; it has dev"),
+        ([index, *files, "--html", str(tmp_path / "nowhere" / "report.html")], "cannot be written"),
+        ([index, *files, "--html", str(tmp_path)], "is a folder"),
+        ([index, *files, "--rerank"], "ESBLEND_RERANKER"),
+        ([index, *files, "--run", str(tmp_path / "no.run")], "cannot be read"),
+    ):
+        done = stack.esblend("eval", *arguments)
+        assert done.returncode != 0, arguments
+        assert reason in " ".join(done.stderr.split()), (arguments, done.stderr)
+        assert "Searching" not in done.stderr
+    assert set(stack.es.indices.get_alias(index="*")) == indices
