@@ -44,6 +44,8 @@ class SearchRequests:
     """What Elasticsearch's own profile says of the legs."""
     plan: dict[str, str] = field(default_factory=dict)
     """Which way a leg goes, and why."""
+    failed_shards: dict[tuple[Any, Any], dict[str, Any]] = field(default_factory=dict)
+    """Failures of all requests, by index and shard, as Elasticsearch describes them."""
     timed_out: bool = False
     pit_id: str | None = None
 
@@ -69,6 +71,8 @@ class SearchRequests:
         for response in responses:
             self.timed_out |= bool(response.get("timed_out"))
             self.pit_id = response.get("pit_id", self.pit_id)
+            for failure in _failures(response):
+                self.failed_shards.setdefault((failure.get("index"), failure.get("shard")), failure)
             self.shards += (response.get("profile") or {}).get("shards", [])
         return responses
 
@@ -86,6 +90,11 @@ class SearchRequests:
         for kind, response in zip(kinds, responses, strict=True):
             if "took" in response:
                 LEG_SECONDS.labels(kind).observe(response["took"] / 1000)
+            failures = _failures(response)
+            if failures:
+                shards = response["_shards"]
+                cause = (failures[0].get("reason") or {}).get("reason", "no reason given")
+                self.degrade(kind, f"{shards['failed']} of {shards['total']} shards failed: {cause}")
         return responses
 
     def took(self, step: str, began: float, **more: int) -> None:
@@ -101,6 +110,20 @@ class SearchRequests:
             raise LegFailed(f"[{leg}] failed, and [on_leg_failure] is [fail]: {reason}")
         DEGRADED.labels(leg if leg in _PARTS else "retriever").inc()  # a leg's name is the caller's to choose
         self.degraded.append(f"{leg}: {reason}")
+
+
+def merged_shards(shards: Mapping[str, Any], failed: Mapping[tuple[Any, Any], dict[str, Any]]) -> dict[str, Any]:
+    """`_shards` of the page's request with the failures of every request of the search. A shard counts as failed once."""
+    if not failed:
+        return dict(shards)
+    count = max(len(failed), shards["failed"])
+    successful = max(0, shards["total"] - count)
+    return {**shards, "successful": successful, "failed": count, "failures": list(failed.values())}
+
+
+def _failures(response: Mapping[str, Any]) -> list[dict[str, Any]]:
+    failures: list[dict[str, Any]] = (response.get("_shards") or {}).get("failures", [])
+    return failures
 
 
 def whole(response: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from query.run.exact_knn import ExactKnn
 from query.run.hybrid import HybridSearch
 from query.run.mean_vectors import MeanVectors
 from query.run.query_encoder import QueryEmbedder
-from query.run.requests import Caller, SearchRequests, scores_of
+from query.run.requests import Caller, SearchRequests, merged_shards, scores_of
 from query.run.retriever_tree import RetrieverSearch
 from query.targets.metadata import Metadata, Requester, Target, indices_of
 
@@ -212,7 +212,7 @@ class Session:
         body |= {
             "took": int((time.monotonic() - began) * 1000),
             "timed_out": requests.timed_out,
-            "_shards": counts["_shards"],
+            "_shards": merged_shards(counts["_shards"], requests.failed_shards),
             "hits": {
                 **({} if total is None else {"total": total}),
                 "max_score": fused[0].score if fused else None,

@@ -225,3 +225,25 @@ def test_an_unknown_normalizer_is_the_cause_of_a_parse_error(stack: Stack) -> No
         "type": "illegal_argument_exception",
         "reason": "Unknown normalizer [soft]",
     }
+
+
+FAILS_ON_ONE_SHARD = {
+    "script": {"script": "if (doc['n'].value == 7) { throw new IllegalStateException('boom') } return true"}
+}
+
+
+def test_failed_shards_of_a_leg_are_counted_and_reported(stack: Stack) -> None:
+    response = search(stack, retriever=rrf(leg(FAILS_ON_ONE_SHARD), leg(X)), track_total_hits=False)
+    assert (response["_shards"]["total"], response["_shards"]["failed"]) == (2, 1)
+    assert response["_shards"]["failures"][0]["index"] == INDEX
+    assert "lexical: 1 of 2 shards failed" in response["esblend"]["degraded"][0]
+
+
+def test_a_search_that_allows_no_partial_results_fails(stack: Stack) -> None:
+    with pytest.raises(ApiError) as caught:
+        search(
+            stack,
+            retriever=rrf(leg(FAILS_ON_ONE_SHARD), leg(X)),
+            params={"allow_partial_search_results": False},
+        )
+    assert caught.value.body["error"]["type"] == "search_phase_execution_exception"
