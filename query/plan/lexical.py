@@ -7,7 +7,7 @@ from typing import Any
 def lexical_query(text: str, fields: Sequence[str], *, same_analyzer: bool) -> dict[str, Any]:
     """BM25 over several fields. Fields with the same analyzer are scored as one field (BM25F, Robertson et al., CIKM 2004);
     otherwise the score is the sum of each field's score. BM25F accepts no boost below 1."""
-    if len(fields) == 1 and "^" not in fields[0]:
+    if len(fields) == 1 and not {"^", "*"} & set(fields[0]):
         return {"match": {fields[0]: {"query": text}}}
     if same_analyzer and all(boost_of(field) >= 1 for field in fields):
         return {"combined_fields": {"query": text, "fields": list(fields)}}
