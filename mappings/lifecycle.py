@@ -33,6 +33,7 @@ from mappings.index_lookup import (
     not_attached,
 )
 from mappings.new_generation import Models, make_generation
+from mappings.pipeline_check import check_final_pipeline
 from mappings.requests import AttachRequest
 
 DEFAULT_FIELD = "esblend"
@@ -155,8 +156,11 @@ async def _plan(
     if present is not None:
         _reject_other_settings(index, present, request, generation)
         return Attached(index, present, changed=False, additions={})
+    own_pipeline = await read_final_pipeline(es, index) if request.guard or request.versioning == "external" else None
     if request.guard:
         await check_guard(es)
+    if request.versioning == "external":
+        await check_final_pipeline(es, index, own_pipeline, request.source_fields)
     field, number = choose_field(properties)
     attachment = Attachment(
         field=field,
@@ -164,7 +168,7 @@ async def _plan(
         active=f"g{number}",
         generations={f"g{number}": generation},
         guard=request.guard,
-        final_pipeline_before=await read_final_pipeline(es, index) if request.guard else None,
+        final_pipeline_before=own_pipeline if request.guard else None,
         versioning=request.versioning,
         defaults=request.defaults,
     )

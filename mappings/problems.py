@@ -12,7 +12,7 @@ MIN_RESULT_WINDOW = 1000
 _MIN_NESTED_OBJECTS = 100
 _DEFAULT_RESULT_WINDOW, _DEFAULT_NESTED_OBJECTS = 10_000, 10_000
 _BLOCKS = ("read_only_allow_delete", "read_only", "read", "write", "metadata")
-_OWN_INDICES = "esblend-"
+_OWN_INDICES = ("esblend-checkpoints", "esblend-dead-letters", "esblend-mean-vectors")
 _DATA_STREAM_PREFIXES = (".ds-", ".migrated-ds-", ".reindexed-")
 
 
@@ -45,7 +45,7 @@ def problems_of(
 
 def name_problem(index: str) -> Problem | None:
     """Why an index of this name cannot be attached, if so: esblend's own indices and those of Elasticsearch and Kibana."""
-    if index.startswith(_OWN_INDICES) and index in ("esblend-checkpoints", "esblend-dead-letters"):
+    if index in _OWN_INDICES:
         return Problem("name", f"index [{index}] belongs to esblend", "attach an index of your own")
     if index.startswith(".") and not index.startswith(_DATA_STREAM_PREFIXES):
         return Problem(

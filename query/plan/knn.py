@@ -31,7 +31,8 @@ def semantic_clause(attachment: Attachment, vector: Vector, k: int) -> dict[str,
 def by_best_passage(attachment: Attachment, query: dict[str, Any], **options: Any) -> dict[str, Any]:
     """A query on vectors as a query on documents. `options`: options of the clause, such as `_name`."""
     if attachment.is_nested:
-        return {"nested": {"path": attachment.passages_path, "score_mode": "max", "query": query, **options}}
+        nested = {"path": attachment.passages_path, "score_mode": "max", "query": query, **options}
+        return {"nested": {**nested, "ignore_unmapped": True}}  # of several indices, some may not be attached yet
     [(kind, inside)] = query.items()
     return {kind: {**inside, **options}}
 

@@ -286,7 +286,7 @@ def blending_of(hybrid: Hybrid, attachment: Attachment) -> Blending:
 
 def _only(hybrid: Hybrid, target: Target) -> Hybrid:
     """The query for the indices of one target among several."""
-    return replace(hybrid, filters=(*hybrid.filters, {"terms": {"_index": list(target.indices)}}))
+    return replace(hybrid, filters=(*hybrid.filters, {"terms": {"_index": [*target.indices, *target.unattached]}}))
 
 
 def _cut(hybrid: Hybrid, fused: list[FusedHit]) -> list[FusedHit]:

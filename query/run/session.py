@@ -243,6 +243,7 @@ class Session:
 
     async def _targets(self) -> list[Target]:
         targets = await self._services.metadata.targets(self._requester(), await self._searched_name())
+        self._report_unattached(*targets)
         generation = getattr(self._search.ranking, "generation", None)
         return [target.using(generation) for target in targets] if generation is not None else targets
 
@@ -251,7 +252,14 @@ class Session:
         if self._shared_target is None:
             name = await self._searched_name()
             self._shared_target = await self._services.metadata.target(self._requester(), name)
+            self._report_unattached(self._shared_target)
         return self._shared_target
+
+    def _report_unattached(self, *targets: Target) -> None:
+        unattached = [index for target in targets for index in target.unattached]
+        if unattached:
+            names = ", ".join(unattached[:5])
+            self._requests.degrade("semantic", f"index [{names}] is not attached, so only words find its documents")
 
     def _requester(self) -> Requester:
         return Requester(

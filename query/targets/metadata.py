@@ -30,6 +30,8 @@ class Target:
     """Of the indices, in the same order."""
     fields: frozenset[str] = frozenset()
     """The names of all fields of any of the indices."""
+    unattached: tuple[str, ...] = ()
+    """Further indices of the search that have no attachment yet, as after a rollover. Only words find their documents."""
 
     def unknown_fields(self, fields: Sequence[str]) -> list[str]:
         """Those of `fields` (boosts and wildcards allowed) that no index has."""
@@ -82,16 +84,28 @@ class Metadata:
         return targets[0]
 
     async def targets(self, reader: Requester, name: str) -> list[Target]:
-        """As `target`, but one target per distinct attachment; empty when `name` may match no index and does not."""
+        """As `target`, but one target per distinct attachment; empty when `name` may match no index and does not.
+
+        Indices unattached_views an attachment belong to the first target. Raises NotAttached when no index has one.
+        """
         views = await self._views(reader, name)
         unattached = [index for index, view in views.items() if view.attachment is None]
-        if unattached:
+        if unattached and len(unattached) == len(views):
             raise not_attached(*unattached)
         groups: dict[str, dict[str, IndexView]] = {}
         for index, view in views.items():
             if view.attachment is not None:
                 groups.setdefault(repr(_search_identity(view.attachment)), {})[index] = view
-        return [_target(group) for group in groups.values()]
+        targets = [_target(group) for group in groups.values()]
+        if unattached:
+            unattached_views = [views[index] for index in unattached]
+            targets[0] = replace(
+                targets[0],
+                analyzers=(*targets[0].analyzers, *(view.analyzers for view in unattached_views)),
+                fields=targets[0].fields.union(*(view.fields for view in unattached_views)),
+                unattached=tuple(unattached),
+            )
+        return targets
 
     async def attached(self, reader: Requester, indices: Iterable[str]) -> dict[str, Attachment]:
         """The attachments of the attached ones among `indices`."""
