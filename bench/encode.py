@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from bench.models import distilbert_shape
 from bench.report import write
+from esblend.encoder.calibration import calibration_texts
 from esblend.encoder.encoder import EncoderOptions, load_encoder
-from esblend.encoder.export import calibration_texts
 from esblend.encoder.folder import find_model
 from esblend.encoder.threads import available_threads
-from esblend.encoder.tokenizer import TextTokenizer
+from esblend.encoder.tokenizer import load_tokenizer
 
 Vectors = NDArray[np.float32]
 ROUNDS = 3
@@ -100,7 +100,7 @@ CONTENDERS: dict[str, Callable[[str], Contender]] = {
 
 def texts_of(path: str) -> tuple[list[str], int]:
     """Prose of evenly spread lengths, and its word pieces in all."""
-    tokenizer = TextTokenizer(find_model(path))
+    tokenizer = load_tokenizer(find_model(path))
     prose = " ".join(calibration_texts()).split()
     random = np.random.default_rng(7)
     texts: list[str] = []

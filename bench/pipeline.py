@@ -11,8 +11,8 @@ from elasticsearch.helpers import bulk, parallel_bulk
 from bench.report import write
 from bench.stack import BenchStack, bench_stack, memory_megabytes
 from bench.stub_worker import READY_MADE
+from esblend.encoder.calibration import calibration_texts
 from esblend.encoder.encoder import EncoderOptions, load_encoder
-from esblend.encoder.export import calibration_texts
 from mappings.attachment import Attachment, PassageSettings
 from mappings.builder import mapping_additions
 from mappings.passages import split

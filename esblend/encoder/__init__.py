@@ -1,1 +1,1 @@
-"""Text to unit vectors: any sentence-transformers folder, read from its own files, on PyTorch."""
+"""Text to vectors: sentence-transformers folders on PyTorch or OpenVINO, and models behind HTTP services."""

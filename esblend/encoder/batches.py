@@ -6,8 +6,8 @@ from collections.abc import Sequence
 def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Positions of `lengths`, longest first, in batches whose padded size (count x longest) is at most `budget`.
 
-    Every position appears once; a text longer than the budget stands alone. Sorting by length keeps padding small,
-    and the longest first makes a lack of memory show at once.
+    Every position appears once; a text longer than the budget gets a batch to itself. Sorting by length keeps padding
+    small; with the longest batch first, a lack of memory shows at once.
     """
     order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
     batches: list[list[int]] = []
@@ -23,7 +23,7 @@ def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
 def packed_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Positions of `lengths`, longest first, in batches whose lengths add up to at most `budget`.
 
-    Every position appears once; a text longer than the budget stands alone.
+    Every position appears once; a text longer than the budget gets a batch to itself.
     """
     batches: list[list[int]] = []
     used = 0

@@ -15,10 +15,9 @@ BATCH = 8
 
 
 class CrossEncoder:
-    """A model folder or hub name, on the CPU. Texts longer than the model takes are cut.
+    """A cross-encoder from a model folder or hub name, on the CPU. Texts that are too long for the model are cut.
 
-    Raises ModelError when there is no such model, or its weights are not safetensors: nothing else is loaded, and no code
-    from the folder is run.
+    Raises ModelError when the model does not exist or has no safetensors weights. No code from the folder is run.
     """
 
     def __init__(self, name: str, *, threads: int) -> None:
@@ -31,7 +30,7 @@ class CrossEncoder:
             self._model: Any = AutoModelForSequenceClassification.from_pretrained(
                 name, trust_remote_code=False, use_safetensors=True
             ).eval()
-        except Exception as error:  # whatever transformers raises for a folder that is none
+        except Exception as error:  # whatever transformers raises for an unusable folder
             where = "folder" if Path(name).exists() else "name (is it downloaded?)"
             reason = str(error).partition("\n")[0][:200]
             raise ModelError(f"cross-encoder [{name}] cannot be loaded from this {where}: {reason}") from error
@@ -52,7 +51,7 @@ class CrossEncoder:
             )  # fmt: skip
             logits = self._model(**inputs).logits.double()
         chances = torch.sigmoid(logits[:, 0]) if self._labels == 1 else torch.softmax(logits, dim=1)[:, -1]
-        found: NDArray[np.float64] = chances.numpy()
-        if not np.isfinite(found).all():
-            raise ModelError(f"cross-encoder [{self.name}] gave no number for some texts")
-        return found
+        scores: NDArray[np.float64] = chances.numpy()
+        if not np.isfinite(scores).all():
+            raise ModelError(f"cross-encoder [{self.name}] gave NaN or an infinite score for some texts")
+        return scores

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from esblend.encoder.folder import Layer, read_json
+from esblend.encoder.model_folder import Layer, read_json
 from esblend.encoder.pooling import pool
 from esblend.errors import ModelError
 

@@ -1,4 +1,4 @@
-"""A sentence-transformers folder, run on this machine."""
+"""A sentence-transformers folder that runs on this machine."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from esblend.encoder.backend import BackendName, Precision, Use, load_backend
-from esblend.encoder.folder import ModelFolder
+from esblend.encoder.backend import BackendName, Precision, Use
+from esblend.encoder.backend_choice import load_backend
+from esblend.encoder.model_folder import ModelFolder
 from esblend.encoder.threads import available_threads
-from esblend.encoder.tokenizer import TextTokenizer
+from esblend.encoder.tokenizer import load_tokenizer
 from esblend.metrics import ENCODER_SECONDS, TOKENS, timed
 
 BLOCK_TEXTS = 1024
@@ -20,7 +21,7 @@ BLOCK_TEXTS = 1024
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    """How a model is run. `threads` None: what the machine or the container allows."""
+    """How a model runs. `threads` None: as many as the machine or the container allows."""
 
     precision: Precision = "exact"
     backend: BackendName = "auto"
@@ -30,7 +31,7 @@ class EncoderOptions:
 
 
 class LocalModel:
-    """One batch is computed at a time, tokenising goes on beside it (see `esblend.encoder.model.Model`)."""
+    """See `esblend.encoder.model.Model`. Computes one batch at a time, and tokenises the next one meanwhile."""
 
     def __init__(self, folder: ModelFolder, options: EncoderOptions) -> None:
         self.folder = folder
@@ -38,10 +39,9 @@ class LocalModel:
         self.max_tokens = folder.max_tokens
         self.query_prompt, self.document_prompt = folder.query_prompt, folder.document_prompt
         self.similarity, self.shorter_dims = folder.similarity, folder.shorter_dims
-        self.precision: str = options.precision
-        self.tokenizer = TextTokenizer(folder)
+        self.tokenizer = load_tokenizer(folder)
         self.digest = folder.digest()
-        self._runtime = load_backend(
+        self._backend = load_backend(
             folder,
             digest=self.digest,
             choice=options.backend,
@@ -50,27 +50,37 @@ class LocalModel:
             threads=options.threads or available_threads(),
             token_budget=options.token_budget,
         )
-        self.backend = self._runtime.name
+        self.backend, self.detail = self._backend.name, self._backend.detail
+        self.precision: str = self._backend.precision
         self._lock = threading.Lock()
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """See `esblend.encoder.model.Model`. A text without any word piece gets a zero vector."""
         blocks = []
         for ids in self._tokenized(texts):
             TOKENS.labels(self.name).inc(sum(map(len, ids)))
+            # Some tokenizers add no special tokens, so an empty text has no word piece and no backend can compute it.
+            filled = [position for position, pieces in enumerate(ids) if pieces]
+            pieces = [ids[position] for position in filled] or [[0]]
             with self._lock, timed(ENCODER_SECONDS.labels(self.name)):
-                blocks.append(self._runtime.embed(ids))
+                vectors = self._backend.embed(pieces)
+            if len(filled) < len(ids):
+                block = np.zeros((len(ids), vectors.shape[1]), dtype=np.float32)
+                block[filled] = vectors[: len(filled)]
+                vectors = block
+            blocks.append(vectors)
         return np.concatenate(blocks)
 
     def _tokenized(self, texts: Sequence[str]) -> Iterator[list[list[int]]]:
-        """Word pieces, a block at a time; the next block is tokenised while the caller computes the one before."""
+        """Word pieces, a block at a time. A thread tokenises the next block while the caller computes the current one."""
         if len(texts) <= BLOCK_TEXTS:
             yield self.tokenizer.ids(texts)
             return
         blocks = [texts[start : start + BLOCK_TEXTS] for start in range(0, len(texts), BLOCK_TEXTS)]
-        with ThreadPoolExecutor(1) as ahead:
-            coming = ahead.submit(self.tokenizer.ids, blocks[0])
+        with ThreadPoolExecutor(1) as executor:
+            future = executor.submit(self.tokenizer.ids, blocks[0])
             for block in blocks[1:]:
-                ready = coming.result()
-                coming = ahead.submit(self.tokenizer.ids, block)
-                yield ready
-            yield coming.result()
+                ids = future.result()
+                future = executor.submit(self.tokenizer.ids, block)
+                yield ids
+            yield future.result()

@@ -1,4 +1,4 @@
-"""What an encoder needs of a model, wherever it runs, and what an index may want of its vectors."""
+"""The interface between the encoder and any model, and the form in which an index stores a model's vectors."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class Tokens(Protocol):
-    """What the splitter needs of a model's tokenizer."""
+    """The part of a tokenizer that the splitter of passages uses."""
 
     special_tokens: int
     """Word pieces that the model adds to every text."""
@@ -25,15 +25,15 @@ class Tokens(Protocol):
 
 
 class Model(Protocol):
-    """A loaded model: texts to vectors as they come out of it. Thread-safe.
+    """A loaded model: turns texts into its raw vectors. Thread-safe.
 
-    Factories of such are found by the entry points `esblend.encoders`: `factory(name, settings)` for a model named
-    `<entry point>:<name>`.
+    The entry points `esblend.encoders` name factories of models: `factory(name, settings)` for a model named
+    `<entry point>:<name>`. A model may also have `detail: str`, a sentence on how it runs, which the status shows.
     """
 
     name: str
     digest: str
-    """Differs where the vectors do."""
+    """Differs between two models whenever their vectors differ."""
     backend: str
     precision: str
     max_tokens: int
@@ -41,9 +41,9 @@ class Model(Protocol):
     query_prompt: str
     document_prompt: str
     similarity: str
-    """What the model was trained for: one of Elasticsearch's similarities."""
+    """The similarity that the model was trained for, by Elasticsearch's name."""
     shorter_dims: tuple[int, ...]
-    """Widths that its vectors may be cut to (Kusupati et al., Matryoshka Representation Learning, NeurIPS 2022)."""
+    """Widths to which its vectors may be cut (Kusupati et al., Matryoshka Representation Learning, NeurIPS 2022)."""
 
     @property
     def tokenizer(self) -> Tokens: ...
@@ -55,14 +55,14 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class Form:
-    """What an index wants of a model's vectors. Two forms give vectors that must not be mixed."""
+    """The form in which an index stores a model's vectors. Vectors of two forms must not be mixed."""
 
     dims: int | None = None
-    """Cut to so many; None: all."""
+    """Number of leading components that are kept; None keeps all."""
     unit: bool = True
-    """Whether they are scaled to Euclidean length 1."""
+    """Whether vectors are scaled to Euclidean length 1."""
     document_prompt: str | None = None
-    """Put before documents; None: what the model's own config says."""
+    """Prepended to documents; None: the prompt in the model's own configuration."""
     query_prompt: str | None = None
 
     @property

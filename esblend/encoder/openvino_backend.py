@@ -1,4 +1,4 @@
-"""OpenVINO on CPUs: full precision faster than PyTorch's, and int8 several times faster still."""
+"""OpenVINO on CPUs: faster than PyTorch in full precision, and several times faster still in int8."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,33 +9,35 @@ from numpy.typing import NDArray
 
 from esblend.encoder.backend import Precision, Use
 from esblend.encoder.batches import token_batches
-from esblend.encoder.export import exported_model
-from esblend.encoder.folder import ModelFolder
+from esblend.encoder.model_folder import ModelFolder
+from esblend.encoder.openvino_export import exported_model
 from esblend.errors import ModelError
 from esblend.metrics import BATCH_FILL
 
 _SMALLEST_BATCH = 256
 _BATCHES_PER_STREAM = 4
 _WIDTH_STEP = 8
-"""Inputs are padded to multiples of this: each new shape costs OpenVINO some preparation."""
+"""Inputs are padded to multiples of this, because OpenVINO has to prepare for each new shape."""
 
 
 class OpenVinoModel:
-    """A model exported once a machine. For documents each thread computes a batch of its own; for queries all threads one."""
+    """See `Backend`. For documents each thread computes a separate batch; for queries all threads compute one batch together."""
 
     def __init__(
         self, folder: ModelFolder, *, digest: str, precision: Precision, use: Use, threads: int, token_budget: int
     ) -> None:
         path = exported_model(folder, digest, precision)
         self.name = "openvino"
+        self.precision: Precision = precision
+        self.detail = ""
         self._streams = threads if use == "documents" else 1
         self._budget = max(512, token_budget // self._streams)
         properties: dict[str, Any] = {
             "NUM_STREAMS": str(self._streams),
             "INFERENCE_NUM_THREADS": threads,
-            # Without it bf16 may be chosen, which is slower on many CPUs and not exact on any.
+            # OpenVINO might choose bf16 instead, which is slower on many CPUs and not exact on any.
             "INFERENCE_PRECISION_HINT": "f32",
-            # Several processes share the machine's cores; pinned ones would pile up on the same.
+            # Several processes share the cores of a machine; with pinning they would use the same ones.
             "ENABLE_CPU_PINNING": False,
             "CACHE_DIR": str(path.parent / "compiled"),
         }
@@ -45,14 +47,13 @@ class OpenVinoModel:
             raise ModelError(f"model [{folder.name}] cannot be compiled by OpenVINO: {error}") from error
         self._width = int(compiled.output(0).get_partial_shape()[1].get_length())
         self._queue = openvino.AsyncInferQueue(compiled, self._streams)
-        self._rows: NDArray[np.float32] = np.empty((0, self._width), dtype=np.float32)
-        self._queue.set_callback(self._take)
+        self._queue.set_callback(_store)
 
     def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """See `Backend`. One caller at a time."""
-        rows = self._rows = np.empty((len(ids), self._width), dtype=np.float32)
+        rows = np.empty((len(ids), self._width), dtype=np.float32)
         lengths = [len(row) for row in ids]
-        # Few texts make smaller batches, so that all streams have work to the end.
+        # Few texts are cut into smaller batches, so that all streams are busy until the end.
         budget = min(self._budget, max(_SMALLEST_BATCH, sum(lengths) // (self._streams * _BATCHES_PER_STREAM)))
         for batch in token_batches(lengths, budget):
             width = -(-max(len(ids[position]) for position in batch) // _WIDTH_STEP) * _WIDTH_STEP
@@ -62,9 +63,11 @@ class OpenVinoModel:
                 tokens[row, : len(ids[position])] = ids[position]
                 mask[row, : len(ids[position])] = 1
             BATCH_FILL.observe(sum(lengths[position] for position in batch) / tokens.size)
-            self._queue.start_async([tokens, mask], batch)
+            self._queue.start_async([tokens, mask], (rows, batch))
         self._queue.wait_all()
         return rows
 
-    def _take(self, request: Any, batch: list[int]) -> None:
-        self._rows[batch] = request.get_output_tensor(0).data
+
+def _store(request: Any, target: tuple[NDArray[np.float32], list[int]]) -> None:
+    rows, batch = target
+    rows[batch] = request.get_output_tensor(0).data

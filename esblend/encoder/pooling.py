@@ -12,7 +12,7 @@ CLAMP = 1e-9
 def pool(hidden: Tensor, mask: Tensor, modes: Sequence[str]) -> Tensor:
     """Pool `hidden` (batch, tokens, width) over `mask` (batch, tokens; 1 for a token, 0 for padding).
 
-    Several modes are concatenated, in the order given: (batch, width x len(modes)). Padding may stand on either side.
+    Several modes are concatenated, in the order given: (batch, width x len(modes)). Padding may be on either side.
     """
     return torch.cat([_pool(hidden, mask, mode) for mode in modes], dim=1)
 

@@ -1,4 +1,4 @@
-"""The encoders of one process: each model loaded once, and used only where its files are the expected ones."""
+"""The encoders of one process. Each model is loaded once, and used only if its files are those of the attachment."""
 
 import threading
 
@@ -29,7 +29,7 @@ class Encoders:
         self._lock = threading.Lock()
 
     def loaded(self, name: str) -> Encoder | None:
-        """The encoder if it is loaded already; never waits."""
+        """The encoder if it is already loaded; never waits."""
         return self._loaded.get(name)
 
     def all(self) -> list[Encoder]:
@@ -40,13 +40,11 @@ class Encoders:
         with self._lock:
             if name not in self._loaded:
                 encoder = self._loaded[name] = self._make(name)
-                log.info(
-                    "model loaded", model=name, dims=encoder.dims, backend=encoder.backend, precision=encoder.precision
-                )
+                log.info("model loaded", model=name, dims=encoder.dims, **encoder.describe())
             return self._loaded[name]
 
     def _make(self, name: str) -> Encoder:
-        """`kind:name` is a model of a plug-in or behind an HTTP service, all else one that runs here."""
+        """`kind:name` names a model of a plug-in or behind an HTTP service; all other names are local models."""
         kind, rest = kind_and_name(name)
         if kind is None:
             return load_encoder(name, self._options)
@@ -57,7 +55,7 @@ class Encoders:
         encoder = self.loaded(name) or self.load(name)
         if encoder.digest != digest:
             raise ModelError(
-                f"model [{name}] on this machine is not the one that the index was attached with "
-                f"(digest {encoder.digest[:12]}, attached {digest[:12]}): install the same files"
+                f"model [{name}] on this machine has other files than the model that the index was attached with "
+                f"(digest {encoder.digest[:12]} here, {digest[:12]} in the attachment): install the same files"
             )
         return encoder

@@ -78,11 +78,8 @@ class QueryEmbedder:
         return vector
 
     def describe(self) -> dict[str, dict[str, str]]:
-        """Backend and precision of each model that this gateway has loaded."""
-        return {
-            encoder.name: {"backend": encoder.backend, "precision": encoder.precision}
-            for encoder in self._encoders.all()
-        }
+        """How this gateway runs each model that it has loaded; see `Encoder.describe`."""
+        return {encoder.name: encoder.describe() for encoder in self._encoders.all()}
 
     def close(self) -> None:
         self._compute.shutdown(wait=False, cancel_futures=True)

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esblend.encoder.folder import find_model
-from esblend.encoder.tokenizer import TextTokenizer
+from esblend.encoder.tokenizer import load_tokenizer
 from mappings.attachment import PassageSettings
 from mappings.passages import split
 from mappings.source import SourceText
 
-TOKENIZER = TextTokenizer(find_model("minilm"))
+TOKENIZER = load_tokenizer(find_model("minilm"))
 SMALL = PassageSettings(max_tokens=20, overlap_tokens=5)
 words = st.sampled_from(
     [

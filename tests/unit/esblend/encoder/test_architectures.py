@@ -1,0 +1,64 @@
+"""Every architecture gives sentence-transformers' vectors, in each backend that takes it, and its passages are cut right.
+
+OpenVINO exports take seconds, so the suite exports only two architectures, whose attention differs much from BERT's: MPNet (its
+own position bias) and Qwen2 (a decoder). `python -m bench architectures` exports all of them.
+"""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from esblend.encoder.encoder import Encoder
+from mappings.attachment import PassageSettings
+from mappings.passages import split
+from mappings.source import SourceText
+from tests.unit.esblend.encoder.parity import LONG, TEXTS, assert_same, load, reference
+from tests.unit.esblend.encoder.tiny_models import ARCHITECTURES, write_model
+
+PADDED = {"MPNet", "DeBERTa-v2", "ModernBERT", "T5", "ByT5"}
+"""Architectures whose attention cannot be replaced by the packed one."""
+
+
+@pytest.fixture(scope="module", params=list(ARCHITECTURES))
+def architecture(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def folder(architecture: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("tiny"), architecture)
+
+
+@pytest.fixture(scope="module")
+def encoder(folder: Path) -> Encoder:
+    return load(folder)
+
+
+def test_vectors_on_pytorch(encoder: Encoder, folder: Path) -> None:
+    assert_same(encoder.encode_documents(TEXTS), reference(folder))
+
+
+def test_padding_is_told(encoder: Encoder, architecture: str) -> None:
+    detail = encoder.describe().get("detail", "")
+    assert ("PyTorch pads the batches of this model: " in detail) == (architecture in PADDED), detail
+
+
+def test_passages_fit_the_model_and_cover_the_text(encoder: Encoder) -> None:
+    tokenizer: Any = encoder.tokenizer
+    passages = split(SourceText(LONG, ""), tokenizer, PassageSettings(max_tokens=40, overlap_tokens=8))
+    assert len(passages) > 3
+    assert (passages[0].start, passages[-1].end) == (0, len(LONG))
+    for passage, following in pairwise(passages):
+        assert passage.start < following.start <= passage.end
+    for passage in passages:
+        assert passage.text == LONG[passage.start : passage.end]
+        assert len(tokenizer.ids([passage.text])[0]) <= 40
+
+
+@pytest.mark.parametrize("name", ["MPNet", "Qwen2"])
+def test_vectors_on_openvino(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ESBLEND_CACHE_DIR", str(tmp_path / "cache"))
+    folder = write_model(tmp_path, name)
+    assert_same(load(folder, "openvino").encode_documents(TEXTS), reference(folder))
