@@ -3,6 +3,7 @@
 import sys
 
 from bench import (
+    architectures,
     capacity,
     chaos,
     encode,
@@ -20,6 +21,7 @@ from bench import (
 )
 
 MEASUREMENTS = {
+    "architectures": architectures.main,
     "encode": encode.main,
     "queries": queries.main,
     "precision": precision.main,

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from esblend.encoder.model_folder import ModelFolder
-from esblend.encoder.tokenizer import clean
+from esblend.encoder.surrogates import replace_surrogates
 
 _WORD = re.compile(r"\s*(?P<word>\S+)(?:\s+$)?")
 
@@ -44,4 +44,4 @@ class PythonTokenizer:
         return len(self._tokenizer(self._normal(text), add_special_tokens=False)["input_ids"])
 
     def _normal(self, text: str) -> str:
-        return clean(text).lower() if self._lower_case else clean(text)
+        return replace_surrogates(text).lower() if self._lower_case else replace_surrogates(text)

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 from esblend.encoder.extras import require
 from esblend.encoder.model import Tokens
 from esblend.encoder.model_folder import ModelFolder
+from esblend.encoder.surrogates import replace_surrogates
 from esblend.errors import ModelError
 
 _BLOCK_CHARACTERS = 100_000
@@ -75,7 +76,7 @@ class TextTokenizer:
         """(start, end) of each word piece of `text`, in characters (code points), without special tokens."""
         spans: list[tuple[int, int]] = []
         for start, end in _blocks(text):
-            block = clean(text[start:end])
+            block = replace_surrogates(text[start:end])
             lower = self._normal(block)
             # A few letters become two when they are lower-cased; there the offsets of the text as it is are near enough.
             encoding = self._whole.encode(lower if len(lower) == len(block) else block, add_special_tokens=False)
@@ -87,7 +88,7 @@ class TextTokenizer:
         return len(self._whole.encode(self._normal(text), add_special_tokens=False).ids)
 
     def _normal(self, text: str) -> str:
-        return clean(text).lower() if self._lower_case else clean(text)
+        return replace_surrogates(text).lower() if self._lower_case else replace_surrogates(text)
 
 
 def _blocks(text: str) -> Iterator[tuple[int, int]]:
@@ -101,10 +102,3 @@ def _blocks(text: str) -> Iterator[tuple[int, int]]:
         yield start, space.start()
         start = space.start()
     yield start, len(text)
-
-
-def clean(text: str) -> str:
-    """`text` with each lone surrogate (legal in JSON, not in UTF-8) replaced by U+FFFD, which keeps all offsets."""
-    if text.isascii():
-        return text
-    return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)

@@ -52,7 +52,7 @@ async def test_many_at_once_get_the_vectors_they_would_get_alone(
 
 async def test_another_file_under_the_same_name_is_refused(embedder: QueryEmbedder, generation: Generation) -> None:
     other = generation.model.model_copy(update={"digest": "0" * 64})
-    with pytest.raises(ModelError, match="not the one"):
+    with pytest.raises(ModelError, match="has other files"):
         await embedder.embed("x", generation.model_copy(update={"model": other}))
 
 
