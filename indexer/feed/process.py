@@ -95,6 +95,12 @@ async def _follow(es: AsyncElasticsearch, feed: Feed, leases: Leases, liveness: 
                 await asyncio.sleep(back_off(failures))
                 failures += 1
                 continue
+            except Exception as error:
+                # The process goes on: a crash would only repeat the error, for all indices.
+                log.error("unexpected error of the change feed", retry_in_seconds=back_off(failures), exc_info=error)
+                await asyncio.sleep(back_off(failures))
+                failures += 1
+                continue
             failures = 0
             if not is_ready:
                 announce_ready(settings)
