@@ -80,7 +80,7 @@ PROGRAMS = (
     Program(
         "Chromium",
         browser,
-        r"\bprograms\.browser\(",
+        r"^from playwright\b|\nfrom playwright\b",
         {"apt": "chromium", "dnf": "chromium", "pacman": "chromium", "brew": "google-chrome"},
     ),
     Program(

@@ -27,7 +27,7 @@ def test_a_machine_with_all_programs_installs_nothing() -> None:
 def test_without_a_package_manager_one_message_names_tests_and_commands(tmp_path: Path) -> None:
     done = install(str(tmp_path))
     assert done.returncode == 1
-    for word in ("Chromium", "OpenSSL", "curl", "tests/real/test_playground.py", "tests/real/test_docs.py"):
+    for word in ("Chromium", "OpenSSL", "curl", "tests/real/playground/test_results.py", "tests/real/test_docs.py"):
         assert word in done.stderr
     for command in ("apt-get install", "dnf install", "pacman -S", "brew install"):
         assert sum(line.count(command) for line in done.stderr.splitlines()) == 1
