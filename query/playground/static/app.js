@@ -33,13 +33,13 @@ function say(level, title, advice = "", action = null) {
 function failed(error) {
   busy(false)
   if (error.status === undefined) throw error
+  const [title, advice] = inWords(error) // before the credentials are forgotten: their kind decides the words
   if (error.status === 401) {
     if (error.hadCredentials) signOut()
     $("sign-in").hidden = false
     $("results").replaceChildren()
     $("results").hidden = true
   }
-  const [title, advice] = inWords(error)
   const retry = [0, 429, 503].includes(error.status) && element("button", { type: "button", onclick: () => (page.schema ? search() : start()) }, "Try again")
   say("error", title, advice, retry || null)
 }

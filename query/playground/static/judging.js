@@ -74,6 +74,7 @@ function questionRow(page, question, grades) {
 function place({ judgements }) {
   if (!judgements.problem) {
     const what = judgements.count ? `${count(judgements.count, "judgement")}, kept` : "Judgements are kept"
+    if (judgements.inTab().length) return element("p", { class: "note", id: "kept" }, "Saving judgements…")
     return element("p", { class: "note", id: "kept" }, `${what} in the hidden index ${INDEX}.`)
   }
   return element("div", { class: "notice", id: "kept" }, ...explain(judgements.problem).map((text) => element("p", {}, text)))
