@@ -66,7 +66,6 @@ def test_signing_out_forgets_the_credentials(closed: Page, secured: Stack) -> No
 def test_a_caller_who_may_only_search_still_searches(closed: Page, make_key: Callable[..., str]) -> None:
     sign_in(closed, "", make_key({"names": [INDEX], "privileges": ["read"]}))
     ask(closed)
-    expect(closed.locator("#health summary")).to_contain_text("State unknown")
 
 
 def test_without_rights_judgements_stay_in_the_tab_and_say_so(closed: Page, make_key: Callable[..., str]) -> None:
