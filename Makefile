@@ -3,6 +3,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 VENV := .venv
 RUN := $(VENV)/bin
+# Several test processes; tests/conftest.py says which tests share one.
+PARALLEL = -n 2 --dist loadgroup
 NEEDS_PYTHON = test -n "$(PYTHON)" || { echo "esblend needs Python 3.11 or newer with venv (Debian: apt-get install python3-venv);" \
 	"to choose one: make PYTHON=/path/to/python3" >&2; exit 1; }
 
@@ -34,7 +36,7 @@ test-programs: ## Install the programs that the tests start (Debian), or print h
 	@"$(PYTHON)" -m tests.programs install
 
 test-unit: install ## Run the tests without servers
-	$(RUN)/python -m pytest tests/unit
+	$(RUN)/python -m pytest $(PARALLEL) tests/unit
 
 test-versions: test-programs install ## Run the tests of other Elasticsearch versions: 8.14 and 8.16
 	ESBLEND_TEST_VERSIONS="8.14 8.16" $(RUN)/python -m pytest tests/real/test_versions.py

@@ -124,6 +124,8 @@ def _apt_install(missing: Sequence[Program], as_root: Sequence[str]) -> None:
     """Install with apt-get what it has. A failure shows apt-get's own message; the caller looks at what is still missing."""
     _run([*as_root, "apt-get", "update", "-qq"])
     packages = [package for program in missing if (package := _available(program.packages["apt"]))]
+    if not packages:
+        return
     sys.stdout.write(f"Installing what the tests need: {' '.join(packages)}\n")
     sys.stdout.flush()
     # RUNLEVEL=1 keeps Debian from starting the RabbitMQ server: the tests start their own.
