@@ -14,7 +14,7 @@ import structlog
 from esblend.errors import EncodingError, InvalidRequest, ModelError
 from esblend.plugins import FUSIONS, find
 from mappings.attachment import Attachment
-from mappings.mean_vectors import MeanVector
+from mappings.mean_vectors import MeanVector, combine
 from query.fusion.autocut import autocut
 from query.fusion.blend import CALIBRATED, Blending, SemanticScale, blend
 from query.fusion.normalizers import Calibration
@@ -62,6 +62,8 @@ class HybridLegs:
     total: dict[str, Any] | None = None
     """`hits.total` over all legs; None if the legs' responses do not include it."""
     failed: bool = False
+    mean: MeanVector | None = None
+    """The mean vector behind the calibrations."""
 
 
 @dataclass
@@ -115,7 +117,7 @@ class HybridSearch:
             name: _best_first({key: score for legs in each for key, score in legs.lists.get(name, {}).items()})
             for name in weights
         }
-        calibrations = {index: one for legs in each for index, one in legs.calibrations.items()}
+        calibrations = _shared_calibrations(targets, each)
         together = HybridLegs(lists, [key for legs in each for key in legs.nearest], None, weights, calibrations)
         return RankedCandidates(
             fused=_cut(hybrid, self._blend(hybrid, targets[0].attachment, together)),
@@ -194,7 +196,7 @@ class HybridSearch:
                 if how.is_calibrated:
                     calibration = calibration_of(attachment.generation.vector.similarity, vector, mean)
                     calibrations = dict.fromkeys(target.indices, calibration)
-                return HybridLegs(lists, list(nearest), vector, weights, calibrations, total)
+                return HybridLegs(lists, list(nearest), vector, weights, calibrations, total, mean=mean)
             self.requests.degrade(SEMANTIC, fault)
         [response] = map(whole, await self.requests.legs(["lexical"], [lexical_body]))
         lists = {LEXICAL: scores_of(response), **{name: {} for name in semantic_names}}
@@ -287,6 +289,26 @@ def blending_of(hybrid: Hybrid, attachment: Attachment) -> Blending:
 def _only(hybrid: Hybrid, target: Target) -> Hybrid:
     """The query for the indices of one target among several."""
     return replace(hybrid, filters=(*hybrid.filters, {"terms": {"_index": [*target.indices, *target.unattached]}}))
+
+
+def _shared_calibrations(targets: Sequence[Target], each: Sequence[HybridLegs]) -> dict[str, Calibration]:
+    """Calibrations by index. Indices whose vectors come from one model form one corpus and share its mean: the mean of an index
+    with few documents is little more than these documents."""
+    calibrations: dict[str, Calibration] = {}
+    for target, legs in zip(targets, each, strict=True):
+        if not legs.calibrations or legs.vector is None:
+            continue
+        generation = target.attachment.generation
+        means = [
+            other.mean
+            for other_target, other in zip(targets, each, strict=True)
+            if other.mean is not None
+            and other_target.attachment.generation.searched_by.digest == generation.searched_by.digest
+            and other_target.attachment.generation.form == generation.form
+        ]
+        calibration = calibration_of(generation.vector.similarity, legs.vector, combine(means))
+        calibrations |= dict.fromkeys(legs.calibrations, calibration)
+    return calibrations
 
 
 def _cut(hybrid: Hybrid, fused: list[FusedHit]) -> list[FusedHit]:

@@ -236,8 +236,8 @@ def test_a_leg_sorted_by_a_field_counts_by_its_ranks(stack: Stack) -> None:
 def test_the_profile_tells_each_step(stack: Stack) -> None:
     answer = search(stack.gateway, query={"hybrid": {"query": "a text not asked before"}}, profile=True)
     steps = [step["step"] for step in answer["esblend"]["profile"]["steps"]]
-    assert sorted(steps[:2]) == ["count", "encode"]  # at the same time
-    assert steps[2:] == ["legs", "fusion", "page"]
+    assert {"count", "encode"} <= set(steps[:3]) <= {"count", "encode", "mean vector", "legs"}  # at the same time
+    assert steps[-3:] == ["legs", "fusion", "page"]
     assert "compared one by one" in answer["esblend"]["profile"]["plan"]["semantic"]
     assert all(step["took_ms"] >= 0 for step in answer["esblend"]["profile"]["steps"])
     assert answer["profile"]["shards"]
@@ -264,9 +264,9 @@ def test_opensearchs_hybrid_by_its_formula(stack: Stack) -> None:
     lexical = scores(search(stack.es, query={"match": {"body": TEXT}}))
     semantic = scores(search(stack.gateway, query={"semantic": {"query": TEXT}}))
 
-    def scaled(found: dict[str, float]) -> dict[str, float]:
+    def scaled(found: dict[str, float]) -> dict[str, float]:  # OpenSearch gives the lowest hit 0.001 instead of 0
         low, high = min(found.values()), max(found.values())
-        return {id_: (value - low) / (high - low) for id_, value in found.items()}
+        return {id_: (value - low) / (high - low) or 0.001 for id_, value in found.items()}
 
     expected = {id_: 0.75 * value + 0.25 * scaled(lexical).get(id_, 0.0) for id_, value in scaled(semantic).items()}
     assert scores(answer) == pytest.approx(expected, abs=1e-6)
