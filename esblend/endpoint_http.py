@@ -40,7 +40,7 @@ def is_set(request: Request, name: str) -> bool:
 
 def seconds(value: str, *, name: str = "timeout") -> float:
     """The seconds of a time value such as `60s`, at most an hour. Raises InvalidRequest."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", value)
-    if found is None:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", value)
+    if match is None:
         raise InvalidRequest(f"[{name}] must be a time such as [60s] or [2m], but is [{value}]")
-    return min(3600.0, float(found.group(1)) * _UNITS[found.group(2)])
+    return min(3600.0, float(match.group(1)) * _UNITS[match.group(2)])

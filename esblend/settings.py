@@ -43,15 +43,15 @@ class _Files(PydanticBaseSettingsSource):
         return value, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        found = {}
+        values = {}
         for name, field in self.settings_cls.model_fields.items():
             try:
                 value, _, _ = self.get_field_value(field, name)
             except OSError as error:
                 raise _error((f"{name}_file",), f"the file cannot be read: {error.strerror}") from error
             if value is not None:
-                found[name] = value
-        return found
+                values[name] = value
+        return values
 
 
 class _Yaml(PydanticBaseSettingsSource):
@@ -66,13 +66,13 @@ class _Yaml(PydanticBaseSettingsSource):
         if not named and not file.is_file():
             return {}
         try:
-            found = yaml.safe_load(file.read_text("utf-8")) or {}
+            values = yaml.safe_load(file.read_text("utf-8")) or {}
         except (OSError, yaml.YAMLError) as error:
             raise _error(("config",), f"[{file}] cannot be read: {error}") from error
-        if not isinstance(found, dict):
+        if not isinstance(values, dict):
             raise _error(("config",), f"[{file}] must contain a mapping of settings")
-        _refuse_unknown(found, f" in {file}")
-        return found
+        _refuse_unknown(values, f" in {file}")
+        return values
 
 
 class Settings(BaseSettings):
@@ -107,14 +107,14 @@ class Settings(BaseSettings):
     @classmethod
     def origins(cls) -> dict[str, str]:
         """The source of each setting that has a value."""
-        found: dict[str, str] = {}
+        values: dict[str, str] = {}
         for name, source in (
             ("environment", EnvSettingsSource(cls)), ("file", _Files(cls)), (".env", DotEnvSettingsSource(cls)),
             ("YAML", _Yaml(cls)),
         ):  # fmt: skip
             for key in source():
-                found.setdefault(key, name)
-        return found
+                values.setdefault(key, name)
+        return values
 
     es_url: str = Field(default="http://localhost:9200", description="Elasticsearch, without credentials.")
     es_username: str | None = None

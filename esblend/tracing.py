@@ -1,6 +1,6 @@
 """OpenTelemetry traces, off unless `ESBLEND_TRACING` is on: one from a write to its vector, one for each search.
 
-Where they go is said by OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_TRACES_SAMPLER`, ...). A context
+The destination is set by OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_TRACES_SAMPLER`, ...). A context
 travels as a W3C `traceparent`: in HTTP headers, in headers of tasks, and, since a change in Elasticsearch has no headers, from
 the gateway to the feed in short-lived keys in Redis (`change_key`). No span holds a text.
 """

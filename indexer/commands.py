@@ -125,12 +125,15 @@ def status(
 def _read(es: Elasticsearch, name: str | None) -> list[dict[str, Any]]:
     if name is not None:
         return [call(es, "GET", f"/_esblend/indices/{quote(name, safe='')}/status")]
-    found = es.indices.get_mapping(index="*", filter_path="*.mappings._meta.esblend.active")
-    return [call(es, "GET", f"/_esblend/indices/{quote(one, safe='')}/status") for one in sorted(found.body)]
+    mappings = es.indices.get_mapping(index="*", filter_path="*.mappings._meta.esblend.active")
+    return [
+        call(es, "GET", f"/_esblend/indices/{quote(index_name, safe='')}/status")
+        for index_name in sorted(mappings.body)
+    ]
 
 
 def _is_covered(statuses: list[dict[str, Any]]) -> bool:
-    return all(one["coverage"] >= 1 for one in statuses)
+    return all(status_of_index["coverage"] >= 1 for status_of_index in statuses)
 
 
 @app.command()
@@ -155,14 +158,18 @@ def backfill(
     with gateway(data_dir) as es:
         if changes:
             call(es, "POST", f"{path}/backfill", changes)
-        found = call(es, "GET", f"{path}/status")["backfill"]
+        progress = call(es, "GET", f"{path}/status")["backfill"]
     if as_json:
-        print_json(found)
+        print_json(progress)
         return
-    limit = f", at most {found['documents_per_second']:g} documents per second" if found["documents_per_second"] else ""
-    left = f", about {found['seconds_left']:.0f} s" if found["remaining"] and found["seconds_left"] else ""
-    state = "done" if not found["remaining"] else "paused" if found["paused"] else "running"
-    out.print(f"{state}: {found['remaining']} changes left{left}{limit}", highlight=False)
+    limit = (
+        f", at most {progress['documents_per_second']:g} documents per second"
+        if progress["documents_per_second"]
+        else ""
+    )
+    left = f", about {progress['seconds_left']:.0f} s" if progress["remaining"] and progress["seconds_left"] else ""
+    state = "done" if not progress["remaining"] else "paused" if progress["paused"] else "running"
+    out.print(f"{state}: {progress['remaining']} changes left{left}{limit}", highlight=False)
 
 
 @app.command()

@@ -132,7 +132,7 @@ async def check_guard(es: AsyncElasticsearch) -> None:
 
 async def read_final_pipeline(es: AsyncElasticsearch, index: str) -> str | None:
     """The index's own final pipeline. If a guard is installed, also that of another index which was cloned, its pipeline
-    names the own one."""
+    names this index's pipeline."""
     current = await _current_pipeline(es, index)
     if current is None or not current.startswith(_PREFIX):
         return current

@@ -157,7 +157,7 @@ async def store_mean_vector(
 
 
 async def load_mean_vectors(es: AsyncElasticsearch, ids: Sequence[str]) -> dict[str, tuple[MeanVector, int]]:
-    """Each stored one among `ids`, with the writes at that time. Raises ApiError."""
+    """Stored mean vectors among `ids`, with the writes at that time. Raises ApiError."""
     if not ids:
         return {}
     try:

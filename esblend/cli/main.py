@@ -47,7 +47,7 @@ Exit codes: 0 success, 1 rejected or failed, 2 wrong usage, 3 no answer, 4 answe
 _PANELS: dict[str, list[typer.Typer]] = {
     "A stack on this machine": [local_commands.app, demo_commands.app],
     "Indices": [mappings.attach_command.app, indexer.commands.app, query.cli.search_command.app],
-    "Vectors over the years": [query.cli.migrate_command.app, mappings.advise_command.app],
+    "Models and vectors": [query.cli.migrate_command.app, mappings.advise_command.app],
     "Relevance": [query.lab.commands.app, query.lab.train_command.app],
     "Care": [indexer.care.verify_command.app, indexer.care.doctor_command.app, indexer.care.credentials_command.app],
     "Processes, each alone, for production": [

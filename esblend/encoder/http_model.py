@@ -61,15 +61,15 @@ class HttpModel:
         self._rate = _Rate(settings.encoder_requests_per_second)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Raises ModelError when the service is away or answers nonsense, EncodingError when it refuses the texts."""
+        """Raises ModelError when the service is unavailable or returns an invalid response, EncodingError when it rejects them."""
         rows: list[Any] = []
         for start in range(0, len(texts), self._batch):
             batch = list(texts[start : start + self._batch])
             self._rate.wait()
-            found = self._ask(batch)
-            if len(found) != len(batch):
-                raise ModelError(f"model [{self.name}] gave {len(found)} vectors for {len(batch)} texts")
-            rows += found
+            response = self._ask(batch)
+            if len(response) != len(batch):
+                raise ModelError(f"model [{self.name}] gave {len(response)} vectors for {len(batch)} texts")
+            rows += response
         try:
             vectors = np.array(rows, dtype=np.float32)
         except (ValueError, TypeError) as error:
@@ -89,8 +89,8 @@ def openai_model(name: str, settings: Settings) -> HttpModel:
     def ask(texts: list[str]) -> list[Any]:
         answer = service.post("/v1/embeddings", {"model": name, "input": texts, "encoding_format": "float"})
         try:
-            data = sorted(answer["data"], key=lambda one: one["index"])
-            return [one["embedding"] for one in data]
+            data = sorted(answer["data"], key=lambda item: item["index"])
+            return [item["embedding"] for item in data]
         except (KeyError, TypeError) as error:
             raise ModelError(f"{service.url} answers otherwise than /v1/embeddings does") from error
 
@@ -137,8 +137,8 @@ class _Service:
         return self._request("POST", path, orjson.dumps(body, default=str))
 
     def get(self, path: str) -> dict[str, Any]:
-        found = self._request("GET", path, None)
-        return found if isinstance(found, dict) else {}
+        response = self._request("GET", path, None)
+        return response if isinstance(response, dict) else {}
 
     def _request(self, method: str, path: str, body: bytes | None) -> Any:
         try:

@@ -60,11 +60,14 @@ class StackState(BaseModel):
         }  # fmt: skip
         if self.username:
             described |= {"username": self.username, "password": self.password}
-        alive = {name: [pid for one in self.processes.get(name, []) if one for pid in family(one)] for name in NAMES}
+        alive = {
+            name: [pid for launched in self.processes.get(name, []) if launched for pid in family(launched)]
+            for name in NAMES
+        }
         return described | {"pids": {name: pids for name, pids in alive.items() if name in self.processes}}
 
     def is_running(self) -> bool:
-        return any(one and find(one) for group in self.processes.values() for one in group)
+        return any(launched and find(launched) for group in self.processes.values() for launched in group)
 
     def settings(self, base: Settings) -> Settings:
         """The settings of a process that belongs to this stack."""
@@ -156,7 +159,7 @@ def down(data_dir: Path, *, delete: bool = False) -> bool:
 
 
 def _of(state: StackState, *names: str) -> list[Launched]:
-    return [one for name in names for one in state.processes.get(name, []) if one]
+    return [launched for name in names for launched in state.processes.get(name, []) if launched]
 
 
 def _plan(options: StackOptions, settings: Settings, before: StackState | None, ports: FreePorts) -> StackState:
@@ -292,7 +295,7 @@ def _with_own_metrics_port(settings: Settings, name: str, number: int) -> Settin
 def _alive(state: StackState, name: str, count: int) -> list[Launched | None]:
     """The processes of that name; None for one that died."""
     known = [*state.processes.get(name, []), *[None] * count][:count]
-    return [one if one and find(one) else None for one in known]
+    return [launched if launched and find(launched) else None for launched in known]
 
 
 def _ready_file(data_dir: Path, name: str, number: int) -> Path:

@@ -22,19 +22,19 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List dead letters, the newest first."""
-    found = _find(index, None, size, data_dir)
+    letters = _find(index, None, size, data_dir)
     if as_json:
-        print_json(found)
+        print_json(letters)
         return
-    if not found["total"]:
+    if not letters["total"]:
         out.print("No dead letters.")
         return
     table = Table("index", "document", "attempts", "time", "error")
-    for letter in found["dead_letters"]:
+    for letter in letters["dead_letters"]:
         table.add_row(letter["index"], letter["id"], str(letter["attempts"]), _time(letter), letter["error"])
     out.print(table)
-    if found["total"] > len(found["dead_letters"]):
-        out.print(f"{found['total']} in all; --size shows more.", highlight=False)
+    if letters["total"] > len(letters["dead_letters"]):
+        out.print(f"{letters['total']} in all; --size shows more.", highlight=False)
 
 
 @app.command()
@@ -45,15 +45,15 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one dead letter."""
-    found = _find(index, id_, 10, data_dir)["dead_letters"]
-    if not found:
+    letters = _find(index, id_, 10, data_dir)["dead_letters"]
+    if not letters:
         err.print(f"Document {id_} of {index} is not a dead letter.", style="red", markup=False, highlight=False)
         raise typer.Exit(FAILED)
     if as_json:
-        print_json(found[0])
+        print_json(letters[0])
         return
-    for key, value in found[0].items():
-        out.print(f"{key:<12}{_time(found[0]) if key == 'time' else value}", markup=False, highlight=False)
+    for key, value in letters[0].items():
+        out.print(f"{key:<12}{_time(letters[0]) if key == 'time' else value}", markup=False, highlight=False)
 
 
 @app.command()

@@ -207,11 +207,11 @@ def _rights(es: Elasticsearch) -> Iterator[Check]:
 
 
 def _indices(es: Elasticsearch, settings: Settings) -> Iterator[Check]:
-    found = es.indices.get_mapping(index="*", expand_wildcards=["open", "hidden"]).body
+    mappings = es.indices.get_mapping(index="*", expand_wildcards=["open", "hidden"]).body
     attached = {
-        index: body["mappings"] for index, body in found.items() if META_KEY in (body["mappings"].get("_meta") or {})
+        index: body["mappings"] for index, body in mappings.items() if META_KEY in (body["mappings"].get("_meta") or {})
     }
-    for index, body in sorted(found.items()):
+    for index, body in sorted(mappings.items()):
         if has_lost_attachment(body["mappings"]):
             advice = f"esblend attach {index} --restore, or esblend detach {index}"
             yield Check(index, "failure", "another client has overwritten the attachment in [_meta]", advice)
@@ -267,17 +267,17 @@ def _pause(es: Elasticsearch, uuid: str, attachment: Attachment) -> str | None:
 
 def _differences(wanted: dict[str, Any], present: dict[str, Any], path: str = "") -> list[str]:
     """Dotted names of fields that are missing or of another type or width."""
-    found: list[str] = []
+    differences: list[str] = []
     for name, field in wanted.items():
         here = present.get(name) or {}
         kinds = {
             key: field.get(key) for key in ("type", "dims", "similarity") if key in field and field[key] != "object"
         }
         if name not in present or any(here.get(key) != value for key, value in kinds.items()):
-            found.append(path + name)
+            differences.append(path + name)
         else:
-            found += _differences(field.get("properties") or {}, here.get("properties") or {}, f"{path}{name}.")
-    return found
+            differences += _differences(field.get("properties") or {}, here.get("properties") or {}, f"{path}{name}.")
+    return differences
 
 
 def _model(name: str, digest: str | None) -> Check:

@@ -31,9 +31,9 @@ def make_routes(access: Access, describe_encoder: Callable[[], dict[str, Any]]) 
         deadline = time.monotonic() + seconds(request.query_params.get("timeout", "60s"))
         await access.require(request, name, READ)
         while True:
-            found = await read_status(access.own(request), name, counting=access.as_caller(request))
-            body = {**found.model_dump(mode="json"), "encoder": describe_encoder()}
-            if wanted is None or found.coverage >= wanted:
+            status = await read_status(access.own(request), name, counting=access.as_caller(request))
+            body = {**status.model_dump(mode="json"), "encoder": describe_encoder()}
+            if wanted is None or status.coverage >= wanted:
                 return answer(body)
             if time.monotonic() >= deadline:
                 return answer({**body, "timed_out": True}, status=408)
@@ -58,10 +58,10 @@ def make_routes(access: Access, describe_encoder: Callable[[], dict[str, Any]]) 
         size = request.query_params.get("size", str(_LIST_SIZE))
         if not size.isdecimal():
             raise InvalidRequest(f"[size] must be a number of dead letters, but is [{size}]")
-        found = await list_letters(
+        letters = await list_letters(
             access.own(request), await which(request, READ), request.query_params.get("id"), int(size)
         )
-        return answer(found)
+        return answer(letters)
 
     def asking(action: str) -> Callable[[Request], Any]:
         async def handler(request: Request) -> Response:

@@ -84,19 +84,19 @@ async def requests(es: AsyncElasticsearch) -> list[Request]:
         ignore_unavailable=True,
         expand_wildcards=["open", "hidden"],
     )
-    found = []
+    letters = []
     for hit in answer["hits"]["hits"]:
         letter = hit["_source"]
         if letter.get("format", FORMAT) != FORMAT:
             continue  # for a newer feed
         try:
             document = DocumentRef(id=letter["id"], seq_no=-1, routing=letter.get("routing"))
-            found.append(
+            letters.append(
                 Request(hit["_id"], letter["action"], letter["index"], letter["uuid"], letter["generation"], document)
             )
         except (KeyError, ValueError) as error:
             log.error("damaged dead letter; its request is ignored", letter=hit["_id"], cause=type(error).__name__)
-    return found
+    return letters
 
 
 async def discard(es: AsyncElasticsearch, letters: list[str]) -> None:

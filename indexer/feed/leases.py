@@ -61,7 +61,7 @@ class Leases:
         return self._dead & self.watched
 
     async def keep(self) -> None:
-        """Beat and look, once a second, for ever."""
+        """Beat and look, once a second, until cancelled."""
         while True:
             began = time.monotonic()
             try:

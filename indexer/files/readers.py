@@ -53,10 +53,10 @@ def read_documents(paths: list[Path], advance: Advance) -> Iterator[Read | Unrea
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
         known = TEXT_SUFFIXES | {".jsonl", ".ndjson", ".csv", ".tsv"}
-        found = sorted(file for file in path.rglob("*") if file.suffix in known and file.is_file())
-        if not found:
+        files = sorted(file for file in path.rglob("*") if file.suffix in known and file.is_file())
+        if not files:
             raise InvalidRequest(f"the folder {path} holds no text, Markdown, JSONL or CSV file")
-        return found
+        return files
     if not path.is_file():
         raise InvalidRequest(f"there is no file {path}")
     if path.suffix not in TEXT_SUFFIXES | {".jsonl", ".ndjson", ".csv", ".tsv"}:

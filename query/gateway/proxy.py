@@ -40,7 +40,7 @@ async def forward(
             yield chunk
         is_sent.set()
 
-    async def after_body() -> Any:  # until the body has been read, `receive` belongs to the one who reads it
+    async def after_body() -> Any:  # until the body has been read, `receive` is reserved for the body's reader
         await is_sent.wait()
         return await receive()
 

@@ -21,7 +21,7 @@ Qrels = Annotated[
     Path | None, typer.Option(help="Judgements: TREC or BEIR qrels, or a CSV with query, document, grade (or clicks).")
 ]
 Split = Annotated[str, typer.Option(help="Of a BEIR folder: which qrels.")]
-Sample = Annotated[int | None, typer.Option(min=1, help="So many queries only, the first ones.")]
+Sample = Annotated[int | None, typer.Option(min=1, help="Use only the first N queries.")]
 
 
 @app.command("eval")
@@ -103,7 +103,7 @@ def tune(
     sample: Sample = None,
     folds: Annotated[int, typer.Option(min=2, max=20, help="Of the cross-validation.")] = 5,
     apply: Annotated[
-        bool, typer.Option("--apply", help="Write what is recommended to the attachment's defaults.")
+        bool, typer.Option("--apply", help="Save the recommended settings as the attachment's defaults.")
     ] = False,
     keep: Annotated[str | None, typer.Option(help="Of a BEIR folder: keep its index under this name.")] = None,
     data_dir: DataDir = None,
@@ -164,7 +164,7 @@ def _show_advice(advice: dict[str, Any], *, as_json: bool, applied: bool) -> Non
     )
     out.print_json(data=advice["settings"])
     if not advice["recommended"]:
-        out.print("[yellow]Not recommended[/]: the gain is not significant. Stay with what is set now.")
+        out.print("[yellow]Not recommended[/]: the gain is not significant. Keep the current settings.")
     elif applied:
         out.print("[green]Applied[/] to the attachment's defaults.")
     else:

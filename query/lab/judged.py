@@ -137,7 +137,7 @@ def query_id(text: str) -> str:
 
 
 def from_titles(es: Elasticsearch, index: str, field: str, *, size: int, seed: int) -> Judged:
-    """Each of `size` documents drawn at random is the one right answer to its own title. Weak: titles are no questions, and other
+    """Each of `size` documents drawn at random is the one right answer to its own title. Weak: titles are not questions, and other
     documents may answer as well. Raises InvalidRequest when the index has no titles of three words or more."""
     drawn = {
         "function_score": {"query": {"exists": {"field": field}}, "random_score": {"seed": seed, "field": "_seq_no"}}
@@ -181,7 +181,7 @@ def _jsonl(file: Path) -> Iterator[dict[str, Any]]:
             try:
                 yield json.loads(line)
             except ValueError as error:
-                raise InvalidRequest(f"[{file}:{number}] is no JSON") from error
+                raise InvalidRequest(f"[{file}:{number}] is not valid JSON") from error
 
 
 def _text(file: Path) -> str:

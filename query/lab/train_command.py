@@ -33,7 +33,7 @@ def train(
     batch_size: Annotated[int, typer.Option(min=2)] = 16,
     learning_rate: Annotated[float, typer.Option(min=1e-9)] = 2e-5,
     seed: Annotated[int, typer.Option()] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoint.")] = False,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:

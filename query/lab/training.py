@@ -26,7 +26,7 @@ SCALE = 20.0
 MAX_TOKENS = 250
 _MINED_DEPTH = 30
 _SKIPPED = 2
-"""The very best wrong hits are often right answers that nobody judged, so they are passed over."""
+"""The very best wrong hits are often right answers that nobody judged, so they are skipped."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Options:
 def read_data_config(file: Path) -> list[tuple[str, float, list[Example]]]:
     """(name, weight, examples) of each data set in a `data_config.json`: a list of `{"name": "pairs.jsonl", "weight": 2}`.
 
-    Each file lies beside it and holds JSON lines: `[question, answer]`, with a negative as third, or objects with `query`,
+    Each file is in the same folder and holds JSON lines: `[question, answer]`, with a negative as third, or objects with `query`,
     `answer` and perhaps `negative`. Raises InvalidRequest naming what is wrong.
     """
     try:
@@ -73,7 +73,7 @@ def read_data_config(file: Path) -> list[tuple[str, float, list[Example]]]:
             (one["name"], float(one.get("weight", 1)), list(_examples(file.parent / one["name"]))) for one in config
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InvalidRequest(f"[{file}] is no list of objects with [name] and [weight]: {error}") from error
+        raise InvalidRequest(f"[{file}] is not a list of objects with [name] and [weight]: {error}") from error
 
 
 def _examples(file: Path) -> Iterator[Example]:
@@ -83,7 +83,7 @@ def _examples(file: Path) -> Iterator[Example]:
         found = json.loads(line)
         parts = [found.get(key) for key in ("query", "answer", "negative")] if isinstance(found, dict) else found
         if not isinstance(parts, list) or len(parts) < 2 or not all(isinstance(part, str) for part in parts[:2]):
-            raise InvalidRequest(f"[{file}:{number}] is no question with an answer")
+            raise InvalidRequest(f"[{file}:{number}] is not a question with an answer")
         yield Example(*parts[:3])
 
 

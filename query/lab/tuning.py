@@ -37,7 +37,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Advice:
-    """What came of tuning. `held_back`: the gain on queries that had no part in the choice."""
+    """The result of tuning. `held_back`: the gain on queries that had no part in the choice."""
 
     settings: Settings
     before: Interval

@@ -61,12 +61,16 @@ def _processor(pipeline: Any) -> tuple[str, dict[str, Any]]:
         return "normalization-processor", {}
     if not isinstance(pipeline, dict):
         raise InvalidRequest("[search_pipeline] must stand in the request: a pipeline by name is unknown here")
-    found = pipeline.get("phase_results_processors")
-    processors = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-    for one in processors:
+    listed = pipeline.get("phase_results_processors")
+    processors = (
+        [processor_body for processor_body in listed if isinstance(processor_body, dict)]
+        if isinstance(listed, list)
+        else []
+    )
+    for processor_body in processors:
         for name in ("normalization-processor", "score-ranker-processor"):
-            if isinstance(one.get(name), dict):
-                return name, one[name]
+            if isinstance(processor_body.get(name), dict):
+                return name, processor_body[name]
     raise InvalidRequest(
         "[search_pipeline.phase_results_processors] must hold a [normalization-processor] or a [score-ranker-processor]"
     )

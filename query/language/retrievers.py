@@ -26,14 +26,14 @@ MAX_DEPTH = 8
 MAX_PINNED = 100
 NORMALIZERS = ("none", "minmax", "l2_norm")
 OURS = frozenset(("rrf", "linear", "text_similarity_reranker", "pinned", "diversify"))
-"""The kinds that not every licence has."""
+"""Retrievers that need a paid licence in Elasticsearch."""
 Filters = tuple[dict[str, Any], ...]
 _SCORE_MODES = ("total", "multiply", "avg", "max", "min")
 _COMMON = frozenset(("filter", "min_score", "_name"))
 
 
 def holds_ours(retriever: Any, depth: int = 0) -> bool:
-    """Whether a kind of `OURS` stands anywhere in a retriever tree."""
+    """Whether a kind of `OURS` occurs anywhere in a retriever tree."""
     if not isinstance(retriever, dict) or depth > MAX_DEPTH:
         return False
     return any(

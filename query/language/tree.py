@@ -19,14 +19,14 @@ class StandardLeg:
 
 @dataclass(frozen=True)
 class KnnLeg:
-    """A ranked list by nearest vectors: an Elasticsearch `knn` section, whose vector may still be a text."""
+    """A ranked list by nearest vectors: an Elasticsearch `knn` section, whose query may still be a text."""
 
     section: dict[str, Any]
     filters: tuple[dict[str, Any], ...] = ()
     min_score: float | None = None
     name: str = "knn"
     similarity: str | None = None
-    """That of the vectors, where they are an attachment's: then the score tells the dot product."""
+    """The similarity of an attached field; it converts a score to the dot product."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class LinearLeg:
 
 @dataclass(frozen=True)
 class FieldsLeg:
-    """`rrf` or `linear` in the form with `query` and `fields`: which legs it stands for, the attachment tells."""
+    """`rrf` or `linear` in the form with `query` and `fields`; the attachment decides which legs it becomes."""
 
     kind: str
     query: str
@@ -118,7 +118,7 @@ class PinnedLeg:
 
 @dataclass(frozen=True)
 class DiversifyLeg:
-    """Maximal marginal relevance: near to the query, and unlike what was taken before."""
+    """Maximal marginal relevance: similar to the query, unlike the documents already selected."""
 
     leg: "Leg"
     vector_field: str
@@ -159,21 +159,21 @@ def leaves(leg: Leg) -> Iterator[StandardLeg | KnnLeg]:
     """The legs that Elasticsearch answers, in the order of their first appearance."""
     if isinstance(leg, StandardLeg | KnnLeg):
         yield leg
-    for one in inside(leg):
-        yield from leaves(one)
+    for inner in inside(leg):
+        yield from leaves(inner)
 
 
 def leaf_windows(leg: Leg, window: int) -> Iterator[int]:
-    """The window that each of `leaves` is cut to: that of the leg it stands in, else `window`."""
+    """The window of each of `leaves`: the enclosing leg's window, else `window`."""
     if isinstance(leg, StandardLeg | KnnLeg):
         yield window
-    for one in inside(leg):
-        yield from leaf_windows(one, window if isinstance(leg, StandardLeg | KnnLeg) else leg.window)
+    for inner in inside(leg):
+        yield from leaf_windows(inner, window if isinstance(leg, StandardLeg | KnnLeg) else leg.window)
 
 
 @dataclass(frozen=True)
 class Rerank:
-    """`hybrid.rerank`: the best `window` are read by a cross-encoder."""
+    """`hybrid.rerank`: a cross-encoder reorders the best `window` hits."""
 
     window: int | None = None
     model: str | None = None
@@ -187,12 +187,12 @@ class Hybrid:
     fields: tuple[str, ...] | None = None
     filters: tuple[dict[str, Any], ...] = ()
     weights: Mapping[str, float] | None = None
-    """`lexical`, `semantic`, or in the place of the latter source fields that are embedded apart."""
+    """`lexical`, `semantic`, or, instead of `semantic`, source fields with separate vectors."""
     fusion: str | None = None
     normalizer: str | None = None
     combination: str = "sum"
     autocut: int | None = None
-    """Show only what comes before this many steep falls of the score."""
+    """Show only the hits before this number of steep falls of the score."""
     window: int | None = None
     blending: str = "exact"
     min_score: float | None = None
@@ -235,7 +235,7 @@ class Search:
 
     @property
     def counts_more(self) -> bool:
-        """Whether it asks for more about all matches than how many they are."""
+        """Whether the search requests more than the total count of the matches."""
         return any(part is not None for part in (self.aggregations, self.suggest, self.post_filter))
 
     @property

@@ -47,18 +47,18 @@ class Reranker:
         encoder = await loop.run_in_executor(self._compute, self._load, name)
         seconds = self._settings.reranker_budget_seconds
         deadline = time.monotonic() + seconds
-        found: list[float] = []
+        scores: list[float] = []
         order = sorted(range(len(texts)), key=lambda position: len(texts[position]))
         for start in range(0, len(order), BATCH):
             batch = [texts[position] for position in order[start : start + BATCH]]
             left = deadline - time.monotonic()
             computing = loop.run_in_executor(self._compute, encoder.scores, query, batch)
             try:
-                found += (await asyncio.wait_for(asyncio.shield(computing), max(0.0, left))).tolist()
+                scores += (await asyncio.wait_for(asyncio.shield(computing), max(0.0, left))).tolist()
             except TimeoutError as error:
                 computing.add_done_callback(lambda done: done.exception())
-                raise BudgetSpent(f"no result within {seconds:g} s; the first-stage order stands") from error
-        by_position = dict(zip(order, found, strict=True))
+                raise BudgetSpent(f"no result within {seconds:g} s; the first-stage order is kept") from error
+        by_position = dict(zip(order, scores, strict=True))
         return [by_position[position] for position in range(len(texts))]
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Tells where so few documents are reached that every vector is compared, instead of asking the approximate index."""
+"""Decides when a search reaches few enough documents to compare every vector."""
 
 import time
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class ExactKnn:
         try:
             [response] = await requests.ask("count", [count_body(filters, self.most, requests.search)])
         except UpstreamError:
-            return None  # the legs meet the same error, and tell it
+            return None  # the legs get the same error and report it
         count = int(response["hits"]["total"]["value"])
         if count <= self.most and not response.get("terminated_early"):
             return count

@@ -180,18 +180,18 @@ class HybridSearch:
             responses = await self.requests.legs(kinds[: len(asked)], asked, named_scores=is_exact)
             fault = server_fault(responses[0])
             if fault is None:
-                found = [whole(response) for response in responses]
-                nearest = scores_of(found[0])
+                whole_responses = [whole(response) for response in responses]
+                nearest = scores_of(whole_responses[0])
                 lists: dict[str, Scores]
                 if is_exact:
-                    lists = _true_scores(found, attachment, weights)
+                    lists = _true_scores(whole_responses, attachment, weights)
                 else:
                     measure = similarity_scale(attachment)
                     value = measure.of_knn if few is None else measure.of_script
                     near = {key: value(score) for key, score in nearest.items()}
-                    lists = {LEXICAL: scores_of(found[1]) if weights[LEXICAL] else {}, SEMANTIC: near}
-                counting = found[1] if weights[LEXICAL] else None
-                total = _total(search.track_total_hits, counting, found[0]) if is_exact else None
+                    lists = {LEXICAL: scores_of(whole_responses[1]) if weights[LEXICAL] else {}, SEMANTIC: near}
+                counting = whole_responses[1] if weights[LEXICAL] else None
+                total = _total(search.track_total_hits, counting, whole_responses[0]) if is_exact else None
                 calibrations = {}
                 if how.is_calibrated:
                     calibration = calibration_of(attachment.generation.vector.similarity, vector, mean)
@@ -217,10 +217,10 @@ class HybridSearch:
         if not blending.is_calibrated:
             return None
         began = time.perf_counter()
-        found = await self.mean_vectors.of(self.requester, target)
-        self.requests.plan["calibration"] = found.source
+        mean = await self.mean_vectors.of(self.requester, target)
+        self.requests.plan["calibration"] = mean.source
         self.requests.took("mean vector", began)
-        return found.mean
+        return mean.mean
 
     def _semantic_leg(
         self, hybrid: Hybrid, attachment: Attachment, vector: Vector, window: int, few: int | None
@@ -252,13 +252,13 @@ def _true_scores(
     """Every candidate's BM25 and similarity, by leg, each list best first. A list contains the documents that the leg matches;
     the list of a leg of weight 0 is empty."""
     value = similarity_scale(attachment).of_script
-    found: dict[str, dict[Key, float]] = {name: {} for name in weights}
+    scores_by_leg: dict[str, dict[Key, float]] = {name: {} for name in weights}
     for response in responses:
         for hit in response["hits"]["hits"]:
             for name, score in (hit.get("matched_queries") or {}).items():
                 if weights.get(name):
-                    found[name][Key(hit["_index"], hit["_id"])] = score if name == LEXICAL else value(score)
-    return {name: _best_first(scores) for name, scores in found.items()}
+                    scores_by_leg[name][Key(hit["_index"], hit["_id"])] = score if name == LEXICAL else value(score)
+    return {name: _best_first(scores) for name, scores in scores_by_leg.items()}
 
 
 def _total(most: bool | int, lexical: Mapping[str, Any] | None, semantic: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,8 +33,8 @@ class _Waiting:
 
 
 class QueryEmbedder:
-    """One thread computes, the runtime itself uses several. Queries that arrive while it is busy are computed together next:
-    no query ever waits for company. Loading a model waits in a thread of its own."""
+    """One thread computes; the runtime uses several. Queries that arrive meanwhile form the next batch:
+    a query never waits for a batch to fill. Loading a model waits in a separate thread."""
 
     def __init__(self, settings: Settings) -> None:
         self._encoders = Encoders(settings, "queries")
@@ -88,36 +88,36 @@ class QueryEmbedder:
     async def _work(self) -> None:
         while self._waiting:
             encoder, form = self._waiting[0].encoder, self._waiting[0].form
-            batch = [one for one in self._waiting if one.encoder is encoder and one.form == form][:MAX_BATCH]
-            self._waiting = [one for one in self._waiting if one not in batch]
+            batch = [query for query in self._waiting if query.encoder is encoder and query.form == form][:MAX_BATCH]
+            self._waiting = [query for query in self._waiting if query not in batch]
             try:
-                vectors = await _run(self._compute, encoder.encode_queries, [one.text for one in batch], form)
+                vectors = await _run(self._compute, encoder.encode_queries, [query.text for query in batch], form)
             except Exception as error:
                 # One text may be at fault: each of several gets its own chance, and its own error.
                 await self._one_by_one(batch, error)
                 continue
-            for one, vector in zip(batch, vectors, strict=True):
-                _settle(one, vector)
+            for query, vector in zip(batch, vectors, strict=True):
+                _settle(query, vector)
 
     async def _one_by_one(self, batch: list[_Waiting], error: Exception) -> None:
         if len(batch) == 1:
             _settle(batch[0], error)
             return
-        for one in batch:
+        for query in batch:
             try:
-                _settle(one, await _run(self._compute, one.encoder.encode_query, one.text, one.form))
+                _settle(query, await _run(self._compute, query.encoder.encode_query, query.text, query.form))
             except Exception as own:
-                _settle(one, own)
+                _settle(query, own)
 
 
 async def _run(pool: ThreadPoolExecutor, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
     return await asyncio.get_running_loop().run_in_executor(pool, lambda: function(*arguments, **named))
 
 
-def _settle(one: _Waiting, outcome: Vector | Exception) -> None:
-    if one.vector.done():  # its caller went away
+def _settle(query: _Waiting, outcome: Vector | Exception) -> None:
+    if query.vector.done():  # its caller went away
         return
     if isinstance(outcome, Exception):
-        one.vector.set_exception(outcome)
+        query.vector.set_exception(outcome)
     else:
-        one.vector.set_result(outcome)
+        query.vector.set_result(outcome)

@@ -27,7 +27,7 @@ class Caller:
 
 @dataclass
 class SearchRequests:
-    """Sends the bodies of one search, several in a request, and keeps what is to be told about it."""
+    """Sends the bodies of one search, several in a request, and records timings, failures and degradations."""
 
     upstream: Upstream
     caller: Caller
@@ -37,13 +37,13 @@ class SearchRequests:
     headers: dict[str, str] = field(default_factory=dict)
     """Elasticsearch's own that the caller should see."""
     degraded: list[str] = field(default_factory=list)
-    """What could not be asked, and why."""
+    """Failed legs and the reasons."""
     steps: list[dict[str, Any]] = field(default_factory=list)
     """Each step with its milliseconds, in order."""
     shards: list[dict[str, Any]] = field(default_factory=list)
     """What Elasticsearch's own profile says of the legs."""
     plan: dict[str, str] = field(default_factory=dict)
-    """Which way a leg goes, and why."""
+    """The chosen execution of each leg, with the reason."""
     failed_shards: dict[tuple[Any, Any], dict[str, Any]] = field(default_factory=dict)
     """Failures of all requests, by index and shard, as Elasticsearch describes them."""
     timed_out: bool = False
@@ -105,7 +105,7 @@ class SearchRequests:
         self.steps.append({"step": step, "took_ms": round(seconds * 1000, 2), **more})
 
     def degrade(self, leg: str, reason: str) -> None:
-        """Go on without a leg. Raises EsblendError (503) when the caller wants no such answer."""
+        """Continue without a leg. Raises EsblendError (503) when the caller wants no such answer."""
         if self.search.fails_without_leg:
             raise LegFailed(f"[{leg}] failed, and [on_leg_failure] is [fail]: {reason}")
         DEGRADED.labels(leg if leg in _PARTS else "retriever").inc()  # a leg's name is the caller's to choose

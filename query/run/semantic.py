@@ -13,7 +13,7 @@ _MAX_CLAUSES = 32
 
 
 def is_vector_name(field: str, attachment: Attachment) -> bool:
-    """Whether a name of a vector field stands for the attachment's: its path, its object, or a field that it embeds."""
+    """Whether a name of a vector field refers to the attachment's: its path, its object, or a field that it embeds."""
     return field in (attachment.vector_field, attachment.field, *attachment.source_fields)
 
 
@@ -24,7 +24,7 @@ def is_for(clause: dict[str, Any], attachment: Attachment) -> bool:
 
 
 async def replace_semantic(body: dict[str, Any], attachment: Attachment, embed: Embed, *, k: int) -> list[str]:
-    """Replace each clause in place. When its text cannot be embedded, the lexical search for it stands in; gives the reasons.
+    """Replace each clause in place. When its text cannot be embedded, a lexical query replaces it; returns the reasons.
 
     Raises InvalidRequest or MalformedRequest when a clause is not well-formed.
     """

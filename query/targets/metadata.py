@@ -86,7 +86,7 @@ class Metadata:
     async def targets(self, reader: Requester, name: str) -> list[Target]:
         """As `target`, but one target per distinct attachment; empty when `name` may match no index and does not.
 
-        Indices unattached_views an attachment belong to the first target. Raises NotAttached when no index has one.
+        Indices without an attachment belong to the first target. Raises NotAttached when no index has one.
         """
         views = await self._views(reader, name)
         unattached = [index for index, view in views.items() if view.attachment is None]

@@ -112,14 +112,14 @@ def prepare(stack: Stack, state: str) -> None:
     }  # fmt: skip
     if state == "vectors":
         properties["embedding"] = {"type": "dense_vector", "dims": 384, "similarity": "cosine"}
-    settings = {"number_of_replicas": 0, "index.mapping.nested_objects.limit": 3}
+    settings = {"number_of_replicas": 0, "index.mapping.nested_objects.limit": 100}
     stack.es.indices.create(index="articles", mappings={"properties": properties}, settings=settings)
     vectors = load_encoder("minilm", EncoderOptions(threads=1)).encode_documents([body for _, body in TEXTS.values()])
     for (id_, (title, body)), vector in zip(TEXTS.items(), vectors, strict=True):
         more = {"embedding": vector.tolist()} if state == "vectors" else {}
         stack.es.index(index="articles", id=id_, document={"title": title, "body": body, "lang": "en", **more})
     if state == "attached":
-        stack.es.index(index="articles", id="too-long", document={"title": "Terms", "body": "And so on. " * 600})
+        stack.es.index(index="articles", id="too-long", document={"title": "Terms", "body": "And so on. " * 8000})
         stack.attach("articles", "title", "body")
         stack.wait("articles")
     stack.es.indices.refresh(index="articles")
