@@ -30,7 +30,7 @@ def test_vectors_are_cut_where_the_model_allows_it(stack: Stack, make_index: Cal
     config = folder / "config_sentence_transformers.json"
     config.write_text(json.dumps({"matryoshka_dims": [128, 256]}))
     index = make_index({"body": "whales"})
-    with pytest.raises(ApiError, match="which may be cut to 128, 256"):
+    with pytest.raises(ApiError, match="which can be shortened to 128, 256"):
         stack.attach(index, "body", model=str(folder), vector={"dims": 100})
     stack.attach(index, "body", model=str(folder), vector={"dims": 128})
     stack.wait(index)
@@ -65,7 +65,7 @@ def test_a_model_of_another_width_cannot_embed_the_queries(
     pooling = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
     index = make_index({"body": "whales"})
-    with pytest.raises(ApiError, match=r"gives vectors of 768, but those of the documents have 384"):
+    with pytest.raises(ApiError, match=r"gives vectors of 768 dimensions, but the documents' vectors have 384"):
         stack.attach(index, "body", query_model=str(folder))
 
 
