@@ -51,7 +51,8 @@ def _leg(query: Any, filters: tuple[dict[str, Any], ...], depth: int, where: str
     if set(query) == {"knn"}:
         section = {key: value for key, value in query["knn"].items() if key not in ("filter", "boost", "_name")}
         own = filters_of(query["knn"], where)
-        return KnnLeg({"k": depth, **section}, (*filters, *own), name="neural")
+        section["k"] = integer(section, "k", depth, low=1, high=10_000, where=where)
+        return KnnLeg(section, (*filters, *own), name="neural")
     return StandardLeg(query, filters, name=next(iter(query)))
 
 

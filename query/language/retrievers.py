@@ -92,6 +92,8 @@ def _knn(body: dict[str, Any], where: str, filters: Filters, _: int) -> Leg:
     if ("query_vector" in body) == ("query_vector_builder" in body):
         raise InvalidRequest(f"[{where}] needs either [query_vector] or [query_vector_builder]")
     section = {key: value for key, value in body.items() if key not in _COMMON}
+    if "k" in section:
+        section["k"] = integer(section, "k", None, low=1, high=MAX_WINDOW, where=where)
     return KnnLeg(section, filters, number(body, "min_score", where=where), body.get("_name", "knn"))
 
 

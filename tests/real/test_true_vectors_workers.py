@@ -27,7 +27,7 @@ def index(fault_stack: Stack, index_name: str) -> Iterator[str]:
 def fill(stack: Stack, index: str, count: int) -> None:
     operations: list[dict[str, Any]] = []
     for number in range(count):
-        operations += [{"index": {"_id": str(number)}}, {"body": f"text number {number}"}]
+        operations += [{"index": {"_id": str(number)}}, {"body": f"text number {number} of {index}"}]
     assert not stack.es.bulk(index=index, operations=operations, refresh=True)["errors"]
 
 

@@ -106,3 +106,10 @@ def test_what_cannot_be_is_refused_by_name(body: dict[str, Any], words: str) -> 
         parse_retriever(body)
     assert words in caught.value.reason
     assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("k", [0, -1, 10_001, "x", None, [5], 2.5])
+def test_a_k_that_is_not_a_count_is_refused(k: Any) -> None:
+    body = {"knn": {"field": "v", "query_vector": [1.0], "k": k}}
+    with pytest.raises(EsblendError, match=r"retriever\.knn\.k"):
+        parse_retriever(body)
