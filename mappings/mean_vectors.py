@@ -80,19 +80,24 @@ def combine(means: Sequence[MeanVector]) -> MeanVector | None:
     )
 
 
-async def sample_mean_vector(es: AsyncElasticsearch, index: str, attachment: Attachment) -> MeanVector | None:
+async def sample_mean_vector(
+    es: AsyncElasticsearch, index: str, attachment: Attachment, *, pit: str | None = None
+) -> MeanVector | None:
     """Draw documents of an index at random and average their vectors of the active generation. None: no document has vectors.
 
-    The seed is constant, so that two processes that sample an unchanged index draw the same documents. Raises ApiError.
+    The seed is constant, so that two processes that sample an unchanged index draw the same documents. `pit`: the id of a point
+    in time to read instead of the present index. Raises ApiError.
     """
+    where: dict[str, Any] = {"index": index} if pit is None else {"pit": {"id": pit}}
+    only: list[dict[str, Any]] = [] if pit is None else [{"term": {"_index": index}}]
     response = await es.search(
-        index=index,
+        **where,
         size=SAMPLE_DOCUMENTS,
         source=False,
         track_total_hits=True,
         query={
             "function_score": {
-                "query": _with_vectors(attachment),
+                "query": {"bool": {"filter": [_with_vectors(attachment), *only]}},
                 "random_score": {"seed": 0, "field": "_seq_no"},
                 "boost_mode": "replace",
             }
@@ -104,10 +109,10 @@ async def sample_mean_vector(es: AsyncElasticsearch, index: str, attachment: Att
         page = ids[start : start + _PAGE_DOCUMENTS]
         # `fields` returns vectors also where the server leaves them out of `_source` (9.2 and later).
         vectors = await es.search(
-            index=index,
+            **where,
             size=len(page),
             source=False,
-            query={"ids": {"values": page}},
+            query={"bool": {"filter": [{"ids": {"values": page}}, *only]}},
             fields=[{"field": attachment.vector_field}],
             track_total_hits=False,
         )

@@ -217,7 +217,7 @@ class HybridSearch:
         if not blending.is_calibrated:
             return None
         began = time.perf_counter()
-        mean = await self.mean_vectors.of(self.requester, target)
+        mean = await self.mean_vectors.of(self.requester, target, self.requests.search.pit)
         self.requests.plan["calibration"] = mean.source
         self.requests.took("mean vector", began)
         return mean.mean

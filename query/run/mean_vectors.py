@@ -1,6 +1,7 @@
 """Finds the mean vector of a search's indices: stored by the feed, else sampled with the caller's rights."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -61,8 +62,14 @@ class MeanVectors:
         self._denied: dict[str, float] = {}
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
 
-    async def of(self, requester: Requester, target: Target) -> Found:
-        """The mean vector over all indices of `target`, each weighted by its documents."""
+    async def of(self, requester: Requester, target: Target, pit: str | None = None) -> Found:
+        """The mean vector over all indices of `target`, each weighted by its documents.
+
+        Within a point in time (`pit`) it is the mean of the documents there: scores, and with them cursors, do not change from
+        page to page while others write.
+        """
+        if pit is not None:
+            return await self._of_point_in_time(requester, target, pit)
         generation = target.attachment.active
         indices = {
             mean_vector_id(uuid, generation): index for index, uuid in zip(target.indices, target.uuids, strict=True)
@@ -76,6 +83,19 @@ class MeanVectors:
                 await self._sample(requester, id_, indices[id_], target.attachment)
         sampled = [mean for id_ in missing if (mean := _fresh(self._sampled, requester.key, id_)) is not None]
         return Found(mean := combine([*stored, *sampled]), _describe(mean, len(stored), len(sampled)))
+
+    async def _of_point_in_time(self, requester: Requester, target: Target, pit: str) -> Found:
+        means: list[MeanVector] = []
+        for index in target.indices[:_MAX_SAMPLED_INDICES]:
+            id_ = f"{hashlib.sha256(pit.encode()).hexdigest()}-{index}-{target.attachment.active}"
+            async with self._lock(requester.key, id_):
+                if not _is_known(self._sampled, requester.key, id_):
+                    mean = await sample_mean_vector(requester.es, index, target.attachment, pit=pit)
+                    until = time.monotonic() + _LARGE_SAMPLE_SECONDS
+                    _keep(self._sampled, (requester.key, id_), _Cached(until, mean))
+            if (known := _fresh(self._sampled, requester.key, id_)) is not None:
+                means.append(known)
+        return Found(mean := combine(means), _describe(mean, 0, len(means)))
 
     def _lock(self, rights: str, name: str) -> asyncio.Lock:
         if len(self._locks) >= _CACHE_ENTRIES:

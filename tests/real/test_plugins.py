@@ -32,8 +32,8 @@ def test_what_is_not_there_is_named_with_what_is(stack: Stack, make_index: Calla
 
     index = make_index({"body": "text"})
     for options, reason in (
-        ({"model": "unknown:1"}, r"no \[unknown\] .*esblend.encoders.*hashing, openai, tei"),
-        ({"passages": {"splitter": "unknown"}}, r"no \[unknown\] .*esblend.passages.*lines, sentences"),
+        ({"model": "unknown:1"}, r"unknown entry point \[unknown\].*esblend.encoders.*hashing, openai, tei"),
+        ({"passages": {"splitter": "unknown"}}, r"unknown entry point \[unknown\].*esblend.passages.*lines, sentences"),
     ):
         with pytest.raises(ApiError, match=reason):
             stack.attach(index, "body", **options)
