@@ -115,7 +115,7 @@ def test_up_on_a_running_stack_changes_nothing(stack: Stack) -> None:
 
 
 def test_logs_show_each_process(stack: Stack) -> None:
-    shown = stack.esblend("logs", "gateway").stdout
+    shown = stack.esblend("logs", "gateway", "--lines", "100000").stdout
     assert "gateway ready" in shown
 
 
