@@ -70,7 +70,7 @@ def test_a_text_of_several_passages_is_a_dead_letter_where_one_vector_is_kept(
     status = stack.wait(index)
     assert (status["embedded"], status["dead_letters"]) == (1, 1)
     [letter] = stack.call("GET", "/_esblend/dead-letters", index=index)["dead_letters"]
-    assert "one vector a document" in letter["error"]
+    assert "one vector per document" in letter["error"]
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "max_inner_product", "l2_norm"])
@@ -130,7 +130,7 @@ def test_prompts_come_before_texts(stack: Stack, make_index: Callable[..., str],
     index = make_index({"body": "Whales"})
     stack.attach(index, "body", prompts={"query": "query: ", "document": "passage: "})
     stack.wait(index)
-    answer = search(stack, index, query={"hybrid": {"query": QUESTION, "alpha": 1}})
+    answer = search(stack, index, query={"hybrid": {"query": QUESTION, "alpha": 1, "normalizer": "raw_dot"}})
     expected = encoder.encode_documents(["passage: Whales"])[0] @ encoder.encode_query(f"query: {QUESTION}")
     assert answer["hits"]["hits"][0]["_score"] == pytest.approx(expected, abs=1e-5)
 
@@ -292,7 +292,9 @@ def test_fields_apart_are_legs_with_weights_of_their_own(
     whole = f"{DOCUMENTS[0]['title']}\n{DOCUMENTS[0]['body']}"
     assert {one["field"]: whole[one["start"] : one["end"]] for one in passages} == DOCUMENTS[0]
     weights = {"lexical": 0, "title": 0.25, "body": 1}
-    answer = search(stack, index, query={"hybrid": {"query": QUESTION, "weights": weights}}, explain=True)
+    answer = search(
+        stack, index, query={"hybrid": {"query": QUESTION, "weights": weights, "normalizer": "raw_dot"}}, explain=True
+    )
     query = encoder.encode_query(QUESTION)
     dots = {field: encoder.encode_documents([one[field] for one in DOCUMENTS]) @ query for field in ("title", "body")}
     found = {hit["_id"]: hit["_score"] for hit in answer["hits"]["hits"]}
@@ -301,11 +303,11 @@ def test_fields_apart_are_legs_with_weights_of_their_own(
     assert found == pytest.approx(expected, abs=1e-5)
     legs = [part["description"] for part in answer["hits"]["hits"][0]["_explanation"]["details"]]
     assert legs == ["lexical, product of:", "semantic title, product of:", "semantic body, product of:"]
-    joint = search(stack, index, query={"hybrid": {"query": QUESTION, "alpha": 1}})
+    joint = search(stack, index, query={"hybrid": {"query": QUESTION, "alpha": 1, "normalizer": "raw_dot"}})
     best = max(dots["title"][0], dots["body"][0])
     assert joint["hits"]["hits"][0]["_score"] == pytest.approx(best, abs=1e-5)
     assert stack.esblend("verify", index, "--json").returncode == 0
-    stack.call("PUT", f"/_esblend/indices/{index}/defaults", {"weights": weights})
+    stack.call("PUT", f"/_esblend/indices/{index}/defaults", {"weights": weights, "normalizer": "raw_dot"})
     again = search(stack, index, query={"hybrid": {"query": QUESTION}})
     assert again["hits"]["hits"][0]["_score"] == pytest.approx(found["0"], abs=1e-6)
 
