@@ -149,7 +149,10 @@ def test_what_is_not_covered_or_active_is_refused(stack: Stack, make_index: Call
 def test_a_generation_can_be_searched_before_it_is_active(stack: Stack, index: str, wide_model: str) -> None:
     stack.call("POST", f"/_esblend/indices/{index}/generations", {"model": wide_model})
     wait_for("covered", covered(stack, index, "g2"))
-    body = {"query": {"hybrid": {"query": "whales", "alpha": 1, "generation": "g2"}}, "explain": True}
+    body = {
+        "query": {"hybrid": {"query": "whales", "alpha": 1, "normalizer": "raw_dot", "generation": "g2"}},
+        "explain": True,
+    }
     of_new = stack.gateway.search(index=index, body=body)["hits"]["hits"][0]["_score"]
     del body["query"]["hybrid"]["generation"]  # type: ignore[index]
     assert of_new != stack.gateway.search(index=index, body=body)["hits"]["hits"][0]["_score"]

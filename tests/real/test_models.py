@@ -37,7 +37,9 @@ def test_vectors_are_cut_where_the_model_allows_it(stack: Stack, make_index: Cal
     [passage] = with_vectors(stack, index, "0")["esblend"]["g1"]["passages"]
     whole = load_encoder("minilm").encode_documents(["whales"])[0]
     np.testing.assert_allclose(passage["vector"], whole[:128] / np.linalg.norm(whole[:128]), atol=1e-5)
-    answer = stack.gateway.search(index=index, query={"hybrid": {"query": QUESTION, "alpha": 1}})
+    answer = stack.gateway.search(
+        index=index, query={"hybrid": {"query": QUESTION, "alpha": 1, "normalizer": "raw_dot"}}
+    )
     query = load_encoder("minilm").encode_query(QUESTION, Form(dims=128))
     assert answer["hits"]["hits"][0]["_score"] == pytest.approx(float(np.dot(passage["vector"], query)), abs=1e-5)
 
@@ -55,7 +57,9 @@ def test_another_model_embeds_the_queries(stack: Stack, make_index: Callable[...
     stack.wait(index)
     documents, queries = load_encoder("minilm"), load_encoder(str(folder))
     expected = documents.encode_documents(["whales"])[0] @ queries.encode_query(QUESTION)
-    answer = stack.gateway.search(index=index, query={"hybrid": {"query": QUESTION, "alpha": 1}})
+    answer = stack.gateway.search(
+        index=index, query={"hybrid": {"query": QUESTION, "alpha": 1, "normalizer": "raw_dot"}}
+    )
     assert answer["hits"]["hits"][0]["_score"] == pytest.approx(float(expected), abs=1e-5)
 
 
