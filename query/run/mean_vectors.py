@@ -30,6 +30,7 @@ _FRESH_SECONDS = 3.0
 _LARGE_SAMPLE_SECONDS = 600.0
 _FAILURE_SECONDS = 30.0
 _CACHE_ENTRIES = 1000
+_MIN_DOCUMENTS = 2
 _MAX_SAMPLED_INDICES = 10
 """Indices that one search samples; further ones without a stored mean vector count as if they were like the others."""
 
@@ -82,7 +83,7 @@ class MeanVectors:
             for id_ in missing:
                 await self._sample(requester, id_, indices[id_], target.attachment)
         sampled = [mean for id_ in missing if (mean := _fresh(self._sampled, requester.key, id_)) is not None]
-        return Found(mean := combine([*stored, *sampled]), _describe(mean, len(stored), len(sampled)))
+        return _found([*stored, *sampled], len(stored), len(sampled))
 
     async def _of_point_in_time(self, requester: Requester, target: Target, pit: str) -> Found:
         means: list[MeanVector] = []
@@ -95,7 +96,7 @@ class MeanVectors:
                     _keep(self._sampled, (requester.key, id_), _Cached(until, mean))
             if (known := _fresh(self._sampled, requester.key, id_)) is not None:
                 means.append(known)
-        return Found(mean := combine(means), _describe(mean, 0, len(means)))
+        return _found(means, 0, len(means))
 
     def _lock(self, rights: str, name: str) -> asyncio.Lock:
         if len(self._locks) >= _CACHE_ENTRIES:
@@ -146,9 +147,17 @@ def _keep(cache: dict[K, V], key: K, value: V) -> None:
     cache[key] = value
 
 
-def _describe(mean: MeanVector | None, stored: int, sampled: int) -> str:
-    if mean is None:
-        return "no document with vectors could be read, so 0 is taken for the mean similarity"
+def _found(means: Sequence[MeanVector], stored: int, sampled: int) -> Found:
+    """The mean of all. A single document is not a corpus: relative to itself its calibrated value would always be 0."""
+    mean = combine(means)
+    if mean is None or mean.documents < _MIN_DOCUMENTS:
+        return Found(
+            None, f"fewer than {_MIN_DOCUMENTS} documents with vectors could be read; the mean similarity is taken as 0"
+        )
+    return Found(mean, _describe(mean, stored, sampled))
+
+
+def _describe(mean: MeanVector, stored: int, sampled: int) -> str:
     origin = "stored by the feed" if not sampled else "sampled by the gateway"
     if stored and sampled:
         origin = f"of {stored} indices stored by the feed, of {sampled} sampled by the gateway"
