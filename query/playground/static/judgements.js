@@ -30,6 +30,8 @@ export class Judgements extends EventTarget {
 
   async open(index) {
     Object.assign(this, { index, byQuestion: new Map(), problem: null })
+    await this.writing // a search fails on an index that is being created
+    if (index !== this.index) return
     try {
       const rows = await this.readAll(index)
       if (index === this.index) rows.forEach((row) => this.take(row))
