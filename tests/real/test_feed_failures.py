@@ -56,7 +56,7 @@ def test_a_killed_workers_live_change_does_not_wait_for_the_backfill(
     stack = fault_stack
     kill(stack, "feed", "worker")
     big = create(stack, f"{index}-big")
-    fill(stack, big, 400, LONG)
+    fill(stack, big, 2_000, LONG)
     stack.attach(big, "body")
     stack.call("POST", f"/_esblend/indices/{big}/backfill", {"paused": True})
     redis = Redis.from_url(stack.described["redis"])

@@ -17,8 +17,9 @@ import { addressOf, defaultsOf, readAddress, summary } from "./state.js"
 const page = {
   state: readAddress(location.search), schema: null, defaults: defaultsOf(null), facetBuckets: [], pool: null, rows: [],
   judgements: new Judgements(),
-  searchNow: () => search(), searchSoon: debounced(() => search(), 150), redraw: redrawRail, choose, judge, say,
+  searchNow: () => search(), searchSoon, redraw: redrawRail, choose, judge, say,
 }
+const searchAfterPause = debounced(() => search(), 150)
 const board = new ScoreBoard(page.judgements)
 let turn = 0
 let lastTurn = null
@@ -50,6 +51,12 @@ function busy(isBusy) {
 }
 
 // ---- searching
+
+// The address changes at once, so that a reload before the search keeps the new setting.
+function searchSoon() {
+  writeAddress(false)
+  searchAfterPause()
+}
 
 async function search({ isNew = false } = {}) {
   const { state } = page
@@ -113,10 +120,9 @@ function welcome() {
     element("p", { class: "note" }, "Point at a hit to see where each list ranks it. Move the slider to change the blend. Judge hits to measure it.")))
 }
 
-const cutSoon = debounced(() => search(), 250)
 function onCut(name, value) {
   page.state[name].minScore = value
-  cutSoon()
+  searchSoon()
 }
 
 // ---- the score board

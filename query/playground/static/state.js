@@ -64,7 +64,7 @@ export function defaultsOf(attachment) {
   const set = attachment?.defaults ?? {}
   const weights = set.weights && set.weights.lexical !== undefined && set.weights.semantic !== undefined ? set.weights : null
   return {
-    alpha: set.alpha ?? (weights ? weights.semantic / (weights.lexical + weights.semantic || 1) : 0.7),
+    alpha: set.alpha ?? (weights ? weights.semantic / (weights.lexical + weights.semantic || 1) : 0.65),
     isTuned: set.alpha !== undefined || weights !== null,
     fusion: set.fusion ?? "linear",
     window: set.rank_window_size ?? 100,

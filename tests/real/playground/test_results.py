@@ -105,12 +105,12 @@ def test_lines_join_a_document_across_the_lists(page: Page) -> None:
 
 def test_the_slider_moves_the_ranking_and_marks_the_default(page: Page, stack: Stack, index: str) -> None:
     ask(page, "animals that swim in salt water")
-    expect(page.locator("#alpha-default")).to_have_text("default 0.70")
+    expect(page.locator("#alpha-default")).to_have_text("default 0.65")
     move_slider(page, "#alpha", 0)
     expect(page.locator("#alpha-shown")).to_have_text("0 % meaning")
     wait_for("the order of BM25 alone", lambda: order(page) == order(page, "words")[:10])
     page.click("#alpha-default")
-    expect(page.locator("#alpha-shown")).to_have_text("70 % meaning")
+    expect(page.locator("#alpha-shown")).to_have_text("65 % meaning")
     stack.call("PUT", f"/_esblend/indices/{index}/defaults", {"alpha": 0.4})
     try:
         page.reload()
