@@ -19,27 +19,6 @@ def parse_hybrid(body: dict[str, Any], *, size: int, start: int, min_score: floa
         "min_score", "autocut", "inner_hits", "rerank", "generation", "rank_constant",
     }  # fmt: skip
     refuse_unknown(body, known, "hybrid")
-    text = body.get("query")
-    if not isinstance(text, str) or not text.strip():
-        raise InvalidRequest("[hybrid] needs a [query], a text")
-    fields = body.get("fields")
-    if len(text) > _MAX_TEXT:
-        raise InvalidRequest(f"[hybrid.query] has {len(text)} characters; at most {_MAX_TEXT} are allowed")
-    if fields is not None and (
-        not isinstance(fields, list) or not fields or not all(isinstance(f, str) for f in fields)
-    ):
-        raise InvalidRequest("[hybrid.fields] must be a list of field names, with boosts as in [title^2]")
-    if fields is not None and len(fields) > _MAX_FIELDS:
-        raise InvalidRequest(f"[hybrid.fields] has {len(fields)} names; at most {_MAX_FIELDS} are allowed")
-    window = integer(body, "rank_window_size", None, low=1, high=MAX_WINDOW, where="hybrid")
-    if window is not None and window < start + size:
-        raise InvalidRequest(
-            f"[hybrid.rank_window_size] is {window}, which is less than [from] + [size] ({start + size})"
-        )
-    fusion = choice(body, "fusion", names(FUSIONS), "hybrid")
-    for key, choices in (("normalizer", NORMALIZERS), ("combination", COMBINATIONS)):
-        if choice(body, key, choices, "hybrid") is not None and fusion not in (None, "linear"):
-            raise InvalidRequest(f"[hybrid.{key}] needs [fusion: linear]; [{fusion}] does not use it")
     inner_hits = body.get("inner_hits")
     if inner_hits is not None and inner_hits not in (True, False, {}):
         raise InvalidRequest("[hybrid.inner_hits] must be true, false or {}")
@@ -48,15 +27,15 @@ def parse_hybrid(body: dict[str, Any], *, size: int, start: int, min_score: floa
     if "min_score" in body and min_score is not None:
         raise InvalidRequest("[min_score] and [hybrid.min_score] are the same option; use one of them")
     return Hybrid(
-        query=text,
-        fields=tuple(fields) if fields else None,
+        query=_query(body),
+        fields=_fields(body),
         filters=filters_of(body, "hybrid"),
         weights=_weights(body),
-        fusion=fusion,
+        fusion=_fusion(body),
         normalizer=body.get("normalizer"),
         combination=body.get("combination") or "sum",
         autocut=integer(body, "autocut", None, low=1, high=100, where="hybrid"),
-        window=window,
+        window=_window(body, wanted=start + size),
         blending=choice(body, "blending", ("exact", "windowed"), "hybrid") or "exact",
         min_score=number(body, "min_score", where="hybrid") if "min_score" in body else min_score,
         inner_hits=inner_hits is not None and inner_hits is not False,
@@ -66,6 +45,42 @@ def parse_hybrid(body: dict[str, Any], *, size: int, start: int, min_score: floa
     )
 
 
+def _query(body: dict[str, Any]) -> str:
+    query = body.get("query")
+    if not isinstance(query, str) or not query.strip():
+        raise InvalidRequest("[hybrid] needs a [query], a text")
+    if len(query) > _MAX_TEXT:
+        raise InvalidRequest(f"[hybrid.query] has {len(query)} characters; at most {_MAX_TEXT} are allowed")
+    return query
+
+
+def _fields(body: dict[str, Any]) -> tuple[str, ...] | None:
+    fields = body.get("fields")
+    if fields is None:
+        return None
+    if not isinstance(fields, list) or not fields or not all(isinstance(field, str) for field in fields):
+        raise InvalidRequest("[hybrid.fields] must be a list of field names, with boosts as in [title^2]")
+    if len(fields) > _MAX_FIELDS:
+        raise InvalidRequest(f"[hybrid.fields] has {len(fields)} names; at most {_MAX_FIELDS} are allowed")
+    return tuple(fields)
+
+
+def _window(body: dict[str, Any], *, wanted: int) -> int | None:
+    window = integer(body, "rank_window_size", None, low=1, high=MAX_WINDOW, where="hybrid")
+    if window is not None and window < wanted:
+        raise InvalidRequest(f"[hybrid.rank_window_size] is {window}, which is less than [from] + [size] ({wanted})")
+    return window
+
+
+def _fusion(body: dict[str, Any]) -> str | None:
+    """Checks `normalizer` and `combination` as well, which only linear fusion uses."""
+    fusion = choice(body, "fusion", names(FUSIONS), "hybrid")
+    for key, choices in (("normalizer", NORMALIZERS), ("combination", COMBINATIONS)):
+        if choice(body, key, choices, "hybrid") is not None and fusion not in (None, "linear"):
+            raise InvalidRequest(f"[hybrid.{key}] needs [fusion: linear]; [{fusion}] does not use it")
+    return fusion
+
+
 def _weights(body: dict[str, Any]) -> dict[str, float] | None:
     """By leg, from either `alpha` or `weights`."""
     alpha = number(body, "alpha", where="hybrid", low=0, high=1)
@@ -73,12 +88,12 @@ def _weights(body: dict[str, Any]) -> dict[str, float] | None:
         return None if alpha is None else {"lexical": 1 - alpha, "semantic": alpha}
     if alpha is not None:
         raise InvalidRequest("[hybrid] accepts [alpha] or [weights], not both")
-    given = inner_object(body, "weights", "hybrid", {})
-    if len(given) > _MAX_FIELDS:
-        raise InvalidRequest(f"[hybrid.weights] has {len(given)} names; at most {_MAX_FIELDS} are allowed")
-    names = [name for name in given if name != "lexical"] or ["semantic"]
+    by_leg = inner_object(body, "weights", "hybrid", {})
+    if len(by_leg) > _MAX_FIELDS:
+        raise InvalidRequest(f"[hybrid.weights] has {len(by_leg)} names; at most {_MAX_FIELDS} are allowed")
+    names = [name for name in by_leg if name != "lexical"] or ["semantic"]
     weights = {
-        name: number(given, name, where="hybrid.weights", low=0, default=1.0) or 0.0 for name in ("lexical", *names)
+        name: number(by_leg, name, where="hybrid.weights", low=0, default=1.0) or 0.0 for name in ("lexical", *names)
     }
     if not any(weights.values()):
         raise InvalidRequest("[hybrid.weights]: at least one weight must be above 0")
@@ -86,16 +101,16 @@ def _weights(body: dict[str, Any]) -> dict[str, float] | None:
 
 
 def _rerank(body: dict[str, Any], *, wanted: int) -> Rerank | None:
-    given = body.get("rerank")
-    if given is None or given is False:
+    rerank = body.get("rerank")
+    if rerank is None or rerank is False:
         return None
-    if given is True:
+    if rerank is True:
         return Rerank()
-    inside = inner_object(body, "rerank", "hybrid", {})
-    refuse_unknown(inside, {"rank_window_size", "model"}, "hybrid.rerank")
-    if not isinstance(inside.get("model"), str | None):
+    options = inner_object(body, "rerank", "hybrid", {})
+    refuse_unknown(options, {"rank_window_size", "model"}, "hybrid.rerank")
+    if not isinstance(options.get("model"), str | None):
         raise MalformedRequest("[hybrid.rerank.model] must name a model")
-    window = integer(inside, "rank_window_size", None, low=1, high=MAX_WINDOW, where="hybrid.rerank")
+    window = integer(options, "rank_window_size", None, low=1, high=MAX_WINDOW, where="hybrid.rerank")
     if window is not None and window < wanted:
         raise InvalidRequest(f"[hybrid.rerank.rank_window_size] is {window}, less than [from] + [size] ({wanted})")
-    return Rerank(window, inside.get("model"))
+    return Rerank(window, options.get("model"))
