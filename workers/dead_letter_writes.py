@@ -1,12 +1,15 @@
-"""Writes dead letters, and deletes those of documents that were embedded or deleted since."""
+"""Makes and writes dead letters, and deletes those of documents that were embedded or deleted since."""
 
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 
+import structlog
 from elasticsearch import BadRequestError, Elasticsearch
 
 from esblend.errors import IndexUnavailable
+from esblend.logs import without_preview
+from mappings.attachment import DEAD_LETTER
 from mappings.dead_letter_index import (
     DEAD_LETTERS_INDEX,
     DEAD_LETTERS_MAPPINGS,
@@ -14,22 +17,46 @@ from mappings.dead_letter_index import (
     DeadLetter,
     letter_id,
 )
+from workers.conditional_writes import Written, write_all
+from workers.documents import DocumentKey, Target
+from workers.encoding import Failed
 from workers.retries import retried
+from workers.vector_writes import vector_write, without_vectors
+
+log = structlog.get_logger()
 
 
-def store_dead_letters(es: Elasticsearch, letters: Sequence[DeadLetter]) -> None:
-    """Write the letters over earlier ones of the same documents. Raises IndexUnavailable when they cannot be written."""
-    if not letters:
-        return
-    _ensure_index(es)
-    operations: list[dict[str, object]] = []
-    for letter in letters:
-        operations.append({"index": {"_id": letter.document_key}})
-        operations.append({**asdict(letter), "time": int(time.time() * 1000)})
-    response = retried(lambda: es.bulk(index=DEAD_LETTERS_INDEX, operations=operations, refresh=True))
-    if response["errors"]:
-        failed = next(item["index"]["error"] for item in response["items"] if "error" in item["index"])
-        raise IndexUnavailable(f"[{DEAD_LETTERS_INDEX}] rejects dead letters: {failed.get('reason')}")
+def write_dead_letters(
+    es: Elasticsearch, target: Target, failures: Sequence[Failed], *, read_at: float
+) -> list[Written]:
+    """Store the failed documents as dead letters and remove their old vectors, which describe another text.
+
+    `read_at`: as for `write_all`, whose results for the documents it returns.
+    """
+    if not failures:
+        return []
+    for failure in failures:
+        log.error("dead letter", index=target.index, id=failure.document.id, error=without_preview(failure.error))
+    _store(es, [_dead_letter(target, failure) for failure in failures])
+    marks = [vector_write(target, without_vectors(target, failure.document, DEAD_LETTER)) for failure in failures]
+    results = write_all(es, marks, read_at=read_at)
+    # The feed delivers the new text of a document that changed in the meantime; its letter is obsolete.
+    obsolete = [result.write.document.key for result in results if result.is_conflict or result.is_gone]
+    delete_letters(es, target.uuid, target.name, obsolete)
+    # Elasticsearch may reject the mark as well (dynamic: strict). The letter alone then counts as the document's state.
+    return [result for result in results if not result.is_rejected]
+
+
+def _dead_letter(target: Target, failure: Failed) -> DeadLetter:
+    return DeadLetter(
+        index=target.index,
+        uuid=target.uuid,
+        generation=target.name,
+        id=failure.document.id,
+        routing=failure.document.routing,
+        error=failure.error,
+        attempts=failure.attempts,
+    )
 
 
 def has_letters(es: Elasticsearch, uuid: str, generation: str) -> bool:
@@ -48,9 +75,7 @@ def has_letters(es: Elasticsearch, uuid: str, generation: str) -> bool:
     return int(response["hits"]["total"]["value"]) > 0
 
 
-def find_letters(
-    es: Elasticsearch, uuid: str, generation: str, documents: Collection[tuple[str, str | None]]
-) -> set[tuple[str, str | None]]:
+def find_letters(es: Elasticsearch, uuid: str, generation: str, documents: Collection[DocumentKey]) -> set[DocumentKey]:
     """The documents, by id and routing, that have a letter."""
     keys = {letter_id(uuid, generation, id_, routing): (id_, routing) for id_, routing in documents}
     if not keys:
@@ -59,14 +84,25 @@ def find_letters(
     return {keys[item["_id"]] for item in response["docs"] if item.get("found")}
 
 
-def delete_letters(
-    es: Elasticsearch, uuid: str, generation: str, documents: Collection[tuple[str, str | None]]
-) -> None:
+def delete_letters(es: Elasticsearch, uuid: str, generation: str, documents: Collection[DocumentKey]) -> None:
     """Delete the letters of documents, named by id and routing."""
     if not documents:
         return
     operations = [{"delete": {"_id": letter_id(uuid, generation, id_, routing)}} for id_, routing in documents]
     retried(lambda: es.bulk(index=DEAD_LETTERS_INDEX, operations=operations, refresh=True))
+
+
+def _store(es: Elasticsearch, letters: Sequence[DeadLetter]) -> None:
+    """Write the letters over earlier ones of the same documents. Raises IndexUnavailable when they cannot be written."""
+    _ensure_index(es)
+    operations: list[dict[str, object]] = []
+    for letter in letters:
+        operations.append({"index": {"_id": letter.document_key}})
+        operations.append({**asdict(letter), "time": int(time.time() * 1000)})
+    response = retried(lambda: es.bulk(index=DEAD_LETTERS_INDEX, operations=operations, refresh=True))
+    if response["errors"]:
+        failed = next(item["index"]["error"] for item in response["items"] if "error" in item["index"])
+        raise IndexUnavailable(f"[{DEAD_LETTERS_INDEX}] rejects dead letters: {failed.get('reason')}")
 
 
 def _ensure_index(es: Elasticsearch) -> None:

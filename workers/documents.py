@@ -35,6 +35,8 @@ from mappings.source import (
 )
 from workers.retries import retried
 
+DocumentKey = tuple[str, str | None]
+"""Id and routing."""
 _JSON = {"accept": "application/json", "content-type": "application/json"}
 _NESTED_LIMIT, _RESULT_WINDOW = 10_000, 10_000
 """Elasticsearch's defaults of `index.mapping.nested_objects.limit` and `index.max_result_window`."""
@@ -81,6 +83,10 @@ class Document:
     """The complete `_source` with its vectors; only for external versions, where the whole document is written again."""
     vectors: int | None = _NOT_COUNTED
     """The number of vectors that exist; None: a newer version of the document exists, which the feed delivers as well."""
+
+    @property
+    def key(self) -> DocumentKey:
+        return self.id, self.routing
 
     @property
     def is_superseded(self) -> bool:
@@ -136,7 +142,7 @@ def read_documents(es: Elasticsearch, target: Target, references: Sequence[Docum
     is_adopted = target.generation.adopted is not None
     counted = [document for document in documents if is_adopted or _claims_vectors(document)]
     is_counted = set(counted)
-    counts: dict[tuple[str, str | None], tuple[int, int]] = {}
+    counts: dict[DocumentKey, tuple[int, int]] = {}
     for start in range(0, len(counted), target.result_window):
         counts |= _count_vectors(es, target, counted[start : start + target.result_window])
     return [_with_count(document, counts) if document in is_counted else document for document in documents]
@@ -146,14 +152,14 @@ def _claims_vectors(document: Document) -> bool:
     return document.stored_fingerprint == document.fingerprint and document.stored_state == EMBEDDED
 
 
-def _with_count(document: Document, counts: dict[tuple[str, str | None], tuple[int, int]]) -> Document:
-    seq_no, count = counts.get((document.id, document.routing), (_NOT_COUNTED, 0))
+def _with_count(document: Document, counts: dict[DocumentKey, tuple[int, int]]) -> Document:
+    seq_no, count = counts.get(document.key, (_NOT_COUNTED, 0))
     return replace(document, vectors=count if seq_no == document.seq_no else None)
 
 
 def _count_vectors(
     es: Elasticsearch, target: Target, documents: Sequence[Document]
-) -> dict[tuple[str, str | None], tuple[int, int]]:
+) -> dict[DocumentKey, tuple[int, int]]:
     """For each document that searches see in the version that was read, by id and routing: sequence number, number of vectors.
 
     The feed refreshes the index before it reads changes, so a version that no search sees yet is newer than the change.
@@ -177,7 +183,7 @@ def _count_vectors(
     }
 
 
-def _get(es: Elasticsearch, target: Target, wanted: list[tuple[str, str | None]]) -> list[dict[str, Any]]:
+def _get(es: Elasticsearch, target: Target, wanted: list[DocumentKey]) -> list[dict[str, Any]]:
     read: dict[str, Any] = {}
     parameters = {}
     if target.attachment.versioning == "internal":

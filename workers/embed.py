@@ -28,8 +28,9 @@ from workers.attempts import Attempts
 from workers.dead_letter_writes import has_letters
 from workers.documents import Document, Target, find_target, read_documents
 from workers.encoding import Embedded, Encode, Encoding, Failed, Vectors
+from workers.portion_writes import Portion, Report, write_portion
 from workers.retries import retry_limit
-from workers.vector_writes import Portion, Report, without_vectors, write_portion
+from workers.vector_writes import without_vectors
 
 PORTIONS = 8
 SMALLEST_PORTION = 32

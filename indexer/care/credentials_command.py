@@ -10,7 +10,7 @@ from esblend.cli.gateway_client import FAILED, USAGE, Json, stating_errors
 from esblend.settings import Settings
 from mappings.attachment_copies import CHECKPOINTS_INDEX
 from mappings.dead_letter_index import DEAD_LETTERS_INDEX
-from mappings.mean_vectors import MEAN_VECTORS_INDEX
+from mappings.mean_vector_store import MEAN_VECTORS_INDEX
 
 app = typer.Typer()
 

@@ -12,15 +12,15 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 
 from mappings.attachment import Attachment
-from mappings.mean_vectors import (
+from mappings.mean_vector_store import (
     MEAN_VECTORS_INDEX,
-    MeanVector,
     ensure_mean_vectors_index,
     load_mean_vectors,
     mean_vector_id,
     sample_mean_vector,
     store_mean_vector,
 )
+from mappings.mean_vectors import MeanVector
 
 log = structlog.get_logger()
 STORED_FROM = 100

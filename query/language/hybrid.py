@@ -66,7 +66,7 @@ def _fields(body: dict[str, Any]) -> tuple[str, ...] | None:
 
 
 def _window(body: dict[str, Any], *, wanted: int) -> int | None:
-    window = integer(body, "rank_window_size", None, low=1, high=MAX_WINDOW, where="hybrid")
+    window: int | None = integer(body, "rank_window_size", None, low=1, high=MAX_WINDOW, where="hybrid")
     if window is not None and window < wanted:
         raise InvalidRequest(f"[hybrid.rank_window_size] is {window}, which is less than [from] + [size] ({wanted})")
     return window

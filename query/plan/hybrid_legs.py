@@ -8,7 +8,7 @@ from mappings.attachment import Attachment
 from query.language.tree import Hybrid, KnnLeg, Search, StandardLeg
 from query.plan.knn import Vector, by_best_passage, exact_score, knn_section
 from query.plan.lexical import lexical_query
-from query.targets.metadata import Target
+from query.targets.target import Target
 
 DEFAULT_WINDOW = 100
 DEFAULT_ALPHA = 0.65

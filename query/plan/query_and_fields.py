@@ -3,7 +3,7 @@
 from query.language.tree import FieldsLeg, KnnLeg, LinearLeg, RrfLeg, StandardLeg, Weighted
 from query.plan.hybrid_legs import LEXICAL, SEMANTIC
 from query.plan.lexical import boost_of
-from query.targets.metadata import Target
+from query.targets.target import Target
 
 
 def expand_fields(leg: FieldsLeg, target: Target) -> RrfLeg | LinearLeg:

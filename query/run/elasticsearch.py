@@ -29,7 +29,7 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True)
-class Answer:
+class ElasticsearchResponse:
     """A JSON response of Elasticsearch, and the headers that the caller should see."""
 
     body: dict[str, Any]
@@ -68,41 +68,43 @@ class Upstream:
 
     async def request(
         self, method: str, path: str, *, headers: RawHeaders, params: Mapping[str, str] | None = None, body: Any = None
-    ) -> Answer:
+    ) -> ElasticsearchResponse:
         """Send JSON with the caller's headers; a list is sent as NDJSON, and bytes are NDJSON already.
 
         Raises UpstreamError on an error status, UpstreamUnavailable without a response.
         """
-        own = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in headers if n.lower() not in _NOT_FOR_OWN_REQUESTS]
+        callers_headers = [
+            (n.decode("latin-1"), v.decode("latin-1")) for n, v in headers if n.lower() not in _NOT_FOR_OWN_REQUESTS
+        ]
         data = _encoded(body)
-        kind = "application/x-ndjson" if isinstance(body, bytes | list) else "application/json"
+        content_type = "application/x-ndjson" if isinstance(body, bytes | list) else "application/json"
         url = self.url(path).update_query(params or {})
         try:
             async with self.session.request(
                 method,
                 url,
-                headers=[*own, ("Content-Type", kind), ("Accept", "application/json")],
+                headers=[*callers_headers, ("Content-Type", content_type), ("Accept", "application/json")],
                 data=data,
                 allow_redirects=False,
-            ) as answer:
-                raw = await answer.read()
-                headers_back = {
+            ) as response:
+                raw = await response.read()
+                shown_headers = {
                     name: value
-                    for name, value in answer.headers.items()
+                    for name, value in response.headers.items()
                     if name.lower() in ("x-elastic-product", "warning", "www-authenticate")
                 }
                 content = _parse(raw)
-                if answer.status >= 400:
-                    raise UpstreamError(answer.status, content)
-                return Answer(content, headers_back)
+                if response.status >= 400:
+                    raise UpstreamError(response.status, content)
+                return ElasticsearchResponse(content, shown_headers)
         except (aiohttp.ClientConnectionError, TimeoutError) as error:
             raise UpstreamUnavailable("the gateway cannot reach Elasticsearch") from error
 
     async def is_reachable(self) -> bool:
         """Whether Elasticsearch answers. 401 counts: the server is up."""
         try:
-            async with self.session.get(self._base + "/", timeout=aiohttp.ClientTimeout(total=5)) as answer:
-                return answer.status < 500
+            async with self.session.get(self._base + "/", timeout=aiohttp.ClientTimeout(total=5)) as response:
+                return response.status < 500
         except (aiohttp.ClientError, TimeoutError):
             return False
 

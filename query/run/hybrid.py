@@ -41,7 +41,8 @@ from query.run.mean_vectors import MeanVectors
 from query.run.query_encoder import QueryEmbedder, Vector
 from query.run.requests import LegKind, SearchRequests, scores_of, server_fault, whole
 from query.run.rerank import rerank
-from query.targets.metadata import Requester, Target
+from query.targets.metadata import Requester
+from query.targets.target import Target
 
 log = structlog.get_logger()
 

@@ -12,15 +12,10 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 
 from mappings.attachment import Attachment
-from mappings.mean_vectors import (
-    SAMPLE_DOCUMENTS,
-    MeanVector,
-    combine,
-    load_mean_vectors,
-    mean_vector_id,
-    sample_mean_vector,
-)
-from query.targets.metadata import Requester, Target
+from mappings.mean_vector_store import SAMPLE_DOCUMENTS, load_mean_vectors, mean_vector_id, sample_mean_vector
+from mappings.mean_vectors import MeanVector, combine
+from query.targets.metadata import Requester
+from query.targets.target import Target
 
 log = structlog.get_logger()
 K = TypeVar("K")

@@ -45,7 +45,7 @@ from query.run.requests import LegKind, SearchRequests, scores_of, server_fault,
 from query.run.rerank import rerank
 from query.run.rescore import rescore
 from query.run.semantic import is_vector_name
-from query.targets.metadata import Target
+from query.targets.target import Target
 
 
 @dataclass

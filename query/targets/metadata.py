@@ -1,8 +1,7 @@
 """Attachments of search targets, read from Elasticsearch and cached for a second."""
 
-import fnmatch
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,41 +10,12 @@ from elasticsearch import AsyncElasticsearch
 from esblend.errors import InvalidRequest, NotAttached
 from mappings.attachment import Attachment
 from mappings.index_lookup import IndexView, not_attached, view_indices
+from query.targets.target import Target
 
 _CACHE_SECONDS = 1.0
 _CACHE_ENTRIES = 1000
 _MAX_INDICES = 1000
 _RESOLUTION = ("ignore_unavailable", "allow_no_indices", "expand_wildcards")
-
-
-@dataclass(frozen=True)
-class Target:
-    """Concrete indices of a search that share one attachment."""
-
-    indices: tuple[str, ...]
-    attachment: Attachment
-    analyzers: tuple[dict[str, str], ...]
-    """Per index, the search analyzer of each text field."""
-    uuids: tuple[str, ...] = ()
-    """Of the indices, in the same order."""
-    fields: frozenset[str] = frozenset()
-    """The names of all fields of any of the indices."""
-    unattached: tuple[str, ...] = ()
-    """Further indices of the search that have no attachment yet, as after a rollover. Only words find their documents."""
-
-    def unknown_fields(self, fields: Sequence[str]) -> list[str]:
-        """Those of `fields` (boosts and wildcards allowed) that no index has."""
-        names = [field.partition("^")[0] for field in fields]
-        return [name for name in names if name not in self.fields and not fnmatch.filter(self.fields, name)]
-
-    def share_analyzer(self, fields: Sequence[str]) -> bool:
-        """Whether `fields` (boosts allowed) exist in every index with the same search analyzer."""
-        names = [field.partition("^")[0] for field in fields]
-        return all(len({analyzers.get(name, name) for name in names}) == 1 for analyzers in self.analyzers)
-
-    def using(self, generation: str) -> "Target":
-        """The same target with another generation. Raises InvalidRequest on an unknown name."""
-        return replace(self, attachment=self.attachment.using(generation))
 
 
 @dataclass(frozen=True)
@@ -71,24 +41,24 @@ class Metadata:
         self._own = own
         self._cache: dict[tuple[str, str, str], tuple[float, dict[str, IndexView]]] = {}
 
-    async def target(self, reader: Requester, name: str) -> Target:
+    async def target(self, requester: Requester, name: str) -> Target:
         """The indices behind `name` that the caller may search.
 
         Raises IndexNotFound, NotAttached, or InvalidRequest when their attachments differ.
         """
-        targets = await self.targets(reader, name)
+        targets = await self.targets(requester, name)
         if not targets:
             raise NotAttached(f"[{name}] matches no index: PUT /_esblend/indices/... attaches one")
         if len(targets) > 1:
             raise InvalidRequest(f"[{name}] matches indices with different attachments: search each of them separately")
         return targets[0]
 
-    async def targets(self, reader: Requester, name: str) -> list[Target]:
+    async def targets(self, requester: Requester, name: str) -> list[Target]:
         """As `target`, but one target per distinct attachment; empty when `name` may match no index and does not.
 
         Indices without an attachment belong to the first target. Raises NotAttached when no index has one.
         """
-        views = await self._views(reader, name)
+        views = await self._views(requester, name)
         unattached = [index for index, view in views.items() if view.attachment is None]
         if unattached and len(unattached) == len(views):
             raise not_attached(*unattached)
@@ -107,11 +77,11 @@ class Metadata:
             )
         return targets
 
-    async def attached(self, reader: Requester, indices: Iterable[str]) -> dict[str, Attachment]:
+    async def attached(self, requester: Requester, indices: Iterable[str]) -> dict[str, Attachment]:
         """The attachments of the attached ones among `indices`."""
         attached: dict[str, Attachment] = {}
         for index in sorted(indices):
-            for name, view in (await self._views(reader, index)).items():
+            for name, view in (await self._views(requester, index)).items():
                 if view.attachment is not None:
                     attached[name] = view.attachment
         return attached
@@ -119,16 +89,16 @@ class Metadata:
     def forget(self) -> None:
         self._cache.clear()
 
-    async def _views(self, reader: Requester, name: str) -> dict[str, IndexView]:
-        options = {key: value for key, value in reader.options.items() if key in _RESOLUTION}
-        key = (name, reader.key, repr(sorted(options.items())))
+    async def _views(self, requester: Requester, name: str) -> dict[str, IndexView]:
+        options = {key: value for key, value in requester.options.items() if key in _RESOLUTION}
+        key = (name, requester.key, repr(sorted(options.items())))
         cached = self._cache.get(key)
         if cached and time.monotonic() - cached[0] < _CACHE_SECONDS:
             return cached[1]
-        if self._own is None or reader.already_authorised:
-            views = await view_indices(self._own or reader.es, name, **options)
+        if self._own is None or requester.already_authorised:
+            views = await view_indices(self._own or requester.es, name, **options)
         else:
-            searchable = set((await reader.es.field_caps(index=name, fields="_id", **options))["indices"])
+            searchable = set((await requester.es.field_caps(index=name, fields="_id", **options))["indices"])
             every = await view_indices(self._own, name, **options) if searchable else {}
             views = {index: view for index, view in every.items() if index in searchable}
         if len(self._cache) >= _CACHE_ENTRIES:

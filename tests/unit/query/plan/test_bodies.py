@@ -13,7 +13,7 @@ from query.plan.knn import num_candidates
 from query.plan.legs import leaf_body
 from query.plan.lexical import lexical_query
 from query.plan.page import counted_query, page_body, totals_body
-from query.targets.metadata import Target
+from query.targets.target import Target
 
 GENERATION = Generation(
     model=ModelIdentity(name="m", digest="d", dims=3), passages=PassageSettings(), vector=VectorOptions()

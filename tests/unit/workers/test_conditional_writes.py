@@ -3,8 +3,8 @@
 import pytest
 
 from mappings.source import SourceText
+from workers.conditional_writes import Write, Written
 from workers.documents import Document
-from workers.writes import Write, Written
 
 DOCUMENT = Document("1", None, 0, 1, 1, SourceText("text", ""), "f", None, None, 0)
 

@@ -1,0 +1,37 @@
+"""The indices of a search, and what their mappings say."""
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mappings.attachment import Attachment
+
+
+@dataclass(frozen=True)
+class Target:
+    """Concrete indices of a search that share one attachment."""
+
+    indices: tuple[str, ...]
+    attachment: Attachment
+    analyzers: tuple[dict[str, str], ...]
+    """Per index, the search analyzer of each text field."""
+    uuids: tuple[str, ...] = ()
+    """Of the indices, in the same order."""
+    fields: frozenset[str] = frozenset()
+    """The names of all fields of any of the indices."""
+    unattached: tuple[str, ...] = ()
+    """Further indices of the search that have no attachment yet, as after a rollover. Only words find their documents."""
+
+    def unknown_fields(self, fields: Sequence[str]) -> list[str]:
+        """Those of `fields` (boosts and wildcards allowed) that no index has."""
+        names = [field.partition("^")[0] for field in fields]
+        return [name for name in names if name not in self.fields and not fnmatch.filter(self.fields, name)]
+
+    def share_analyzer(self, fields: Sequence[str]) -> bool:
+        """Whether `fields` (boosts allowed) exist in every index with the same search analyzer."""
+        names = [field.partition("^")[0] for field in fields]
+        return all(len({analyzers.get(name, name) for name in names}) == 1 for analyzers in self.analyzers)
+
+    def using(self, generation: str) -> "Target":
+        """The same target with another generation. Raises InvalidRequest on an unknown name."""
+        return replace(self, attachment=self.attachment.using(generation))
