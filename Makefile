@@ -60,8 +60,8 @@ format: install ## Format the code and apply the linter's fixes
 bench: install ## Measure; results go to bench/results
 	$(RUN)/python -m bench
 
-relevance: install ## Measure relevance again; writes docs/relevance.md
-	$(RUN)/python -m bench relevance
+relevance: install ## Measure relevance again, or only CELLS='cranfield/*'; writes docs/relevance.md
+	$(RUN)/python -m bench.relevance $(CELLS)
 
 docs: install ## Build the documentation into site/
 	$(RUN)/mkdocs build --strict

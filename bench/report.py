@@ -25,6 +25,12 @@ def machine() -> dict[str, Any]:
     }
 
 
+def kept_rows(name: str) -> list[dict[str, Any]]:
+    """The rows of an earlier run; empty without one."""
+    file = RESULTS / f"{name}.json"
+    return list(json.loads(file.read_text())["rows"]) if file.is_file() else []
+
+
 def write(name: str, title: str, note: str, rows: Sequence[dict[str, Any]]) -> None:
     RESULTS.mkdir(exist_ok=True)
     about = machine()

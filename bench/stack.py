@@ -79,12 +79,13 @@ class BenchStack:
 
 
 @contextmanager
-def bench_stack(*options: str) -> Iterator[BenchStack]:
-    """A stack in a temporary folder, stopped at the end."""
+def bench_stack(*options: str, is_caching: bool = False) -> Iterator[BenchStack]:
+    """A stack in a temporary folder, stopped at the end. `is_caching`: it uses the machine's embedding cache."""
     with tempfile.TemporaryDirectory() as folder:
         esblend = [sys.executable, "-m", "esblend"]
         env = {key: value for key, value in os.environ.items() if key != "ESBLEND_DATA_DIR"}
-        env["ESBLEND_EMBEDDING_CACHE_MB"] = "0"  # cached texts of one part must not speed up the next
+        if not is_caching:
+            env["ESBLEND_EMBEDDING_CACHE_MB"] = "0"  # cached texts of one part must not speed up the next
         common = ["--data-dir", folder]
         up = [*esblend, "up", "--json", "--model", "minilm", *options, *common]
         try:
