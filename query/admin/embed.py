@@ -10,12 +10,10 @@ from starlette.responses import Response
 from esblend.endpoint_http import answer, read_json
 from esblend.errors import InvalidRequest, MalformedRequest
 from query.language.checks import refuse_unknown
-from query.run.query_encoder import QueryEmbedder
+from query.run.query_encoder import MAX_CHARACTERS, QueryEmbedder
 from query.targets.metadata import Metadata, Requester
 
 MAX_TEXTS = 100
-MAX_CHARACTERS = 100_000
-"""In one text, as for a `hybrid` query."""
 
 
 async def embed(

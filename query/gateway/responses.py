@@ -15,7 +15,7 @@ from starlette.types import Scope
 from esblend import exact_json
 from esblend.elasticsearch_connection import error_body
 from esblend.endpoint_http import PRODUCT, answer
-from esblend.errors import CallerTooSlow, EsblendError, UpstreamUnavailable
+from esblend.errors import CallerTooSlow, EsblendError, TooManyRequests, UpstreamUnavailable
 from query.gateway.filter_path import filtered
 from query.gateway.routing import url_parameters
 
@@ -44,6 +44,10 @@ def error_response(error: Exception) -> Response:
     if isinstance(error, CallerTooSlow):
         response = answer(error.body(), status=error.status)
         response.headers["connection"] = "close"  # the rest of the request is not read
+        return response
+    if isinstance(error, TooManyRequests):
+        response = answer(error.body(), status=error.status)
+        response.headers["retry-after"] = "1"
         return response
     if isinstance(error, EsblendError):
         return answer(error.body(), status=error.status)

@@ -1,10 +1,13 @@
 """Embeds query texts for the gateway, off its event loop: at once when idle, together under load, not at all when known."""
 
 import asyncio
+import hashlib
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import ParamSpec, TypeVar
 
 import numpy as np
@@ -13,7 +16,7 @@ from numpy.typing import NDArray
 from esblend.encoder.encoder import Encoder
 from esblend.encoder.model import Form
 from esblend.encoder.registry import Encoders
-from esblend.errors import EncodingError
+from esblend.errors import EncodingError, InvalidRequest, TooManyRequests
 from esblend.settings import Settings
 from mappings.attachment import Generation
 
@@ -22,27 +25,42 @@ P = ParamSpec("P")
 R = TypeVar("R")
 CACHE_ENTRIES = 4096
 MAX_BATCH = 32
+MAX_CHARACTERS = 100_000
+"""In one text. A model reads its first few hundred word pieces only."""
+_NEWEST = 0.2
+"""Weight of the newest batch in the moving average of seconds per text."""
+_MOST_OF_BUDGET = 0.5
+"""The queue may take this share of the budget. The estimate is rough, and a vector that comes too late is lost work."""
+_Key = tuple[str, Form, bytes]
+"""Digest of the model's files, form of the text, and hash of the text: the cache does not hold long texts."""
 
 
 @dataclass
-class _Waiting:
+class _Query:
+    """A text that waits for its vector, and the number of callers that still want it."""
+
+    key: _Key
     encoder: Encoder
     form: Form
     text: str
     vector: asyncio.Future[Vector]
+    callers: int = 0
 
 
 class QueryEmbedder:
     """One thread computes; the runtime uses several. Queries that arrive meanwhile form the next batch:
-    a query never waits for a batch to fill. Loading a model waits in a separate thread."""
+    a query never waits for a batch to fill. Equal texts are embedded once. A text whose callers have all left is not embedded,
+    and a text that would wait longer than half the budget is refused at once. Loading a model waits in a separate thread."""
 
     def __init__(self, settings: Settings) -> None:
         self._encoders = Encoders(settings, "queries")
         self._budget_seconds = settings.query_encoder_budget_seconds
         self._compute = ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._load = ThreadPoolExecutor(1, thread_name_prefix="load-model")
-        self._known: OrderedDict[tuple[str, Form, str], Vector] = OrderedDict()
-        self._waiting: list[_Waiting] = []
+        self._known: OrderedDict[_Key, Vector] = OrderedDict()
+        self._waiting: dict[_Key, _Query] = {}
+        self._computing: dict[_Key, _Query] = {}
+        self._seconds_per_text = 0.0
         self._worker: asyncio.Task[None] | None = None
 
     async def load(self, name: str) -> Encoder:
@@ -51,8 +69,10 @@ class QueryEmbedder:
         return loaded if loaded is not None else await _run(self._load, self._encoders.load, name)
 
     async def embed(self, text: str, generation: Generation) -> Vector:
-        """The vector of a query text for a generation: (dims,), float32. Raises ModelError, or EncodingError, also when it takes
-        too long."""
+        """The vector of a query text for a generation: (dims,), float32. Raises ModelError, InvalidRequest for a text that is too
+        long, TooManyRequests when the queue is too long, or EncodingError, also when it takes too long."""
+        if len(text) > MAX_CHARACTERS:
+            raise InvalidRequest(f"a text to embed has {len(text)} characters; at most {MAX_CHARACTERS} are allowed")
         try:
             return await asyncio.wait_for(self._embed(text, generation), self._budget_seconds)
         except TimeoutError as error:
@@ -60,22 +80,27 @@ class QueryEmbedder:
 
     async def _embed(self, text: str, generation: Generation) -> Vector:
         model, form = generation.searched_by, generation.form
-        place = (model.digest, form, text)
-        known = self._known.get(place)
+        key = (model.digest, form, hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
+        known = self._known.get(key)
         if known is not None:
-            self._known.move_to_end(place)
+            self._known.move_to_end(key)
             return known
         await self.load(model.name)
-        encoder = self._encoders.matching(model.name, model.digest)
-        waiting = _Waiting(encoder, form, text, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work())
-        vector = await waiting.vector
-        self._known[place] = vector
-        if len(self._known) > CACHE_ENTRIES:
-            self._known.popitem(last=False)
-        return vector
+        query = self._computing.get(key) or self._waiting.get(key)
+        if query is None:
+            self._refuse_when_full()
+            encoder = self._encoders.matching(model.name, model.digest)
+            query = _Query(key, encoder, form, text, asyncio.get_running_loop().create_future())
+            self._waiting[key] = query
+            if self._worker is None or self._worker.done():
+                self._worker = asyncio.create_task(self._work())
+        query.callers += 1
+        try:
+            return await asyncio.shield(query.vector)
+        finally:
+            query.callers -= 1
+            if not query.callers and self._waiting.get(key) is query:
+                del self._waiting[key]
 
     def describe(self) -> dict[str, dict[str, str]]:
         """How this gateway runs each model that it has loaded; see `Encoder.describe`."""
@@ -85,39 +110,61 @@ class QueryEmbedder:
         self._compute.shutdown(wait=False, cancel_futures=True)
         self._load.shutdown(wait=False, cancel_futures=True)
 
+    def _refuse_when_full(self) -> None:
+        expected = (len(self._waiting) + len(self._computing)) * self._seconds_per_text
+        if expected > self._budget_seconds * _MOST_OF_BUDGET:
+            raise TooManyRequests(
+                f"{len(self._waiting)} texts wait to be embedded, about {expected:.1f} s of work; a search waits at most"
+                f" {self._budget_seconds:g} s for its vector; try again later"
+            )
+
     async def _work(self) -> None:
         while self._waiting:
-            encoder, form = self._waiting[0].encoder, self._waiting[0].form
-            batch = [query for query in self._waiting if query.encoder is encoder and query.form == form][:MAX_BATCH]
-            self._waiting = [query for query in self._waiting if query not in batch]
-            try:
-                vectors = await _run(self._compute, encoder.encode_queries, [query.text for query in batch], form)
-            except Exception as error:
-                # One text may be at fault: each of several gets its own chance, and its own error.
-                await self._one_by_one(batch, error)
-                continue
-            for query, vector in zip(batch, vectors, strict=True):
-                _settle(query, vector)
+            first = next(iter(self._waiting.values()))
+            alike = (
+                query for query in self._waiting.values() if (query.encoder, query.form) == (first.encoder, first.form)
+            )
+            self._computing = {query.key: query for query in islice(alike, MAX_BATCH)}
+            for key in self._computing:
+                del self._waiting[key]
+            await self._compute_batch(list(self._computing.values()))
+            self._computing = {}
 
-    async def _one_by_one(self, batch: list[_Waiting], error: Exception) -> None:
+    async def _compute_batch(self, batch: list[_Query]) -> None:
+        began = time.perf_counter()
+        texts = [query.text for query in batch]
+        try:
+            vectors = await _run(self._compute, batch[0].encoder.encode_queries, texts, batch[0].form)
+        except Exception as error:
+            # One text may be at fault: each of several gets its own chance, and its own error.
+            await self._one_by_one(batch, error)
+            return
+        seconds = (time.perf_counter() - began) / len(batch)
+        self._seconds_per_text += _NEWEST * (seconds - self._seconds_per_text)
+        for query, vector in zip(batch, vectors, strict=True):
+            self._settle(query, vector)
+
+    async def _one_by_one(self, batch: list[_Query], error: Exception) -> None:
         if len(batch) == 1:
-            _settle(batch[0], error)
+            self._settle(batch[0], error)
             return
         for query in batch:
+            if not query.callers:
+                continue
             try:
-                _settle(query, await _run(self._compute, query.encoder.encode_query, query.text, query.form))
+                self._settle(query, await _run(self._compute, query.encoder.encode_query, query.text, query.form))
             except Exception as own:
-                _settle(query, own)
+                self._settle(query, own)
+
+    def _settle(self, query: _Query, outcome: Vector | Exception) -> None:
+        if not isinstance(outcome, Exception):
+            query.vector.set_result(outcome)
+            self._known[query.key] = outcome
+            if len(self._known) > CACHE_ENTRIES:
+                self._known.popitem(last=False)
+        elif query.callers:
+            query.vector.set_exception(outcome)
 
 
 async def _run(pool: ThreadPoolExecutor, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
     return await asyncio.get_running_loop().run_in_executor(pool, lambda: function(*arguments, **named))
-
-
-def _settle(query: _Waiting, outcome: Vector | Exception) -> None:
-    if query.vector.done():  # its caller went away
-        return
-    if isinstance(outcome, Exception):
-        query.vector.set_exception(outcome)
-    else:
-        query.vector.set_result(outcome)

@@ -1,14 +1,16 @@
 """Queries are embedded at once when idle, together under load, and not again when known."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
 
 import numpy as np
 import pytest
 
 from esblend.encoder.encoder import Encoder
 from esblend.encoder.model import Form
-from esblend.errors import EncodingError, ModelError
+from esblend.errors import EncodingError, InvalidRequest, ModelError, TooManyRequests
 from esblend.settings import Settings
 from mappings.attachment import Generation, ModelIdentity, PassageSettings, VectorOptions
 from query.run.query_encoder import QueryEmbedder
@@ -71,3 +73,83 @@ async def test_a_query_at_fault_fails_alone(
         *(embedder.embed(text, generation) for text in ("a", "poison", "b")), return_exceptions=True
     )
     assert [isinstance(result, EncodingError) for result in results] == [False, True, False]
+
+
+async def test_equal_texts_in_flight_are_embedded_once(
+    embedder: QueryEmbedder, generation: Generation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded = recorded(monkeypatch)
+    vectors = await asyncio.gather(*(embedder.embed("the same question", generation) for _ in range(20)))
+    assert embedded == ["the same question"]
+    assert all(vector is vectors[0] for vector in vectors)
+
+
+async def test_texts_whose_callers_left_are_not_embedded(
+    embedder: QueryEmbedder, generation: Generation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded = recorded(monkeypatch)
+    release = threading.Event()
+    embedder._compute.submit(release.wait)
+    first = asyncio.create_task(embedder.embed("in the batch that waits", generation))
+    await until(lambda: embedder._computing)  # the first text is a batch; what follows waits behind it
+    leaving = [asyncio.create_task(embedder.embed(f"nobody waits for {n}", generation)) for n in range(50)]
+    stays = asyncio.create_task(embedder.embed("somebody waits", generation))
+    shared = [asyncio.create_task(embedder.embed("one of two leaves", generation)) for _ in range(2)]
+    await until(lambda: len(embedder._waiting) == 52)
+    for task in (*leaving, shared[0]):
+        task.cancel()
+    await asyncio.gather(*leaving, return_exceptions=True)
+    release.set()
+    await asyncio.gather(first, stays, shared[1])
+    assert sorted(embedded) == ["in the batch that waits", "one of two leaves", "somebody waits"]
+
+
+async def test_a_queue_longer_than_the_budget_refuses_at_once(
+    generation: Generation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedder = QueryEmbedder(Settings(model="minilm", query_encoder_budget_seconds=1.0))
+    await embedder.load("minilm")
+    original = Encoder.encode_queries
+
+    def slow(self: Encoder, texts: list[str], *form: Form) -> object:
+        time.sleep(0.02 * len(texts))  # stands for a model that embeds fifty texts a second
+        return original(self, texts, *form)
+
+    monkeypatch.setattr(Encoder, "encode_queries", slow)
+    for n in range(20):
+        await embedder.embed(f"warm {n}", generation)
+    outcomes = await asyncio.gather(
+        *(embedder.embed(f"question {n}", generation) for n in range(60)), return_exceptions=True
+    )
+    embedder.close()
+    refused = [outcome for outcome in outcomes if isinstance(outcome, TooManyRequests)]
+    assert len(refused) >= 20
+    assert sum(isinstance(outcome, np.ndarray) for outcome in outcomes) == 60 - len(refused)
+    assert not embedder._waiting
+
+
+async def test_a_text_that_is_too_long_is_refused(embedder: QueryEmbedder, generation: Generation) -> None:
+    with pytest.raises(InvalidRequest, match="at most 100000"):
+        await embedder.embed("x" * 100_001, generation)
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Let the other tasks of the loop run until something holds."""
+    for _ in range(10_000):
+        if holds():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it did not come about")
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The texts that the model reads from now on."""
+    embedded: list[str] = []
+    original = Encoder.encode_queries
+
+    def recording(self: Encoder, texts: list[str], *form: Form) -> object:
+        embedded.extend(texts)
+        return original(self, texts, *form)
+
+    monkeypatch.setattr(Encoder, "encode_queries", recording)
+    return embedded
