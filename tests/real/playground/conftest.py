@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 from tests import programs
 from tests.conftest import Stack, start_stack, stop_stack
+from tests.real.faults import wait_for
 from tests.real.playground.documents import INDEX, fill
 
 _FLAGS = [
@@ -52,10 +53,15 @@ def problems() -> list[str]:
 
 @pytest.fixture
 def visit(context: BrowserContext, stack: Stack, index: str, problems: list[str]) -> Iterator[Callable[..., Page]]:
-    """Opens the playground with the given address parameters, in a new tab."""
+    """Opens the playground with the given address parameters, in a new tab. Requests that run at a test's end are waited for, so
+    that none of its writes reaches the next test."""
+    running: set[Request] = set()
 
     def go(**parameters: Any) -> Page:
         opened = context.new_page()
+        opened.on("request", running.add)
+        opened.on("requestfinished", running.discard)
+        opened.on("requestfailed", running.discard)
         opened.on("pageerror", lambda error: problems.append(str(error)))
         opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
         query = "&".join(f"{key.replace('_', '.')}={value}" for key, value in {"index": index, **parameters}.items())
@@ -64,6 +70,10 @@ def visit(context: BrowserContext, stack: Stack, index: str, problems: list[str]
         return opened
 
     yield go
+    for opened in context.pages:
+        wait_for(
+            "the page's requests to end", lambda opened=opened: opened.wait_for_timeout(10) or not running, seconds=15
+        )
     assert not problems
 
 

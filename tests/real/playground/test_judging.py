@@ -193,7 +193,7 @@ def test_ndcg_of_a_and_b_is_live_and_that_of_eval(page: Page, tmp_path: Path, st
     load(page, tmp_path)
     texts = {question: question for question in JUDGED}
     expected = {}
-    for name, alpha in (("a", 0.7), ("b", 0)):
+    for name, alpha in (("a", 0.65), ("b", 0)):
         run = {}
         for question in JUDGED:
             body = {"size": 10, "query": {"hybrid": {"query": question, "alpha": alpha}}}
