@@ -59,9 +59,9 @@ def visit(context: BrowserContext, stack: Stack, index: str, problems: list[str]
 
     def go(**parameters: Any) -> Page:
         opened = context.new_page()
-        opened.on("request", running.add)
-        opened.on("requestfinished", running.discard)
-        opened.on("requestfailed", running.discard)
+        opened.on("request", lambda request: running.add(request))
+        opened.on("requestfinished", lambda request: running.discard(request))
+        opened.on("requestfailed", lambda request: running.discard(request))
         opened.on("pageerror", lambda error: problems.append(str(error)))
         opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
         query = "&".join(f"{key.replace('_', '.')}={value}" for key, value in {"index": index, **parameters}.items())

@@ -233,7 +233,7 @@ def test_by_keyboard_alone(page: Page) -> None:
     page.locator("#alpha").focus()
     page.keyboard.press("ArrowLeft")
     expect(page.locator("#alpha-shown")).to_have_text("60 % meaning")
-    wait_for("the search by the keyboard", lambda: "a.alpha=0.65" in address(page))
+    wait_for("the search by the keyboard", lambda: "a.alpha=0.6" in address(page))
     expect(page.locator("#alpha")).to_be_focused()
 
 
