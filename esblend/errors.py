@@ -177,6 +177,12 @@ class UpstreamError(EsblendError):
         return self.error
 
 
+class MissingExtra(EsblendError):
+    """A command needs a part of esblend that is not installed."""
+
+    type = "missing_extra_exception"
+
+
 class LocalStackError(EsblendError):
     """The one-machine stack cannot do what the command asks."""
 

@@ -9,7 +9,7 @@ from elasticsearch import Elasticsearch
 
 from esblend.cli.console import count_progress, err, out, print_json
 from esblend.cli.gateway_client import USAGE, DataDir, Json, call, gateway, whole_path
-from mappings.command_options import Template, VectorSettings, given, with_vector_settings
+from mappings.command_options import Template, VectorSettings, set_options, with_vector_settings
 from mappings.stored_vectors import generations_in, holding, remove_generations
 
 app = typer.Typer()
@@ -62,10 +62,10 @@ def attach(
     body: dict[str, Any] = {
         "source_fields": [field.strip() for field in fields.split(",") if field.strip()],
         "passages": settings.passages,
-        "vector": settings.vector | given(layout),
+        "vector": settings.vector | set_options(layout),
         "guard": guard,
         "versioning": versioning,
-        **given({"model": model, "query_model": settings.query_model}),
+        **set_options({"model": model, "query_model": settings.query_model}),
     }
     if adopt:
         body["adopt"] = {"field": adopt, "keep_current": keep_current}

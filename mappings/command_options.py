@@ -42,8 +42,8 @@ def with_vector_settings(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapped(**arguments: Any) -> None:
-        vector = given({name.removeprefix("vector_"): arguments.pop(name) for name in _VECTOR})
-        passages = given({name: arguments.pop(name) for name in _PASSAGES})
+        vector = set_options({name.removeprefix("vector_"): arguments.pop(name) for name in _VECTOR})
+        passages = set_options({name: arguments.pop(name) for name in _PASSAGES})
         settings = VectorSettings(arguments.pop("query_model"), passages, vector)
         command(**arguments, settings=settings)
 
@@ -64,6 +64,6 @@ def with_vector_settings(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def given(options: dict[str, Any]) -> dict[str, Any]:
+def set_options(options: dict[str, Any]) -> dict[str, Any]:
     """Only the options that have a value."""
     return {name: value for name, value in options.items() if value is not None}

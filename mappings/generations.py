@@ -108,8 +108,8 @@ async def drop(es: AsyncElasticsearch, name: str, generation: str) -> tuple[str,
     if generation == attachment.active:
         raise InvalidRequest(f"generation [{generation}] is active: activate another one first")
     if generation in attachment.generations:
-        rest = {key: value for key, value in attachment.generations.items() if key != generation}
-        await _write(es, attached, attachment.model_copy(update={"generations": rest}))
+        remaining = {key: value for key, value in attachment.generations.items() if key != generation}
+        await _write(es, attached, attachment.model_copy(update={"generations": remaining}))
     if attachment.versioning == "external":
         return attached.index, None
     field = attachment.field

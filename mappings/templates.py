@@ -91,8 +91,8 @@ async def detach_template(es: AsyncElasticsearch, name: str, kind: Kind) -> None
     mapping = body["template"]["mappings"]
     properties = {key: value for key, value in mapping["properties"].items() if key != attachment.field}
     meta = {key: value for key, value in mapping["_meta"].items() if key != META_KEY}
-    rest = {key: value for key, value in mapping.items() if key not in ("properties", "_meta")}
-    await _put(es, name, kind, body, rest | {"properties": properties} | ({"_meta": meta} if meta else {}))
+    other_parts = {key: value for key, value in mapping.items() if key not in ("properties", "_meta")}
+    await _put(es, name, kind, body, other_parts | {"properties": properties} | ({"_meta": meta} if meta else {}))
 
 
 async def _read(es: AsyncElasticsearch, name: str, kind: Kind) -> dict[str, Any]:

@@ -47,69 +47,84 @@ CHILD_START_SECONDS = 600
 _DEAD_CHILD_CHECK_SECONDS = 1.0
 
 
-def _make_context(settings: Settings) -> "WorkerContext":
-    """The connections and encoders of the child. torch is imported here: it must not be imported before a fork."""
-    from esblend.encoder.registry import Encoders
-    from esblend.encoder.vector_cache import cache_for
-    from workers.embed import WorkerContext
+class _Child:
+    """The child process of the worker: its connections and encoders, and the tasks that use them."""
 
-    return WorkerContext(
-        connect(settings),
-        connect_redis(settings, timeout=5),
-        Encoders(settings, "documents"),
-        lambda encoder, form: cache_for(encoder, form, settings),
-    )
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.step_back = StepBack(settings)
+        self._context: WorkerContext | None = None
 
+    @property
+    def context(self) -> "WorkerContext":
+        if self._context is None:
+            raise RuntimeError("set_up() has not been called")
+        return self._context
 
-def make_worker(settings: Settings) -> Celery:
-    """The Celery application with its tasks."""
-    app = make_celery(settings)
-    app.conf.worker_proc_alive_timeout = CHILD_START_SECONDS
-    child: list[WorkerContext] = []
-    step_back = StepBack(settings)
+    def set_up(self, **_: Any) -> None:
+        """Connect and load the default model. torch is imported here: it must not be imported before a fork."""
+        from esblend.encoder.registry import Encoders
+        from esblend.encoder.vector_cache import cache_for
+        from workers.embed import WorkerContext
 
-    def set_up(**_: Any) -> None:
+        settings = self._settings
         configure_logging(settings)
-        child.append(_make_context(settings))
+        self._context = WorkerContext(
+            connect(settings),
+            connect_redis(settings, timeout=5),
+            Encoders(settings, "documents"),
+            lambda encoder, form: cache_for(encoder, form, settings),
+        )
         serve(settings)
         tracing.set_up(settings, "worker")
         try:
-            child[0].encoders.load(settings.model)
+            self._context.encoders.load(settings.model)
         except ModelError as error:
             log.warning(
                 "default model not loaded; models of attached indices are loaded as needed", reason=error.reason
             )
         announce_ready(settings)
 
-    def watch_child(sender: Any, **_: Any) -> None:
-        """In the parent: the ready file goes with the child that wrote it."""
-        sender.timer.call_repeatedly(_DEAD_CHILD_CHECK_SECONDS, forget_dead, (settings,))
-
-    announce_held_tasks(settings)
-    worker_process_init.connect(set_up, weak=False)
-    worker_ready.connect(watch_child, weak=False)
-    task_postrun.connect(lambda **_: step_back.wait(), weak=False)
-    worker_process_shutdown.connect(lambda **_: tracing.flush(), weak=False)
-
-    def embed_task(self: Task, **message: Any) -> dict[str, Any]:
+    def embed(self, delivery: str, headers: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
         from workers.embed import embed
 
         task = _read_message(EmbedTask, message)
-        delivery = str(self.request.id)  # other threads do not see this request
-        context = child[0].on_behalf_of(delivery)
-        with bound_contextvars(task=delivery), traced_task(task, self.request.headers or {}):
-            with _logged_failure(task.index, step_back):
+        context = self.context.on_behalf_of(delivery)
+        with bound_contextvars(task=delivery), traced_task(task, headers):
+            with _logged_failure(task.index, self.step_back):
                 result = embed(task, context, lambda written: _publish(context.redis, delivery, written))
             _report(task, result)
         return result.model_dump()
 
-    def attach_task(self: Task, **message: Any) -> None:
+    def attach(self, message: dict[str, Any]) -> None:
         from workers.requested_attachments import attach_requested_index
 
         task = _read_message(AttachTask, message)
-        with _logged_failure(task.index, step_back):
-            attach_requested_index(task.index, child[0].encoders, settings)
+        with _logged_failure(task.index, self.step_back):
+            attach_requested_index(task.index, self.context.encoders, self._settings)
 
+
+def make_worker(settings: Settings) -> Celery:
+    """The Celery application with its tasks."""
+    app = make_celery(settings)
+    app.conf.worker_proc_alive_timeout = CHILD_START_SECONDS
+    child = _Child(settings)
+
+    def watch_child(sender: Any, **_: Any) -> None:
+        """In the parent: the ready file goes with the child that wrote it."""
+        sender.timer.call_repeatedly(_DEAD_CHILD_CHECK_SECONDS, forget_dead, (settings,))
+
+    def embed_task(self: Task, **message: Any) -> dict[str, Any]:
+        return child.embed(str(self.request.id), self.request.headers or {}, message)
+
+    def attach_task(self: Task, **message: Any) -> None:
+        child.attach(message)
+
+    announce_held_tasks(settings)
+    worker_process_init.connect(child.set_up, weak=False)
+    worker_ready.connect(watch_child, weak=False)
+    task_postrun.connect(lambda **_: child.step_back.wait(), weak=False)
+    worker_process_shutdown.connect(lambda **_: tracing.flush(), weak=False)
     app.task(embed_task, name=EMBED_TASK, bind=True)
     app.task(attach_task, name=ATTACH_TASK, bind=True, ignore_result=True)
     return app

@@ -20,7 +20,7 @@ from esblend.cli.console import count_progress, err, out
 from esblend.cli.gateway_client import call, connect_gateway, stating_errors
 from esblend.demo.corpus import Entry, read_corpus
 from esblend.errors import LocalStackError
-from esblend.local.commands import given_servers
+from esblend.local.commands import servers_in_environment
 from esblend.local.processes import leave_in_order
 from esblend.settings import Settings
 
@@ -64,7 +64,7 @@ def demo(
     with stating_errors():
         try:
             settings = Settings()
-            es_url, redis_url = given_servers(settings)
+            es_url, redis_url = servers_in_environment(settings)
             options = StackOptions(es=es_url, redis=redis_url, model=MODEL)
             state = up(place, options, settings, lambda line: err.print(line, highlight=False))
             err.print(

@@ -9,9 +9,9 @@ from pathlib import Path
 import structlog
 
 from esblend.encoder.backend import Backend, BackendName, Precision, Use
-from esblend.encoder.extras import require
 from esblend.encoder.model_folder import ModelFolder
 from esblend.errors import ModelError
+from esblend.extras import require
 
 log = structlog.get_logger()
 

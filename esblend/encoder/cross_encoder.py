@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from esblend.encoder.extras import require
 from esblend.errors import ModelError
+from esblend.extras import require
 
 MAX_TOKENS = 512
 BATCH = 8

@@ -19,10 +19,10 @@ from filelock import FileLock
 from esblend.cache import cache_dir
 from esblend.encoder.backend import Precision
 from esblend.encoder.calibration import calibration_texts
-from esblend.encoder.extras import require
 from esblend.encoder.folder_reader import read_folder
 from esblend.encoder.model_folder import ModelFolder
 from esblend.errors import ModelError
+from esblend.extras import require
 
 log = structlog.get_logger()
 _RECIPE = 4

@@ -7,11 +7,11 @@ from typing import Protocol
 
 from tokenizers import Tokenizer
 
-from esblend.encoder.extras import require
 from esblend.encoder.model import Tokens
 from esblend.encoder.model_folder import ModelFolder
 from esblend.encoder.surrogates import replace_surrogates
 from esblend.errors import ModelError
+from esblend.extras import require
 
 _BLOCK_CHARACTERS = 100_000
 _SPACE = re.compile(r"\s")

@@ -36,7 +36,7 @@ def up(
 ) -> None:
     """Start Elasticsearch, Valkey, feed, worker and gateway in the background; return when all are ready.
 
-    Called again on a running stack it starts only what has died.
+    On a running stack it starts only the processes that have died.
     """
     from esblend.local.paths import default_data_dir
     from esblend.local.probe import check_elasticsearch
@@ -46,7 +46,7 @@ def up(
 
     leave_in_order()
     settings = Settings()
-    place = (data_dir or default_data_dir()).expanduser().resolve()
+    data_folder = (data_dir or default_data_dir()).expanduser().resolve()
     with stating_errors(), err.status("Starting") as status:
 
         def say(line: str) -> None:
@@ -54,15 +54,15 @@ def up(
             if not err.is_terminal:
                 err.print(line, highlight=False)
 
-        given_es, given_redis = given_servers(settings)
+        es_url, redis_url = servers_in_environment(settings)
         options = StackOptions(
-            es=es or (None if security else given_es), redis=redis or given_redis, model=model, security=security,
+            es=es or (None if security else es_url), redis=redis or redis_url, model=model, security=security,
             nodes=nodes, es_version=es_version, workers=workers,
         )  # fmt: skip
         if options.es is not None:
             check_elasticsearch(settings.model_copy(update={"es_url": options.es}))
-        state = start(place, options, _with_usable_model(settings, model), say)
-    described = {**state.describe(), "data_dir": str(place)}
+        state = start(data_folder, options, _with_usable_model(settings, model), say)
+    described = {**state.describe(), "data_dir": str(data_folder)}
     if as_json:
         print_json(described)
         return
@@ -87,7 +87,7 @@ def up(
     )  # fmt: skip
 
 
-def given_servers(settings: Settings) -> tuple[str | None, str | None]:
+def servers_in_environment(settings: Settings) -> tuple[str | None, str | None]:
     """The servers that ESBLEND_ES_URL and ESBLEND_REDIS_URL name; None: start one."""
     return (
         settings.es_url if "es_url" in settings.model_fields_set else None,
@@ -95,13 +95,13 @@ def given_servers(settings: Settings) -> tuple[str | None, str | None]:
     )
 
 
-def _with_usable_model(settings: Settings, asked: str | None) -> Settings:
-    """A model that the user names must load. Without a model hub, the packaged model replaces the default one."""
+def _with_usable_model(settings: Settings, named_model: str | None) -> Settings:
+    """Settings with a model that can load. If the default one cannot be downloaded, the packaged model replaces it."""
     from esblend.encoder.folder import find_model
     from esblend.plugins import ENCODERS, find, kind_and_name
 
-    if asked or settings.model != DEFAULT_MODEL:
-        kind, name = kind_and_name(asked or settings.model)
+    if named_model or settings.model != DEFAULT_MODEL:
+        kind, name = kind_and_name(named_model or settings.model)
         if kind is None:
             find_model(name)
         else:
@@ -137,17 +137,17 @@ def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
     from esblend.local.paths import default_data_dir
     from esblend.local.stack import load_state
 
-    place = (data_dir or default_data_dir()).expanduser().resolve()
-    state = load_state(place)
+    data_folder = (data_dir or default_data_dir()).expanduser().resolve()
+    state = load_state(data_folder)
     if state is None:
         err.print(
-            f"No stack in {place}; start one with: esblend up --data-dir {place}",
+            f"No stack in {data_folder}; start one with: esblend up --data-dir {data_folder}",
             markup=False,
             highlight=False,
             soft_wrap=True,
         )
         raise typer.Exit(FAILED)
-    described = {**state.describe(), "data_dir": str(place)}
+    described = {**state.describe(), "data_dir": str(data_folder)}
     if as_json:
         print_json(described)
     else:
@@ -173,16 +173,17 @@ def logs(
     """Print the logs of the processes."""
     from esblend.local.paths import default_data_dir, elasticsearch_dir
 
-    place = (data_dir or default_data_dir()).expanduser().resolve()
-    files = sorted((place / "logs").glob("*.log"))
-    servers = {"redis": place / "valkey/valkey.log"}
+    data_folder = (data_dir or default_data_dir()).expanduser().resolve()
+    files = sorted((data_folder / "logs").glob("*.log"))
+    servers = {"redis": data_folder / "valkey/valkey.log"}
     servers |= {
-        f"elasticsearch-{f.parent.parent.name}": f for f in sorted(elasticsearch_dir(place).glob("*/logs/stdout.log"))
+        f"elasticsearch-{f.parent.parent.name}": f
+        for f in sorted(elasticsearch_dir(data_folder).glob("*/logs/stdout.log"))
     }
     chosen: list[Path] = [file for file in files if name is None or file.name.startswith(name)]
     chosen += [file for key, file in servers.items() if file.is_file() and (name is None or key.startswith(name))]
     if not chosen:
-        err.print(f"No logs in {place}", markup=False, highlight=False)
+        err.print(f"No logs in {data_folder}", markup=False, highlight=False)
         raise typer.Exit(FAILED)
     command = ["tail", f"--lines={lines}", *(["--follow=name"] if follow else []), *map(str, chosen)]
     raise typer.Exit(subprocess.run(command, check=False).returncode)

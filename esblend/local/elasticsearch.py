@@ -41,14 +41,14 @@ def start_node(
     home = install_elasticsearch(distribution)
     java = find_java(distribution.oldest_java, distribution.newest_java)
     user = elasticsearch_user()
-    place = directory / node.name
-    config = place / "config"
-    fresh = not (place / "data").exists()
-    for folder in (config, place / "data", place / "logs", place / "snapshots", place / "tmp"):
+    node_folder = directory / node.name
+    config = node_folder / "config"
+    fresh = not (node_folder / "data").exists()
+    for folder in (config, node_folder / "data", node_folder / "logs", node_folder / "snapshots", node_folder / "tmp"):
         folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(home / "config", config, dirs_exist_ok=True)
     (config / "elasticsearch.yml").write_text(
-        _configuration(node, nodes, place, credentials, first_start=fresh), "utf-8"
+        _configuration(node, nodes, node_folder, credentials, first_start=fresh), "utf-8"
     )
     # Without this, all nodes write one garbage-collection log in the shared home.
     options = (home / "config" / "jvm.options").read_text("utf-8").splitlines()
@@ -56,21 +56,21 @@ def start_node(
     if credentials:
         _write_file_realm(config, credentials)
     if user:
-        _give_to(place, *user)
+        _give_to(node_folder, *user)
     env = {
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
         "LANG": "C.UTF-8",
         "ES_HOME": str(home),
         "ES_PATH_CONF": str(config),
         "ES_DISTRIBUTION_TYPE": "tar",
-        "ES_TMPDIR": str(place / "tmp"),
+        "ES_TMPDIR": str(node_folder / "tmp"),
         "JAVA_TYPE": "ES_JAVA_HOME",
         "ES_JAVA_HOME": str(java.home),
         "JAVA": str(java.executable),
         "ES_JAVA_OPTS": f"-Xms{min(heap_mb, _FIRST_HEAP_MB)}m -Xmx{heap_mb}m",  # grows on demand: a laptop has other users
     }
     command = _command(distribution.version, java.executable, home, config)
-    return launch(command, log=place / "logs" / "stdout.log", env=env, cwd=home, user=user)
+    return launch(command, log=node_folder / "logs" / "stdout.log", env=env, cwd=home, user=user)
 
 
 def _command(version: str, java: Path, home: Path, config: Path) -> list[str]:
@@ -93,7 +93,7 @@ def _command(version: str, java: Path, home: Path, config: Path) -> list[str]:
 
 
 def _configuration(
-    node: Node, nodes: Sequence[Node], place: Path, credentials: Credentials | None, *, first_start: bool
+    node: Node, nodes: Sequence[Node], node_folder: Path, credentials: Credentials | None, *, first_start: bool
 ) -> str:
     lines = [
         "cluster.name: esblend-local",
@@ -101,9 +101,9 @@ def _configuration(
         "network.host: 127.0.0.1",
         f"http.port: {node.http_port}",
         f"transport.port: {node.transport_port}",
-        f'path.data: "{place / "data"}"',
-        f'path.logs: "{place / "logs"}"',
-        f'path.repo: "{place / "snapshots"}"',
+        f'path.data: "{node_folder / "data"}"',
+        f'path.logs: "{node_folder / "logs"}"',
+        f'path.repo: "{node_folder / "snapshots"}"',
         f"xpack.security.enabled: {str(credentials is not None).lower()}",
         # A laptop's disk is often fuller than Elasticsearch's defaults allow.
         "cluster.routing.allocation.disk.threshold_enabled: false",
@@ -114,9 +114,11 @@ def _configuration(
     if len(nodes) == 1:
         lines.append("discovery.type: single-node")
     else:
-        lines.append("discovery.seed_hosts: [" + ", ".join(f'"127.0.0.1:{one.transport_port}"' for one in nodes) + "]")
+        lines.append(
+            "discovery.seed_hosts: [" + ", ".join(f'"127.0.0.1:{peer.transport_port}"' for peer in nodes) + "]"
+        )
         if first_start:
-            lines.append("cluster.initial_master_nodes: [" + ", ".join(one.name for one in nodes) + "]")
+            lines.append("cluster.initial_master_nodes: [" + ", ".join(peer.name for peer in nodes) + "]")
     return "\n".join(lines) + "\n"
 
 
@@ -134,8 +136,8 @@ def _write_file_realm(config: Path, credentials: Credentials) -> None:
         file.chmod(0o600)
 
 
-def _give_to(place: Path, uid: int, gid: int) -> None:
-    for parent in (place.parent, place.parent.parent):
+def _give_to(node_folder: Path, uid: int, gid: int) -> None:
+    for parent in (node_folder.parent, node_folder.parent.parent):
         parent.chmod(0o755)
-    for path in (place, *place.rglob("*")):
+    for path in (node_folder, *node_folder.rglob("*")):
         os.chown(path, uid, gid)

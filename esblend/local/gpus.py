@@ -11,7 +11,7 @@ def worker_device(number: int, environment: Mapping[str, str], devices_folder: P
     if _VISIBLE in environment:
         devices = [device.strip() for device in environment[_VISIBLE].split(",") if device.strip()]
     else:
-        found = [path.name.removeprefix("nvidia") for path in devices_folder.glob("nvidia[0-9]*")]
-        devices = sorted((name for name in found if name.isdecimal()), key=int)
+        names = [path.name.removeprefix("nvidia") for path in devices_folder.glob("nvidia[0-9]*")]
+        devices = sorted((name for name in names if name.isdecimal()), key=int)
         devices = [str(position) for position in range(len(devices))]
     return {_VISIBLE: devices[number % len(devices)]} if len(devices) > 1 else {}

@@ -67,7 +67,7 @@ def family(launched: Launched) -> list[int]:
 
 def stop(launched: Iterable[Launched], *, grace_seconds: float) -> None:
     """Ask each process to end, wait, then kill remaining descendants. None of them runs on return."""
-    roots = [process for one in launched if (process := find(one))]
+    roots = [process for each in launched if (process := find(each))]
     everyone = list(roots)
     for process in roots:
         with contextlib.suppress(psutil.Error):
@@ -75,11 +75,11 @@ def stop(launched: Iterable[Launched], *, grace_seconds: float) -> None:
     for process in roots:
         with contextlib.suppress(psutil.Error):
             process.terminate()
-    _, left = psutil.wait_procs(everyone, timeout=grace_seconds)
-    for process in left:
+    _, running = psutil.wait_procs(everyone, timeout=grace_seconds)
+    for process in running:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(left, timeout=10)
+    psutil.wait_procs(running, timeout=10)
     _reap(process.pid for process in roots)
 
 

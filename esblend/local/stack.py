@@ -218,7 +218,7 @@ def _plan_nodes(count: int, again: StackState | None, ports: FreePorts) -> list[
 
 
 def _refuse_changes(state: StackState, options: StackOptions) -> None:
-    asked = {
+    options_with_state = {
         "--es": (options.es, state.elasticsearch),
         "--redis": (options.redis, state.redis),
         "--model": (options.model, state.model),
@@ -226,7 +226,7 @@ def _refuse_changes(state: StackState, options: StackOptions) -> None:
         "--workers": (options.workers, state.workers),
         "--security": (options.security or None, state.username is not None),
     }
-    for option, (wanted, present) in asked.items():
+    for option, (wanted, present) in options_with_state.items():
         if wanted is not None and wanted != present:
             raise LocalStackError(
                 f"the stack already runs with {option} {present}; run `esblend down` first, or pass another --data-dir"

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
@@ -24,62 +25,70 @@ _LIST_SIZE = 100
 
 def make_routes(access: Access, describe_encoder: Callable[[], dict[str, Any]]) -> list[Route]:
     """`describe_encoder` adds a description of the encoder to the status."""
+    endpoints = _Endpoints(access, describe_encoder)
+    return [
+        Route("/_esblend/indices/{index}/status", endpoints.status, methods=["GET"]),
+        Route("/_esblend/indices/{index}/backfill", endpoints.backfill, methods=["POST"]),
+        Route("/_esblend/dead-letters", endpoints.dead_letters, methods=["GET"]),
+        Route("/_esblend/dead-letters/_retry", endpoints.retry_dead_letters, methods=["POST"]),
+        Route("/_esblend/dead-letters/_drop", endpoints.drop_dead_letters, methods=["POST"]),
+    ]
 
-    async def status(request: Request) -> Response:
-        name = request.path_params["index"]
+
+@dataclass(frozen=True)
+class _Endpoints:
+    access: Access
+    describe_encoder: Callable[[], dict[str, Any]]
+
+    async def status(self, request: Request) -> Response:
+        name, access = request.path_params["index"], self.access
         wanted = _coverage(request.query_params.get("wait_for_coverage"))
         deadline = time.monotonic() + seconds(request.query_params.get("timeout", "60s"))
         await access.require(request, name, READ)
         while True:
             status = await read_status(access.own(request), name, counting=access.as_caller(request))
-            body = {**status.model_dump(mode="json"), "encoder": describe_encoder()}
+            body = {**status.model_dump(mode="json"), "encoder": self.describe_encoder()}
             if wanted is None or status.coverage >= wanted:
                 return answer(body)
             if time.monotonic() >= deadline:
                 return answer({**body, "timed_out": True}, status=408)
             await asyncio.sleep(_COVERAGE_POLL_SECONDS)
 
-    async def backfill(request: Request) -> Response:
+    async def backfill(self, request: Request) -> Response:
         changes = await read_json(request)
         if not isinstance(changes, dict):
             raise MalformedRequest("the body must be a JSON object with [paused] or [documents_per_second]")
-        index, control = await control_backfill(access.as_caller(request), request.path_params["index"], changes)
+        es = self.access.as_caller(request)
+        index, control = await control_backfill(es, request.path_params["index"], changes)
         return answer({"acknowledged": True, "index": index, "backfill": control.model_dump(mode="json")})
 
-    async def which(request: Request, privilege: str) -> list[str]:
-        """The indices that the request names, or all with dead letters, for which the caller has `privilege`."""
-        name, own = request.query_params.get("index"), access.own(request)
-        if name is None:
-            return await access.permitted(request, await indices_of_letters(own), privilege)
-        await access.require(request, name, privilege)
-        return [(await find_index(own, name))[0]]
-
-    async def letters(request: Request) -> Response:
+    async def dead_letters(self, request: Request) -> Response:
         size = request.query_params.get("size", str(_LIST_SIZE))
         if not size.isdecimal():
             raise InvalidRequest(f"[size] must be a number of dead letters, but is [{size}]")
-        letters = await list_letters(
-            access.own(request), await which(request, READ), request.query_params.get("id"), int(size)
-        )
-        return answer(letters)
+        indices = await self._indices(request, READ)
+        return answer(await list_letters(self.access.own(request), indices, request.query_params.get("id"), int(size)))
 
-    def asking(action: str) -> Callable[[Request], Any]:
-        async def handler(request: Request) -> Response:
-            if "index" not in request.query_params and "all" not in request.query_params:
-                raise InvalidRequest("name the [index] of the dead letters, or add [all=true]")
-            indices = await which(request, MANAGE)
-            asked = await ask(access.own(request), action, indices, request.query_params.get("id"))
-            return answer({"acknowledged": True, "dead_letters": asked})
+    async def retry_dead_letters(self, request: Request) -> Response:
+        return await self._request_action(request, RETRY)
 
-        return handler
+    async def drop_dead_letters(self, request: Request) -> Response:
+        return await self._request_action(request, DROP)
 
-    return [
-        Route("/_esblend/indices/{index}/status", status, methods=["GET"]),
-        Route("/_esblend/indices/{index}/backfill", backfill, methods=["POST"]),
-        Route("/_esblend/dead-letters", letters, methods=["GET"]),
-        Route("/_esblend/dead-letters/_retry", asking(RETRY), methods=["POST"]),
-        Route("/_esblend/dead-letters/_drop", asking(DROP), methods=["POST"]),
-    ]
+    async def _request_action(self, request: Request, action: str) -> Response:
+        if "index" not in request.query_params and "all" not in request.query_params:
+            raise InvalidRequest("name the [index] of the dead letters, or add [all=true]")
+        indices = await self._indices(request, MANAGE)
+        count = await ask(self.access.own(request), action, indices, request.query_params.get("id"))
+        return answer({"acknowledged": True, "dead_letters": count})
+
+    async def _indices(self, request: Request, privilege: str) -> list[str]:
+        """The indices that the request names, or all with dead letters, for which the caller has `privilege`."""
+        name, own = request.query_params.get("index"), self.access.own(request)
+        if name is None:
+            return await self.access.permitted(request, await indices_of_letters(own), privilege)
+        await self.access.require(request, name, privilege)
+        return [(await find_index(own, name))[0]]
 
 
 def _coverage(value: str | None) -> float | None:

@@ -66,21 +66,31 @@ def migrate(
         added = call(es.options(request_timeout=300), "POST", path, body)
         new, old = added["generation"], added["attachment"]["active"]
         done = {"index": added["index"], "generation": new, "before": old, "switched": new == old}
-        if not _wait_for_coverage(es, path, new, wait):
-            _report({**done, "covered": False}, as_json=as_json)
-            raise typer.Exit(INCOMPLETE)
-        if qrels is not None and new != old:
-            done |= _measure(es, added["index"], (old, new), qrels, queries)
-        is_worse = done.get("significantly_worse", False)
-        if switch and not is_worse and new != old:
-            call(es, "POST", f"{path}/{new}/_activate")
-            done["switched"] = True
-        if drop_old and done["switched"]:
-            time.sleep(_SETTLE_SECONDS)
-            done |= _drop_others(es, path)
-    _report({**done, "covered": True}, as_json=as_json)
-    if is_worse:
+        done["covered"] = _wait_for_coverage(es, path, new, wait)
+        if done["covered"]:
+            done |= _measure_and_switch(es, path, done, qrels, queries, switch=switch)
+            if drop_old and done["switched"]:
+                time.sleep(_SETTLE_SECONDS)
+                done |= _drop_others(es, path)
+    _report(done, as_json=as_json)
+    if not done["covered"]:
+        raise typer.Exit(INCOMPLETE)
+    if done.get("significantly_worse"):
         raise typer.Exit(FAILED)
+
+
+def _measure_and_switch(
+    es: Elasticsearch, path: str, done: dict[str, Any], qrels: Path | None, queries: Path | None, *, switch: bool
+) -> dict[str, Any]:
+    """Figures of both generations, if there are judgements, and `switched`: whether searches now use the new one."""
+    new, old = done["generation"], done["before"]
+    if new == old:
+        return {}
+    measured = _measure(es, done["index"], (old, new), qrels, queries) if qrels is not None else {}
+    is_better = not measured.get("significantly_worse", False)
+    if switch and is_better:
+        call(es, "POST", f"{path}/{new}/_activate")
+    return {**measured, "switched": switch and is_better}
 
 
 def _wait_for_coverage(es: Elasticsearch, path: str, generation: str, seconds: float) -> bool:

@@ -1,21 +1,15 @@
-"""Limits on callers: connections, concurrent requests, bytes of a request head, and silence."""
+"""Limits on concurrent requests and on silent callers. `head_limits` limits the heads of requests."""
 
 import asyncio
 from typing import Any
 
-import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from esblend.errors import CallerTooSlow, TooManyRequests
 from esblend.settings import Settings
 from query.gateway.responses import error_response
 
-MAX_HEAD_BYTES = 64 * 1024
-"""Bytes of a request line and its headers. Elasticsearch's default is 16 KiB of headers."""
 _ALWAYS_ANSWERED = ("/_esblend/health/", "/_esblend/metrics")
-_HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large"
-_HEAD_TOO_SLOW = b"HTTP/1.1 408 Request Timeout"
 
 
 class Limited:
@@ -70,86 +64,3 @@ class Limited:
                 raise ConnectionResetError("the caller does not read the response") from error
 
         return sent
-
-
-def make_protocol(settings: Settings) -> type[HttpToolsProtocol]:
-    """Uvicorn's HTTP protocol with limits on the bytes and the seconds of a request head."""
-
-    class Protocol(HttpToolsProtocol):
-        _head_bytes = 0
-        _in_head = True
-        _head_timer: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._wait_for_head()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_head_timer()
-            super().connection_lost(exc)
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            if self._in_head:
-                self._head_bytes += len(data)
-                if self._head_bytes > MAX_HEAD_BYTES:
-                    self._refuse(_HEAD_TOO_LARGE, f"its head is larger than {MAX_HEAD_BYTES} bytes")
-
-        def on_message_begin(self) -> None:
-            super().on_message_begin()
-            self._wait_for_head()
-
-        def on_headers_complete(self) -> None:
-            self._in_head = False
-            self._stop_head_timer()
-            if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
-                self._refuse(_HEAD_TOO_LARGE, f"its head is larger than {MAX_HEAD_BYTES} bytes")
-                return
-            super().on_headers_complete()
-
-        def on_body(self, body: bytes) -> None:
-            if not self.transport.is_closing():  # else the head was refused and no application runs
-                super().on_body(body)
-
-        def on_message_complete(self) -> None:
-            if not self.transport.is_closing():
-                super().on_message_complete()
-
-        @property
-        def _is_answering(self) -> bool:
-            return self.cycle is not None and not self.cycle.response_complete
-
-        def _wait_for_head(self) -> None:
-            self._head_bytes = 0
-            self._in_head = True
-            self._start_head_timer()
-
-        def _start_head_timer(self) -> None:
-            self._stop_head_timer()
-            self._head_timer = self.loop.call_later(settings.gateway_silence_seconds, self._head_timed_out)
-
-        def _head_timed_out(self) -> None:
-            if self._is_answering:  # a pipelined head; its sender may still be reading this response
-                self._start_head_timer()
-            else:
-                self._refuse(_HEAD_TOO_SLOW, "its head did not arrive in time")
-
-        def _stop_head_timer(self) -> None:
-            if self._head_timer is not None:
-                self._head_timer.cancel()
-                self._head_timer = None
-
-        def _refuse(self, status_line: bytes, reason: str) -> None:
-            if self.transport.is_closing():
-                return
-            if self._is_answering:  # a second status line would become part of the running response
-                self.transport.close()
-                return
-            status = int(status_line.split(b" ")[1])
-            cause = {"type": "illegal_argument_exception", "reason": f"the request was refused: {reason}"}
-            body = orjson.dumps({"error": {"root_cause": [cause], **cause}, "status": status})
-            head = b"\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
-            self.transport.write(status_line + head + body)
-            self.transport.close()
-
-    return Protocol

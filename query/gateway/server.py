@@ -13,7 +13,8 @@ from esblend.logs import configure_logging
 from esblend.ready import announce_ready, forget_ready
 from esblend.settings import Settings
 from query.gateway.application import Gateway, MakeRoutes
-from query.gateway.limits import Limited, make_protocol
+from query.gateway.head_limits import make_protocol
+from query.gateway.limits import Limited
 from query.gateway.tracing import Traced
 
 log = structlog.get_logger()

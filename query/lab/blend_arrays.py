@@ -1,4 +1,4 @@
-"""Blends the candidates of all queries at once with arrays: what `query.fusion.blend` does, for tuning and curves.
+"""Blends the candidates of all queries at once with arrays, as `query.fusion.blend` does for one query; for tuning and curves.
 
 A row is a query, a column a candidate. Columns are in the order of ties: by lexical rank, then by semantic rank.
 """
@@ -63,8 +63,8 @@ class CandidateArrays:
         scores = scores - 1e-12 * np.arange(scores.shape[1])
         depth = min(DEPTH, scores.shape[1])
         best = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
-        found = np.take_along_axis(scores, best, axis=1)
-        order = np.argsort(-found, axis=1)
+        best_scores = np.take_along_axis(scores, best, axis=1)
+        order = np.argsort(-best_scores, axis=1)
         best = np.take_along_axis(best, order, axis=1)
         is_hit = np.isfinite(np.take_along_axis(scores, best, axis=1))
         gains = np.where(is_hit, np.take_along_axis(self.gain, best, axis=1), 0.0)
@@ -86,41 +86,41 @@ class CandidateArrays:
                 )
             ]
             return np.where(lexical | semantic, parts[0] + parts[1], -np.inf)
-        near = lexical | semantic
+        is_candidate = lexical | semantic
         of_lexical, of_semantic = _NORMALIZERS.get(blend.normalizer, (None, None))
         if of_lexical is None or of_semantic is None:
             raise InvalidRequest(f"the lab cannot blend with [normalizer: {blend.normalizer}]")
         raw = self.calibrated if blend.normalizer == CALIBRATED else self.semantic
         parts = [
-            weight * normalize(values, near & np.isfinite(values) & (weight > 0))
+            weight * normalize(values, is_candidate & np.isfinite(values) & (weight > 0))
             for weight, normalize, values in (
                 (1 - blend.alpha, of_lexical, self.lexical),
                 (blend.alpha, of_semantic, raw),
             )
         ]
-        return np.where(near, parts[0] + parts[1], -np.inf)
+        return np.where(is_candidate, parts[0] + parts[1], -np.inf)
 
 
 def to_arrays(candidates: Mapping[str, Candidates], judged: Judged) -> CandidateArrays:
-    """The candidates of all queries, with the gain of each by the judgements."""
+    """The candidates of all queries, and the gain of each according to the judgements."""
     ids = tuple(candidates)
-    width = max((len({*one.lexical, *one.semantic}) for one in candidates.values()), default=0) or 1
+    width = max((len({*legs.lexical, *legs.semantic}) for legs in candidates.values()), default=0) or 1
     shape = (len(ids), width)
     lexical, semantic, calibrated = (np.full(shape, np.nan) for _ in range(3))
     lexical_rank, semantic_rank = np.full(shape, np.inf), np.full(shape, np.inf)
     gain, ideal = np.zeros(shape), np.zeros(len(ids))
     for row, id_ in enumerate(ids):
-        one = candidates[id_]
+        legs = candidates[id_]
         grades = {document: max(0, grade) for document, grade in judged.grades[id_].items()}
         # Documents of the lexical list first, then the others: the order that breaks ties.
-        keys = list(dict.fromkeys([*one.lexical, *one.semantic]))
-        lexical[row, : len(keys)] = [one.lexical.get(key, np.nan) for key in keys]
-        semantic[row, : len(keys)] = [one.semantic.get(key, np.nan) for key in keys]
-        calibrated[row, : len(keys)] = [one.calibrated.get(key, np.nan) for key in keys]
+        keys = list(dict.fromkeys([*legs.lexical, *legs.semantic]))
+        lexical[row, : len(keys)] = [legs.lexical.get(key, np.nan) for key in keys]
+        semantic[row, : len(keys)] = [legs.semantic.get(key, np.nan) for key in keys]
+        calibrated[row, : len(keys)] = [legs.calibrated.get(key, np.nan) for key in keys]
         gain[row, : len(keys)] = [grades.get(key.id, 0) for key in keys]
-        for ranks, scores in ((lexical_rank, one.lexical), (semantic_rank, one.semantic)):
-            place = {key: rank for rank, key in enumerate(scores, 1)}
-            ranks[row, : len(keys)] = [place.get(key, np.inf) for key in keys]
+        for ranks, scores in ((lexical_rank, legs.lexical), (semantic_rank, legs.semantic)):
+            rank_of = {key: rank for rank, key in enumerate(scores, 1)}
+            ranks[row, : len(keys)] = [rank_of.get(key, np.inf) for key in keys]
         best = sorted(grades.values(), reverse=True)[:DEPTH]
         ideal[row] = sum(grade / np.log2(rank + 1) for rank, grade in enumerate(best, 1))
     return CandidateArrays(ids, lexical, semantic, calibrated, lexical_rank, semantic_rank, gain, ideal)

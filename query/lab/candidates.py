@@ -27,15 +27,16 @@ def fetch_candidates(
     index: str,
     judged: Judged,
     window: int,
-    more: Mapping[str, Any],
+    hybrid_options: Mapping[str, Any],
     advance: Advance = lambda _: None,
 ) -> dict[str, Candidates]:
-    """By query id; `more`: further options of `hybrid`, such as `fields`. The scores are read from the explanations.
+    """Candidates by query id, read from the explanations of the hits. `hybrid_options`: further options, such as `fields`.
 
-    Every option that changes the candidates is named, whatever the attachment's defaults are.
+    Every option that changes the candidates is set, so the attachment's defaults have no effect.
     """
     options = {
-        "alpha": 0.5, "fusion": "linear", "normalizer": CALIBRATED, "blending": "exact", "rank_window_size": 3 * window, **more
+        "alpha": 0.5, "fusion": "linear", "normalizer": CALIBRATED, "blending": "exact", "rank_window_size": 3 * window,
+        **hybrid_options,
     }  # fmt: skip
     bodies = {
         id_: {

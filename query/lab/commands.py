@@ -1,4 +1,4 @@
-"""`esblend eval`, `tune`."""
+"""`esblend eval` and `esblend tune`."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -11,16 +11,19 @@ import typer
 from elasticsearch import Elasticsearch
 
 from esblend.cli.console import count_progress, err, out, print_json
-from esblend.cli.gateway_client import FAILED, USAGE, DataDir, Json, call, gateway
-from esblend.errors import InvalidRequest
+from esblend.cli.gateway_client import FAILED, USAGE, DataDir, Json, call, gateway, stating_errors
+from esblend.errors import InvalidRequest, MissingExtra
+from esblend.extras import require
 from query.lab.judged import Judged, from_titles, read_beir, read_judgements, refuse_other_documents, write_qrels
 
 app = typer.Typer()
-Queries = Annotated[Path | None, typer.Option(help="JSONL with _id and text, or id and text separated by a tab.")]
+Queries = Annotated[
+    Path | None, typer.Option(help="JSONL with _id and text, or lines with id and text separated by a tab.")
+]
 Qrels = Annotated[
     Path | None, typer.Option(help="Judgements: TREC or BEIR qrels, or a CSV with query, document, grade (or clicks).")
 ]
-Split = Annotated[str, typer.Option(help="Of a BEIR folder: which qrels.")]
+Split = Annotated[str, typer.Option(help="Which qrels of a BEIR folder.")]
 Sample = Annotated[int | None, typer.Option(min=1, help="Use only the first N queries.")]
 
 
@@ -33,64 +36,68 @@ def evaluate(
     titles: Annotated[
         str | None,
         typer.Option(
-            "--from-titles", help="No judgements? Take this field's texts as queries for their own documents."
+            "--from-titles",
+            help="Without judgements: use this field's texts as queries that should find their own document.",
         ),
     ] = None,
     sample: Sample = None,
-    rerank: Annotated[bool, typer.Option("--rerank", help="Also with the gateway's cross-encoder.")] = False,
-    generation: Annotated[str | None, typer.Option(help="A generation that is not the active one.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a report with plots to this file.")] = None,
+    rerank: Annotated[
+        bool, typer.Option("--rerank", help="Also measure reranking by the gateway's cross-encoder.")
+    ] = False,
+    generation: Annotated[str | None, typer.Option(help="Search this generation instead of the active one.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write an HTML report with plots to this file.")] = None,
     runs: Annotated[Path | None, typer.Option(help="Write TREC run files and qrels to this folder.")] = None,
     compare_run: Annotated[
-        list[Path] | None, typer.Option("--run", help="A TREC run file to show beside. May be repeated.")
+        list[Path] | None, typer.Option("--run", help="A TREC run file to compare with. May be repeated.")
     ] = None,
     keep: Annotated[
-        str | None, typer.Option(help="Of a BEIR folder: keep its index under this name for the next time.")
+        str | None, typer.Option(help="Keep the index of a BEIR folder under this name, for the next run.")
     ] = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
     """Measure BM25, kNN and the blends side by side with your own judgements.
 
-    nDCG@10, MRR@10, recall and MAP with significance against BM25, latency, and the queries won and lost.
+    Reports nDCG@10, MRR@10, recall and MAP with significance against BM25, latency, and the queries won and lost.
     """
+    _require_lab("`esblend eval`")
     from query.lab.evaluation import evaluate as measure
     from query.lab.evaluation import to_json, with_run
     from query.lab.report import table, write_html
     from query.lab.systems import standard_systems
 
     with gateway(data_dir) as es:
-        given = _read_judged(target, queries, qrels, split, titles, sample)
+        from_files = _read_judged(target, queries, qrels, split, titles, sample)
         other_runs = {file.stem: _read_run(file) for file in compare_run or []}
         _refuse_unwritable(html, runs)
 
         def check(index: str) -> None:
-            if given is not None:
-                refuse_other_documents(es, index, given)
+            if from_files is not None:
+                refuse_other_documents(es, index, from_files)
             if rerank:
-                _refuse_without_reranker(es, index, given)
+                _refuse_without_reranker(es, index, from_files)
 
         with _target(es, target, keep, check) as index:
-            judged = given or from_titles(es, index, str(titles), size=sample or 300, seed=0)
-            more: dict[str, Any] = {"generation": generation} if generation else {}
-            systems = standard_systems(rerank=rerank, more=more)
+            judged = from_files or from_titles(es, index, str(titles), size=sample or 300, seed=0)
+            options: dict[str, Any] = {"generation": generation} if generation else {}
+            systems = standard_systems(rerank=rerank, shared_options=options)
             with _bar("Searching", (len(systems) + 1) * len(judged.queries)) as advance:
-                found = measure(es, index, judged, systems, more=more, advance=advance)
+                evaluation = measure(es, index, judged, systems, shared_options=options, advance=advance)
     for name, run in other_runs.items():
-        found = with_run(found, name, run)
+        evaluation = with_run(evaluation, name, run)
     # The figures come first: they are not lost when a file cannot be written.
     if as_json:
-        print_json(to_json(found))
+        print_json(to_json(evaluation))
     else:
-        out.print(table(found))
+        out.print(table(evaluation))
     if judged.is_weak and not as_json:
-        err.print("Weak judgements: made from the index or from clicks, not judged by people.", style="yellow")
+        err.print("Weak judgements: derived from the index or from clicks, not made by people.", style="yellow")
     if html is not None:
-        write_html(found, html)
+        write_html(evaluation, html)
     if runs is not None:
-        _write_runs(found, judged, runs)
+        _write_runs(evaluation, judged, runs)
     if not as_json:
-        err.print(f"{found.seconds:.0f} s" + (f"; the report is in {html}" if html else ""), highlight=False)
+        err.print(f"{evaluation.seconds:.0f} s" + (f"; the report is in {html}" if html else ""), highlight=False)
 
 
 @app.command()
@@ -99,33 +106,36 @@ def tune(
     queries: Queries = None,
     qrels: Qrels = None,
     split: Split = "train",
-    titles: Annotated[str | None, typer.Option("--from-titles", help="As in eval. Weak.")] = None,
+    titles: Annotated[str | None, typer.Option("--from-titles", help="As in eval; such judgements are weak.")] = None,
     sample: Sample = None,
-    folds: Annotated[int, typer.Option(min=2, max=20, help="Of the cross-validation.")] = 5,
+    folds: Annotated[int, typer.Option(min=2, max=20, help="Folds of the cross-validation.")] = 5,
     apply: Annotated[
         bool, typer.Option("--apply", help="Save the recommended settings as the attachment's defaults.")
     ] = False,
-    keep: Annotated[str | None, typer.Option(help="Of a BEIR folder: keep its index under this name.")] = None,
+    keep: Annotated[
+        str | None, typer.Option(help="Keep the index of a BEIR folder under this name, for the next run.")
+    ] = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
     """Find weights, field boosts, normaliser, window and rank constant by cross-validation on your own judgements.
 
-    Exit code 1 when nothing is recommended: the gain on queries held back is not significant.
+    Exit code 1 when no change is recommended, because the gain on held-out queries is not significant.
     """
+    _require_lab("`esblend tune`")
     from query.lab import tuning
     from query.lab.candidates import fetch_candidates
 
     with gateway(data_dir) as es:
-        given = _read_judged(target, queries, qrels, split, titles, sample)
+        from_files = _read_judged(target, queries, qrels, split, titles, sample)
 
         def check(index: str) -> None:
-            if given is not None:
-                refuse_other_documents(es, index, given)
-                _refuse_few(given, folds)
+            if from_files is not None:
+                refuse_other_documents(es, index, from_files)
+                _refuse_few(from_files, folds)
 
         with _target(es, target, keep, check) as index:
-            judged = given or from_titles(es, index, str(titles), size=sample or 300, seed=0)
+            judged = from_files or from_titles(es, index, str(titles), size=sample or 300, seed=0)
             _refuse_few(judged, folds)
             attachment = call(es, "GET", f"/_esblend/indices/{quote(index, safe='')}")["attachment"]
             present = tuning.present_settings(attachment["defaults"], attachment["source_fields"])
@@ -146,6 +156,11 @@ def tune(
         raise typer.Exit(FAILED)
 
 
+def _require_lab(command: str) -> None:
+    with stating_errors():
+        require("ir_measures", "jinja2", "matplotlib", "scipy", purpose=command, error=MissingExtra)
+
+
 def _refuse_few(judged: Judged, folds: int) -> None:
     if len(judged.queries) < 2 * folds:
         raise InvalidRequest(f"{len(judged.queries)} queries are too few for {folds} folds")
@@ -158,7 +173,7 @@ def _show_advice(advice: dict[str, Any], *, as_json: bool, applied: bool) -> Non
     now, gain = advice["nDCG@10"]["now"], advice["nDCG@10"]["held_back_gain"]
     low, high = advice["interval"]
     out.print(
-        f"nDCG@10 now {now:.4f}; on queries held back {gain:+.4f} (95 % interval {low:+.4f} to {high:+.4f}, "
+        f"nDCG@10 now {now:.4f}; on held-out queries {gain:+.4f} (95 % interval {low:+.4f} to {high:+.4f}, "
         f"p {advice['p_value']:.4f}, {advice['queries']} queries)",
         highlight=False,
     )
@@ -173,7 +188,7 @@ def _show_advice(advice: dict[str, Any], *, as_json: bool, applied: bool) -> Non
 
 @contextmanager
 def _target(es: Elasticsearch, target: str, keep: str | None, check: Callable[[str], None]) -> Iterator[str]:
-    """The named index, or one made of the named folder. `check` is called with its name before anything is embedded."""
+    """The named index, or a scratch index of the named folder. `check` gets its name before any document is embedded."""
     from query.lab.scratch import scratch_index
 
     if not Path(target).is_dir():
@@ -207,17 +222,17 @@ def _read_judged(
     elif Path(target).is_dir():
         judged = read_beir(Path(target), split)
     else:
-        err.print("Name judgements with --qrels (and --queries), or make some with --from-titles FIELD.", style="red")
+        err.print("Pass judgements with --qrels (and --queries), or derive them with --from-titles FIELD.", style="red")
         raise typer.Exit(USAGE)
     return judged.only(list(judged.queries)[:sample]) if sample else judged
 
 
 def _refuse_unwritable(html: Path | None, runs: Path | None) -> None:
-    """Raises InvalidRequest before an hour of work ends with a file that cannot be written."""
+    """Raises InvalidRequest before the measurement starts, not an hour later."""
     for option, file, folder in (("--html", html, html and html.parent), ("--runs", runs, runs)):
         if file is None or folder is None:
             continue
-        parent = next((one for one in (folder, *folder.absolute().parents) if one.exists()), folder)
+        parent = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
         if file.is_dir() != (option == "--runs") and file.exists():
             raise InvalidRequest(f"{option} {file} is {'a folder' if file.is_dir() else 'not a folder'}")
         if not parent.is_dir() or not os.access(parent, os.W_OK) or (option == "--html" and not folder.is_dir()):
@@ -238,7 +253,7 @@ def _bar(what: str, total: int) -> Iterator[Any]:
 
 
 def _read_run(file: Path) -> dict[str, dict[str, float]]:
-    """A TREC run from elsewhere. Raises InvalidRequest when it cannot be read."""
+    """A TREC run file. Raises InvalidRequest when it cannot be read."""
     import ir_measures
 
     run: dict[str, dict[str, float]] = {}
@@ -250,14 +265,14 @@ def _read_run(file: Path) -> dict[str, dict[str, float]]:
     return {id_: dict(sorted(hits.items(), key=lambda hit: -hit[1])) for id_, hits in run.items()}
 
 
-def _write_runs(found: Any, judged: Judged, folder: Path) -> None:
+def _write_runs(evaluation: Any, judged: Judged, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_qrels(judged, folder / "qrels.txt")
-    for name, one in found.systems.items():
+    for name, measured in evaluation.systems.items():
         label = name.replace(",", "").replace(" ", "-").lower()
         lines = [
             f"{id_} Q0 {document} {rank} {score:g} {label}"
-            for id_, hits in one.run.items()
+            for id_, hits in measured.run.items()
             for rank, (document, score) in enumerate(hits.items(), 1)
         ]
         (folder / f"{label}.run").write_text("\n".join(lines) + "\n", "utf-8")

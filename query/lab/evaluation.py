@@ -56,10 +56,10 @@ def evaluate(
     judged: Judged,
     systems: Sequence[System],
     *,
-    more: Mapping[str, Any] | None = None,
+    shared_options: Mapping[str, Any] | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Evaluation:
-    """Run all systems over the queries. `more`: what the systems share, for the curve too."""
+    """Run all systems over the queries. `shared_options`: options of `hybrid` that all systems, and the curve, have in common."""
     began = time.monotonic()
     runs = {system.name: run_system(es, index, system, judged, advance) for system in systems}
     timed = latencies(es, index, systems, list(judged.queries.values())[:LATENCY_QUERIES])
@@ -67,11 +67,11 @@ def evaluate(
     for name, run in runs.items():
         p50, p95 = np.percentile(timed[name], [50, 95])
         measured[name] = _measured(run, judged, (float(p50), float(p95)))
-    candidates = fetch_candidates(es, index, judged, DEPTH, more or {}, advance)
+    candidates = fetch_candidates(es, index, judged, DEPTH, shared_options or {}, advance)
     arrays = to_arrays(candidates, judged)
     curve = {alpha: mean_of(arrays.ndcg(Blend(alpha))) for alpha in CURVE_ALPHAS}
-    found = Evaluation(index, judged, measured, _differences(measured), curve, 0.0)
-    return replace(found, texts=_texts(es, index, found), seconds=time.monotonic() - began)
+    evaluation = Evaluation(index, judged, measured, _differences(measured), curve, 0.0)
+    return replace(evaluation, texts=_texts(es, index, evaluation), seconds=time.monotonic() - began)
 
 
 def unjudged_share(run: Run, judged: Judged) -> float:
@@ -81,10 +81,10 @@ def unjudged_share(run: Run, judged: Judged) -> float:
     return unjudged / len(first) if first else 0.0
 
 
-def with_run(found: Evaluation, name: str, run: Run) -> Evaluation:
-    """The evaluation with a run from elsewhere, whose latency is not known (0)."""
-    systems = {**found.systems, name: _measured(run, found.judged, (0.0, 0.0))}
-    return replace(found, systems=systems, differences=_differences(systems))
+def with_run(evaluation: Evaluation, name: str, run: Run) -> Evaluation:
+    """The evaluation with the run of another search engine, whose latency is unknown (0)."""
+    systems = {**evaluation.systems, name: _measured(run, evaluation.judged, (0.0, 0.0))}
+    return replace(evaluation, systems=systems, differences=_differences(systems))
 
 
 def _measured(run: Run, judged: Judged, latency: tuple[float, float]) -> Measured:
@@ -94,7 +94,7 @@ def _measured(run: Run, judged: Judged, latency: tuple[float, float]) -> Measure
 
 
 def _differences(systems: Mapping[str, Measured]) -> dict[str, Difference]:
-    return compare({name: one.values[MAIN] for name, one in systems.items()}, BASELINE)
+    return compare({name: measured.values[MAIN] for name, measured in systems.items()}, BASELINE)
 
 
 @dataclass(frozen=True)
@@ -106,14 +106,14 @@ class Duel:
     hits: tuple[list[str], list[str]]
 
 
-def wins_and_losses(found: Evaluation, system: str) -> tuple[list[Duel], list[Duel]]:
+def wins_and_losses(evaluation: Evaluation, system: str) -> tuple[list[Duel], list[Duel]]:
     """The queries on which a system gains most over the baseline, and those on which it loses most."""
-    ours, base = found.systems[system], found.systems[found.baseline]
+    ours, base = evaluation.systems[system], evaluation.systems[evaluation.baseline]
     gains = {id_: value - base.values[MAIN][id_] for id_, value in ours.values[MAIN].items()}
     order = sorted(gains, key=lambda id_: -gains[id_])
 
     def duel(id_: str) -> Duel:
-        hits = tuple(list(one.run.get(id_, {}))[:5] for one in (base, ours))
+        hits = tuple(list(system.run.get(id_, {}))[:5] for system in (base, ours))
         return Duel(id_, (base.values[MAIN][id_], ours.values[MAIN][id_]), (hits[0], hits[1]))
 
     wins = [duel(id_) for id_ in order[:SHOWN_QUERIES] if gains[id_] > 0]
@@ -121,42 +121,45 @@ def wins_and_losses(found: Evaluation, system: str) -> tuple[list[Duel], list[Du
     return wins, losses
 
 
-def to_json(found: Evaluation) -> dict[str, Any]:
+def to_json(evaluation: Evaluation) -> dict[str, Any]:
     return {
-        "index": found.index,
-        "queries": found.judged.name,
-        "count": len(found.judged.queries),
-        "weak": found.judged.is_weak,
-        "baseline": found.baseline,
-        "seconds": round(found.seconds, 1),
-        "systems": {name: _system_json(one, found.differences.get(name)) for name, one in found.systems.items()},
-        "curve": {str(alpha): round(value.mean, 4) for alpha, value in found.curve.items()},
+        "index": evaluation.index,
+        "queries": evaluation.judged.name,
+        "count": len(evaluation.judged.queries),
+        "weak": evaluation.judged.is_weak,
+        "baseline": evaluation.baseline,
+        "seconds": round(evaluation.seconds, 1),
+        "systems": {
+            name: _system_json(measured, evaluation.differences.get(name))
+            for name, measured in evaluation.systems.items()
+        },
+        "curve": {str(alpha): round(value.mean, 4) for alpha, value in evaluation.curve.items()},
     }
 
 
-def _system_json(one: Measured, difference: Difference | None) -> dict[str, Any]:
-    main = one.means[MAIN]
-    shown: dict[str, Any] = {measure: round(value.mean, 4) for measure, value in one.means.items()}
+def _system_json(measured: Measured, difference: Difference | None) -> dict[str, Any]:
+    main = measured.means[MAIN]
+    shown: dict[str, Any] = {measure: round(value.mean, 4) for measure, value in measured.means.items()}
     shown |= {"interval": [round(main.low, 4), round(main.high, 4)]}
-    shown |= {"unjudged@10": round(one.unjudged, 4)}
-    shown |= {"p50_ms": round(one.latency[0], 2), "p95_ms": round(one.latency[1], 2)}
+    shown |= {"unjudged@10": round(measured.unjudged, 4)}
+    shown |= {"p50_ms": round(measured.latency[0], 2), "p95_ms": round(measured.latency[1], 2)}
     if difference is not None:
         shown |= {"gain": round(difference.gain.mean, 4), "p_value": difference.p_value}
         shown |= {"significant": difference.is_significant, "wins": difference.wins, "losses": difference.losses}
     return shown
 
 
-def _texts(es: Elasticsearch, index: str, found: Evaluation) -> dict[str, str]:
-    """What a person needs to recognise the documents of the duels."""
+def _texts(es: Elasticsearch, index: str, evaluation: Evaluation) -> dict[str, str]:
+    """Titles or first characters of the duels' documents, by which a person recognises them."""
     ids = sorted({
         document
-        for system in found.systems if system != found.baseline
-        for group in wins_and_losses(found, system) for duel in group for hits in duel.hits for document in hits
+        for system in evaluation.systems if system != evaluation.baseline
+        for group in wins_and_losses(evaluation, system) for duel in group for hits in duel.hits for document in hits
     })  # fmt: skip
     texts = {}
     for start in range(0, len(ids), 500):
-        answer = es.search(index=index, query={"ids": {"values": ids[start : start + 500]}}, size=500)
-        for hit in answer["hits"]["hits"]:
+        response = es.search(index=index, query={"ids": {"values": ids[start : start + 500]}}, size=500)
+        for hit in response["hits"]["hits"]:
             values = [value for value in hit["_source"].values() if isinstance(value, str) and value.strip()]
             texts[hit["_id"]] = (values[0] if values else hit["_id"])[:120]
     return texts

@@ -1,4 +1,4 @@
-"""Queries with judgements, read from what people have: BEIR folders, TREC qrels, spreadsheets, click logs, or the index itself."""
+"""Queries with judgements, read from BEIR folders, TREC qrels, spreadsheets and click logs, or derived from the index itself."""
 
 import csv
 import hashlib
@@ -15,7 +15,7 @@ from elasticsearch import Elasticsearch
 from esblend.errors import InvalidRequest
 
 Grades = Mapping[str, int]
-"""By document id; 0 or not there: not relevant."""
+"""By document id; 0 or absent: not relevant."""
 _QUERY_COLUMNS = ("query", "query_text", "question", "q")
 _DOCUMENT_COLUMNS = ("document", "doc_id", "document_id", "corpus-id", "_id", "id")
 _GRADE_COLUMNS = ("grade", "relevance", "score", "rating", "judgement", "judgment")
@@ -41,12 +41,12 @@ class Judged:
 
 
 def read_beir(folder: Path, split: str) -> Judged:
-    """`queries.jsonl` and `qrels/<split>.tsv` of a folder in BEIR's layout. Raises InvalidRequest naming what is missing."""
+    """`queries.jsonl` and `qrels/<split>.tsv` of a folder in BEIR's layout. Raises InvalidRequest if the split is missing."""
     file = folder / "qrels" / f"{split}.tsv"
     if not file.is_file():
-        splits = ", ".join(sorted(one.stem for one in (folder / "qrels").glob("*.tsv"))) or "none"
+        splits = ", ".join(sorted(file.stem for file in (folder / "qrels").glob("*.tsv"))) or "none"
         raise InvalidRequest(f"[{folder}] has no split [{split}]; it has {splits}")
-    texts = {one["_id"]: one["text"] for one in _jsonl(folder / "queries.jsonl")}
+    texts = {query["_id"]: query["text"] for query in _jsonl(folder / "queries.jsonl")}
     grades = read_qrels(file)
     return _judged(f"{folder.name}/{split}", texts, grades)
 
@@ -59,7 +59,7 @@ def read_corpus(folder: Path) -> Iterator[dict[str, Any]]:
 def read_judgements(qrels: Path, queries: Path | None) -> Judged:
     """Qrels with a file of queries, or one CSV that holds both: columns for the query's text, the document and the grade.
 
-    Raises InvalidRequest when a file is missing or does not hold what it should.
+    Raises InvalidRequest when a file is missing or has another format.
     """
     if queries is None:
         return _read_spreadsheet(qrels)
@@ -69,24 +69,24 @@ def read_judgements(qrels: Path, queries: Path | None) -> Judged:
 def read_queries(file: Path) -> dict[str, str]:
     """JSONL with `_id` and `text`, or two columns separated by tabs."""
     if file.suffix == ".jsonl":
-        return {str(one["_id"]): str(one["text"]) for one in _jsonl(file)}
+        return {str(query["_id"]): str(query["text"]) for query in _jsonl(file)}
     rows = [line.split("\t", 1) for line in _text(file).splitlines() if line.strip()]
     if any(len(row) != 2 for row in rows):
-        raise InvalidRequest(f"[{file}] must hold a query's id and its text on each line, separated by a tab")
+        raise InvalidRequest(f"[{file}] must have a query's id and text on each line, separated by a tab")
     return {id_.strip(): text.strip() for id_, text in rows}
 
 
 def read_qrels(file: Path) -> dict[str, dict[str, int]]:
     """TREC (query, 0, document, grade) or BEIR (query-id, corpus-id, score; with a header)."""
-    found: dict[str, dict[str, int]] = defaultdict(dict)
+    grades: dict[str, dict[str, int]] = defaultdict(dict)
     for number, line in enumerate(_text(file).splitlines(), 1):
         parts = line.split()
         if not parts or (number == 1 and not parts[-1].lstrip("-").isdecimal()):
             continue
         if len(parts) not in (3, 4) or not parts[-1].lstrip("-").isdecimal():
             raise InvalidRequest(f"[{file}:{number}] is neither a TREC nor a BEIR judgement: {line[:80]!r}")
-        found[parts[0]][parts[-2]] = int(parts[-1])
-    return dict(found)
+        grades[parts[0]][parts[-2]] = int(parts[-1])
+    return dict(grades)
 
 
 def write_qrels(judged: Judged, file: Path) -> None:
@@ -127,7 +127,7 @@ def _read_spreadsheet(file: Path) -> Judged:
 
 
 def _grades_of_clicks(clicks: Mapping[str, int]) -> dict[str, int]:
-    """1 to 3 by the share of a query's most clicked document: what people choose, in three steps."""
+    """1 to 3, by clicks relative to the query's most clicked document."""
     most = max(clicks.values(), default=0)
     return {document: 1 + (2 * count) // most for document, count in clicks.items() if count > 0}
 
@@ -137,8 +137,9 @@ def query_id(text: str) -> str:
 
 
 def from_titles(es: Elasticsearch, index: str, field: str, *, size: int, seed: int) -> Judged:
-    """Each of `size` documents drawn at random is the one right answer to its own title. Weak: titles are not questions, and other
-    documents may answer as well. Raises InvalidRequest when the index has no titles of three words or more."""
+    """Titles of `size` random documents as queries; the only right answer is the document itself. Weak judgements: titles are not
+    questions, and other documents may answer as well. Raises InvalidRequest when the index has no titles of three words or
+    more."""
     drawn = {
         "function_score": {"query": {"exists": {"field": field}}, "random_score": {"seed": seed, "field": "_seq_no"}}
     }
@@ -149,7 +150,7 @@ def from_titles(es: Elasticsearch, index: str, field: str, *, size: int, seed: i
         if isinstance(title, str) and len(title.split()) >= 3:
             titles.setdefault(title.strip(), hit["_id"])
     if not titles:
-        raise InvalidRequest(f"index [{index}] has no [{field}] of three words or more to make queries of")
+        raise InvalidRequest(f"index [{index}] has no [{field}] of three words or more to use as queries")
     chosen = random.Random(seed).sample(sorted(titles), min(size, len(titles)))
     ids = {title: query_id(title) for title in chosen}
     return Judged(
@@ -164,14 +165,14 @@ def refuse_other_documents(es: Elasticsearch, index: str, judged: Judged) -> Non
     count = es.count(index=index, query={"ids": {"values": sample}})["count"] if sample else 0
     if not count:
         raise InvalidRequest(
-            f"index [{index}] has none of the documents that [{judged.name}] judges relevant: do the ids of both agree?"
+            f"index [{index}] has none of the documents that [{judged.name}] judges relevant; check the document ids"
         )
 
 
 def _judged(name: str, texts: Mapping[str, str], grades: Mapping[str, Grades]) -> Judged:
     known = [id_ for id_ in grades if id_ in texts]
     if not known:
-        raise InvalidRequest(f"no query of [{name}] has a judgement: do the ids of both files agree?")
+        raise InvalidRequest(f"no query of [{name}] has a judgement; check that both files use the same query ids")
     return Judged(name, {id_: texts[id_] for id_ in known}, {id_: grades[id_] for id_ in known})
 
 

@@ -1,4 +1,4 @@
-"""Measures runs against judgements, and says what of a difference is more than chance. ir-measures and SciPy do the work."""
+"""Measures runs against judgements with ir-measures, and tests differences for significance with SciPy."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from query.lab.searching import Run
 MEASURES = {"nDCG@10": nDCG @ 10, "MRR@10": RR @ 10, "recall@10": R @ 10, "recall@100": R @ 100, "MAP": AP}
 MAIN = "nDCG@10"
 LEVEL = 0.05
-"""A difference is called significant below this corrected p-value."""
+"""A difference with a corrected p-value below this is significant."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,15 @@ def per_query(run: Run, judged: Judged, measures: Sequence[str] = tuple(MEASURES
     """Value of each measure for each query; a query without hits has 0."""
     wanted = [MEASURES[name] for name in measures]
     names = {str(measure): name for name, measure in MEASURES.items()}
-    found: dict[str, dict[str, float]] = {name: dict.fromkeys(judged.queries, 0.0) for name in measures}
+    values: dict[str, dict[str, float]] = {name: dict.fromkeys(judged.queries, 0.0) for name in measures}
     # A negative grade (an annotator's "not at all") gains nothing; ir-measures would subtract it.
-    grades = {id_: {doc: max(0, grade) for doc, grade in one.items()} for id_, one in judged.grades.items()}
+    grades = {
+        id_: {document: max(0, grade) for document, grade in documents.items()}
+        for id_, documents in judged.grades.items()
+    }
     for value in ir_measures.iter_calc(wanted, grades, run):
-        found[names[str(value.measure)]][value.query_id] = value.value
-    return found
+        values[names[str(value.measure)]][value.query_id] = value.value
+    return values
 
 
 def mean_of(values: Mapping[str, float]) -> Interval:
@@ -64,8 +67,8 @@ def compare(values: Mapping[str, Mapping[str, float]], baseline: str) -> dict[st
     Benjamini and Hochberg (1995)."""
     base = np.array(list(values[baseline].values()))
     gains = {
-        name: np.array([one[id_] for id_ in values[baseline]]) - base
-        for name, one in values.items()
+        name: np.array([by_query[id_] for id_ in values[baseline]]) - base
+        for name, by_query in values.items()
         if name != baseline
     }
     raw = [_p_value(gain) for gain in gains.values()]

@@ -1,4 +1,4 @@
-"""Loads a BEIR folder into an index of its own, attached and covered, and takes it away again."""
+"""Loads a BEIR folder into a separate index, attaches it, waits for its vectors, and deletes it at the end."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from query.lab.judged import read_corpus
 FIELDS = ("title", "text")
 _TEXT = {"type": "text", "analyzer": "english"}
 Progress = Callable[[str, int, int], None]
-"""(what goes on, done, of how many)."""
+"""(step, done, total)."""
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def scratch_index(
     check: Callable[[str], None] = lambda _: None,
     **attachment: Any,
 ) -> Iterator[str]:
-    """The name of an index with the folder's corpus. `keep_as`: its name, under which it stays and is used again next time.
+    """The name of an index with the folder's corpus. `keep_as`: a name under which the index remains, for the next run.
 
     `check` is called with the name before the documents are embedded; it raises to end the work. `attachment`: further keys of
     the attach request. Raises TimeoutError when the index is not covered within an hour.
@@ -55,7 +55,9 @@ def _fill(es: Elasticsearch, name: str, folder: Path, progress: Progress) -> Non
         mappings={"properties": dict.fromkeys(FIELDS, _TEXT)},
         settings={"number_of_shards": 1, "number_of_replicas": 0},
     )
-    actions = ({"_id": one["_id"], **{field: one.get(field, "") for field in FIELDS}} for one in documents)
+    actions = (
+        {"_id": document["_id"], **{field: document.get(field, "") for field in FIELDS}} for document in documents
+    )
     for done, _ in enumerate(streaming_bulk(es, actions, index=name), 1):
         if done % 200 == 0 or done == len(documents):
             progress("Indexing", done, len(documents))

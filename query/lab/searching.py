@@ -12,8 +12,8 @@ from query.lab.systems import Body, System
 
 Run = Mapping[str, Mapping[str, float]]
 """Scores by query id and document id, as in a TREC run."""
-TOGETHER = 32
-"""Queries in one request: what the gateway's encoder computes together."""
+BATCH_QUERIES = 32
+"""Queries in one request: a batch of the gateway's encoder."""
 Advance = Callable[[int], None]
 
 
@@ -22,11 +22,11 @@ def search_all(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """(query id, response) of each body. Raises UpstreamError with the first error."""
     ids = list(bodies)
-    for start in range(0, len(ids), TOGETHER):
-        part = ids[start : start + TOGETHER]
+    for start in range(0, len(ids), BATCH_QUERIES):
+        part = ids[start : start + BATCH_QUERIES]
         lines = [line for id_ in part for line in ({}, bodies[id_])]
-        answer = es.options(request_timeout=300).msearch(index=index, searches=lines)
-        for id_, response in zip(part, answer["responses"], strict=True):
+        batch = es.options(request_timeout=300).msearch(index=index, searches=lines)
+        for id_, response in zip(part, batch["responses"], strict=True):
             if "error" in response:
                 raise UpstreamError(int(response.get("status", 500)), response)
             yield id_, response
@@ -34,24 +34,24 @@ def search_all(
 
 
 def run_system(es: Elasticsearch, index: str, system: System, judged: Judged, advance: Advance = lambda _: None) -> Run:
-    """A system's hits for every query. A document that is found by its rank only keeps that rank as its score."""
+    """A system's hits for every query. The score of a document is its rank from the end."""
     bodies = {id_: system.body(text) for id_, text in judged.queries.items()}
     return {id_: _scores(response) for id_, response in search_all(es, index, bodies, advance)}
 
 
 def _scores(response: Mapping[str, Any]) -> dict[str, float]:
-    """Evaluation breaks ties by document id; the order of the hits is what people see, so it decides."""
+    """Scores by rank. ir-measures breaks ties by document id, but people see the order of the hits."""
     hits = response["hits"]["hits"]
-    return {hit["_id"]: float(len(hits) - place) for place, hit in enumerate(hits)}
+    return {hit["_id"]: float(len(hits) - rank) for rank, hit in enumerate(hits)}
 
 
 def latencies(es: Elasticsearch, index: str, systems: Sequence[System], texts: Sequence[str]) -> dict[str, list[float]]:
-    """Milliseconds of single searches with ten hits, one after the other, the systems taking turns."""
-    found: dict[str, list[float]] = {system.name: [] for system in systems}
+    """Milliseconds of single searches with ten hits, one after the other; the systems take turns."""
+    milliseconds: dict[str, list[float]] = {system.name: [] for system in systems}
     for text in texts:
         for system in systems:
             body = {**system.body(text), "size": 10}
             began = time.perf_counter()
             es.search(index=index, body=body)
-            found[system.name].append((time.perf_counter() - began) * 1000)
-    return found
+            milliseconds[system.name].append((time.perf_counter() - began) * 1000)
+    return milliseconds

@@ -1,4 +1,4 @@
-"""The systems that are compared, each as a request body for one query. Each names every option that changes its ranking."""
+"""The systems to compare, each as the request body for one query. A body sets every option that changes the ranking."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from query.plan.hybrid_legs import DEFAULT_ALPHA
 Body = dict[str, Any]
 BASELINE = "BM25"
 DEPTH = 100
-"""Hits that are asked for; recall is looked at down to here."""
+"""Hits per query; recall is measured down to this rank."""
 
 
 @dataclass(frozen=True)
 class System:
-    """A named system: makes the body for a query's text."""
+    """A named system, which builds the request body for a query's text."""
 
     name: str
     make: Callable[[str], Body]
@@ -24,7 +24,7 @@ class System:
         return {"_source": False, "size": DEPTH, "track_total_hits": False, **self.make(text)}
 
 
-# An attachment's defaults must not change what a system is named after.
+# Every option is set, so that an attachment's defaults cannot make a system differ from its name.
 _LINEAR = {
     "fusion": "linear",
     "normalizer": CALIBRATED,
@@ -36,18 +36,18 @@ _RRF = {"fusion": "rrf", "rank_constant": 60, "weights": {"lexical": 1, "semanti
 
 
 def hybrid(name: str, **options: Any) -> System:
-    """A system by the short form. `options` change single options of the default blend, or of equally weighted rrf."""
+    """A system that uses the `hybrid` form. `options` override the default blend, or equally weighted rrf."""
     default = _RRF if options.get("fusion") == "rrf" else _LINEAR
     if "alpha" in options or "weights" in options:
         default = {key: value for key, value in default.items() if key not in ("alpha", "weights")}
-    asked = {"rank_window_size": DEPTH, **default, **options}
-    size = min(DEPTH, asked["rank_window_size"])
-    return System(name, lambda text: {"size": size, "query": {"hybrid": {"query": text, **asked}}})
+    chosen = {"rank_window_size": DEPTH, **default, **options}
+    size = min(DEPTH, chosen["rank_window_size"])
+    return System(name, lambda text: {"size": size, "query": {"hybrid": {"query": text, **chosen}}})
 
 
-def standard_systems(*, rerank: bool = False, more: Mapping[str, Any] | None = None) -> list[System]:
-    """BM25, kNN, and the blends. `more`: options of `hybrid` for all of them, such as `fields` or `generation`."""
-    shared = dict(more or {})
+def standard_systems(*, rerank: bool = False, shared_options: Mapping[str, Any] | None = None) -> list[System]:
+    """BM25, kNN, and the blends. `shared_options`: options of `hybrid` for all of them, such as `fields` or `generation`."""
+    shared = dict(shared_options or {})
     systems = [
         hybrid(BASELINE, alpha=0, **shared),
         hybrid("kNN", alpha=1, **shared),

@@ -1,4 +1,4 @@
-"""`esblend train`."""
+"""The command `esblend train`."""
 
 import random
 import sys
@@ -10,7 +10,9 @@ from urllib.parse import quote
 import typer
 
 from esblend.cli.console import err, out, print_json
-from esblend.cli.gateway_client import FAILED, USAGE, DataDir, Json, call, gateway
+from esblend.cli.gateway_client import FAILED, USAGE, DataDir, Json, call, gateway, stating_errors
+from esblend.errors import MissingExtra
+from esblend.extras import require
 
 app = typer.Typer()
 
@@ -18,17 +20,19 @@ app = typer.Typer()
 @app.command()
 def train(
     output: Annotated[Path, typer.Argument(help="A folder for checkpoints and the finished model.")],
-    model: Annotated[str, typer.Option(help="The model to begin with.")],
+    model: Annotated[str, typer.Option(help="The model to start from.")],
     index: Annotated[str | None, typer.Option(help="Take pairs and hard negatives from this attached index.")] = None,
     queries: Annotated[Path | None, typer.Option(help="As in eval.")] = None,
-    qrels: Annotated[Path | None, typer.Option(help="As in eval: of queries that are trained on.")] = None,
+    qrels: Annotated[Path | None, typer.Option(help="As in eval: the judgements to train on.")] = None,
     data_config: Annotated[
         Path | None, typer.Option(help='data_config.json: [{"name": "pairs.jsonl", "weight": 2}, ...]')
     ] = None,
     held_back: Annotated[
         float, typer.Option(min=0, max=0.5, help="Share of the judged queries that decides when to stop.")
     ] = 0.15,
-    eval_documents: Annotated[int, typer.Option(min=100, help="Documents that they are searched in.")] = 1000,
+    eval_documents: Annotated[
+        int, typer.Option(min=100, help="Number of documents that the held-back queries search.")
+    ] = 1000,
     epochs: Annotated[float, typer.Option(min=0.01)] = 3.0,
     batch_size: Annotated[int, typer.Option(min=2)] = 16,
     learning_rate: Annotated[float, typer.Option(min=1e-9)] = 2e-5,
@@ -39,9 +43,13 @@ def train(
 ) -> None:
     """Fine-tune an encoder on your own questions and answers, with hard negatives from your own index.
 
-    The result is a folder that `esblend migrate INDEX --model FOLDER/model` takes.
-    Exit code 1 when the model is not better on the queries held back.
+    The result is a model folder, for `esblend migrate INDEX --model FOLDER/model`.
+    Exit code 1 when the model is not better on the held-back queries.
     """
+    with stating_errors():
+        require(
+            "torch", "sentence_transformers", "datasets", "accelerate", purpose="`esblend train`", error=MissingExtra
+        )
     from mappings.attachment import Attachment
     from query.lab import training
     from query.lab.judged import read_judgements
@@ -67,7 +75,7 @@ def train(
                     es, index, attachment, judged.only(ids[:cut]), documents=eval_documents, seed=seed
                 )
     if not data:
-        err.print("Name something to train on: --index with --qrels, or --data-config.", style="red")
+        err.print("Pass training data: --index with --qrels, or --data-config.", style="red")
         raise typer.Exit(USAGE)
     options = training.Options(epochs, batch_size, learning_rate, seed=seed)
     with redirect_stdout(sys.stderr):  # the trainer prints its log
@@ -78,7 +86,7 @@ def train(
         out.print(f"{done['pairs']} pairs, {done['steps']} steps: the model is in {done['model']}", highlight=False)
         if held is not None:
             out.print(
-                f"nDCG@10 on {len(held.queries)} queries held back: {done['before']} -> {done['after']}",
+                f"nDCG@10 on {len(held.queries)} held-back queries: {done['before']} -> {done['after']}",
                 highlight=False,
             )
     if held is not None and done["after"] <= done["before"]:

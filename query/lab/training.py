@@ -1,8 +1,8 @@
 """Fine-tunes an encoder on pairs of question and answer; sentence-transformers' trainer does the work.
 
 The recipe of multi-qa-distilbert-cos-v1 (its model card): (question, answer) pairs, in-batch negatives by
-MultipleNegativesRankingLoss with scale 20 and cosine, mean pooling, several data sets drawn from by weight, at most 250 word
-pieces. Beside that, hard negatives mined from the index itself, and early stopping on the nDCG of queries held back.
+MultipleNegativesRankingLoss with scale 20 and cosine, mean pooling, several weighted data sets, at most 250 word pieces. In
+addition: hard negatives mined from the index itself, and early stopping on the nDCG of held-back queries.
 """
 
 import json
@@ -26,12 +26,12 @@ SCALE = 20.0
 MAX_TOKENS = 250
 _MINED_DEPTH = 30
 _SKIPPED = 2
-"""The very best wrong hits are often right answers that nobody judged, so they are skipped."""
+"""The best hits without a judgement are often right answers, so they are not used as negatives."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A question, an answer, and if there is one a text that looks like an answer and is none."""
+    """A question, its answer, and optionally a hard negative: a text that looks like an answer but is not."""
 
     query: str
     answer: str
@@ -40,7 +40,7 @@ class Example:
 
 @dataclass(frozen=True)
 class HeldBack:
-    """Queries that decide when to stop: texts, documents, and which of them are right."""
+    """Queries that decide when to stop: their texts, the documents, and the right documents of each."""
 
     queries: Mapping[str, str]
     documents: Mapping[str, str]
@@ -49,7 +49,7 @@ class HeldBack:
 
 @dataclass(frozen=True)
 class Options:
-    """How to train. `batch_size` also is the number of in-batch negatives and one."""
+    """How to train. A query has `batch_size` - 1 in-batch negatives."""
 
     epochs: float = 3.0
     batch_size: int = 16
@@ -57,20 +57,21 @@ class Options:
     warmup: float = 0.1
     patience: int = 2
     evaluations: int = 4
-    """In an epoch."""
+    """Per epoch."""
     seed: int = 0
 
 
 def read_data_config(file: Path) -> list[tuple[str, float, list[Example]]]:
     """(name, weight, examples) of each data set in a `data_config.json`: a list of `{"name": "pairs.jsonl", "weight": 2}`.
 
-    Each file is in the same folder and holds JSON lines: `[question, answer]`, with a negative as third, or objects with `query`,
-    `answer` and perhaps `negative`. Raises InvalidRequest naming what is wrong.
+    Each file is in the same folder and contains JSON lines: `[question, answer]` with an optional negative as third element, or
+    objects with `query`, `answer` and optionally `negative`. Raises InvalidRequest naming the file and line.
     """
     try:
         config = json.loads(file.read_text("utf-8"))
         return [
-            (one["name"], float(one.get("weight", 1)), list(_examples(file.parent / one["name"]))) for one in config
+            (entry["name"], float(entry.get("weight", 1)), list(_examples(file.parent / entry["name"])))
+            for entry in config
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidRequest(f"[{file}] is not a list of objects with [name] and [weight]: {error}") from error
@@ -80,10 +81,10 @@ def _examples(file: Path) -> Iterator[Example]:
     for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
         if not line.strip():
             continue
-        found = json.loads(line)
-        parts = [found.get(key) for key in ("query", "answer", "negative")] if isinstance(found, dict) else found
+        row = json.loads(line)
+        parts = [row.get(key) for key in ("query", "answer", "negative")] if isinstance(row, dict) else row
         if not isinstance(parts, list) or len(parts) < 2 or not all(isinstance(part, str) for part in parts[:2]):
-            raise InvalidRequest(f"[{file}:{number}] is not a question with an answer")
+            raise InvalidRequest(f"[{file}:{number}] must hold a question and an answer")
         yield Example(*parts[:3])
 
 
@@ -96,21 +97,23 @@ def mine(
     seed: int,
     advance: Advance = lambda _: None,
 ) -> list[Example]:
-    """An example for each right answer, with a hard negative: a document that BM25 or kNN ranks high and nobody judged right."""
+    """An example for each right answer, with a hard negative: a document that BM25 or kNN ranks high and that is not judged
+    relevant."""
     wrong: dict[str, list[str]] = {id_: [] for id_ in judged.queries}
     for system in (hybrid("BM25", alpha=0), hybrid("kNN", alpha=1)):
         bodies = {id_: {**system.body(text), "size": _MINED_DEPTH} for id_, text in judged.queries.items()}
         for id_, response in search_all(es, index, bodies, advance):
-            found = [hit["_id"] for hit in response["hits"]["hits"]]
-            wrong[id_] += [one for one in found if judged.grades[id_].get(one, 0) <= 0][_SKIPPED:]
-    right = {id_: [one for one, grade in grades.items() if grade > 0] for id_, grades in judged.grades.items()}
-    texts = read_texts(
-        es, index, attachment, {one for group in (right, wrong) for ids in group.values() for one in ids}
-    )
+            hits = [hit["_id"] for hit in response["hits"]["hits"]]
+            wrong[id_] += [document for document in hits if judged.grades[id_].get(document, 0) <= 0][_SKIPPED:]
+    right = {
+        id_: [document for document, grade in grades.items() if grade > 0] for id_, grades in judged.grades.items()
+    }
+    documents = {document for group in (right, wrong) for ids in group.values() for document in ids}
+    texts = read_texts(es, index, attachment, documents)
     draw = random.Random(seed)
     examples = []
     for id_, query in judged.queries.items():
-        negatives = [one for one in wrong[id_] if texts.get(one)]
+        negatives = [document for document in wrong[id_] if texts.get(document)]
         for answer in right[id_]:
             if texts.get(answer):
                 negative = texts[draw.choice(negatives)] if negatives else None
@@ -121,9 +124,9 @@ def mine(
 def held_back(
     es: Elasticsearch, index: str, attachment: Attachment, judged: Judged, *, documents: int, seed: int
 ) -> HeldBack:
-    """The queries with their right answers among so many documents: the hits of BM25 for them, which are hard to tell apart."""
+    """The queries with their right answers among `documents` documents: BM25's hits for them, which are hard to tell apart."""
     wanted: dict[str, None] = {
-        one: None for grades in judged.grades.values() for one, grade in grades.items() if grade > 0
+        document: None for grades in judged.grades.values() for document, grade in grades.items() if grade > 0
     }
     bodies = {id_: {**hybrid("BM25", alpha=0).body(text), "size": 50} for id_, text in judged.queries.items()}
     others = [hit["_id"] for _, response in search_all(es, index, bodies) for hit in response["hits"]["hits"]]
@@ -131,11 +134,11 @@ def held_back(
     wanted |= dict.fromkeys(others[: max(0, documents - len(wanted))])
     texts = {id_: text for id_, text in read_texts(es, index, attachment, set(wanted)).items() if text}
     right = {
-        id_: {one for one, grade in grades.items() if grade > 0 and one in texts}
+        id_: {document for document, grade in grades.items() if grade > 0 and document in texts}
         for id_, grades in judged.grades.items()
     }
-    kept = {id_: text for id_, text in judged.queries.items() if right[id_]}
-    return HeldBack(kept, texts, {id_: right[id_] for id_ in kept})
+    queries = {id_: text for id_, text in judged.queries.items() if right[id_]}
+    return HeldBack(queries, texts, {id_: right[id_] for id_ in queries})
 
 
 def read_texts(es: Elasticsearch, index: str, attachment: Attachment, ids: set[str]) -> dict[str, str]:
@@ -144,10 +147,10 @@ def read_texts(es: Elasticsearch, index: str, attachment: Attachment, ids: set[s
     ordered = sorted(ids)
     for start in range(0, len(ordered), 500):
         part = ordered[start : start + 500]
-        answer = es.search(
+        response = es.search(
             index=index, query={"ids": {"values": part}}, size=len(part), source_includes=attachment.source_fields
         )
-        for hit in answer["hits"]["hits"]:
+        for hit in response["hits"]["hits"]:
             texts[hit["_id"]] = source_text(hit["_source"], attachment.source_fields).text
     return texts
 
@@ -161,10 +164,9 @@ def train(
     *,
     resume: bool = False,
 ) -> dict[str, Any]:
-    """Train, and write a sentence-transformers folder to `output`. Gives the held-back nDCG@10 before and after.
+    """Train, and write a sentence-transformers folder to `output`. Returns the held-back nDCG@10 before and after.
 
-    Mixed precision and several GPUs are used where there are any. With `resume` it goes on from the last checkpoint in
-    `output`/checkpoints.
+    Uses GPUs and mixed precision if the machine has them. `resume`: continue from the last checkpoint in `output`/checkpoints.
     """
     import torch
     from sentence_transformers import SentenceTransformer
@@ -177,7 +179,7 @@ def train(
     encoder = SentenceTransformer(str(find_model(model).path), trust_remote_code=False)
     encoder.max_seq_length = min(MAX_TOKENS, encoder.max_seq_length or MAX_TOKENS)
     datasets = _datasets(data, options.seed)
-    steps = max(1, sum(len(one) for one in datasets.values()) // options.batch_size)
+    steps = max(1, sum(len(dataset) for dataset in datasets.values()) // options.batch_size)
     every = max(1, steps // options.evaluations)
     evaluator = _evaluator(held) if held is not None else None
     before = _ndcg(evaluator(encoder)) if evaluator is not None else None
@@ -214,25 +216,25 @@ def train(
 
 
 def _datasets(data: Sequence[tuple[str, float, list[Example]]], seed: int) -> dict[str, Any]:
-    """Each data set, repeated or thinned so that batches come from them in the proportion of their weights."""
+    """Data sets by name, repeated or sampled so that batches draw from them in proportion to their weights."""
     from datasets import Dataset
 
     total = sum(len(examples) for _, _, examples in data)
     weights = sum(weight for _, weight, _ in data)
     draw = random.Random(seed)
-    found = {}
+    datasets = {}
     for name, weight, examples in data:
         if not examples:
-            raise InvalidRequest(f"[{name}] holds no pairs to train on")
-        # Columns must be alike within a data set, so one without a negative for every pair goes without.
-        has_negatives = all(one.negative is not None for one in examples)
+            raise InvalidRequest(f"[{name}] has no pairs to train on")
+        # The rows of a data set need the same columns, so negatives are used only if every pair has one.
+        has_negatives = all(example.negative is not None for example in examples)
         wanted = max(1, round(total * weight / weights))
         chosen = list(examples) * (wanted // len(examples)) + draw.sample(examples, wanted % len(examples))
-        columns = {"anchor": [one.query for one in chosen], "positive": [one.answer for one in chosen]}
+        columns = {"anchor": [example.query for example in chosen], "positive": [example.answer for example in chosen]}
         if has_negatives:
-            columns["negative"] = [str(one.negative) for one in chosen]
-        found[name] = Dataset.from_dict(columns)
-    return found
+            columns["negative"] = [str(example.negative) for example in chosen]
+        datasets[name] = Dataset.from_dict(columns)
+    return datasets
 
 
 def _evaluator(held: HeldBack) -> Any:
@@ -246,5 +248,5 @@ def _evaluator(held: HeldBack) -> Any:
 
 
 def _ndcg(values: Any) -> float:
-    found = next(value for name, value in values.items() if name.endswith("cosine_ndcg@10"))
-    return round(float(found), 4)
+    ndcg = next(value for name, value in values.items() if name.endswith("cosine_ndcg@10"))
+    return round(float(ndcg), 4)

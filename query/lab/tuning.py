@@ -1,4 +1,4 @@
-"""Finds the settings of the blend that suit an index: a grid on a training split, cross-validated, against what is set now.
+"""Finds the settings of the blend that suit an index: a cross-validated grid search, compared with the present settings.
 
 candidates of every field boost -> each fold: the best settings on the rest -> their gain on the fold -> significant? -> advice
 """
@@ -50,7 +50,7 @@ class Advice:
 
 
 def grid(fields: Sequence[Fields]) -> Iterator[Settings]:
-    """Every combination that is tried."""
+    """Every combination to try."""
     for names in fields:
         for window in WINDOWS:
             for alpha in ALPHAS:
@@ -62,7 +62,7 @@ def grid(fields: Sequence[Fields]) -> Iterator[Settings]:
 
 
 def field_choices(fields: Sequence[str]) -> list[Fields]:
-    """The fields as they are, and with the first one (the title) twice and three times as heavy."""
+    """The fields without boosts, and with a boost of 2 and 3 for the first one (the title)."""
     plain = tuple(field.partition("^")[0] for field in fields)
     if len(plain) < 2:
         return [plain]
@@ -78,9 +78,9 @@ def tune(
     seed: int = 0,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Advice:
-    """The best settings on all queries, and what the same way of choosing gains on queries held back.
+    """The best settings on all queries, and the gain of this choice on queries held back.
 
-    `candidates`: for each choice of fields, by query. `present`: the settings in use now, the thing to beat.
+    `candidates`: for each choice of fields, by query. `present`: the settings in use now.
     """
     values: dict[Settings, dict[str, float]] = {}
     arrays = {fields: to_arrays(by_query, judged) for fields, by_query in candidates.items()}
@@ -90,14 +90,13 @@ def tune(
         advance(1)
     ids = sorted(judged.queries)
     random.Random(seed).shuffle(ids)
-    held: dict[str, float] = {}
+    tuned: dict[str, float] = {}
     for fold in range(folds):
-        back = ids[fold::folds]
-        rest = [id_ for id_ in ids if id_ not in set(back)]
-        chosen = best(values, rest, present)
-        held |= {id_: values[chosen][id_] for id_ in back}
+        held_back = set(ids[fold::folds])
+        chosen = best(values, [id_ for id_ in ids if id_ not in held_back], present)
+        tuned |= {id_: values[chosen][id_] for id_ in held_back}
     now = {id_: values[present][id_] for id_ in ids}
-    difference = compare({"now": now, "tuned": {id_: held[id_] for id_ in ids}}, "now")["tuned"]
+    difference = compare({"now": now, "tuned": {id_: tuned[id_] for id_ in ids}}, "now")["tuned"]
     return Advice(best(values, ids, present), mean_of(now), difference, len(ids))
 
 
@@ -136,7 +135,7 @@ def present_settings(defaults: Mapping[str, Any], source_fields: Sequence[str]) 
 
 
 def as_defaults(settings: Settings) -> dict[str, Any]:
-    """As the attachment's `defaults` take them."""
+    """In the form of the attachment's `defaults`."""
     return {"fields": list(settings.fields), **settings.blend.options()}
 
 

@@ -51,10 +51,10 @@ class Reranker:
         order = sorted(range(len(texts)), key=lambda position: len(texts[position]))
         for start in range(0, len(order), BATCH):
             batch = [texts[position] for position in order[start : start + BATCH]]
-            left = deadline - time.monotonic()
+            seconds_left = deadline - time.monotonic()
             computing = loop.run_in_executor(self._compute, encoder.scores, query, batch)
             try:
-                scores += (await asyncio.wait_for(asyncio.shield(computing), max(0.0, left))).tolist()
+                scores += (await asyncio.wait_for(asyncio.shield(computing), max(0.0, seconds_left))).tolist()
             except TimeoutError as error:
                 computing.add_done_callback(lambda done: done.exception())
                 raise BudgetSpent(f"no result within {seconds:g} s; the first-stage order is kept") from error
@@ -66,10 +66,10 @@ class Reranker:
 
     def _load(self, name: str) -> RelevanceModel:
         if name not in self._models:
-            kind, rest = kind_and_name(name)
+            kind, model = kind_and_name(name)
             self._models[name] = (
                 CrossEncoder(name, threads=self._settings.encoder_threads or available_threads())
                 if kind is None
-                else find(RERANKERS, kind)(rest, self._settings)
+                else find(RERANKERS, kind)(model, self._settings)
             )
         return self._models[name]

@@ -8,23 +8,23 @@ from esblend.errors import UpstreamError
 from query.plan.legs import count_body
 from query.run.requests import SearchRequests
 
-_KEEP_SECONDS = 60.0
-_KEEP_MOST = 1000
+_CACHE_SECONDS = 60.0
+_CACHE_ENTRIES = 1000
 
 
 class ExactKnn:
-    """Counts documents, up to `most`. That a whole target holds more is remembered for a minute: it saves the question."""
+    """Counts documents, up to `most`. For a minute it remembers targets that have more, which saves the request."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self._large: dict[tuple[str, ...], float] = {}
 
     async def count_if_small(self, requests: SearchRequests, filters: Sequence[dict[str, Any]]) -> int | None:
-        """How many documents of the search's target pass the filters; None when more than `most`, or not known."""
+        """The number of documents of the search's target that pass the filters; None when more than `most`, or unknown."""
         if not self.most:
             return None
-        place = (requests.caller.key, requests.target, repr(requests.parameters.header), requests.search.pit or "")
-        if time.monotonic() - self._large.get(place, float("-inf")) < _KEEP_SECONDS and not filters:
+        key = (requests.caller.key, requests.target, repr(requests.parameters.header), requests.search.pit or "")
+        if time.monotonic() - self._large.get(key, float("-inf")) < _CACHE_SECONDS and not filters:
             return None
         try:
             [response] = await requests.ask("count", [count_body(filters, self.most, requests.search)])
@@ -34,7 +34,7 @@ class ExactKnn:
         if count <= self.most and not response.get("terminated_early"):
             return count
         if not filters:
-            if len(self._large) >= _KEEP_MOST:
+            if len(self._large) >= _CACHE_ENTRIES:
                 self._large.clear()
-            self._large[place] = time.monotonic()
+            self._large[key] = time.monotonic()
         return None

@@ -82,7 +82,7 @@ class HybridSearch:
         """`targets`: the indices to search, together where they share an attachment. Raises EsblendError."""
         search = self.requests.search
         if len(targets) > 1:
-            return await self._several(hybrid, targets)
+            return await self._run_targets(hybrid, targets)
         [target] = targets
         attachment = target.attachment
         legs = await self._legs(hybrid, target)
@@ -103,7 +103,7 @@ class HybridSearch:
             total=legs.total,
         )
 
-    async def _several(self, hybrid: Hybrid, targets: Sequence[Target]) -> RankedCandidates:
+    async def _run_targets(self, hybrid: Hybrid, targets: Sequence[Target]) -> RankedCandidates:
         """Indices with different attachments: each gives its candidates, all are blended as one list."""
         if hybrid.rerank is not None or hybrid.inner_hits:
             raise InvalidRequest("[hybrid.rerank] and [hybrid.inner_hits] need indices that share one attachment")
@@ -111,20 +111,24 @@ class HybridSearch:
             raise InvalidRequest("the indices have different query defaults; search them one by one")
         if len({target.attachment.generation.vector.similarity for target in targets}) > 1:
             raise InvalidRequest("the indices compare vectors by different similarities; search them one by one")
-        each = [await self._legs(_only(hybrid, target), target) for target in targets]
+        legs_by_target = [await self._legs(_only(hybrid, target), target) for target in targets]
         # The weights of a target that lacks its vector would take the semantic part away from the others.
-        weights = next((legs.weights for legs in each if not legs.failed), each[0].weights)
+        weights = next((legs.weights for legs in legs_by_target if not legs.failed), legs_by_target[0].weights)
         lists: dict[str, Scores] = {
-            name: _best_first({key: score for legs in each for key, score in legs.lists.get(name, {}).items()})
+            name: _best_first(
+                {key: score for legs in legs_by_target for key, score in legs.lists.get(name, {}).items()}
+            )
             for name in weights
         }
-        calibrations = _shared_calibrations(targets, each)
-        together = HybridLegs(lists, [key for legs in each for key in legs.nearest], None, weights, calibrations)
+        calibrations = _shared_calibrations(targets, legs_by_target)
+        together = HybridLegs(
+            lists, [key for legs in legs_by_target for key in legs.nearest], None, weights, calibrations
+        )
         return RankedCandidates(
             fused=_cut(hybrid, self._blend(hybrid, targets[0].attachment, together)),
             match_queries=[
                 query
-                for legs, target in zip(each, targets, strict=True)
+                for legs, target in zip(legs_by_target, targets, strict=True)
                 if legs.weights[LEXICAL]
                 for query in self._matches(_only(hybrid, target), target)
             ],
@@ -150,61 +154,72 @@ class HybridSearch:
 
         Raises InvalidRequest on a field that no index has.
         """
-        search, attachment = self.requests.search, target.attachment
         self._refuse_unknown_fields(hybrid, target)
-        lexical = lexical_leg(hybrid, target)
-        window, weights = window_of(hybrid, attachment, search), weights_of(hybrid, attachment)
-        semantic_names = [name for name in weights if name != LEXICAL]
-        how = blending_of(hybrid, attachment)
-        # Legs of fields have exact scores only, no ranked lists.
-        is_exact = (how.fusion != "rrf" and hybrid.blending == "exact") or semantic_names != [SEMANTIC]
-        wants_vector = any(weights[name] for name in semantic_names)
-        vector, few, mean = (
-            await asyncio.gather(
-                self._embed(hybrid.query, attachment),
-                self.exact_knn.count_if_small(self.requests, hybrid.filters),
-                self._mean_vector(target, how),
-            )
-            if wants_vector
-            else (None, None, None)
-        )
-        # Exact scores show which leg matches each hit, so the legs' responses give the total without a counting request.
-        lexical_body = leaf_body(
-            lexical, window, search, track_total_hits=search.track_total_hits if is_exact else False
+        attachment = target.attachment
+        weights, blending = weights_of(hybrid, attachment), blending_of(hybrid, attachment)
+        if not any(weight for name, weight in weights.items() if name != LEXICAL):
+            return await self._lexical_leg(hybrid, target, weights)
+        vector, count, mean = await asyncio.gather(
+            self._embed(hybrid.query, attachment),
+            self.exact_knn.count_if_small(self.requests, hybrid.filters),
+            self._mean_vector(target, blending),
         )
         if vector is not None:
-            semantic = self._semantic_leg(hybrid, attachment, vector, window, few)
-            asked = [leaf_body(semantic, window, search), *([lexical_body] if weights[LEXICAL] else [])]
-            if is_exact:
-                asked = [with_true_scores(body, lexical, attachment, vector, weights) for body in asked]
-            kinds: list[LegKind] = ["semantic", "lexical"]
-            responses = await self.requests.legs(kinds[: len(asked)], asked, named_scores=is_exact)
-            fault = server_fault(responses[0])
-            if fault is None:
-                whole_responses = [whole(response) for response in responses]
-                nearest = scores_of(whole_responses[0])
-                lists: dict[str, Scores]
-                if is_exact:
-                    lists = _true_scores(whole_responses, attachment, weights)
-                else:
-                    measure = similarity_scale(attachment)
-                    value = measure.of_knn if few is None else measure.of_script
-                    near = {key: value(score) for key, score in nearest.items()}
-                    lists = {LEXICAL: scores_of(whole_responses[1]) if weights[LEXICAL] else {}, SEMANTIC: near}
-                counting = whole_responses[1] if weights[LEXICAL] else None
-                total = _total(search.track_total_hits, counting, whole_responses[0]) if is_exact else None
-                calibrations = {}
-                if how.is_calibrated:
-                    calibration = calibration_of(attachment.generation.vector.similarity, vector, mean)
-                    calibrations = dict.fromkeys(target.indices, calibration)
-                return HybridLegs(lists, list(nearest), vector, weights, calibrations, total, mean=mean)
+            legs = await self._all_legs(hybrid, target, weights, vector, count)
+            if legs is not None:
+                return legs if not blending.is_calibrated else _calibrated(legs, target, vector, mean)
+        alone = {name: 1.0 if name == LEXICAL else 0.0 for name in weights}
+        return replace(await self._lexical_leg(hybrid, target, alone), failed=True)
+
+    async def _lexical_leg(self, hybrid: Hybrid, target: Target, weights: Mapping[str, float]) -> HybridLegs:
+        body = self._lexical_body(hybrid, target, is_exact=_is_exact(hybrid, target.attachment, weights))
+        [response] = map(whole, await self.requests.legs(["lexical"], [body]))
+        lists: dict[str, Scores] = {name: scores_of(response) if name == LEXICAL else {} for name in weights}
+        return HybridLegs(lists, [], None, weights)
+
+    def _lexical_body(self, hybrid: Hybrid, target: Target, *, is_exact: bool) -> dict[str, Any]:
+        """Exact scores show which leg matches each hit, so the legs' responses give the total without a counting request."""
+        search = self.requests.search
+        window = window_of(hybrid, target.attachment, search)
+        total = search.track_total_hits if is_exact else False
+        return leaf_body(lexical_leg(hybrid, target), window, search, track_total_hits=total)
+
+    async def _all_legs(
+        self, hybrid: Hybrid, target: Target, weights: Mapping[str, float], vector: Vector, count: int | None
+    ) -> HybridLegs | None:
+        """The semantic legs, and the lexical leg unless its weight is 0. None if the server fails on the semantic legs.
+
+        `count`: the number of documents if they are few enough for exact kNN.
+        """
+        search, attachment = self.requests.search, target.attachment
+        is_exact = _is_exact(hybrid, attachment, weights)
+        window = window_of(hybrid, attachment, search)
+        bodies = [leaf_body(self._semantic_leg(hybrid, attachment, vector, window, count), window, search)]
+        kinds: list[LegKind] = ["semantic"]
+        if weights[LEXICAL]:
+            bodies.append(self._lexical_body(hybrid, target, is_exact=is_exact))
+            kinds.append("lexical")
+        if is_exact:
+            lexical = lexical_leg(hybrid, target)
+            bodies = [with_true_scores(body, lexical, attachment, vector, weights) for body in bodies]
+        responses = await self.requests.legs(kinds, bodies, named_scores=is_exact)
+        fault = server_fault(responses[0])
+        if fault is not None:
             self.requests.degrade(SEMANTIC, fault)
-        [response] = map(whole, await self.requests.legs(["lexical"], [lexical_body]))
-        lists = {LEXICAL: scores_of(response), **{name: {} for name in semantic_names}}
-        if not wants_vector:
-            return HybridLegs(lists, [], None, weights)
-        alone = {LEXICAL: 1.0, **dict.fromkeys(semantic_names, 0.0)}
-        return HybridLegs(lists, [], None, alone, failed=True)
+            return None
+        semantic, *others = map(whole, responses)
+        nearest = scores_of(semantic)
+        if is_exact:
+            lists = _true_scores([semantic, *others], attachment, weights)
+            total = _total(search.track_total_hits, others[0] if others else None, semantic)
+            return HybridLegs(lists, list(nearest), vector, weights, total=total)
+        scale = similarity_scale(attachment)
+        similarity = scale.of_knn if count is None else scale.of_script
+        windowed: dict[str, Scores] = {
+            LEXICAL: scores_of(others[0]) if others else {},
+            SEMANTIC: {key: similarity(score) for key, score in nearest.items()},
+        }
+        return HybridLegs(windowed, list(nearest), vector, weights)
 
     def _refuse_unknown_fields(self, hybrid: Hybrid, target: Target) -> None:
         """A query on a field that does not exist matches nothing, without an error."""
@@ -224,14 +239,14 @@ class HybridSearch:
         return mean.mean
 
     def _semantic_leg(
-        self, hybrid: Hybrid, attachment: Attachment, vector: Vector, window: int, few: int | None
+        self, hybrid: Hybrid, attachment: Attachment, vector: Vector, window: int, count: int | None
     ) -> StandardLeg | KnnLeg:
-        if few is None:
+        if count is None:
             self.requests.plan[SEMANTIC] = "approximate kNN"
             return semantic_leg(hybrid, attachment, vector, window)
         passing = "pass the filters" if hybrid.filters else "are there"
         self.requests.plan[SEMANTIC] = (
-            f"exact: {few} documents {passing}, at most {self.exact_knn.most} are compared one by one"
+            f"exact: {count} documents {passing}, at most {self.exact_knn.most} are compared one by one"
         )
         return exact_semantic_leg(hybrid, attachment, vector)
 
@@ -245,6 +260,17 @@ class HybridSearch:
             return None
         self.requests.took("encode", began)
         return vector
+
+
+def _is_exact(hybrid: Hybrid, attachment: Attachment, weights: Mapping[str, float]) -> bool:
+    """Whether each hit carries both true scores. Legs of fields have exact scores only, no ranked lists."""
+    is_by_score = blending_of(hybrid, attachment).fusion != "rrf" and hybrid.blending == "exact"
+    return is_by_score or set(weights) != {LEXICAL, SEMANTIC}
+
+
+def _calibrated(legs: HybridLegs, target: Target, vector: Vector, mean: MeanVector | None) -> HybridLegs:
+    calibration = calibration_of(target.attachment.generation.vector.similarity, vector, mean)
+    return replace(legs, calibrations=dict.fromkeys(target.indices, calibration), mean=mean)
 
 
 def _true_scores(
@@ -266,8 +292,12 @@ def _total(most: bool | int, lexical: Mapping[str, Any] | None, semantic: Mappin
     """`hits.total` over both legs' responses: all matches of BM25, and the nearest documents that BM25 does not match. `most`: the
     request's `track_total_hits`."""
     matched = (lexical or {"hits": {}})["hits"].get("total", {"value": 0, "relation": "eq"})
-    near = semantic["hits"]["hits"]
-    apart = sum(LEXICAL not in (hit.get("matched_queries") or ()) for hit in near) if lexical is not None else len(near)
+    nearest = semantic["hits"]["hits"]
+    apart = (
+        sum(LEXICAL not in (hit.get("matched_queries") or ()) for hit in nearest)
+        if lexical is not None
+        else len(nearest)
+    )
     if matched["relation"] != "eq":
         return dict(matched)
     value = matched["value"] + apart
@@ -292,17 +322,17 @@ def _only(hybrid: Hybrid, target: Target) -> Hybrid:
     return replace(hybrid, filters=(*hybrid.filters, {"terms": {"_index": [*target.indices, *target.unattached]}}))
 
 
-def _shared_calibrations(targets: Sequence[Target], each: Sequence[HybridLegs]) -> dict[str, Calibration]:
+def _shared_calibrations(targets: Sequence[Target], legs_by_target: Sequence[HybridLegs]) -> dict[str, Calibration]:
     """Calibrations by index. Indices whose vectors come from one model form one corpus and share its mean: the mean of an index
     with few documents is little more than these documents."""
     calibrations: dict[str, Calibration] = {}
-    for target, legs in zip(targets, each, strict=True):
+    for target, legs in zip(targets, legs_by_target, strict=True):
         if not legs.calibrations or legs.vector is None:
             continue
         generation = target.attachment.generation
         means = [
             other.mean
-            for other_target, other in zip(targets, each, strict=True)
+            for other_target, other in zip(targets, legs_by_target, strict=True)
             if other.mean is not None
             and other_target.attachment.generation.searched_by.digest == generation.searched_by.digest
             and other_target.attachment.generation.form == generation.form

@@ -97,12 +97,12 @@ class SearchRequests:
                 self.degrade(kind, f"{shards['failed']} of {shards['total']} shards failed: {cause}")
         return responses
 
-    def took(self, step: str, began: float, **more: int) -> None:
+    def took(self, step: str, began: float, **attributes: int) -> None:
         """Note a step that began at `began` (performance counter)."""
         seconds = time.perf_counter() - began
         STEP_SECONDS.labels(step).observe(seconds)
-        past_span(step, seconds, more)
-        self.steps.append({"step": step, "took_ms": round(seconds * 1000, 2), **more})
+        past_span(step, seconds, attributes)
+        self.steps.append({"step": step, "took_ms": round(seconds * 1000, 2), **attributes})
 
     def degrade(self, leg: str, reason: str) -> None:
         """Continue without a leg. Raises EsblendError (503) when the caller wants no such answer."""

@@ -1,4 +1,4 @@
-"""`rescorer`: the best candidates of a leg are scored again with further queries."""
+"""The `rescorer` retriever: scores the best candidates of a leg again with further queries."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,13 +17,13 @@ _MODES: dict[str, Callable[[float, float], float]] = {
 
 
 async def rescore(requests: SearchRequests, leg: RescorerLeg, candidates: list[FusedHit]) -> list[FusedHit]:
-    """Each rescorer in turn rescores its own window; candidates below the window keep their order behind it."""
+    """Each rescorer in turn rescores its own window; candidates below the window follow in their order."""
     for rescorer in leg.rescorers:
         window = rescorer.window or 10
-        best, rest = candidates[:window], candidates[window:]
+        best, below_window = candidates[:window], candidates[window:]
         body = matching_body([hit.key for hit in best], rescorer.query, requests.search)
         [response] = await requests.ask("rescore", [body])
-        candidates = [*rescored(leg.name, rescorer, best, scores_of(response)), *rest]
+        candidates = [*rescored(leg.name, rescorer, best, scores_of(response)), *below_window]
     return candidates
 
 

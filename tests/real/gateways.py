@@ -13,6 +13,7 @@ from elasticsearch import Elasticsearch
 
 from esblend.local.ports import FreePorts
 from tests.conftest import Stack
+from tests.real.faults import kill, process, revive
 
 
 @contextmanager
@@ -45,3 +46,18 @@ def gateway_with(
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+@contextmanager
+def own_processes(stack: Stack, folder: Path, **environment: str) -> Iterator[Elasticsearch]:
+    """Feed, worker and gateway with this environment; the stack's own feed and worker stop meanwhile. A client of the gateway."""
+    kill(stack, "feed", "worker")
+    try:
+        with (
+            process(stack, "esblend", "worker", place=folder, **environment),
+            process(stack, "esblend", "feed", place=folder, **environment),
+            gateway_with(stack, folder, environment=environment) as gateway,
+        ):
+            yield gateway
+    finally:
+        revive(stack)

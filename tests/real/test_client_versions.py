@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Stack
-from tests.real.faults import kill, process, revive
-from tests.real.gateways import gateway_with
+from tests.real.gateways import own_processes
 
 _OTHER = {"8": "elasticsearch>=9,<10", "9": "elasticsearch>=8.19,<9"}
 
@@ -35,26 +34,18 @@ def test_the_other_major_version_of_the_client(
     assert shown.stdout.split(".")[0] != version("elasticsearch").split(".")[0]
     fault_stack.es.indices.create(index=index_name, settings={"number_of_replicas": 0})
     fault_stack.es.index(index=index_name, id="1", document={"body": "whales"}, refresh=True)
-    kill(fault_stack, "feed", "worker")
-    try:
-        with (
-            process(fault_stack, "esblend", "worker", place=tmp_path, PYTHONPATH=path),
-            process(fault_stack, "esblend", "feed", place=tmp_path, PYTHONPATH=path),
-            gateway_with(fault_stack, tmp_path, environment={"PYTHONPATH": path}) as gateway,
-        ):
-            headers = {"accept": "application/json", "content-type": "application/json"}
-            endpoint = f"/_esblend/indices/{index_name}"
-            gateway.perform_request("PUT", endpoint, headers=headers, body={"source_fields": ["body"]})
-            fault_stack.wait(index_name)
-            fault_stack.es.index(index=index_name, id="2", document={"body": "bread"}, refresh=True)
-            fault_stack.wait(index_name)
-            answer = gateway.search(index=index_name, query={"hybrid": {"query": "animals of the sea", "alpha": 1}})
-            assert [hit["_id"] for hit in answer["hits"]["hits"]] == ["1", "2"]
-            checked = subprocess.run(
-                [sys.executable, "-m", "esblend", "verify", index_name, "--json", "--data-dir", str(fault_stack.data_dir)],
-                env={"PYTHONPATH": path, "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False, timeout=120,
-            )  # fmt: skip
-            assert checked.returncode == 0, checked.stdout + checked.stderr
-    finally:
-        revive(fault_stack)
-        fault_stack.es.indices.delete(index=index_name)
+    with own_processes(fault_stack, tmp_path, PYTHONPATH=path) as gateway:
+        headers = {"accept": "application/json", "content-type": "application/json"}
+        endpoint = f"/_esblend/indices/{index_name}"
+        gateway.perform_request("PUT", endpoint, headers=headers, body={"source_fields": ["body"]})
+        fault_stack.wait(index_name)
+        fault_stack.es.index(index=index_name, id="2", document={"body": "bread"}, refresh=True)
+        fault_stack.wait(index_name)
+        answer = gateway.search(index=index_name, query={"hybrid": {"query": "animals of the sea", "alpha": 1}})
+        assert [hit["_id"] for hit in answer["hits"]["hits"]] == ["1", "2"]
+        checked = subprocess.run(
+            [sys.executable, "-m", "esblend", "verify", index_name, "--json", "--data-dir", str(fault_stack.data_dir)],
+            env={"PYTHONPATH": path, "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+    fault_stack.es.indices.delete(index=index_name)

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from esblend.encoder.encoder import EncoderOptions, load_encoder
-from tests.conftest import ROOT, Stack
-from tests.real.faults import kill, process, revive
-from tests.real.gateways import gateway_with
+from tests.conftest import ROOT, Stack, run_esblend
+from tests.real.gateways import own_processes
 
 
 def without(folder: Path, *modules: str) -> str:
@@ -25,20 +24,12 @@ def test_feed_worker_and_gateway_run_without_pytorch(fault_stack: Stack, index_n
     path = without(tmp_path / "path", "torch", "transformers", "nncf")
     fault_stack.es.indices.create(index=index_name, settings={"number_of_replicas": 0})
     fault_stack.es.index(index=index_name, id="1", document={"body": "whales"}, refresh=True)
-    kill(fault_stack, "feed", "worker")
-    try:
-        with (
-            process(fault_stack, "esblend", "worker", place=tmp_path, PYTHONPATH=path),
-            process(fault_stack, "esblend", "feed", place=tmp_path, PYTHONPATH=path),
-            gateway_with(fault_stack, tmp_path, environment={"PYTHONPATH": path}) as gateway,
-        ):
-            fault_stack.attach(index_name, "body")
-            fault_stack.wait(index_name)
-            answer = gateway.search(index=index_name, query={"hybrid": {"query": "animals of the sea", "alpha": 1}})
-            assert [hit["_id"] for hit in answer["hits"]["hits"]] == ["1"]
-    finally:
-        revive(fault_stack)
-        fault_stack.es.indices.delete(index=index_name)
+    with own_processes(fault_stack, tmp_path, PYTHONPATH=path) as gateway:
+        fault_stack.attach(index_name, "body")
+        fault_stack.wait(index_name)
+        answer = gateway.search(index=index_name, query={"hybrid": {"query": "animals of the sea", "alpha": 1}})
+        assert [hit["_id"] for hit in answer["hits"]["hits"]] == ["1"]
+    fault_stack.es.indices.delete(index=index_name)
 
 
 ENCODE = "from esblend.encoder.encoder import *; load_encoder('minilm', EncoderOptions(backend={!r}, precision={!r}))"
@@ -70,3 +61,21 @@ def test_what_is_missing_is_named_with_its_extra(
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("esblend.errors.ModelError")
     assert command in last
+
+
+@pytest.mark.parametrize(
+    ("command", "missing", "extra"),
+    [
+        (("train", "out", "--model", "minilm", "--data-config", "none.json"), "sentence_transformers", "train"),
+        (("train", "out", "--model", "minilm", "--data-config", "none.json"), "torch", "torch"),
+        (("eval", "none"), "ir_measures", "lab"),
+        (("tune", "none"), "scipy", "lab"),
+    ],
+)
+def test_a_command_without_its_extra_says_how_to_install_it(
+    command: tuple[str, ...], missing: str, extra: str, tmp_path: Path
+) -> None:
+    done = run_esblend(*command, env={"PYTHONPATH": without(tmp_path / "path", missing)})
+    assert done.returncode == 1
+    assert f"pip install 'esblend[{extra}]'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,7 +1,6 @@
 """The mean vector that calibrates scores: stored by the feed, sampled where none is stored, on a real stack."""
 
 import base64
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 
 from esblend.encoder.encoder import Encoder, EncoderOptions, load_encoder
 from tests.conftest import Stack
+from tests.real.faults import wait_for
 
 SUBJECTS = ("cats", "ships", "tax", "bread", "snow", "roads", "kings", "rivers", "stones", "books", "coal", "wine")
 VERBS = ("sleep", "sink", "rise", "burn", "melt", "end", "rule", "flow", "break", "age")
@@ -25,13 +25,6 @@ def stored(stack: Stack, index: str) -> list[dict[str, Any]]:
     stack.es.indices.refresh(index="esblend-mean-vectors", ignore_unavailable=True)
     answer = stack.es.search(index="esblend-mean-vectors", query={"term": {"index": index}}, ignore_unavailable=True)
     return [hit["_source"] for hit in answer["hits"]["hits"]]
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not become true in time"
-        time.sleep(0.2)
 
 
 def explained(stack: Stack, index: str, text: str, **options: Any) -> tuple[dict[str, dict[str, float]], str]:
@@ -53,7 +46,7 @@ def test_the_feed_stores_the_mean_of_the_first_hundred_documents(
     index = make_index(*({"title": text} for text in TEXTS))
     stack.attach(index, "title")
     stack.wait(index)
-    wait_for(lambda: bool(stored(stack, index)))
+    wait_for("the stored mean vector", lambda: stored(stack, index))
     [document] = stored(stack, index)
     assert document["documents"] >= 100
     vector = np.frombuffer(base64.b64decode(document["vector"]), dtype="<f4")
@@ -66,9 +59,9 @@ def test_the_feed_stores_the_mean_of_the_first_hundred_documents(
         mean = next(iter(evidence.values()))["mean dot product with the documents"]
         return source.endswith("stored by the feed") and mean == pytest.approx(float(query @ vector), abs=1e-4)
 
-    wait_for(is_stored, 10)
+    wait_for("the mean vector of the later documents", is_stored, 10)
     stack.es.indices.delete(index=index)
-    wait_for(lambda: not stored(stack, index))
+    wait_for("the removal of the mean vector", lambda: not stored(stack, index))
 
 
 @pytest.mark.parametrize("similarity", ["l2_norm", "max_inner_product"])

@@ -62,7 +62,7 @@ def test_a_wrong_line_and_a_missing_file_are_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="cannot be read"):
         read_qrels(tmp_path / "nothing")
     queries = write(tmp_path, "queries.tsv", "7\tseven\n")
-    with pytest.raises(InvalidRequest, match="do the ids of both files agree"):
+    with pytest.raises(InvalidRequest, match="check that both files use the same query ids"):
         read_judgements(write(tmp_path, "r", "1 0 x 1\n"), queries)
 
 
