@@ -45,8 +45,8 @@ class EmbedTask(BaseModel):
     generation: str
     documents: list[DocumentRef] = Field(min_length=1, max_length=1000)
     action: Literal["embed", "renew", "drop"] = "embed"
-    """embed: what changed. Asked for by a person: renew (a retried dead letter, a repair) also what looks unchanged, or
-    drop: leave the document without vectors until its text changes."""
+    """embed: changed documents only. On an operator's request: renew (a retried dead letter, a repair) also documents that look
+    unchanged, or drop: leave the document without vectors until its text changes."""
 
 
 class AttachTask(BaseModel):
@@ -139,7 +139,7 @@ def make_celery(settings: Settings) -> Celery:
         result_backend_transport_options=celery_options(settings),
         redis_backend_use_ssl=tls,
         broker_use_ssl=tls if settings.broker_url is None else _rabbitmq_tls(settings, broker),
-        # Live changes overtake a backfill: Redis' queues are asked in the order given. RabbitMQ takes turns between them.
+        # Live changes overtake a backfill: Redis' queues are read in this order. RabbitMQ alternates between them.
         broker_transport_options={"confirm_publish": True} if settings.broker_url else {
             "visibility_timeout": VISIBILITY_SECONDS, "queue_order_strategy": "priority", "socket_keepalive": True,
             **celery_options(settings),

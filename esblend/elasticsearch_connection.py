@@ -1,4 +1,4 @@
-"""Connections to Elasticsearch: the same options everywhere, and waiting at start-up."""
+"""Connections to Elasticsearch with the same options everywhere; waits for Elasticsearch at start-up."""
 
 import asyncio
 import time

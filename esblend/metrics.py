@@ -30,12 +30,12 @@ ATTACHMENT_LOST = Gauge("esblend_attachment_lost", "1 if another client has over
 TASKS = Counter("esblend_tasks", "Tasks finished.", ["lane", "outcome"])
 
 # Worker
-DOCUMENTS = Counter("esblend_documents", "What became of the documents of tasks.", ["outcome"])
+DOCUMENTS = Counter("esblend_documents", "Documents of tasks by outcome.", ["outcome"])
 PASSAGES = Counter("esblend_passages", "Passages embedded.")
 TOKENS = Counter("esblend_tokens", "Word pieces computed, special tokens included.", ["model"])
 BATCH_FILL = Histogram(
     "esblend_batch_fill_ratio",
-    "Share of a batch that is text and no padding.",
+    "Share of a batch that is text rather than padding.",
     buckets=(0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 1),
 )
 ENCODER_SECONDS = Histogram("esblend_encoder_seconds", "Time of one call of the encoder.", ["model"], buckets=_SECONDS)

@@ -1,7 +1,7 @@
 """All settings of one process: read once, then passed in.
 
 The environment (`ESBLEND_*`, or `ESBLEND_*_FILE` with the name of a file that holds the value) wins over `.env`, and that over
-`esblend.yaml` (or the file that `ESBLEND_CONFIG` names). A name that no setting has is an error: it is mostly a typing mistake.
+`esblend.yaml` (or the file that `ESBLEND_CONFIG` names). Unknown settings are rejected: they are mostly typing mistakes.
 """
 
 import os
@@ -226,7 +226,7 @@ class Settings(BaseSettings):
     feed_quiet_seconds: float = Field(
         default=0,
         ge=0,
-        description="A changed document is left alone for this time, so that its writer meets no version conflict.",
+        description="Seconds before a changed document is embedded, so that its writer sees no version conflict.",
     )
 
     task_events: bool = Field(default=False, description="Workers publish task events in Redis, for Flower.")

@@ -26,7 +26,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
 class _Pinned(ssl.SSLContext):
     """Trusts the certificate with a given SHA-256 fingerprint and certificates that it signed.
 
-    The server sends that certificate itself; it is asked for at the first connection, so that the server may be away before.
+    The server sends that certificate itself. It is fetched at the first connection, so the server need not run before.
     """
 
     _url: str

@@ -1,1 +1,1 @@
-"""From change to task: the change feed, its checkpoints, and what they say of an index."""
+"""From change to task: the change feed, its checkpoints, and the status of an index."""

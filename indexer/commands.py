@@ -26,7 +26,7 @@ _SHOWN_ERRORS = 10
 @app.command()
 def index(
     name: Annotated[
-        str, typer.Argument(metavar="INDEX", help="The index to write to; made by Elasticsearch if missing.")
+        str, typer.Argument(metavar="INDEX", help="The index to write to; Elasticsearch creates it if it is missing.")
     ],
     files: Annotated[list[Path], typer.Argument(help="JSONL, CSV or TSV files, text or Markdown, or folders of them.")],
     data_dir: DataDir = None,
@@ -35,7 +35,7 @@ def index(
     """Write documents from files into an index.
 
     JSONL: one object a line; `_id` (or `id`) names the document. CSV: a header, then rows. Text and Markdown:
-    one document a file, with title, body and path. An attached index embeds them by itself.
+    one document a file, with title, body and path. If the index is attached, esblend embeds them.
     """
     errors: list[str] = []
     with gateway(data_dir) as es:

@@ -25,7 +25,7 @@ class AttachmentCopies:
         self._saved: dict[str, tuple[str, Attachment]] = {}
 
     async def save(self, attached: Mapping[str, tuple[str, Attachment]]) -> frozenset[str]:
-        """`attached`: (index, attachment) by the index's uuid. Gives the names of the indices that lost their attachment."""
+        """`attached`: (index, attachment) by the index's uuid. Returns the names of the indices that lost their attachment."""
         for uuid, (index, attachment) in attached.items():
             if self._saved.get(uuid) != (index, attachment):
                 copy = {"format": FORMAT, "copy_of": uuid, "index": index, "attachment": attachment.to_meta()}

@@ -18,7 +18,7 @@ class Backend(Protocol):
     name: str
     precision: Precision
     detail: str
-    """How the model runs and, where the preferred way does not work, why; empty if there is nothing to say."""
+    """How the model runs and, if the preferred way failed, the reason; may be empty."""
 
     def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Vectors of any number of word-piece id lists (none empty): (len(ids), width), float32, in the order given."""

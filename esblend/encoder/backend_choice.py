@@ -1,4 +1,4 @@
-"""Chooses the backend of a model, and another one where the preferred backend cannot run the model.
+"""Chooses the backend of a model, and a fallback if the preferred backend cannot run the model.
 
 auto:  GPU ? torch : openvino (as asked) -> openvino exact -> torch exact
 """

@@ -1,6 +1,6 @@
 """Models behind an HTTP service: OpenAI-compatible `/v1/embeddings`, and text-embeddings-inference's `/embed`.
 
-The service is the one that the settings name, never one that an index names. Named `openai:MODEL` and `tei:MODEL`.
+The service's address comes from the settings, never from an index. Named `openai:MODEL` and `tei:MODEL`.
 """
 
 import hashlib
@@ -21,14 +21,13 @@ from esblend.settings import Settings
 
 _RETRIED = (429, 502, 503, 504)
 _REFUSED = (400, 413, 422)
-"""The text's own fault: too long, not acceptable."""
+"""Statuses of a rejected text: it is too long or invalid."""
 _PIECE = re.compile(r"\w{1,4}|[^\w\s]")
 
 
 class ApproximateTokens:
-    """Stands for a tokenizer that lies behind the service: a piece is at most four letters or digits, or one other sign.
-
-    English averages a little over four characters a piece, so texts are rather cut short than too long.
+    """Estimates the word pieces of the service's tokenizer: a piece is at most four letters or digits, or one other character.
+    English averages a little over four characters per piece, so the estimate is more often too high than too low.
     """
 
     special_tokens = 2
@@ -41,7 +40,7 @@ class ApproximateTokens:
 
 
 class HttpModel:
-    """A model that a service runs (see `esblend.encoder.model.Model`). It may be asked from several threads."""
+    """A model that a service runs (see `esblend.encoder.model.Model`). Thread-safe."""
 
     backend = "http"
     query_prompt = ""
@@ -50,7 +49,7 @@ class HttpModel:
     shorter_dims: tuple[int, ...] = ()
 
     def __init__(self, name: str, settings: Settings, ask: "Ask", *, revision: str = "") -> None:
-        """`revision`: what the service says of the model's files, if anything; another one is another model."""
+        """`revision`: the service's identifier of the model's files, if it has one; another revision is another model."""
         self.name = name
         self.precision = "remote"
         self.digest = hashlib.sha256(json.dumps([name, revision]).encode()).hexdigest()
@@ -73,9 +72,11 @@ class HttpModel:
         try:
             vectors = np.array(rows, dtype=np.float32)
         except (ValueError, TypeError) as error:
-            raise ModelError(f"model [{self.name}] gave vectors of different widths, or no numbers") from error
+            raise ModelError(
+                f"model [{self.name}] returned vectors of different widths, or values that are not numbers"
+            ) from error
         if vectors.ndim != 2:
-            raise ModelError(f"model [{self.name}] gave no list of vectors")
+            raise ModelError(f"model [{self.name}] returned no list of vectors")
         return vectors
 
 
@@ -83,7 +84,7 @@ Ask = Callable[[list[str]], list[Any]]
 
 
 def openai_model(name: str, settings: Settings) -> HttpModel:
-    """`openai:NAME`: a service with OpenAI's `/v1/embeddings`."""
+    """`openai:NAME`: a model behind OpenAI's `/v1/embeddings`."""
     service = _Service(f"openai:{name}", settings)
 
     def ask(texts: list[str]) -> list[Any]:
@@ -92,13 +93,13 @@ def openai_model(name: str, settings: Settings) -> HttpModel:
             data = sorted(answer["data"], key=lambda item: item["index"])
             return [item["embedding"] for item in data]
         except (KeyError, TypeError) as error:
-            raise ModelError(f"{service.url} answers otherwise than /v1/embeddings does") from error
+            raise ModelError(f"{service.url} does not respond as /v1/embeddings should") from error
 
     return HttpModel(f"openai:{name}", settings, ask)
 
 
 def tei_model(name: str, settings: Settings) -> HttpModel:
-    """`tei:NAME`: a text-embeddings-inference service. It runs one model, which its `/info` must call NAME."""
+    """`tei:NAME`: a text-embeddings-inference service. It runs one model, whose name in `/info` must be NAME."""
     service = _Service(f"tei:{name}", settings)
     info = service.get("/info")
     if info.get("model_id") != name:
@@ -107,7 +108,7 @@ def tei_model(name: str, settings: Settings) -> HttpModel:
     def ask(texts: list[str]) -> list[Any]:
         answer = service.post("/embed", {"inputs": texts, "truncate": False})
         if not isinstance(answer, list):
-            raise ModelError(f"{service.url} answers otherwise than /embed does")
+            raise ModelError(f"{service.url} does not respond as /embed should")
         return answer
 
     model = HttpModel(f"tei:{name}", settings, ask, revision=str(info.get("model_sha") or ""))
@@ -116,7 +117,7 @@ def tei_model(name: str, settings: Settings) -> HttpModel:
 
 
 class _Service:
-    """Requests with time-outs and retries; Retry-After is heeded."""
+    """Sends requests with time-outs and retries, and respects Retry-After."""
 
     def __init__(self, model: str, settings: Settings) -> None:
         if settings.encoder_url is None:
@@ -144,21 +145,19 @@ class _Service:
         try:
             answer = self._pool.request(method, self.url + path, body=body)
         except urllib3.exceptions.HTTPError as error:
-            raise ModelError(
-                f"the service of the encoder, {self.url}, cannot be reached: {type(error).__name__}"
-            ) from error
+            raise ModelError(f"the encoder service {self.url} cannot be reached: {type(error).__name__}") from error
         if answer.status in _REFUSED:
-            raise EncodingError(f"the service of the encoder refused a text with status {answer.status}")
+            raise EncodingError(f"the encoder service rejected a text with status {answer.status}")
         if answer.status != 200:
-            raise ModelError(f"the service of the encoder, {self.url}, answered with status {answer.status}")
+            raise ModelError(f"the encoder service {self.url} answered with status {answer.status}")
         try:
             return orjson.loads(answer.data)
         except orjson.JSONDecodeError as error:
-            raise ModelError(f"the service of the encoder, {self.url}, answered no JSON") from error
+            raise ModelError(f"the encoder service {self.url} did not answer with JSON") from error
 
 
 class _Rate:
-    """At most so many requests a second, evenly; None: no limit."""
+    """Limits the requests per second and spreads them evenly; None: no limit."""
 
     def __init__(self, per_second: float | None) -> None:
         self._pause = 1 / per_second if per_second else 0.0

@@ -1,4 +1,4 @@
-"""The description of a sentence-transformers model folder, as its JSON files give it."""
+"""The description of a sentence-transformers model folder, read from its JSON files."""
 
 import hashlib
 import json

@@ -18,7 +18,7 @@ _SPACE = re.compile(r"\s")
 
 
 class ModelTokenizer(Tokens, Protocol):
-    """What a local model needs of its tokenizer."""
+    """The part of a tokenizer that a local model uses."""
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Word-piece ids of each text with its special tokens, cut to the model's longest input."""
@@ -78,7 +78,7 @@ class TextTokenizer:
         for start, end in _blocks(text):
             block = replace_surrogates(text[start:end])
             lower = self._normal(block)
-            # A few letters become two when they are lower-cased; there the offsets of the text as it is are near enough.
+            # A few letters become two when they are lower-cased; then the offsets of the original text are close enough.
             encoding = self._whole.encode(lower if len(lower) == len(block) else block, add_special_tokens=False)
             spans += encoding.offsets if start == 0 else [(start + a, start + b) for a, b in encoding.offsets]
         return spans

@@ -22,7 +22,7 @@ def elasticsearch_dir(data_dir: Path) -> Path:
     """Configuration, data and logs of a stack's Elasticsearch nodes.
 
     Elasticsearch refuses to run as root, and the user that then runs it can often not even enter `data_dir` (below
-    root's home, say); so as root its files lie under /var/lib/esblend, one folder for each data dir.
+    root's home, say); so as root its files are in /var/lib/esblend, one folder for each data dir.
     """
     if not is_root():
         return data_dir / "elasticsearch"

@@ -20,7 +20,7 @@ def turn_to_choose(fallback: Path) -> Iterator[None]:
     """Let one process at a time choose ports and start servers on them, across all users.
 
     On Linux the turn is a name in the abstract socket namespace: it belongs to the same network namespace as the ports do,
-    needs no file that two users could not share, and is given back when its holder dies. Elsewhere it is the lock file
+    needs no file that two users could not share, and is released when its holder dies. Elsewhere it is the lock file
     `fallback`.
     """
     if sys.platform != "linux":

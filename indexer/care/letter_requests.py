@@ -1,7 +1,7 @@
 """Operators' requests on dead letters: list them, retry them, drop them.
 
-The request is stored in the letter. The feed sends a task for it, and the worker deletes the letter when the task is done. So a
-lost Redis loses no request, and only workers write documents.
+The request is stored in the letter. The feed sends a task for it, and the worker deletes the letter when the task is done. So
+the loss of Redis loses no request, and only workers write documents.
 """
 
 from collections.abc import Sequence

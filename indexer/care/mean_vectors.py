@@ -38,7 +38,7 @@ class Sampled:
     documents: int
 
     def is_due(self, writes: int) -> bool:
-        """Whether an index with `writes` so far should be sampled again. A restored snapshot moves the number back."""
+        """Whether an index with `writes` writes so far should be sampled again. A restored snapshot lowers the number."""
         if self.documents < STORED_FROM:
             return abs(writes - self.writes) >= STORED_FROM - self.documents
         return abs(writes - self.writes) >= max(STORED_FROM, self.documents // _SHARE)
@@ -54,7 +54,8 @@ class MeanVectorRefresh:
         self._pause_until = 0.0
 
     def consider(self, index: str, uuid: str, generation: str, attachment: Attachment, writes: int) -> None:
-        """Start sampling if it is due and no other sample is in progress. `writes`: to the index, in all its life."""
+        """Start sampling if it is due and no other sample is in progress. `writes`: the number of writes to the index since its
+        creation."""
         now = asyncio.get_running_loop().time()
         if (self._work is not None and not self._work.done()) or now < self._pause_until or writes < STORED_FROM:
             return

@@ -56,7 +56,7 @@ class Checkpoint(BaseModel):
         return checkpoint_id(self.uuid, self.generation)
 
     def valid_for(self, histories: Mapping[int, str | None]) -> "Checkpoint":
-        """This checkpoint as far as it is valid: in a shard of another history, nothing is known to be done."""
+        """The valid part of this checkpoint: in another history of the shard, no change counts as done."""
         shards = {
             shard: ShardCheckpoint(live=-1, backfill=-1, backfill_end=-1)
             if position.history not in (None, histories.get(shard, position.history))
@@ -134,9 +134,9 @@ def _parse(item: Mapping[str, Any]) -> Checkpoint | None:
 
 
 async def save_checkpoint(es: AsyncElasticsearch, checkpoint: Checkpoint, version: Version | None) -> Version | None:
-    """Write over `version` (None: a new document) and no other. Gives the new version; None when another process wrote.
+    """Write only over `version` (None: a new document). Returns the new version; None when another process has written.
 
-    When somebody deleted the checkpoint, or the whole index, it is written anew.
+    When somebody deleted the checkpoint, or the whole index, it is created again.
     """
     saved = await _write(es, checkpoint, version)
     if saved is None and version is not None and not await es.exists(index=CHECKPOINTS_INDEX, id=checkpoint.id):

@@ -64,7 +64,8 @@ class Cursor:
         self._advance()
 
     def lose(self, task: str) -> set[str]:
-        """Record that a task failed or was lost: its span becomes unsent. Gives all tasks of that span; they count no more."""
+        """Record that a task failed or was lost: its span becomes unsent. Returns all tasks of that span, which are ignored
+        from now on."""
         for span in self.spans:
             if task in span.tasks:
                 lost, span.tasks, span.is_unsent = span.tasks, set(), True

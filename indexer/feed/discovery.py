@@ -48,10 +48,8 @@ class Discovery:
         self._read_at = float("-inf")
 
     async def look(self) -> bool:
-        """Read the mappings if they may have changed; gives whether they were read.
-
-        An attachment is part of the cluster state, and so are the opening of an index and the assignment of its shards. While the
-        state's id is the same, nothing can be new.
+        """Read the mappings if they may have changed; returns whether it read them. Attachments, opened indices and assigned
+        shards are all part of the cluster state, so nothing has changed while the state's id is the same.
         """
         now = time.monotonic()
         state = await self._read_cluster_state()
@@ -95,7 +93,7 @@ class Discovery:
         self._lost = lost
 
     async def _request_attachments(self) -> None:
-        """Let workers attach the indices whose mappings request it. A request without effect is repeated after a while."""
+        """Send tasks that attach the indices whose mappings request it. A task without effect is sent again after a while."""
         now = time.monotonic()
         requesting = await requesting_indices(self._es)
         self._requested_at = {index: self._requested_at.get(index, float("-inf")) for index in requesting}
@@ -105,7 +103,7 @@ class Discovery:
                 self._requested_at[index] = now
 
     async def _read_cluster_state(self) -> str | None:
-        """The id of the cluster state, which changes with every change; None when this role may not read it."""
+        """The id of the current cluster state; None when this role may not read it."""
         try:
             response = await self._es.cluster.state(metric="version", filter_path="state_uuid")
         except ApiError as error:

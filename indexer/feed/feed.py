@@ -226,7 +226,7 @@ class Feed:
                 feed.lose(list(ours))
 
     async def stop(self) -> None:
-        """End all steps, and let the other processes take over at once."""
+        """End all steps, and let the other processes take over immediately."""
         for step in self._steps.values():
             step.cancel()
         await asyncio.gather(*self._steps.values(), return_exceptions=True)

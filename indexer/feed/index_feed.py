@@ -33,7 +33,7 @@ _SAVE_SECONDS = 1.0
 _SPEED_SECONDS = 10.0
 _MAX_DOCUMENTS_IN_MESSAGE = 1000
 _REFRESH_SECONDS = 90
-"""Elasticsearch answers the refresh of an index without all of its primary shards after a minute."""
+"""Elasticsearch takes a minute to answer the refresh of an index with an unassigned primary shard."""
 
 
 class LeaseLostError(Exception):
@@ -143,7 +143,7 @@ class IndexFeed:
             self.finish(outcome)
 
     async def _learn_worker_writes(self) -> None:
-        """Ask for the workers' writes so far, so that those changes need no work when they are read."""
+        """Fetch the workers' writes so far, so that those changes cause no work."""
         for task, written in (await asyncio.to_thread(self._queue.written, list(self.tasks))).items():
             if task in self.tasks:
                 self._worker_writes.add(self.tasks[task].shard, written)
@@ -254,9 +254,9 @@ class IndexFeed:
         cursor.send_again(span, tasks)
 
     async def _send_changes(self, lane: Lane, shard: int, changes: list[DocumentRef]) -> list[str]:
-        """Queue tasks for the changes that are not the workers' own; gives their ids."""
+        """Queue tasks for the changes that are not the workers' own; returns their ids."""
         if changes and self.tasks:
-            # Asked after the changes were read, so that the workers' most recent writes are known.
+            # Fetched after the changes were read, so that it includes the workers' most recent writes.
             await self._learn_worker_writes()
         foreign = [change for change in changes if not self._worker_writes.contains(shard, change.seq_no, change.id)]
         tasks = []
@@ -290,7 +290,7 @@ class IndexFeed:
         )
 
     def _is_behind(self, shards: IndexShards) -> bool:
-        """Whether changes may be pending. Nothing is known of a shard whose primary is not assigned."""
+        """Whether changes may be pending. A shard without an assigned primary may have pending changes."""
         has_unknown = any(shard not in shards.shards for shard in self.cursors["live"])
         return has_unknown or any(self.pending(lane, shards) for lane in self.cursors)
 

@@ -1,10 +1,10 @@
-"""Which feed process follows which index: several may run, one is active for each index.
+"""Decides which feed process follows which index: several may run, and one is active for each index.
 
-Each process has a heartbeat document with a counter that it raises every second, in a task and over a connection that nothing
-else uses. A checkpoint names its owner and is only written over the version that was read before (`if_seq_no`), so a process
-that lost an index notices at its next save. When an owner's counter does not change over several looks, the other processes take
-over its checkpoints. Each process measures that by its own monotonic clock: wall clocks of different machines are never
-compared. A process whose own heartbeat is late sends no tasks until it beats again.
+Each process increments the counter in its heartbeat document every second, in a separate task and over a separate connection. A
+checkpoint names its owner and is only written over the version that was read before (`if_seq_no`), so a process that lost an
+index notices at its next save. If an owner's counter does not change for several looks, another process takes over its
+checkpoints. Each process uses its own monotonic clock, so wall clocks of different machines are never compared. A process whose
+heartbeat is late sends no tasks until the next heartbeat.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ BEAT_SECONDS = 1.0
 LATE_AFTER_SECONDS = 3.0
 DEAD_AFTER_SECONDS = 4.0
 _DEAD_AFTER_LOOKS = 4
-"""A slow Elasticsearch delays heartbeats and looks alike; then few looks come to pass, and nobody is declared dead."""
+"""Number of looks. A slow Elasticsearch delays heartbeats and looks equally, so it makes no process look dead."""
 _REQUEST_SECONDS = 10
 
 
 @dataclass
 class _Seen:
-    """The last counter seen of another process, since when (monotonic), and in how many looks it did not change."""
+    """The last counter of another process, the time of its last change (monotonic), and the number of looks without a change."""
 
     counter: int
     since: float
@@ -61,7 +61,7 @@ class Leases:
         return self._dead & self.watched
 
     async def keep(self) -> None:
-        """Beat and look, once a second, until cancelled."""
+        """Send a heartbeat and look at the others, once a second, until cancelled."""
         while True:
             began = time.monotonic()
             try:

@@ -55,7 +55,7 @@ class LostTasks:
         self._last_forced: dict[Lane, float] = {}
 
     def forget(self) -> None:
-        """Start again: the queue was emptied and everything is sent anew."""
+        """Forget everything: the queue was emptied, and all tasks are sent again."""
         self._observed.clear()
         self._newest_held.clear()
 

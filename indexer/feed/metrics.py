@@ -52,7 +52,7 @@ class CoverageMetrics:
         """When each index was read, and its positions then."""
 
     async def keep(self) -> None:
-        """Read again and again, until cancelled."""
+        """Read repeatedly, until cancelled."""
         while True:
             for index in self._due():
                 try:

@@ -29,7 +29,7 @@ _STUCK_SECONDS = 120.0
 
 
 class Liveness:
-    """Whether the loop of the feed still goes round; waiting for Elasticsearch counts as going round."""
+    """Whether the feed's loop still runs; waiting for Elasticsearch counts as running."""
 
     def __init__(self, settings: Settings) -> None:
         self._limit = _STUCK_SECONDS + 2 * settings.es_timeout_seconds
@@ -96,7 +96,7 @@ async def _follow(es: AsyncElasticsearch, feed: Feed, leases: Leases, liveness: 
                 failures += 1
                 continue
             except Exception as error:
-                # The process goes on: a crash would only repeat the error, for all indices.
+                # The process continues: a restart would only repeat the error, for all indices.
                 log.error("unexpected error of the change feed", retry_in_seconds=back_off(failures), exc_info=error)
                 await asyncio.sleep(back_off(failures))
                 failures += 1

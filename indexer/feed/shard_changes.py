@@ -43,7 +43,7 @@ class IndexShards:
 
     @property
     def writes(self) -> int:
-        """Operations on the index in all its life: sequence numbers begin at 0 on each shard."""
+        """The number of operations on the index since its creation: sequence numbers begin at 0 on each shard."""
         return sum(checkpoint + 1 for checkpoint in self.global_checkpoints.values())
 
     @property

@@ -1,4 +1,4 @@
-"""The Celery queues as the feed sees them: sends tasks, and reads from Redis what became of them."""
+"""The feed's side of the Celery queues: sends tasks, and reads their results from Redis."""
 
 import contextlib
 import uuid
@@ -43,7 +43,7 @@ class Outcome:
 
 
 class TaskQueue:
-    """All calls block for a moment; the feed runs them in a thread."""
+    """All calls block briefly; the feed runs them in a thread."""
 
     def __init__(self, settings: Settings) -> None:
         self._app: Celery = make_celery(settings)
@@ -52,7 +52,7 @@ class TaskQueue:
         self._token = f"esblend:feed:{uuid.uuid4()}"
 
     def send(self, lane: Lane, task: EmbedTask) -> str:
-        """Queue a task; gives its id."""
+        """Queue a task; returns its id."""
         traces = self._traces(task) if tracing.is_on() else {}
         writes = list(dict.fromkeys(traces.values()))
         first = writes[0] if writes else None

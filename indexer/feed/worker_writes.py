@@ -1,4 +1,4 @@
-"""Knows which changes the workers made themselves: they need no work, and a run of them needs no search."""
+"""Knows which changes the workers made: such changes need no work, and a run of them needs no search."""
 
 from collections import defaultdict
 
@@ -21,7 +21,7 @@ class WorkerWrites:
 
     def end_of_run(self, shard: int, after: int, limit: int) -> int:
         """The last sequence number, at most `limit`, of an unbroken run of workers' writes that starts directly after `after`.
-        Gives `after` when there is no such run."""
+        Returns `after` when there is no such run."""
         writes = self._by_shard[shard]
         end = after
         while end < limit and end + 1 in writes:

@@ -29,7 +29,7 @@ class Blending:
 
 @dataclass(frozen=True)
 class SemanticScale:
-    """How the raw scores of the semantic legs are normalised where the two legs have different normalisers."""
+    """The scale of the semantic legs' raw scores, for fusions that normalise the legs differently."""
 
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
     """By index."""
@@ -72,7 +72,7 @@ def blend(
 
 def _semantic_normalizer(blending: Blending, scale: SemanticScale) -> str | Normalize:
     if blending.normalizer == CALIBRATED:
-        # A plug-in's fusion normalises as it likes; a normaliser that needs an index's calibration is not for it.
+        # A plug-in's fusion chooses its own normalisation, so it gets the raw scores without a calibrated normaliser.
         return calibrated(scale.calibrations) if blending.is_calibrated else "none"
     own = {RAW_DOT: scale.raw_dot, THEORETICAL: scale.theoretical}
     return own.get(blending.normalizer, blending.normalizer)

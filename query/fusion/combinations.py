@@ -25,8 +25,8 @@ def _harmonic_mean(parts: Sequence[LegContribution]) -> float:
 def _positive(part: LegContribution) -> float:
     """The normalised score, at least 0.001: logarithm and reciprocal need a positive value.
 
-    OpenSearch has the same minimum, but leaves out the legs that lack the document. Then a document that a leg ranks low would
-    score less than one that the leg does not rank at all, so here such a leg counts with the minimum.
+    OpenSearch has the same minimum, but leaves out the legs that lack the document. That would rank a document with a low rank
+    in a leg below one without a rank, so esblend counts an absent leg with the minimum.
     """
     return max(part.normalized, OPENSEARCH_MIN_SCORE)
 

@@ -1,4 +1,4 @@
-"""Ranked lists and fused hits: the values that fusion takes and gives."""
+"""Ranked lists and fused hits: the input and output of fusion."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ class LegContribution(NamedTuple):
     normalized: float
     contribution: float
     dot: float | None = None
-    """The dot product behind `raw`, where a leg is known to have one."""
+    """The dot product that `raw` was computed from, if the leg has one."""
     mean: float | None = None
     """The query's mean similarity to the documents of the index, where the normaliser is calibrated by it."""
 
@@ -71,7 +71,7 @@ def fuse_lists(
     for key in keys:
         parts = tuple(part(position, key) for position in range(len(legs)))
         fused.append(FusedHit(key, combine(parts), parts))
-    # A missing rank sorts after every rank; the order of first appearance settles what is left (sort is stable).
+    # A missing rank sorts after every rank; the order of first appearance decides the remaining ties (sort is stable).
     fused.sort(key=lambda one: (-one.score, [one.rank or math.inf for one in one.parts]))
     return fused
 

@@ -1,4 +1,4 @@
-"""Request bodies: reading, decompressing, and recognising those that ask for something of esblend."""
+"""Reads and decompresses request bodies, and recognises those that use esblend's extensions."""
 
 import zlib
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ from esblend.errors import MalformedRequest
 
 MAX_BODY = 64 * 2**20
 """Bytes of a decompressed body that is held in memory."""
-# Elasticsearch answers a body without any of these words alone.
+# Elasticsearch alone answers a body without any of these words.
 _OUR_WORDS = (
     b'"hybrid"', b'"rrf"', b'"linear"', b'"semantic"', b'"query_vector_builder"', b'"neural"', b'"pinned"', b'"diversify"',
     b'"text_similarity_reranker"',
@@ -19,12 +19,12 @@ _OUR_WORDS = (
 
 
 def may_be_ours(raw: bytes) -> bool:
-    """Whether a decompressed body contains one of esblend's words. Most do not, and are not parsed."""
+    """Whether a decompressed body contains one of these words. Most bodies do not, and are not parsed."""
     return any(word in raw for word in _OUR_WORDS)
 
 
 def parse_if_ours(raw: bytes, scope: Scope) -> dict[str, Any] | None:
-    """The body when it may ask for something of esblend; None when Elasticsearch answers it alone."""
+    """The body if it may use esblend's extensions; None if Elasticsearch alone answers it."""
     headers = dict(scope["headers"])
     if b"json" not in headers.get(b"content-type", b"application/json"):
         return None
@@ -55,7 +55,7 @@ def _decompress(raw: bytes) -> bytes:
 
 
 async def body_stream(first: list[bytes], receive: Receive, *, ended: bool) -> AsyncIterator[bytes]:
-    """The chunks that were read already, then the rest as it arrives."""
+    """The chunks that were read already, then the remaining ones as they arrive."""
     for chunk in first:
         yield chunk
     while not ended:

@@ -21,7 +21,7 @@ async def embed_texts(
 ) -> list[str] | None:
     """Change `body` in place. None: it has no text to embed; else the reasons why some texts were not embedded.
 
-    A clause that names a field of an index without attachment is Elasticsearch's own and stays.
+    A clause on a field of an index without attachment stays unchanged for Elasticsearch.
     """
     translate_neural(body)
     clauses, sections = list(semantic_clauses(body)), list(text_sections(body))

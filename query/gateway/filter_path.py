@@ -64,7 +64,7 @@ def _not_empty(value: Any) -> Any:
 
 
 def _remaining(patterns: Iterable[Pattern], name: str) -> set[Pattern]:
-    """The rests of the patterns whose next name matches `name`; () for a pattern that ends with it."""
+    """The remaining names of the patterns whose next name matches `name`; () for a pattern that ends with it."""
     remaining: set[Pattern] = set()
     for pattern in patterns:
         position = 0
@@ -81,7 +81,7 @@ def _remaining(patterns: Iterable[Pattern], name: str) -> set[Pattern]:
 def matches(pattern: str, name: str) -> bool:
     """Whether `name` matches a pattern with `*` for any characters, in time linear in their product.
 
-    Each part between stars is searched behind the one before: an earlier match never rules out a later one.
+    Each part between stars is searched after the previous one; the earliest match is always enough.
     """
     first, *parts = pattern.split("*")
     if not parts:

@@ -22,7 +22,7 @@ class HeadLimits(HttpToolsProtocol):
     """Uvicorn's HTTP protocol with limits on the bytes and the seconds of a request head."""
 
     silence_seconds: float
-    """Of the class; `make_protocol` sets it."""
+    """`make_protocol` sets it in a subclass."""
     _head_bytes = 0
     _in_head = True
     _head_timer: asyncio.TimerHandle | None = None

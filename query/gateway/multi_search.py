@@ -1,4 +1,4 @@
-"""`_msearch`: fused searches are answered here, the others by Elasticsearch in one request with the lines as they came."""
+"""`_msearch`: the gateway answers fused searches, and sends all others to Elasticsearch in one request, unchanged."""
 
 import asyncio
 import time
@@ -56,7 +56,7 @@ class _MultiSearch:
         self._responses: list[dict[str, Any] | None] = [None] * len(items)
 
     async def run(self) -> tuple[dict[str, Any] | None, dict[str, str]]:
-        """The response and its headers; no response when all searches are Elasticsearch's as they came."""
+        """The response and its headers; no response when Elasticsearch can answer all searches unchanged."""
         began = time.monotonic()
         limit = asyncio.Semaphore(self._max_concurrent())
         async with asyncio.TaskGroup() as tasks:

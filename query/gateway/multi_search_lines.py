@@ -12,13 +12,13 @@ MAX_SEARCHES = 1000
 
 @dataclass
 class Item:
-    """One search of an `_msearch`: its lines as they came, and what they say."""
+    """One search of an `_msearch`: its original lines, and their parsed content."""
 
     lines: tuple[bytes, bytes]
     header: dict[str, Any]
     body: dict[str, Any]
     is_changed: bool = False
-    """Whether `body` says something else than its line."""
+    """Whether `body` differs from its line."""
 
 
 def parse_items(raw: bytes) -> list[Item]:
@@ -60,7 +60,7 @@ def parameters_of(header: dict[str, Any], given: dict[str, str]) -> dict[str, st
 
 
 def lines_of(items: Sequence[Item]) -> bytes:
-    """NDJSON for Elasticsearch: the lines as they came, but for bodies that were changed."""
+    """NDJSON for Elasticsearch: the original lines, except for changed bodies."""
     lines = (
         line
         for item in items

@@ -1,4 +1,4 @@
-"""`_search` and `_async_search`: fused searches are answered here, all others by Elasticsearch.
+"""`_search` and `_async_search`: the gateway answers fused searches, and Elasticsearch all others.
 
 body -> semantic clauses become kNN -> fused? -> yes: session (plan, legs, fusion, page)
                                              -> no:  Elasticsearch, with the changed body

@@ -118,7 +118,7 @@ async def wait_until_embedded(
 
 
 async def _states(es: AsyncElasticsearch, attached: Mapping[str, Attachment], part: list[Written]) -> list[str | None]:
-    """The state of each document, or None if it does not hold for the current text; empty for a document that is gone."""
+    """The state of each document: None if it belongs to an earlier text, empty if the document is gone."""
     includes = {
         index: [
             *attachment.source_fields, attachment.fingerprint_field, attachment.state_field, f"{attachment.passages_path}.start"

@@ -23,8 +23,7 @@ log = structlog.get_logger()
 async def write_and_wait(context: GatewayContext, scope: Scope, receive: Receive, send: Send) -> None:
     """Forward a write, then wait until its documents have their vectors or the time is over.
 
-    Whatever can be refused is refused before the write. After it, the response is the write's own; an "esblend" object says what
-    is known of the vectors.
+    All checks happen before the write. Afterwards the response is the write's own, with an "esblend" object on the vectors.
     """
     deadline = time.monotonic() + seconds(url_parameters(scope).get("timeout", "60s"))
     plain = without_wait(scope)
@@ -47,7 +46,7 @@ async def write_and_wait(context: GatewayContext, scope: Scope, receive: Receive
 async def _wait(
     context: GatewayContext, scope: Scope, lines: bytes, content: dict[str, Any], deadline: float
 ) -> dict[str, Any]:
-    """What became of the documents. The write has happened, so that no error here may replace its response."""
+    """The outcome for the documents. The write has happened, so errors here must not replace its response."""
     try:
         es = context.client_for(scope)
         documents = written_documents(scope, lines, content)

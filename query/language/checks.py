@@ -8,7 +8,7 @@ from esblend.errors import InvalidRequest, MalformedRequest
 
 _NUMBER = re.compile(r"[+-]?\d{1,18}(\.\d{1,18})?([eE][+-]?\d{1,2})?", re.ASCII)
 MAX_WINDOW = 10_000
-"""Elasticsearch's own default of `index.max_result_window`."""
+"""Elasticsearch's default of `index.max_result_window`."""
 
 
 def filters_of(body: Mapping[str, Any], where: str) -> tuple[dict[str, Any], ...]:
@@ -24,7 +24,7 @@ def filters_of(body: Mapping[str, Any], where: str) -> tuple[dict[str, Any], ...
 def refuse_unknown(body: Mapping[str, Any], known: set[str], where: str) -> None:
     for key in body:
         if key not in known:
-            raise MalformedRequest(f"[{where}] unknown field [{key}]; there are {', '.join(sorted(known))}")
+            raise MalformedRequest(f"[{where}] unknown field [{key}]; known are {', '.join(sorted(known))}")
 
 
 def inner_object(body: Mapping[str, Any], key: str, where: str, default: dict[str, Any]) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def inner_object(body: Mapping[str, Any], key: str, where: str, default: dict[st
 def choice(body: Mapping[str, Any], key: str, choices: tuple[str, ...], where: str) -> str | None:
     value = body.get(key)
     if key in body and value not in choices:
-        raise InvalidRequest(f"[{where}.{key}] is [{value}]; there are {', '.join(choices)}")
+        raise InvalidRequest(f"[{where}.{key}] is [{value}]; known are {', '.join(choices)}")
     return value
 
 
@@ -71,7 +71,7 @@ def number(
 
 
 def _numeric(value: Any) -> Any:
-    """A number that is written as a text, as Elasticsearch reads it; every other value unchanged."""
+    """A number in a string becomes a number, as in Elasticsearch; other values stay unchanged."""
     if not isinstance(value, str) or not _NUMBER.fullmatch(value):
         return value
     return int(value) if value.lstrip("+-").isdecimal() else float(value)
@@ -92,7 +92,7 @@ def integer(body: Mapping[str, Any], key: str, default: Any, *, low: int, high: 
 
 
 def objects_of(body: Any) -> Iterator[dict[str, Any]]:
-    """Every JSON object in a body, however deep."""
+    """Every JSON object in a body, at any depth."""
     stack = [body]
     while stack:
         value = stack.pop()

@@ -13,7 +13,7 @@ _MAX_FIELDS = 1000
 
 
 def parse_hybrid(body: dict[str, Any], *, size: int, start: int, min_score: float | None) -> Hybrid:
-    """`min_score`: that of the search body. Raises MalformedRequest or InvalidRequest naming the field at fault."""
+    """`min_score`: from the search body. Raises MalformedRequest or InvalidRequest naming the field at fault."""
     known = {
         "query", "fields", "filter", "alpha", "weights", "fusion", "normalizer", "combination", "rank_window_size", "blending",
         "min_score", "autocut", "inner_hits", "rerank", "generation", "rank_constant",
@@ -48,7 +48,7 @@ def parse_hybrid(body: dict[str, Any], *, size: int, start: int, min_score: floa
 def _query(body: dict[str, Any]) -> str:
     query = body.get("query")
     if not isinstance(query, str) or not query.strip():
-        raise InvalidRequest("[hybrid] needs a [query], a text")
+        raise InvalidRequest("[hybrid.query] must be a text that is not empty")
     if len(query) > _MAX_TEXT:
         raise InvalidRequest(f"[hybrid.query] has {len(query)} characters; at most {_MAX_TEXT} are allowed")
     return query
@@ -82,7 +82,7 @@ def _fusion(body: dict[str, Any]) -> str | None:
 
 
 def _weights(body: dict[str, Any]) -> dict[str, float] | None:
-    """By leg, from either `alpha` or `weights`."""
+    """Weights by leg, from either `alpha` or `weights`."""
     alpha = number(body, "alpha", where="hybrid", low=0, high=1)
     if body.get("weights") is None:
         return None if alpha is None else {"lexical": 1 - alpha, "semantic": alpha}

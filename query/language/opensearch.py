@@ -1,6 +1,6 @@
-"""OpenSearch's `hybrid` and `neural` clauses, as people coming over send them, turned into what is known here.
+"""Translates OpenSearch's `hybrid` and `neural` clauses, so that requests written for OpenSearch work unchanged.
 
-hybrid.queries + a normalization or score ranker processor -> linear or rrf over one leg a query
+hybrid.queries + a normalization or score ranker processor -> linear or rrf, one leg per query
 neural, knn with a vector                                  -> Elasticsearch's kNN
 """
 
@@ -19,7 +19,7 @@ _DEFAULT_DEPTH = 10
 
 
 def parse_hybrid(body: dict[str, Any], pipeline: Any, *, wanted: int) -> Leg:
-    """A fusion with OpenSearch's formulas: `min_max` and `arithmetic_mean` with equal weights unless the pipeline says else.
+    """A fusion with OpenSearch's formulas: `min_max` and `arithmetic_mean` with equal weights by default.
 
     Raises InvalidRequest or MalformedRequest naming the field at fault.
     """
@@ -57,11 +57,11 @@ def _leg(query: Any, filters: tuple[dict[str, Any], ...], depth: int, where: str
 
 
 def _processor(pipeline: Any) -> tuple[str, dict[str, Any]]:
-    """The one processor of a pipeline in the request, and its settings."""
+    """The only processor of the request's pipeline, and its settings."""
     if pipeline is None:
         return "normalization-processor", {}
     if not isinstance(pipeline, dict):
-        raise InvalidRequest("[search_pipeline] must stand in the request: a pipeline by name is unknown here")
+        raise InvalidRequest("[search_pipeline] must be an object in the request; named pipelines are not supported")
     listed = pipeline.get("phase_results_processors")
     processors = (
         [processor_body for processor_body in listed if isinstance(processor_body, dict)]
@@ -73,7 +73,7 @@ def _processor(pipeline: Any) -> tuple[str, dict[str, Any]]:
             if isinstance(processor_body.get(name), dict):
                 return name, processor_body[name]
     raise InvalidRequest(
-        "[search_pipeline.phase_results_processors] must hold a [normalization-processor] or a [score-ranker-processor]"
+        "[search_pipeline.phase_results_processors] must contain a [normalization-processor] or a [score-ranker-processor]"
     )
 
 
@@ -87,7 +87,7 @@ def _weights(combination: dict[str, Any], count: int) -> list[float]:
 
 
 def translate_neural(body: dict[str, Any]) -> None:
-    """Turn `neural` clauses into `semantic` ones, in place, but for those that are legs of a `hybrid` themselves."""
+    """Turn `neural` clauses into `semantic` ones, in place, except the legs of a `hybrid`."""
     query = body.get("query")
     hybrid = query.get("hybrid") if isinstance(query, dict) else None
     queries = hybrid.get("queries") if isinstance(hybrid, dict) else None
@@ -105,7 +105,8 @@ def translate_neural(body: dict[str, Any]) -> None:
 
 
 def _translate_leg(clause: dict[str, Any]) -> None:
-    """Turn a `neural` or `knn` leg into Elasticsearch's `knn` section, in place; its text is embedded later. Others stay."""
+    """Turn a `neural` or `knn` leg into Elasticsearch's `knn` section, in place; its text is embedded later. Other legs stay
+    unchanged."""
     for kind, key in (("neural", "query_text"), ("knn", "vector")):
         field = _field_of(clause, kind, key)
         if field is None:

@@ -1,4 +1,4 @@
-"""Parses the body of a search. Every check happens here, once; a request that cannot be answered is refused with a reason."""
+"""Parses the body of a search. All checks happen here; a request that cannot be fulfilled is rejected with a reason."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from query.language.hybrid import parse_hybrid
 from query.language.retrievers import holds_ours, parse_retriever
 from query.language.tree import FieldsLeg, Fusion, Hybrid, Leg, RescorerLeg, Search, Wrapper, kind_of
 
-# Options of the page of hits, sent as they are with the request that fetches it.
+# Options of the page of hits, which are sent unchanged with the request that fetches it.
 PAGE_OPTIONS = (
     "_source", "fields", "docvalue_fields", "stored_fields", "script_fields", "highlight", "version", "seq_no_primary_term",
 )  # fmt: skip
@@ -22,7 +22,7 @@ _NOT_WITH_RETRIEVER = ("query", "knn", "sort", "search_after", "rescore", "termi
 
 
 def is_ours(body: Any) -> bool:
-    """Whether a search body asks for something that Elasticsearch cannot do on every licence."""
+    """Whether a search body needs the gateway: Elasticsearch cannot answer it on every licence."""
     if not isinstance(body, dict):
         return False
     query = body.get("query")

@@ -1,4 +1,4 @@
-"""Finds `semantic` clauses, and texts in place of query vectors, anywhere in a search body."""
+"""Finds `semantic` clauses, and query texts in place of query vectors, anywhere in a search body."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,7 @@ from query.language.checks import objects_of
 
 
 def semantic_clauses(body: Any) -> Iterator[dict[str, Any]]:
-    """Every object in `body` that is a `semantic` clause: `{"semantic": {"query": text, ...}}` and nothing beside it."""
+    """Every object in `body` that is a `semantic` clause: `{"semantic": {"query": text, ...}}` without other keys."""
     for value in objects_of(body):
         inside = value.get("semantic")
         if len(value) == 1 and isinstance(inside, dict) and "query" in inside:
@@ -27,5 +27,5 @@ def text_to_embed(builder: Any) -> str:
     inside = builder.get("text_embedding") if isinstance(builder, dict) else None
     text = inside.get("model_text") if isinstance(inside, dict) else None
     if not isinstance(text, str) or not text.strip():
-        raise InvalidRequest("[knn.query_vector_builder] needs [text_embedding.model_text], a text")
+        raise InvalidRequest("[knn.query_vector_builder] needs a text in [text_embedding.model_text]")
     return text

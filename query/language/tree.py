@@ -1,4 +1,4 @@
-"""What a search asks for, parsed: a tree of legs, or the short `hybrid` form, and what to show of the hits."""
+"""A parsed search: a tree of legs or the `hybrid` form, and the options of the page of hits."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ class StandardLeg:
     min_score: float | None = None
     name: str = "standard"
     options: dict[str, Any] = field(default_factory=dict)
-    """`sort`, `search_after`, `collapse`, `terminate_after`: sent as they are."""
+    """`sort`, `search_after`, `collapse`, `terminate_after`: sent unchanged."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class FieldsLeg:
 
 @dataclass(frozen=True)
 class RescorerLeg:
-    """Scores the best `window` of a leg anew with further queries, one after the other."""
+    """Scores the best `window` hits of a leg again with further queries, one after the other."""
 
     leg: "Leg"
     rescorers: tuple["Rescorer", ...]
@@ -93,7 +93,7 @@ class Rescorer:
 
 @dataclass(frozen=True)
 class RerankLeg:
-    """The best `window` of a leg in the order of a cross-encoder, which reads the query and the text of `field`."""
+    """The best `window` hits of a leg in the order of a cross-encoder, which reads the query and the text of `field`."""
 
     leg: "Leg"
     text: str
@@ -106,7 +106,7 @@ class RerankLeg:
 
 @dataclass(frozen=True)
 class PinnedLeg:
-    """Documents in the order given, then those of a leg. `documents`: (index or None, id)."""
+    """Given documents in their order, then the hits of a leg. `documents`: (index or None, id)."""
 
     leg: "Leg"
     documents: tuple[tuple[str | None, str], ...]
@@ -149,7 +149,7 @@ def kind_of(leg: Leg) -> str:
 
 
 def inside(leg: Leg) -> tuple[Leg, ...]:
-    """The legs right below one."""
+    """The direct legs of a leg."""
     if isinstance(leg, Fusion):
         return tuple(weighted.leg for weighted in leg.legs)
     return (leg.leg,) if isinstance(leg, Wrapper) else ()
@@ -206,7 +206,7 @@ class Hybrid:
 
 @dataclass(frozen=True)
 class Search:
-    """A whole search: how to rank, and what to show of it."""
+    """A whole search: how to rank, and which page of the hits to return."""
 
     ranking: Hybrid | Leg
     size: int = 10
@@ -224,7 +224,7 @@ class Search:
     min_score: float | None = None
     """Of the fused score of a `retriever`; that of a `hybrid` is part of it."""
     fails_without_leg: bool = False
-    """`on_leg_failure: fail`: an answer by one leg alone is an error."""
+    """`on_leg_failure: fail`: if a leg fails, the search fails."""
     common: dict[str, Any] = field(default_factory=dict)
     """`runtime_mappings`, `timeout`, `pit`: sent with every request."""
 
@@ -240,7 +240,7 @@ class Search:
 
     @property
     def needs_elasticsearch_sort(self) -> bool:
-        """Whether Elasticsearch puts the page together: by other sort keys than the score, or collapsed."""
+        """Whether Elasticsearch assembles the page: it sorts by other keys than the score, or collapses."""
         return self.collapse is not None or any(key not in ("_score", "_shard_doc") for key in self.sort_keys)
 
     @property

@@ -1,4 +1,4 @@
-"""URL parameters of a search: those that shape the body, those that go with each request, and those that cannot be combined."""
+"""URL parameters of a search: some belong to the body, some to every request, and some cannot be combined with a fused search."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,7 +31,8 @@ class Parameters:
 
 
 def apply_parameters(body: dict[str, Any], given: Mapping[str, str]) -> tuple[dict[str, Any], Parameters]:
-    """The body with what the URL says of it, and the rest. Raises InvalidRequest naming a parameter that cannot be combined."""
+    """The body with the URL's parameters merged in, and the other parameters. Raises InvalidRequest naming a parameter that
+    cannot be combined with a fused search."""
     body = dict(body)
     header: dict[str, Any] = {}
     response: dict[str, str] = {}
@@ -52,7 +53,7 @@ def apply_parameters(body: dict[str, Any], given: Mapping[str, str]) -> tuple[di
             body[name] = [_sort_key(key) for key in value.split(",")]
         elif name == "format":
             if value != "json":
-                raise InvalidRequest(f"[format={value}]: a fused search is answered in JSON only")
+                raise InvalidRequest(f"[format={value}]: a fused search supports JSON only")
         elif name in ("timeout", "on_leg_failure"):
             body[name] = value
         elif name in ("_source", "_source_includes", "_source_excludes"):

@@ -1,4 +1,4 @@
-"""Requests about documents that are already known: which of them match a query, their texts and their vectors."""
+"""Requests on known documents: which of them match a query, their texts, and their vectors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,17 +23,17 @@ def filtered(query: dict[str, Any], filters: Sequence[dict[str, Any]]) -> dict[s
 
 
 def matching_body(keys: Sequence[Key], query: dict[str, Any], search: Search) -> dict[str, Any]:
-    """Which of the documents match a query, and with which score."""
+    """Returns the documents that match a query, with their scores."""
     return _body(keys, search) | {"query": {"bool": {"filter": [documents_query(keys)], "must": [query]}}}
 
 
 def vectors_body(keys: Sequence[Key], field: str, search: Search) -> dict[str, Any]:
-    """The values of a vector field, as they were written."""
+    """Returns the values of a vector field as they were written."""
     return _body(keys, search) | {"_source": {"includes": [field], "exclude_vectors": False}}
 
 
 def source_body(keys: Sequence[Key], fields: Sequence[str], search: Search) -> dict[str, Any]:
-    """The text fields of documents, from which passages are cut or which a cross-encoder reads."""
+    """Returns the text fields of documents, for passages and for a cross-encoder."""
     return _body(keys, search) | {"_source": list(fields)}
 
 

@@ -32,7 +32,7 @@ def by_best_passage(attachment: Attachment, query: dict[str, Any], **options: An
     """A query on vectors as a query on documents. `options`: options of the clause, such as `_name`."""
     if attachment.is_nested:
         nested = {"path": attachment.passages_path, "score_mode": "max", "query": query, **options}
-        return {"nested": {**nested, "ignore_unmapped": True}}  # of several indices, some may not be attached yet
+        return {"nested": {**nested, "ignore_unmapped": True}}  # some indices of the search may not be attached yet
     [(kind, inside)] = query.items()
     return {kind: {**inside, **options}}
 

@@ -1,4 +1,4 @@
-"""Requests for the page of hits, and for totals and aggregations over everything that any leg matches."""
+"""Requests for the page of hits, and for totals and aggregations over all documents that a leg matches."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -51,7 +51,7 @@ def sorted_page_body(
     """The page of a search with other sort keys than the fused score, or with `collapse`: Elasticsearch sorts the candidates.
 
     `positions`: each candidate's position from the worst (1) up; the request uses it as the candidate's score.
-    `others`: documents that match a leg but are not candidates. They have the score 0 and appear in groups of their own.
+    `others`: documents that match a leg but are not candidates. They have the score 0 and appear in separate groups.
     """
     query = _with_unscored(scored_documents(positions), shown)
     if others is not None:
@@ -74,7 +74,7 @@ def document_order_body(keys: Sequence[Key], search: Search) -> dict[str, Any]:
 
 
 def counted_query(leg_queries: Sequence[Query], nearest: Sequence[Key]) -> Query:
-    """Everything that any leg matches: all matches of a query, and the nearest documents of a vector."""
+    """Matches the documents of all legs: those that match a query, and the nearest documents of a vector."""
     should = [*leg_queries, *([documents_query(nearest)] if nearest else [])]
     return {"bool": {"should": should, "minimum_should_match": 1}} if should else {"match_none": {}}
 

@@ -62,7 +62,7 @@ SIMILARITY_SCALES = {
         raw_dot="minmax",
         theoretical="minmax",
     ),
-    # score = 1 / (1 + distance^2), within (0, 1]: that is blended, since a distance is smaller where vectors are nearer
+    # The blend uses score = 1 / (1 + distance^2), within (0, 1], since a distance is smaller where vectors are closer.
     "l2_norm": SimilarityScale(
         "double distance = l2norm(params.vector, params.field); return 1 / (1 + distance * distance)",
         _itself,

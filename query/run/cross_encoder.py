@@ -1,4 +1,4 @@
-"""Cross-encoders for the gateway: off its event loop, batch by batch, within a budget of time."""
+"""Runs cross-encoders for the gateway in a thread, batch by batch, within a time budget."""
 
 import asyncio
 import time
@@ -40,7 +40,7 @@ class Reranker:
         model, ModelError, or BudgetSpent. Loading a model does not count."""
         name = self._settings.reranker
         if name is None:
-            raise InvalidRequest("no cross-encoder is set up: set ESBLEND_RERANKER of the gateway to a model")
+            raise InvalidRequest("no cross-encoder is configured: set ESBLEND_RERANKER of the gateway to a model")
         if model not in (None, name, ELASTICSEARCH_DEFAULT):
             raise InvalidRequest(f"there is no cross-encoder [{model}]; this gateway has [{name}]")
         loop = asyncio.get_running_loop()

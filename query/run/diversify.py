@@ -1,4 +1,4 @@
-"""`diversify`: maximal marginal relevance over the candidates' vectors."""
+"""The `diversify` retriever: maximal marginal relevance over the candidates' vectors."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

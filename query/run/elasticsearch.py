@@ -109,7 +109,7 @@ class Upstream:
             return False
 
     def url(self, target: str) -> URL:
-        """The address of a path with its query string, which are sent as they are."""
+        """The address of a path with its query string, both sent unchanged."""
         return URL(self._base + target, encoded=True)
 
 

@@ -55,7 +55,7 @@ class HybridLegs:
     nearest: list[Key]
     """The semantic leg's own hits."""
     vector: Vector | None
-    """The query's; None if no semantic leg was sent, or if it failed."""
+    """The query vector; None if no semantic leg was sent, or if it failed."""
     weights: Mapping[str, float]
     """With weight 0 for the semantic legs if they failed."""
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
@@ -104,7 +104,7 @@ class HybridSearch:
         )
 
     async def _run_targets(self, hybrid: Hybrid, targets: Sequence[Target]) -> RankedCandidates:
-        """Indices with different attachments: each gives its candidates, all are blended as one list."""
+        """Search indices with different attachments, and blend the candidates of all as one list."""
         if hybrid.rerank is not None or hybrid.inner_hits:
             raise InvalidRequest("[hybrid.rerank] and [hybrid.inner_hits] need indices that share one attachment")
         if len({repr(target.attachment.defaults) for target in targets}) > 1:
@@ -112,7 +112,7 @@ class HybridSearch:
         if len({target.attachment.generation.vector.similarity for target in targets}) > 1:
             raise InvalidRequest("the indices compare vectors by different similarities; search them one by one")
         legs_by_target = [await self._legs(_only(hybrid, target), target) for target in targets]
-        # The weights of a target that lacks its vector would take the semantic part away from the others.
+        # The weights of a target without a query vector would disable the semantic legs of the other targets.
         weights = next((legs.weights for legs in legs_by_target if not legs.failed), legs_by_target[0].weights)
         lists: dict[str, Scores] = {
             name: _best_first(
@@ -263,7 +263,7 @@ class HybridSearch:
 
 
 def _is_exact(hybrid: Hybrid, attachment: Attachment, weights: Mapping[str, float]) -> bool:
-    """Whether each hit carries both true scores. Legs of fields have exact scores only, no ranked lists."""
+    """Whether each hit carries all true scores. Separate legs of fields always do, because they have no ranked lists."""
     is_by_score = blending_of(hybrid, attachment).fusion != "rrf" and hybrid.blending == "exact"
     return is_by_score or set(weights) != {LEXICAL, SEMANTIC}
 

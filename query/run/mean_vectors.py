@@ -21,7 +21,7 @@ log = structlog.get_logger()
 K = TypeVar("K")
 V = TypeVar("V")
 _FRESH_SECONDS = 3.0
-"""For stored mean vectors, and for samples that hold every document."""
+"""For stored mean vectors, and for samples that contain every document."""
 _LARGE_SAMPLE_SECONDS = 600.0
 _FAILURE_SECONDS = 30.0
 _CACHE_ENTRIES = 1000
@@ -99,7 +99,8 @@ class MeanVectors:
         return self._locks.setdefault((rights, name), asyncio.Lock())
 
     async def _load(self, requester: Requester, rights: str, ids: Sequence[str]) -> None:
-        """Read the stored ones. A caller without access to esblend's hidden index is not asked for a while."""
+        """Read the stored ones. Callers without access to esblend's hidden index are remembered, and not tried again for a
+        while."""
         now = time.monotonic()
         wanted = [id_ for id_ in ids if not _is_known(self._stored, rights, id_)]
         if not wanted or now < self._denied.get(rights, 0.0):

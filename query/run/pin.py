@@ -1,4 +1,4 @@
-"""`pinned`: given documents come first, the candidates of a leg follow."""
+"""The `pinned` retriever: given documents come first, then the candidates of a leg."""
 
 import math
 from collections.abc import Sequence
@@ -33,8 +33,8 @@ async def pinned_documents(requests: SearchRequests, leg: PinnedLeg) -> list[Key
 def pin(name: str, pins: Sequence[Key], candidates: Sequence[FusedHit]) -> list[FusedHit]:
     """Pinned documents in their order, then the other candidates.
 
-    Pins have consecutive 32-bit floats above `MAX_ORGANIC_SCORE`, as in Elasticsearch's `pinned` query, so that nothing
-    around the retriever can lift another document above them.
+    Pins have consecutive 32-bit floats above `MAX_ORGANIC_SCORE`, as in Elasticsearch's `pinned` query, so that no enclosing
+    retriever can lift another document above them.
     """
     scores = [MAX_ORGANIC_SCORE + _NEXT_FLOAT * (len(pins) - position + 1) for position in range(len(pins))]
     pinned = [

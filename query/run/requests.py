@@ -1,4 +1,4 @@
-"""A search's own requests to Elasticsearch, with the caller's rights, and what they took."""
+"""The requests that a search sends to Elasticsearch with the caller's rights, and their timings."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ _PARTS = ("semantic", "rerank")
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: the headers that go on to Elasticsearch, and a key that differs between rights."""
+    """The sender of a search: the headers to forward to Elasticsearch, and a cache key that differs between rights."""
 
     headers: RawHeaders
     key: str
@@ -35,13 +35,13 @@ class SearchRequests:
     parameters: Parameters
     search: Search
     headers: dict[str, str] = field(default_factory=dict)
-    """Elasticsearch's own that the caller should see."""
+    """Elasticsearch's headers for the caller."""
     degraded: list[str] = field(default_factory=list)
     """Failed legs and the reasons."""
     steps: list[dict[str, Any]] = field(default_factory=list)
     """Each step with its milliseconds, in order."""
     shards: list[dict[str, Any]] = field(default_factory=list)
-    """What Elasticsearch's own profile says of the legs."""
+    """Elasticsearch's profile of the legs."""
     plan: dict[str, str] = field(default_factory=dict)
     """The chosen execution of each leg, with the reason."""
     failed_shards: dict[tuple[Any, Any], dict[str, Any]] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class SearchRequests:
     async def raw(
         self, step: str, bodies: Sequence[dict[str, Any]], *, named_scores: bool = False
     ) -> list[dict[str, Any]]:
-        """A response for each body; one that failed holds an `error`."""
+        """A response for each body; a failed one contains an `error`."""
         if not bodies:
             return []
         began = time.perf_counter()
@@ -79,13 +79,13 @@ class SearchRequests:
     async def ask(
         self, step: str, bodies: Sequence[dict[str, Any]], *, named_scores: bool = False
     ) -> list[dict[str, Any]]:
-        """A response for each body. Raises UpstreamError with Elasticsearch's own error when one failed."""
+        """A response for each body. Raises UpstreamError with Elasticsearch's error when one failed."""
         return [whole(response) for response in await self.raw(step, bodies, named_scores=named_scores)]
 
     async def legs(
         self, kinds: Sequence[LegKind], bodies: Sequence[dict[str, Any]], *, named_scores: bool = False
     ) -> list[dict[str, Any]]:
-        """As `raw`, for the legs' lists: each is timed by itself, as Elasticsearch has it."""
+        """As `raw`, for the legs; records the time that Elasticsearch reports for each leg."""
         responses = await self.raw("legs", bodies, named_scores=named_scores)
         for kind, response in zip(kinds, responses, strict=True):
             if "took" in response:
@@ -98,14 +98,14 @@ class SearchRequests:
         return responses
 
     def took(self, step: str, began: float, **attributes: int) -> None:
-        """Note a step that began at `began` (performance counter)."""
+        """Record a step that began at `began` (performance counter)."""
         seconds = time.perf_counter() - began
         STEP_SECONDS.labels(step).observe(seconds)
         past_span(step, seconds, attributes)
         self.steps.append({"step": step, "took_ms": round(seconds * 1000, 2), **attributes})
 
     def degrade(self, leg: str, reason: str) -> None:
-        """Continue without a leg. Raises EsblendError (503) when the caller wants no such answer."""
+        """Continue without a leg. Raises EsblendError (503) when the caller requires all legs."""
         if self.search.fails_without_leg:
             raise LegFailed(f"[{leg}] failed, and [on_leg_failure] is [fail]: {reason}")
         DEGRADED.labels(leg if leg in _PARTS else "retriever").inc()  # a leg's name is the caller's to choose
@@ -127,7 +127,7 @@ def _failures(response: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def whole(response: dict[str, Any]) -> dict[str, Any]:
-    """A response of an `_msearch`. Raises UpstreamError with Elasticsearch's own error when it failed."""
+    """One response of an `_msearch`. Raises UpstreamError with Elasticsearch's error when it failed."""
     if "error" in response:
         raise UpstreamError(
             int(response.get("status", 500)), {"error": response["error"], "status": response.get("status", 500)}
@@ -141,7 +141,7 @@ def scores_of(response: Mapping[str, Any]) -> dict[Key, float]:
 
 
 def server_fault(response: dict[str, Any]) -> str | None:
-    """Why the server (and not the request) is to blame for a response that failed; None when it did not or is not."""
+    """The reason of a failure that the server caused; None for a success, or when the request caused the failure."""
     if "error" in response and int(response.get("status", 500)) >= 500:
         return str(response["error"].get("reason", "the search failed"))
     return None

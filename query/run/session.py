@@ -152,7 +152,7 @@ class Session:
         unattached = [index for target in targets for index in target.unattached]
         if unattached:
             names = ", ".join(unattached[:5])
-            self._requests.degrade("semantic", f"index [{names}] is not attached, so only words find its documents")
+            self._requests.degrade("semantic", f"index [{names}] is not attached, so only BM25 finds its documents")
 
     def _requester(self) -> Requester:
         return Requester(

@@ -16,14 +16,14 @@ class Target:
     analyzers: tuple[dict[str, str], ...]
     """Per index, the search analyzer of each text field."""
     uuids: tuple[str, ...] = ()
-    """Of the indices, in the same order."""
+    """The UUIDs of the indices, in the same order."""
     fields: frozenset[str] = frozenset()
     """The names of all fields of any of the indices."""
     unattached: tuple[str, ...] = ()
-    """Further indices of the search that have no attachment yet, as after a rollover. Only words find their documents."""
+    """Further indices of the search that have no attachment yet, as after a rollover. Only BM25 finds their documents."""
 
     def unknown_fields(self, fields: Sequence[str]) -> list[str]:
-        """Those of `fields` (boosts and wildcards allowed) that no index has."""
+        """The `fields` (boosts and wildcards allowed) that no index has."""
         names = [field.partition("^")[0] for field in fields]
         return [name for name in names if name not in self.fields and not fnmatch.filter(self.fields, name)]
 

@@ -60,7 +60,7 @@ def test_a_service_that_stays_away_is_no_documents_fault(service: EmbeddingServi
 def test_a_text_that_is_refused_is_its_own_fault(service: EmbeddingService) -> None:
     encoder = encoders(service).load("openai:m")
     service.refusals = [413]
-    with pytest.raises(EncodingError, match="refused a text"):
+    with pytest.raises(EncodingError, match="rejected a text"):
         encoder.encode_documents(TEXTS)
 
 
@@ -69,7 +69,7 @@ def test_a_text_that_is_refused_is_its_own_fault(service: EmbeddingService) -> N
     [
         ([[1.0, 2.0]], "1 vectors for 5 texts"),
         ([[1.0], [1.0, 2.0], [1.0], [1.0], [1.0]], "different widths"),
-        ([["a"]] * 5, "no numbers"),
+        ([["a"]] * 5, "not numbers"),
         ([[0.0, 0.0]] * 5, "zero vector"),
         ([1.0] * 5, "no list of vectors"),
     ],

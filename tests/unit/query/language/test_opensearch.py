@@ -82,9 +82,9 @@ def test_legs_of_a_hybrid_stay() -> None:
     [
         ({"queries": []}, None, "1 to 5 queries"),
         ({"queries": [MATCH] * 6}, None, "1 to 5 queries"),
-        ({"queries": [MATCH]}, "my-pipeline", "must stand in the request"),
-        ({"queries": [MATCH]}, pipeline("other"), "must hold a [normalization-processor]"),
-        ({"queries": [MATCH]}, pipeline("normalization-processor", normalization={"technique": "log"}), "there are min_max"),
+        ({"queries": [MATCH]}, "my-pipeline", "must be an object in the request"),
+        ({"queries": [MATCH]}, pipeline("other"), "must contain a [normalization-processor]"),
+        ({"queries": [MATCH]}, pipeline("normalization-processor", normalization={"technique": "log"}), "known are min_max"),
         ({"queries": [MATCH]}, pipeline("normalization-processor", combination={"parameters": {"weights": [1, 2]}}), "list of 1"),
         ({"queries": ["x"]}, None, "[hybrid.queries[0]] must be a query"),
     ],

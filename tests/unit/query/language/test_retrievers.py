@@ -93,7 +93,7 @@ def nested(depth: int) -> dict[str, Any]:
         ({"pinned": {"retriever": STANDARD}}, "Either 'ids' or 'docs' must be provided"),
         ({"pinned": {"retriever": STANDARD, "docs": ["a"]}}, "[docs] are objects"),
         ({"pinned": {"retriever": STANDARD, "ids": ["a"] * 101}}, "1 to 100 documents"),
-        ({"diversify": {"retriever": STANDARD, "field": "v", "type": "other"}}, "there are mmr"),
+        ({"diversify": {"retriever": STANDARD, "field": "v", "type": "other"}}, "known are mmr"),
         ({"diversify": {"retriever": STANDARD, "type": "mmr", "lambda": 1, "field": "v", "size": 11}}, "from 1 to 10"),
         ({"text_similarity_reranker": {"retriever": STANDARD, "field": "body"}}, "reranker.inference_text]"),
         ({"rescorer": {"retriever": RRF, "rescore": {"script": {}}}}, "[rescore_query]"),
