@@ -1,20 +1,23 @@
 """`esblend eval` and `esblend tune`."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
-from elasticsearch import Elasticsearch
 
 from esblend.cli.console import count_progress, err, out, print_json
 from esblend.cli.gateway_client import FAILED, USAGE, DataDir, Json, call, gateway, stating_errors
 from esblend.errors import InvalidRequest, MissingExtra
 from esblend.extras import require
 from query.lab.judged import Judged, from_titles, read_beir, read_judgements, refuse_other_documents, write_qrels
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
 
 app = typer.Typer()
 Queries = Annotated[
@@ -61,9 +64,10 @@ def evaluate(
     Reports nDCG@10, MRR@10, recall and MAP with significance against BM25, latency, and the queries won and lost.
     """
     _require_lab("`esblend eval`")
+    from query.lab.circumstances import read_circumstances
     from query.lab.evaluation import evaluate as measure
-    from query.lab.evaluation import to_json, with_run
-    from query.lab.report import table, write_html
+    from query.lab.evaluation import with_run
+    from query.lab.report import write_html
     from query.lab.systems import standard_systems
 
     with gateway(data_dir) as es:
@@ -83,21 +87,29 @@ def evaluate(
             systems = standard_systems(rerank=rerank, shared_options=options)
             with _bar("Searching", (len(systems) + 1) * len(judged.queries)) as advance:
                 evaluation = measure(es, index, judged, systems, shared_options=options, advance=advance)
-    for name, run in other_runs.items():
-        evaluation = with_run(evaluation, name, run)
-    # The figures come first: they are not lost when a file cannot be written.
-    if as_json:
-        print_json(to_json(evaluation))
-    else:
-        out.print(table(evaluation))
-    if judged.is_weak and not as_json:
-        err.print("Weak judgements: derived from the index or from clicks, not made by people.", style="yellow")
-    if html is not None:
-        write_html(evaluation, html)
+            for name, run in other_runs.items():
+                evaluation = with_run(evaluation, name, run)
+            # The figures come first: they are not lost when a file cannot be written.
+            _show(evaluation, as_json=as_json)
+            if html is not None:
+                write_html(evaluation, read_circumstances(es, evaluation, sys.argv[1:], generation), html)
     if runs is not None:
         _write_runs(evaluation, judged, runs)
     if not as_json:
         err.print(f"{evaluation.seconds:.0f} s" + (f"; the report is in {html}" if html else ""), highlight=False)
+
+
+def _show(evaluation: Any, *, as_json: bool) -> None:
+    from query.lab.evaluation import to_json
+    from query.lab.summary import sentence, table
+
+    if as_json:
+        print_json({**to_json(evaluation), "sentence": sentence(evaluation)})
+        return
+    out.print(table(evaluation, out))
+    if evaluation.judged.is_weak:
+        err.print("Weak judgements: derived from the index or from clicks, not made by people.", style="yellow")
+    out.print(sentence(evaluation), style="bold", markup=False, highlight=False)
 
 
 @app.command()
@@ -158,7 +170,7 @@ def tune(
 
 def _require_lab(command: str) -> None:
     with stating_errors():
-        require("ir_measures", "jinja2", "matplotlib", "scipy", purpose=command, error=MissingExtra)
+        require("ir_measures", "jinja2", "scipy", purpose=command, error=MissingExtra)
 
 
 def _refuse_few(judged: Judged, folds: int) -> None:
@@ -187,7 +199,7 @@ def _show_advice(advice: dict[str, Any], *, as_json: bool, applied: bool) -> Non
 
 
 @contextmanager
-def _target(es: Elasticsearch, target: str, keep: str | None, check: Callable[[str], None]) -> Iterator[str]:
+def _target(es: "Elasticsearch", target: str, keep: str | None, check: Callable[[str], None]) -> Iterator[str]:
     """The named index, or a scratch index of the named folder. `check` gets its name before any document is embedded."""
     from query.lab.scratch import scratch_index
 
@@ -239,7 +251,7 @@ def _refuse_unwritable(html: Path | None, runs: Path | None) -> None:
             raise InvalidRequest(f"{option} {file} cannot be written: [{folder}] is not a folder with write access")
 
 
-def _refuse_without_reranker(es: Elasticsearch, index: str, judged: Judged | None) -> None:
+def _refuse_without_reranker(es: "Elasticsearch", index: str, judged: Judged | None) -> None:
     """Raises ApiError when the gateway has no cross-encoder."""
     text = next(iter(judged.queries.values())) if judged is not None else "a"
     es.search(index=index, size=1, query={"hybrid": {"query": text, "rerank": True, "alpha": 0}}, source=False)

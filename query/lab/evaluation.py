@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from query.lab.searching import Run, latencies, run_system
 from query.lab.systems import BASELINE, DEPTH, System
 
 LATENCY_QUERIES = 20
-SHOWN_QUERIES = 10
 CURVE_ALPHAS = tuple(round(step / 10, 1) for step in range(11))
 
 
@@ -46,8 +45,6 @@ class Evaluation:
     """The main measure of the exact linear blend by alpha."""
     seconds: float
     baseline: str = BASELINE
-    texts: Mapping[str, str] = field(default_factory=dict)
-    """Titles or beginnings of the documents in `wins_and_losses`."""
 
 
 def evaluate(
@@ -70,8 +67,7 @@ def evaluate(
     candidates = fetch_candidates(es, index, judged, DEPTH, shared_options or {}, advance)
     arrays = to_arrays(candidates, judged)
     curve = {alpha: mean_of(arrays.ndcg(Blend(alpha))) for alpha in CURVE_ALPHAS}
-    evaluation = Evaluation(index, judged, measured, _differences(measured), curve, 0.0)
-    return replace(evaluation, texts=_texts(es, index, evaluation), seconds=time.monotonic() - began)
+    return Evaluation(index, judged, measured, _differences(measured), curve, time.monotonic() - began)
 
 
 def unjudged_share(run: Run, judged: Judged) -> float:
@@ -97,30 +93,6 @@ def _differences(systems: Mapping[str, Measured]) -> dict[str, Difference]:
     return compare({name: measured.values[MAIN] for name, measured in systems.items()}, BASELINE)
 
 
-@dataclass(frozen=True)
-class Duel:
-    """A query that two systems answer differently: its value under each, and the best hits of each."""
-
-    query: str
-    values: tuple[float, float]
-    hits: tuple[list[str], list[str]]
-
-
-def wins_and_losses(evaluation: Evaluation, system: str) -> tuple[list[Duel], list[Duel]]:
-    """The queries on which a system gains most over the baseline, and those on which it loses most."""
-    ours, base = evaluation.systems[system], evaluation.systems[evaluation.baseline]
-    gains = {id_: value - base.values[MAIN][id_] for id_, value in ours.values[MAIN].items()}
-    order = sorted(gains, key=lambda id_: -gains[id_])
-
-    def duel(id_: str) -> Duel:
-        hits = tuple(list(system.run.get(id_, {}))[:5] for system in (base, ours))
-        return Duel(id_, (base.values[MAIN][id_], ours.values[MAIN][id_]), (hits[0], hits[1]))
-
-    wins = [duel(id_) for id_ in order[:SHOWN_QUERIES] if gains[id_] > 0]
-    losses = [duel(id_) for id_ in order[::-1][:SHOWN_QUERIES] if gains[id_] < 0]
-    return wins, losses
-
-
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "index": evaluation.index,
@@ -141,25 +113,9 @@ def _system_json(measured: Measured, difference: Difference | None) -> dict[str,
     main = measured.means[MAIN]
     shown: dict[str, Any] = {measure: round(value.mean, 4) for measure, value in measured.means.items()}
     shown |= {"interval": [round(main.low, 4), round(main.high, 4)]}
-    shown |= {"unjudged@10": round(measured.unjudged, 4)}
+    shown |= {"judged@10": round(1 - measured.unjudged, 4)}
     shown |= {"p50_ms": round(measured.latency[0], 2), "p95_ms": round(measured.latency[1], 2)}
     if difference is not None:
         shown |= {"gain": round(difference.gain.mean, 4), "p_value": difference.p_value}
         shown |= {"significant": difference.is_significant, "wins": difference.wins, "losses": difference.losses}
     return shown
-
-
-def _texts(es: Elasticsearch, index: str, evaluation: Evaluation) -> dict[str, str]:
-    """Titles or first characters of the duels' documents, by which a person recognises them."""
-    ids = sorted({
-        document
-        for system in evaluation.systems if system != evaluation.baseline
-        for group in wins_and_losses(evaluation, system) for duel in group for hits in duel.hits for document in hits
-    })  # fmt: skip
-    texts = {}
-    for start in range(0, len(ids), 500):
-        response = es.search(index=index, query={"ids": {"values": ids[start : start + 500]}}, size=500)
-        for hit in response["hits"]["hits"]:
-            values = [value for value in hit["_source"].values() if isinstance(value, str) and value.strip()]
-            texts[hit["_id"]] = (values[0] if values else hit["_id"])[:120]
-    return texts

@@ -8,11 +8,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from elasticsearch import Elasticsearch
+from typing import TYPE_CHECKING, Any
 
 from esblend.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
 
 Grades = Mapping[str, int]
 """By document id; 0 or absent: not relevant."""
@@ -136,7 +137,7 @@ def query_id(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def from_titles(es: Elasticsearch, index: str, field: str, *, size: int, seed: int) -> Judged:
+def from_titles(es: "Elasticsearch", index: str, field: str, *, size: int, seed: int) -> Judged:
     """Titles of `size` random documents as queries; the only right answer is the document itself. Weak judgements: titles are not
     questions, and other documents may answer as well. Raises InvalidRequest when the index has no titles of three words or
     more."""
@@ -158,7 +159,7 @@ def from_titles(es: Elasticsearch, index: str, field: str, *, size: int, seed: i
     )
 
 
-def refuse_other_documents(es: Elasticsearch, index: str, judged: Judged) -> None:
+def refuse_other_documents(es: "Elasticsearch", index: str, judged: Judged) -> None:
     """Raises InvalidRequest when the index has none of the documents that are judged relevant, or of a sample of them."""
     relevant = {id_ for grades in judged.grades.values() for id_, grade in grades.items() if grade > 0}
     sample = sorted(relevant)[:1000]

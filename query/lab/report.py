@@ -1,144 +1,80 @@
-"""Shows an evaluation: a table for the terminal, and a self-contained HTML file with plots."""
+"""Writes an evaluation as one HTML file: the result in a sentence, its circumstances, plots, and every query with its hits.
 
-import io
-from collections.abc import Mapping
+The file needs no other file and no network. Its content security policy permits its own script only.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
-from rich.table import Table
 
-from query.lab.evaluation import Evaluation, wins_and_losses
+from query.lab import plots
+from query.lab.circumstances import SHOWN_HITS, Circumstances
+from query.lab.evaluation import Evaluation
 from query.lab.measuring import MAIN, MEASURES
-
-_COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2", "#e45756", "#72b7b2", "#9d755d", "#bab0ac")
-
-
-def table(evaluation: Evaluation) -> Table:
-    """One row per system; the best value of each measure is highlighted."""
-    judged = "weak judgements" if evaluation.judged.is_weak else "judgements"
-    title = f"{evaluation.index}: {len(evaluation.judged.queries)} queries, {judged} of {evaluation.judged.name}"
-    shown = Table(
-        "system", *MEASURES, "unjudged@10", f"gain over {evaluation.baseline}", "p", "p50 ms", "p95 ms", title=title
-    )
-    best = _best(evaluation)
-    for name, measured in evaluation.systems.items():
-        difference = evaluation.differences.get(name)
-        values = [
-            f"[bold green]{value:.4f}[/]" if value >= best[measure] - 1e-9 else f"{value:.4f}"
-            for measure in MEASURES
-            for value in [measured.means[measure].mean]
-        ]
-        gain, p_value = ("", "") if difference is None else (f"{difference.gain.mean:+.4f}", _p(difference.p_value))
-        if difference is not None and difference.is_significant:
-            gain = f"[bold]{gain}[/]"
-        shown.add_row(
-            name,
-            *values,
-            f"{measured.unjudged:.0%}",
-            gain,
-            p_value,
-            f"{measured.latency[0]:.1f}",
-            f"{measured.latency[1]:.1f}",
-        )
-    return shown
+from query.lab.summary import best_values, compared, p_text, sentence
 
 
-def write_html(evaluation: Evaluation, file: Path) -> None:
-    """One file: figures, plots (SVG inside), and the queries won and lost with their hits. Everything from the index is escaped."""
+def write_html(evaluation: Evaluation, circumstances: Circumstances, file: Path) -> None:
+    """Everything that comes from the index or from judgements is escaped."""
     environment = Environment(loader=PackageLoader("query.lab", "templates"), autoescape=select_autoescape())
-    environment.filters["p"] = _p
-    duels = {name: wins_and_losses(evaluation, name) for name in evaluation.systems if name != evaluation.baseline}
+    environment.filters["p"] = p_text
+    script, style = (
+        files("query.lab").joinpath(f"templates/report.{kind}").read_text("utf-8") for kind in ("js", "css")
+    )
     page = environment.get_template("report.html").render(
         evaluation=evaluation,
+        facts=circumstances.facts,
+        sentence=sentence(evaluation),
+        compared=compared(evaluation),
         measures=list(MEASURES),
         main=MAIN,
-        duels=duels,
-        plots=_plots(evaluation),
-        best=_best(evaluation),
+        best=best_values(evaluation),
+        forest=plots.forest(evaluation.differences),
+        curve=plots.curve(evaluation.curve, circumstances.alpha),
+        alpha=circumstances.alpha,
+        size=(plots.WIDTH, plots.HEIGHT),
+        data=query_data(evaluation, circumstances.documents),
+        script=Markup(script),  # noqa: S704 -- of this package
+        style=Markup(style),  # noqa: S704
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
     file.write_text(page, "utf-8")
 
 
-def _best(evaluation: Evaluation) -> Mapping[str, float]:
+def query_data(evaluation: Evaluation, documents: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+    """What the page's script shows: each query's values and hits under each system. Documents are listed once, by their place."""
+    places: dict[str, int] = {}
+
+    def place(id_: str) -> int:
+        return places.setdefault(id_, len(places))
+
+    systems = list(evaluation.systems)
+    queries = []
+    for id_, text in evaluation.judged.queries.items():
+        grades = evaluation.judged.grades[id_]
+        hits = [list(evaluation.systems[name].run.get(id_, {}))[:SHOWN_HITS] for name in systems]
+        shown = {document for one in hits for document in one if document in grades}
+        queries.append(
+            {
+                "text": text,
+                "values": [round(evaluation.systems[name].values[MAIN][id_], 4) for name in systems],
+                "hits": [[place(document) for document in one] for one in hits],
+                "grades": {str(place(document)): grades[document] for document in sorted(shown)},
+                "relevant": sum(grade > 0 for grade in grades.values()),
+            }
+        )
+    listed: Sequence[list[str]] = [[id_, *documents.get(id_, ("", ""))] for id_ in places]
     return {
-        measure: max(measured.means[measure].mean for measured in evaluation.systems.values()) for measure in MEASURES
+        "systems": systems,
+        "baseline": evaluation.baseline,
+        "compared": compared(evaluation),
+        "measure": MAIN,
+        "queries": queries,
+        "documents": listed,
     }
-
-
-def _p(value: float) -> str:
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _plots(evaluation: Evaluation) -> dict[str, Markup]:
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams.update(
-        {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10, "svg.hashsalt": "esblend"}
-    )
-    return {"bars": _bars(evaluation), "scatter": _scatter(evaluation), "curve": _curve(evaluation)}
-
-
-def _bars(evaluation: Evaluation) -> Markup:
-    figure, axes = _figure(7, 0.5 * len(evaluation.systems) + 1)
-    names = list(evaluation.systems)[::-1]
-    means = [evaluation.systems[name].means[MAIN] for name in names]
-    errors = [
-        [interval.mean - interval.low for interval in means],
-        [interval.high - interval.mean for interval in means],
-    ]
-    axes.barh(names, [interval.mean for interval in means], xerr=errors, color=_COLOURS[0], ecolor="#444", capsize=3)
-    axes.set_xlabel(f"{MAIN}, 95 % interval")
-    return _svg(figure, f"{MAIN} of each system with its confidence interval")
-
-
-def _scatter(evaluation: Evaluation) -> Markup:
-    best = max(
-        (name for name in evaluation.systems if name != evaluation.baseline),
-        key=lambda name: evaluation.systems[name].means[MAIN].mean,
-    )
-    figure, axes = _figure(4.5, 4.5)
-    base, ours = evaluation.systems[evaluation.baseline].values[MAIN], evaluation.systems[best].values[MAIN]
-    axes.plot([0, 1], [0, 1], color="#999", linewidth=1)
-    axes.scatter([base[id_] for id_ in ours], list(ours.values()), s=14, alpha=0.5, color=_COLOURS[1])
-    axes.set_xlabel(f"{MAIN} of {evaluation.baseline}")
-    axes.set_ylabel(f"{MAIN} of {best}")
-    return _svg(figure, f"Each query under {evaluation.baseline} and under {best}")
-
-
-def _curve(evaluation: Evaluation) -> Markup:
-    figure, axes = _figure(6, 3.5)
-    alphas = list(evaluation.curve)
-    axes.fill_between(
-        alphas,
-        [interval.low for interval in evaluation.curve.values()],
-        [interval.high for interval in evaluation.curve.values()],
-        color=_COLOURS[2],
-        alpha=0.2,
-    )
-    axes.plot(alphas, [interval.mean for interval in evaluation.curve.values()], color=_COLOURS[2], marker="o")
-    axes.set_xlabel("alpha, the share of the semantic leg")
-    axes.set_ylabel(MAIN)
-    return _svg(figure, f"{MAIN} of the exact linear blend by alpha")
-
-
-def _figure(width: float, height: float) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _svg(figure: Any, title: str) -> Markup:
-    """The figure as an SVG element, with a label for screen readers."""
-    drawing = io.StringIO()
-    figure.savefig(drawing, format="svg", metadata={"Date": None})
-    svg = drawing.getvalue()
-    svg = svg[svg.index("<svg") :]
-    labelled = Markup('<svg role="img" aria-label="{}" ').format(title)
-    # matplotlib escapes the names that it draws
-    return labelled + Markup(svg.removeprefix("<svg"))  # noqa: S704

@@ -9,6 +9,8 @@ from query.plan.hybrid_legs import DEFAULT_ALPHA
 
 Body = dict[str, Any]
 BASELINE = "BM25"
+BLEND = "linear exact"
+"""The system that `hybrid` without options runs, unless the attachment has defaults."""
 DEPTH = 100
 """Hits per query; recall is measured down to this rank."""
 
@@ -54,7 +56,7 @@ def standard_systems(*, rerank: bool = False, shared_options: Mapping[str, Any] 
         hybrid("RRF", fusion="rrf", **shared),
         hybrid("linear windowed, minmax", blending="windowed", normalizer="minmax", alpha=0.5, **shared),
         hybrid("linear exact, minmax", normalizer="minmax", alpha=0.5, **shared),
-        hybrid("linear exact", **shared),
+        hybrid(BLEND, **shared),
     ]
     if rerank:
         systems += [

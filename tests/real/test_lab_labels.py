@@ -1,6 +1,7 @@
 """The lab measures what it names, and refuses what cannot work before it embeds or searches."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 from elasticsearch.helpers import bulk
 
-from tests.conftest import Stack
+from tests.conftest import ESBLEND, Stack
+from tests.terminal import run_in_terminal
 
 TEXTS = {
     "1": "The feline sleeps on the mat", "2": "A vessel crosses the ocean", "3": "Income tax is due in spring",
@@ -58,12 +60,24 @@ def test_defaults_of_the_attachment_change_no_figure(stack: Stack, index: str, f
     assert before["systems"]["linear exact"]["nDCG@10"] > before["systems"]["BM25"]["nDCG@10"]
 
 
-def test_the_share_of_unjudged_hits_is_shown(stack: Stack, index: str, files: list[str]) -> None:
+def test_the_share_of_judged_hits_is_shown(stack: Stack, index: str, files: list[str]) -> None:
     found = evaluate(stack, index, *files)
     # kNN finds all six documents for each of six queries, of which one is judged.
-    assert found["systems"]["kNN"]["unjudged@10"] == pytest.approx(5 / 6, abs=1e-4)
-    shown = stack.esblend("eval", index, *files)
-    assert "unjudged" in shown.stdout
+    assert found["systems"]["kNN"]["judged@10"] == pytest.approx(1 / 6, abs=1e-4)
+
+
+def test_eval_at_a_terminal_of_80_columns_cuts_no_number_and_ends_with_the_result(
+    stack: Stack, index: str, files: list[str]
+) -> None:
+    command = [*ESBLEND, "eval", index, *files, "--data-dir", str(stack.data_dir)]
+    exit_code, shown = run_in_terminal(command, 80)
+    assert exit_code == 0, shown
+    assert "…" not in shown
+    rows = [line for line in shown.splitlines() if line.strip().startswith("kNN ")]
+    assert len(rows) == 2
+    assert re.fullmatch(r" *kNN( +[01]\.\d{4}){5} *", rows[0]), rows
+    assert "judged@10" in shown
+    assert re.search(r"(Blend|between Blend and BM25).*nDCG@10, p [<=] [01]\.\d{3}, \d+ quer", " ".join(shown.split()))
 
 
 def test_a_sample_of_weak_judgements_is_weak(stack: Stack, index: str, tmp_path: Path) -> None:
