@@ -21,7 +21,7 @@ install: $(VENV)/.installed ## Create .venv with everything in it
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(NEEDS_PYTHON)
 	@test -x $(RUN)/python || "$(PYTHON)" -m venv $(VENV)
-	$(RUN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[local,worker,lab,train,tracing,clients,dev]'
+	$(RUN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[local,worker,files,lab,train,tracing,clients,dev]'
 	@touch $(VENV)/.installed
 
 demo: install ## Start everything, index Python's documentation, search it

@@ -1,126 +1,123 @@
-"""Reads documents from files: JSONL, CSV, and folders of text or Markdown; one at a time, whatever their size."""
+"""Finds files and reads documents from them, one at a time, whatever their size.
 
-import csv
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+paths -> files (hidden, ignored, unknown ones are skipped) -> stream (decompressed, counted, limited) -> documents
+"""
+
+import codecs
+import os
+from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from esblend.errors import InvalidRequest
+from indexer.files.documents import Found, LoadOptions, Read, Skipped, Unreadable
+from indexer.files.json_documents import read_json, read_json_lines
+from indexer.files.streams import STDIN, Advance, opened, read_whole, reason_of, unreadable
+from indexer.files.tables import read_csv, read_parquet
+from indexer.files.texts import TEXTS, read_text, suffix_of
 
-TEXT_SUFFIXES = {".txt", ".md", ".markdown", ".rst"}
-_HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*\s*$", re.MULTILINE)
-csv.field_size_limit(2**31 - 1)
-Advance = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class Read:
-    """A document to index; `id` is None where the file names none."""
-
-    id: str | None
-    source: dict[str, Any]
+JSON_LINES, TABLES = (".jsonl", ".ndjson"), (".csv", ".tsv")
+KNOWN = (*JSON_LINES, ".json", *TABLES, ".parquet", *TEXTS)
+_PEEK = 4096
+_LEFT_OUT = ("node_modules", "__pycache__")
 
 
-@dataclass(frozen=True)
-class Unreadable:
-    """A line or file that holds no document."""
-
-    where: str
-    reason: str
-
-
-def total_bytes(paths: list[Path]) -> int:
-    return sum(file.stat().st_size for path in paths for file in _files(path))
+def total_bytes(paths: list[Path], options: LoadOptions) -> int | None:
+    """Bytes of all files; None if one is standard input. Raises InvalidRequest on a path that cannot be read."""
+    if STDIN in paths:
+        return None
+    return sum(one.stat().st_size for path in paths for one in _files(path, options) if isinstance(one, Path))
 
 
-def read_documents(paths: list[Path], advance: Advance) -> Iterator[Read | Unreadable]:
+def read_documents(paths: list[Path], options: LoadOptions, advance: Advance) -> Iterator[Found]:
     """Documents of all paths; `advance` is told the bytes read. Raises InvalidRequest on a path of an unknown kind."""
+    seen: dict[str, Path] = {}
     for path in paths:
-        for file in _files(path):
-            if file.suffix in (".jsonl", ".ndjson"):
-                yield from _read_jsonl(file, advance)
-            elif file.suffix in (".csv", ".tsv"):
-                yield from _read_csv(file, advance)
-            else:
-                yield _read_text(file, path)
-                advance(file.stat().st_size)
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        known = TEXT_SUFFIXES | {".jsonl", ".ndjson", ".csv", ".tsv"}
-        files = sorted(file for file in path.rglob("*") if file.suffix in known and file.is_file())
-        if not files:
-            raise InvalidRequest(f"the folder {path} holds no text, Markdown, JSONL or CSV file")
-        return files
-    if not path.is_file():
-        raise InvalidRequest(f"there is no file {path}")
-    if path.suffix not in TEXT_SUFFIXES | {".jsonl", ".ndjson", ".csv", ".tsv"}:
-        raise InvalidRequest(
-            f"{path} is of no known kind: name .jsonl, .csv, .tsv, .txt or .md files, or folders of them"
-        )
-    return [path]
-
-
-def _read_jsonl(file: Path, advance: Advance) -> Iterator[Read | Unreadable]:
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            advance(len(line))
-            if not line.strip():
+        for file in _files(path, options):
+            if isinstance(file, Skipped):
+                yield file
                 continue
-            try:
-                source = orjson.loads(line)
-            except orjson.JSONDecodeError as error:
-                yield Unreadable(f"{file}:{number}", f"no JSON: {error}")
-                continue
-            if not isinstance(source, dict):
-                yield Unreadable(f"{file}:{number}", "a document must be a JSON object")
-                continue
-            yield _with_id(source)
+            for found in _read(file, path, options, advance):
+                if isinstance(found, Read) and suffix_of(file) in TEXTS:
+                    first = seen.setdefault(found.id, file)
+                    if first != file:
+                        yield Unreadable(str(file), f"it has the same id [{found.id}] as {first}")
+                        continue
+                yield found
 
 
-def _read_csv(file: Path, advance: Advance) -> Iterator[Read | Unreadable]:
-    separator = "\t" if file.suffix == ".tsv" else ","
-    told = 0
-    with file.open("rb") as raw:
-        text = (line.decode("utf-8-sig" if number == 0 else "utf-8", "replace") for number, line in enumerate(raw))
-        rows = csv.DictReader(text, delimiter=separator)
-        while True:
-            try:
-                row = next(rows, None)
-            except csv.Error as error:
-                yield Unreadable(f"{file}:{rows.line_num}", f"no CSV: {error}")
-                break
-            if row is None:
-                break
-            position = raw.tell()
-            advance(position - told)
-            told = position
-            if row.get(None):
-                yield Unreadable(f"{file}", f"a row has more columns than the header: {str(row[None])[:80]}")
-                continue
-            yield _with_id({key: value for key, value in row.items() if value not in (None, "")})
-    advance(file.stat().st_size - told)
-
-
-def _read_text(file: Path, top: Path) -> Read | Unreadable:
+def _read(file: Path, path: Path, options: LoadOptions, advance: Advance) -> Iterator[Found]:
     try:
-        body = file.read_text("utf-8", errors="replace")
-    except OSError as error:
-        return Unreadable(str(file), str(error))
-    relative = str(file.relative_to(top)) if top.is_dir() else file.name
-    heading = _HEADING.search(body) if file.suffix in (".md", ".markdown") else None
-    title = heading.group(1) if heading else file.stem.replace("_", " ").replace("-", " ")
-    return Read(relative, {"title": title, "body": body, "path": relative})
+        if suffix_of(file) == ".parquet":
+            yield from read_parquet(file, options)
+            advance(file.stat().st_size)
+            return
+        with opened(file, advance) as stream:
+            first = stream.peek(_PEEK)[:_PEEK]
+            start = first.removeprefix(codecs.BOM_UTF8).lstrip()
+            if not start and len(first) < _PEEK:
+                yield Skipped("empty files")
+                return
+            suffix, name = suffix_of(file) if file != STDIN else _sniffed(start), str(file)
+            if suffix in JSON_LINES:
+                yield from read_json_lines(stream, name, options)
+            elif suffix == ".json":
+                yield from read_json(stream, name, options)
+            elif suffix in TABLES:
+                yield from read_csv(stream, name, options.delimiter or ("\t" if suffix == ".tsv" else None), options)
+            else:
+                relative = file.relative_to(path).as_posix() if path != file else file.name
+                yield read_text(read_whole(stream), suffix, relative, name, options)
+    except unreadable() as error:
+        yield Unreadable(str(file), reason_of(error))
 
 
-def _with_id(source: dict[str, Any]) -> Read:
-    """`_id` is the document's id and no field; an `id` names the document too, but stays a field."""
-    id_ = source.pop("_id", None)
-    if id_ is None:
-        id_ = source.get("id")
-    return Read(None if id_ is None or isinstance(id_, dict | list) else str(id_), source)
+def _sniffed(start: bytes) -> str:
+    """The kind of what standard input begins with."""
+    if start.startswith(b"{"):
+        first, newline, _ = start.partition(b"\n")
+        try:
+            orjson.loads(first)
+        except orjson.JSONDecodeError:
+            return ".json" if newline else ".jsonl"
+        return ".jsonl"
+    return ".json" if start.startswith(b"[") else ".csv"
+
+
+def _files(path: Path, options: LoadOptions) -> Iterator[Path | Skipped]:
+    if path == STDIN or path.is_file():
+        if path != STDIN and suffix_of(path) not in KNOWN:
+            raise InvalidRequest(f"{path} is of an unknown kind; known kinds: {', '.join(KNOWN)}, also as .gz or .zst")
+        yield path
+        return
+    if not path.is_dir():
+        raise InvalidRequest(f"there is no file {path}")
+    for folder, folders, names in os.walk(path):
+        here = Path(folder)
+        kept = []
+        for name in sorted(folders):
+            if kind := _left_out(here / name, path, options):
+                yield Skipped(kind)
+            else:
+                kept.append(name)
+        folders[:] = kept
+        for name in sorted(names):
+            file = here / name
+            kind = _left_out(file, path, options)
+            if kind is None and suffix_of(file) not in KNOWN:
+                kind = f"files of an unknown kind ({suffix_of(file) or 'without suffix'})"
+            if kind is None and not file.is_file():
+                kind = "links or devices that are not files"
+            yield Skipped(kind) if kind else file
+
+
+def _left_out(path: Path, top: Path, options: LoadOptions) -> str | None:
+    """Why a file or folder is not read; None if it is."""
+    relative = path.relative_to(top).as_posix()
+    if any(fnmatch(relative, one) or fnmatch(path.name, one) for one in options.ignore):
+        return "files or folders that --ignore names"
+    if path.name.startswith("."):
+        return "hidden files or folders"
+    return f"folders named {path.name}" if path.name in _LEFT_OUT else None

@@ -1,0 +1,72 @@
+"""What a reader gives: documents, and lines or files that hold none. Ids are stable, so that reading again changes nothing."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+MAX_DOCUMENT = 64 * 2**20
+"""Bytes of one document or line. Elasticsearch takes requests of at most 100 MB by default."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """A document to index."""
+
+    id: str
+    source: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A line or file that holds no document."""
+
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file or folder that is left out on purpose. `kind`: what it is, in the plural."""
+
+    kind: str
+
+
+Found = Read | Unreadable | Skipped
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """`id_field`: the field with the id, instead of `_id` or `id`. `encoding`: None: UTF-8, or what a byte order mark says.
+    `ignore`: patterns of names or of paths below a folder. `renamed`: field -> new name."""
+
+    id_field: str | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
+    ignore: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+
+def as_document(source: dict[str, Any], where: str, options: LoadOptions, *, path: str | None = None) -> Found:
+    """A document of `source`. Its id is the named field's value, else `_id` or `id`, else `path`, else a digest of its content.
+
+    `_id` is the document's id and not a field; `id` and a named field stay fields.
+    """
+    given = source.pop("_id", None)
+    if options.id_field is not None and options.id_field != "_id":
+        given = source.get(options.id_field)
+    elif given is None and path is None:
+        given = source.get("id")
+    if options.id_field is not None and (given is None or given == ""):
+        return Unreadable(where, f"the document has no [{options.id_field}], which --id-field names")
+    if isinstance(given, dict | list):
+        return Unreadable(where, "the document's id must be a text or a number")
+    if given is None:
+        given = path if path is not None else _digest(source)
+    return Read(str(given), {options.renamed.get(name, name): value for name, value in source.items()})
+
+
+def _digest(source: dict[str, Any]) -> str:
+    return hashlib.sha256(orjson.dumps(source, option=orjson.OPT_SORT_KEYS, default=str)).hexdigest()[:32]
