@@ -19,6 +19,8 @@ OVERSAMPLE = 3.0
 GOOD_RECALL = 0.95
 SMALL_PASSAGES = 10_000
 """With fewer passages, a flat index is as fast as an HNSW graph."""
+WORTHWHILE = 64 * 2**20
+"""Bytes of memory that a migration must save."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,12 @@ def recommend(choices: Sequence[Option], passages: int) -> Option:
         return next(option for option in fitting if option.type.startswith("int8") and option.oversample is None)
     good = [option for option in fitting if (option.recall or 0) >= GOOD_RECALL]
     return good[0] if good else max(fitting, key=lambda option: option.recall or 0)
+
+
+def is_good_enough(present: Option, best: Option) -> bool:
+    """Whether `present` has a good recall, and a migration to `best` would save too little memory to be worth it."""
+    has_recall = present.recall is None or present.recall >= GOOD_RECALL
+    return has_recall and present.ram_bytes - best.ram_bytes < WORTHWHILE
 
 
 def recall_of(quantisation: str, sample: Vectors, oversample: float | None) -> float:

@@ -1,18 +1,20 @@
 """`esblend advise`."""
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
-from elasticsearch import Elasticsearch
 from rich.table import Table
 
 from esblend.cli.console import err, out, print_json
 from esblend.cli.gateway_client import DataDir, Json, call, gateway
-from esblend.elasticsearch_connection import keeps_vectors_back
-from mappings.attachment import Attachment
 from mappings.command_options import AttachedIndex
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
+    from mappings.attachment import Attachment
 
 app = typer.Typer()
 _SAMPLE = 2000
@@ -34,7 +36,8 @@ def advise(
     Recall is measured on a sample of the index's own vectors, which this command quantises. To change the type, run
     `esblend migrate INDEX --vector-type ...`.
     """
-    from mappings.advice import options, recommend
+    from mappings.advice import is_good_enough, options, recommend
+    from mappings.attachment import Attachment
 
     with gateway(data_dir) as es:
         attached = call(es, "GET", f"/_esblend/indices/{quote(index, safe='')}")
@@ -44,8 +47,14 @@ def advise(
     per_document = passages / count if count else 1.0
     total = round((documents or count) * per_document)
     choices = options(attachment.generation.model.dims, total, sample)
+    vector = attachment.generation.vector
+    present, now = (
+        vector.type,
+        next((o for o in choices if (o.type, o.oversample) == (vector.type, vector.oversample)), None),
+    )
     best = recommend(choices, total)
-    present = attachment.generation.vector.type
+    if now is not None and is_good_enough(now, best):
+        best = now
     if as_json:
         print_json({
             "index": attached["index"], "documents": documents or count, "passages": total, "present": present,
@@ -62,7 +71,7 @@ def advise(
     if sample is None:
         err.print(f"Fewer than {_MIN_VECTORS} vectors: recall was not measured.", style="yellow")
     oversampling = "" if best.oversample is None else f" --oversample {best.oversample:g}"
-    is_present = (best.type, best.oversample) == (present, attachment.generation.vector.oversample)
+    is_present = (best.type, best.oversample) == (present, vector.oversample)
     change = (
         "the present type"
         if is_present
@@ -71,7 +80,7 @@ def advise(
     out.print(f"Recommended: [bold]{best.type}[/]{oversampling.replace(' --', ', ')} ({change})", highlight=False)
 
 
-def _counts(es: Elasticsearch, index: str, attachment: Attachment) -> tuple[int, int]:
+def _counts(es: "Elasticsearch", index: str, attachment: "Attachment") -> tuple[int, int]:
     """(documents with vectors, vectors)."""
     embedded = {"exists": {"field": attachment.vector_field}}
     if not attachment.is_nested:
@@ -84,10 +93,11 @@ def _counts(es: Elasticsearch, index: str, attachment: Attachment) -> tuple[int,
     return int(response["hits"]["total"]["value"]), int(response["aggregations"]["passages"]["doc_count"])
 
 
-def _sample(es: Elasticsearch, index: str, attachment: Attachment) -> Any:
+def _sample(es: "Elasticsearch", index: str, attachment: "Attachment") -> Any:
     """(n, dims) random vectors of the index, one per document; None when there are too few."""
     import numpy as np
 
+    from esblend.elasticsearch_connection import keeps_vectors_back
     from mappings.source import stored_vectors
 
     drawn = {"function_score": {"query": {"match_all": {}}, "random_score": {"seed": 0, "field": "_seq_no"}}}

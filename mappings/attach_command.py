@@ -1,16 +1,18 @@
 """`esblend attach`, `detach`."""
 
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
-from elasticsearch import Elasticsearch
 
 from esblend.cli.console import count_progress, err, out, print_json
 from esblend.cli.gateway_client import USAGE, DataDir, Json, call, gateway, whole_path
 from mappings.command_options import Template, VectorSettings, set_options, with_vector_settings
 from mappings.stored_vectors import generations_in, holding, remove_generations
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
 
 app = typer.Typer()
 
@@ -120,6 +122,9 @@ def detach(
     with gateway(data_dir) as es:
         if reindex is not None or purge:
             attached = call(es, "GET", _path(index, None))
+        if reindex is not None and es.indices.exists(index=reindex):
+            err.print(f"--reindex {reindex}: this index exists; name a new one.", style="red", markup=False)
+            raise typer.Exit(USAGE)
         if purge and attached["attachment"].get("versioning") == "external":
             err.print(
                 "--purge would raise the versions that your writers assign (versioning: external). Use --reindex.",
@@ -145,7 +150,7 @@ def _path(name: str, template: str | None) -> str:
     return f"/_esblend/{kind}/{quote(name, safe='')}"
 
 
-def _purge(es: Elasticsearch, index: str, field: str) -> dict[str, Any]:
+def _purge(es: "Elasticsearch", index: str, field: str) -> dict[str, Any]:
     """Remove every generation that the mapping has fields for from the documents."""
     generations = sorted(generations_in(es.indices.get_mapping(index=index)[index]["mappings"], field))
     with err.status(f"Removing the vectors from the documents of {index}"):
@@ -153,7 +158,7 @@ def _purge(es: Elasticsearch, index: str, field: str) -> dict[str, Any]:
     return {"purged": changed, "remains": f"the vectors are removed from {changed} documents; the empty fields remain"}
 
 
-def _copy_plain(es: Elasticsearch, index: str, name: str, field: str) -> dict[str, Any]:
+def _copy_plain(es: "Elasticsearch", index: str, name: str, field: str) -> dict[str, Any]:
     """Copy an index's documents without `field` into a new index of the same settings and mapping."""
     original = es.indices.get(index=index)[index]
     mapping = {**original["mappings"]}

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from elasticsearch import Elasticsearch
+from typing import TYPE_CHECKING, Any
 
 from esblend.errors import UpstreamUnavailable
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
 
 _POLL_SECONDS = 0.5
 _ATTEMPTS = 10
@@ -31,7 +32,7 @@ def holding(field: str, generations: Sequence[str]) -> dict[str, Any]:
 
 
 def remove_generations(
-    es: Elasticsearch, index: str, field: str, generations: Sequence[str], documents: dict[str, Any]
+    es: "Elasticsearch", index: str, field: str, generations: Sequence[str], documents: dict[str, Any]
 ) -> int:
     """Remove the objects of `generations` from the documents that match a query; returns the number of documents changed.
 

@@ -3,7 +3,6 @@
 import typer
 
 from esblend.cli.gateway_client import stating_errors
-from esblend.settings import Settings
 
 app = typer.Typer()
 
@@ -11,6 +10,7 @@ app = typer.Typer()
 @app.command()
 def worker() -> None:
     """Run a worker: it takes tasks from the queue and writes vectors to Elasticsearch."""
+    from esblend.settings import Settings
     from workers.worker import run_worker
 
     with stating_errors():

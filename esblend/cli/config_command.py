@@ -3,14 +3,11 @@
 from typing import Any
 
 import typer
-from pydantic import SecretStr
-from rich.table import Table
 
 from esblend.cli.console import out, print_json
 from esblend.cli.gateway_client import Json
-from esblend.settings import Settings, mask_passwords
 
-app = typer.Typer(help="Settings and their sources.", no_args_is_help=True)
+app = typer.Typer(name="config", help="Settings and their sources.", no_args_is_help=True)
 
 
 @app.callback()
@@ -21,6 +18,10 @@ def _group() -> None:
 @app.command()
 def show(as_json: Json = False) -> None:
     """Show every setting with its value and its source; secrets are masked."""
+    from rich.table import Table
+
+    from esblend.settings import Settings
+
     settings, origins = Settings(), Settings.origins()
     rows = [(name, _shown(getattr(settings, name)), origins.get(name, "default")) for name in Settings.model_fields]
     if as_json:
@@ -34,6 +35,10 @@ def show(as_json: Json = False) -> None:
 
 
 def _shown(value: Any) -> Any:
+    from pydantic import SecretStr
+
+    from esblend.settings import mask_passwords
+
     if isinstance(value, SecretStr):
         return "********"
     if isinstance(value, str):

@@ -4,20 +4,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from elastic_transport import ConnectionError as TransportConnectionError
-from elastic_transport import ConnectionTimeout
-from elasticsearch import ApiError, Elasticsearch
 
 from esblend.cli.console import err, print_json
-from esblend.elasticsearch_connection import connect, error_body
 from esblend.errors import EsblendError, LocalStackError
-from esblend.settings import Settings
 
-FAILED, USAGE, UNREACHABLE, INCOMPLETE = 1, 2, 3, 4
-"""Exit codes: rejected or failed; wrong usage; no answer; answered, but incomplete."""
+if TYPE_CHECKING:
+    from elasticsearch import ApiError, Elasticsearch
+
+    from esblend.settings import Settings
+
+FAILED, USAGE, UNREACHABLE, INCOMPLETE, INTERRUPTED = 1, 2, 3, 4, 130
+"""Exit codes: rejected or failed; wrong usage; no answer; answered, but incomplete; Ctrl-C."""
 _CREDENTIALS = "Pass --username or --api-key before the command, or set ESBLEND_ES_API_KEY."
 
 
@@ -35,11 +35,14 @@ DataDir = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
 
 
-def connect_gateway(data_dir: Path | None) -> Elasticsearch:
+def connect_gateway(data_dir: Path | None) -> "Elasticsearch":
     """A client for the gateway: `ESBLEND_GATEWAY_URL`, else the stack of the data dir, else the default address.
 
     Raises LocalStackError when `data_dir` is given and has no stack.
     """
+    from esblend.elasticsearch_connection import connect
+    from esblend.settings import Settings
+
     settings = Settings()
     state = _state(settings, data_dir)
     if settings.gateway_url:
@@ -49,17 +52,19 @@ def connect_gateway(data_dir: Path | None) -> Elasticsearch:
     return connect(settings.model_copy(update={"es_url": f"http://{settings.gateway_host}:{settings.gateway_port}"}))
 
 
-def process_settings(data_dir: Path | None) -> Settings:
+def process_settings(data_dir: Path | None) -> "Settings":
     """The settings of feed and workers: those of the stack of the data dir, else those of the environment.
 
     Raises LocalStackError when `data_dir` is given and has no stack.
     """
+    from esblend.settings import Settings
+
     settings = Settings()
     state = _state(settings, data_dir)
     return settings if state is None else state.settings(settings)
 
 
-def _state(settings: Settings, data_dir: Path | None) -> Any:
+def _state(settings: "Settings", data_dir: Path | None) -> Any:
     from esblend.local.paths import default_data_dir
     from esblend.local.stack import load_state
 
@@ -72,7 +77,7 @@ def _state(settings: Settings, data_dir: Path | None) -> Any:
 
 
 @contextmanager
-def gateway(data_dir: Path | None) -> Iterator[Elasticsearch]:
+def gateway(data_dir: Path | None) -> Iterator["Elasticsearch"]:
     """The client. Failures become a message and an exit code."""
     with stating_errors(), connect_gateway(data_dir) as es:
         yield es
@@ -83,14 +88,27 @@ def stating_errors() -> Iterator[None]:
     """Turn expected errors into one message on stderr, with --json also one document on stdout, and an exit code."""
     try:
         yield
-    except ApiError as error:
-        advice = f" {_CREDENTIALS}" if error.meta.status == 401 else ""
-        _end(_reason(error) + advice, FAILED, error_body(error))
-    except (TransportConnectionError, ConnectionTimeout) as error:
-        message = f"No answer from the gateway ({type(error).__name__}). Start a stack with `esblend up`"
-        _end(f"{message}, or name a gateway with --gateway or ESBLEND_GATEWAY_URL.", UNREACHABLE)
     except EsblendError as error:
         _end(error.command_line or error.reason, FAILED, error.body())
+    except Exception as error:
+        _state_server_error(error)
+        raise
+
+
+def _state_server_error(error: Exception) -> None:
+    """End with a message if a server failed. Imports the client, which takes longer than `--help` may, only now."""
+    from elastic_transport import ConnectionError as TransportConnectionError
+    from elastic_transport import ConnectionTimeout
+    from elasticsearch import ApiError
+
+    from esblend.elasticsearch_connection import error_body
+
+    if isinstance(error, ApiError):
+        advice = f" {_CREDENTIALS}" if error.meta.status == 401 else ""
+        _end(_reason(error) + advice, FAILED, error_body(error))
+    if isinstance(error, TransportConnectionError | ConnectionTimeout):
+        message = f"No answer from the gateway ({type(error).__name__}). Start a stack with `esblend up`"
+        _end(f"{message}, or name a gateway with --gateway or ESBLEND_GATEWAY_URL.", UNREACHABLE)
 
 
 def _end(message: str, exit_code: int, body: dict[str, Any] | None = None) -> NoReturn:
@@ -101,7 +119,7 @@ def _end(message: str, exit_code: int, body: dict[str, Any] | None = None) -> No
     raise typer.Exit(exit_code) from None
 
 
-def _reason(error: ApiError) -> str:
+def _reason(error: "ApiError") -> str:
     """The cause of a failed request rather than Elasticsearch's summary "all shards failed"."""
     body: Any = error.body
     detail = body.get("error") if isinstance(body, dict) else None
@@ -115,7 +133,7 @@ def _reason(error: ApiError) -> str:
 
 
 def call(
-    es: Elasticsearch, method: str, path: str, body: Any = None, params: dict[str, Any] | None = None
+    es: "Elasticsearch", method: str, path: str, body: Any = None, params: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Call one of esblend's endpoints."""
     headers = {"accept": "application/json"} | ({"content-type": "application/json"} if body is not None else {})

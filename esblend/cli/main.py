@@ -3,34 +3,100 @@
 import os
 import sys
 import warnings
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
+from typer.core import TyperGroup
+from typer.main import get_group
 
-import indexer.care.credentials_command
-import indexer.care.dead_letter_commands
-import indexer.care.doctor_command
-import indexer.care.verify_command
-import indexer.commands
-import mappings.advise_command
-import mappings.attach_command
-import query.cli.migrate_command
-import query.cli.search_command
-import query.gateway.command
-import query.lab.commands
-import query.lab.train_command
-import workers.commands
 from esblend import __version__
-from esblend.cli.config_command import app as config_app
 from esblend.cli.console import err, out
-from esblend.cli.gateway_client import USAGE
-from esblend.demo import commands as demo_commands
-from esblend.local import commands as local_commands
-from esblend.logs import configure_quietly
-from indexer.care.endpoints import make_routes
+from esblend.cli.gateway_client import INTERRUPTED, USAGE
+
+_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
+    "A stack on this machine": {
+        "esblend.local.commands": ("up", "down", "ps", "logs"),
+        "esblend.demo.commands": ("demo",),
+    },
+    "Indices": {
+        "mappings.attach_command": ("attach", "detach"),
+        "indexer.index_command": ("index",),
+        "indexer.commands": ("status", "backfill"),
+        "query.cli.search_command": ("search",),
+    },
+    "Models and vectors": {
+        "query.cli.migrate_command": ("migrate",),
+        "mappings.advise_command": ("advise",),
+    },
+    "Relevance": {
+        "query.lab.commands": ("eval", "tune"),
+        "query.lab.train_command": ("train",),
+    },
+    "Care": {
+        "indexer.care.verify_command": ("verify",),
+        "indexer.care.doctor_command": ("doctor",),
+        "indexer.care.credentials_command": ("setup-credentials",),
+        "indexer.care.dead_letter_commands": ("dead-letters",),
+        "esblend.cli.config_command": ("config",),
+    },
+    "Processes, each alone, for production": {
+        "query.gateway.command": ("gateway",),
+        "workers.commands": ("worker",),
+        "indexer.commands": ("feed",),
+    },
+}
+"""Panel of `--help` -> module -> its commands. A module is imported when one of its commands is asked for."""
+_PLACES = {
+    command: (panel, module)
+    for panel, modules in _PANELS.items()
+    for module, names in modules.items()
+    for command in names
+}
+
+
+class _Commands(TyperGroup):
+    """The commands of all packages."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(_PLACES)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in _PLACES and cmd_name not in self.commands:
+            self.commands[cmd_name] = _load(cmd_name)
+        return self.commands.get(cmd_name)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # Typer would print "Aborted." and exit with 1
+            err.print("Interrupted.", style="yellow")
+            raise typer.Exit(INTERRUPTED) from None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        for name in _PLACES if args and args[0] not in _PLACES else ():  # so that a mistyped name gets a suggestion
+            self.get_command(ctx, name)
+        return super().resolve_command(ctx, args)
+
+
+def _load(name: str) -> Any:
+    panel, module = _PLACES[name]
+    found = import_module(module)
+    made = found.gateway_command(_find_routes) if name == "gateway" else found.app
+    group: Any = get_group(made)
+    command = group if made.info.name == name else group.commands[name]
+    command.rich_help_panel = panel
+    return command
+
+
+def _find_routes() -> Any:
+    from indexer.care.endpoints import make_routes
+
+    return make_routes
+
 
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -43,33 +109,6 @@ Your own: esblend up, then esblend attach INDEX --fields title,body, then esblen
 
 Exit codes: 0 success, 1 rejected or failed, 2 wrong usage, 3 no answer, 4 answered but incomplete.""",
 )
-
-_PANELS: dict[str, list[typer.Typer]] = {
-    "A stack on this machine": [local_commands.app, demo_commands.app],
-    "Indices": [mappings.attach_command.app, indexer.commands.app, query.cli.search_command.app],
-    "Models and vectors": [query.cli.migrate_command.app, mappings.advise_command.app],
-    "Relevance": [query.lab.commands.app, query.lab.train_command.app],
-    "Care": [indexer.care.verify_command.app, indexer.care.doctor_command.app, indexer.care.credentials_command.app],
-    "Processes, each alone, for production": [
-        query.gateway.command.gateway_command(make_routes),
-        workers.commands.app,
-    ],
-}
-_PROCESSES = {"feed", "worker", "gateway"}
-
-
-def _join() -> None:
-    for panel, parts in _PANELS.items():
-        for part in parts:
-            for command in part.registered_commands:
-                name = command.name or getattr(command.callback, "__name__", "")
-                command.rich_help_panel = list(_PANELS)[-1] if name in _PROCESSES else panel
-                app.registered_commands.append(command)
-    app.add_typer(config_app, name="config", rich_help_panel="Care")
-    app.add_typer(indexer.care.dead_letter_commands.app, rich_help_panel="Care")
-
-
-_join()
 
 
 @app.callback(invoke_without_command=True)
@@ -93,18 +132,22 @@ def _before_command(
 
 def main() -> None:
     """Entry point."""
-    configure_quietly()
     warnings.simplefilter("ignore")  # libraries address developers with them
     try:
+        if not {"-h", "--help"} & set(sys.argv):  # help answers at once, without the libraries of logs and settings
+            from esblend.logs import configure_quietly
+
+            configure_quietly()
         app()
-    except ValidationError as error:
+    except Exception as error:
+        from pydantic import ValidationError
+
+        if not isinstance(error, ValidationError):
+            raise
         for detail in error.errors():
             name = "_".join(["ESBLEND", *map(str, detail["loc"])]).upper()
             err.print(f"{name}: {detail['msg']}", style="red", markup=False, highlight=False)
         sys.exit(USAGE)
-    except KeyboardInterrupt:
-        err.print("Interrupted.", style="yellow")
-        sys.exit(130)
 
 
 if __name__ == "__main__":

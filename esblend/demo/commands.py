@@ -7,22 +7,20 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from elasticsearch import Elasticsearch
-from elasticsearch.helpers import streaming_bulk
-from rich.panel import Panel
-from rich.table import Table
-from rich.text import Text
 
 from esblend.cli.console import count_progress, err, out
 from esblend.cli.gateway_client import call, connect_gateway, stating_errors
-from esblend.demo.corpus import Entry, read_corpus
 from esblend.errors import LocalStackError
 from esblend.local.commands import servers_in_environment
-from esblend.local.processes import leave_in_order
-from esblend.settings import Settings
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+    from rich.text import Text
+
+    from esblend.demo.corpus import Entry
 
 INDEX = "python-docs"
 FIELDS = ("name", "doc")
@@ -57,7 +55,9 @@ def demo(
     On a terminal it then takes your own questions; elsewhere it stops everything and ends.
     """
     from esblend.local.paths import default_data_dir
+    from esblend.local.processes import leave_in_order
     from esblend.local.stack import StackOptions, down, up
+    from esblend.settings import Settings
 
     place = (data_dir or default_data_dir().parent / "demo").expanduser().resolve()
     leave_in_order()
@@ -81,8 +81,12 @@ def demo(
             down(place)
 
 
-def _fill(es: Elasticsearch) -> None:
+def _fill(es: "Elasticsearch") -> None:
     """Index the corpus and attach the index, unless an earlier run did both."""
+    from elasticsearch.helpers import streaming_bulk
+
+    from esblend.demo.corpus import read_corpus
+
     entries = read_corpus()
     if not es.indices.exists(index=INDEX):
         es.indices.create(index=INDEX, mappings=_MAPPING, settings={"number_of_shards": 1, "number_of_replicas": 0})
@@ -100,11 +104,11 @@ def _fill(es: Elasticsearch) -> None:
     )
 
 
-def _actions(entries: Sequence[Entry]) -> Any:
+def _actions(entries: "Sequence[Entry]") -> Any:
     return ({"_id": entry.name, "_source": entry.document()} for entry in entries)
 
 
-def _wait_for_vectors(es: Elasticsearch) -> int:
+def _wait_for_vectors(es: "Elasticsearch") -> int:
     deadline = time.monotonic() + _WAIT_SECONDS
     with count_progress() as progress:
         task = progress.add_task("Embedding", total=None)
@@ -126,8 +130,10 @@ def _wait_for_vectors(es: Elasticsearch) -> int:
             time.sleep(0.5)
 
 
-def _ask(es: Elasticsearch, question: str, *, size: int = 3) -> None:
+def _ask(es: "Elasticsearch", question: str, *, size: int = 3) -> None:
     """One question in three ways, side by side."""
+    from rich.table import Table
+
     ways: tuple[tuple[str, Callable[[], Any]], ...] = (
         (
             "BM25 alone",
@@ -155,14 +161,18 @@ def _ask(es: Elasticsearch, question: str, *, size: int = 3) -> None:
     out.print(table)
 
 
-def _cell(hit: dict[str, Any]) -> Text:
+def _cell(hit: dict[str, Any]) -> "Text":
+    from rich.text import Text
+
     inside = hit.get("inner_hits", {}).get("passages", {}).get("hits", {}).get("hits", [])
     passage = inside[0]["fields"]["text"][0] if inside else hit["_source"]["doc"]
     words = " ".join(passage.removeprefix(hit["_id"]).split())
     return Text.assemble((f"{hit['_score']:.3f} ", "cyan"), (hit["_id"], "bold"), "\n", (words[:160], "dim"))
 
 
-def _converse(es: Elasticsearch, address: str) -> None:
+def _converse(es: "Elasticsearch", address: str) -> None:
+    from rich.panel import Panel
+
     out.print(
         Panel(
             f"The gateway at {address} answers like Elasticsearch. Try:\n"

@@ -2,16 +2,16 @@
 
 import subprocess
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from esblend.cli.console import err, out, print_json
 from esblend.cli.gateway_client import FAILED, DataDir, Json, stating_errors, whole_path
 from esblend.errors import ModelError
-from esblend.settings import DEFAULT_MODEL, Settings, mask_passwords
+
+if TYPE_CHECKING:
+    from esblend.settings import Settings
 
 PACKAGED_MODEL = "minilm"
 app = typer.Typer()
@@ -38,11 +38,14 @@ def up(
 
     On a running stack it starts only the processes that have died.
     """
+    from rich.text import Text
+
     from esblend.local.paths import default_data_dir
     from esblend.local.probe import check_elasticsearch
     from esblend.local.processes import leave_in_order
     from esblend.local.stack import StackOptions
     from esblend.local.stack import up as start
+    from esblend.settings import Settings, mask_passwords
 
     leave_in_order()
     settings = Settings()
@@ -87,7 +90,7 @@ def up(
     )  # fmt: skip
 
 
-def servers_in_environment(settings: Settings) -> tuple[str | None, str | None]:
+def servers_in_environment(settings: "Settings") -> tuple[str | None, str | None]:
     """The servers that ESBLEND_ES_URL and ESBLEND_REDIS_URL name; None: start one."""
     return (
         settings.es_url if "es_url" in settings.model_fields_set else None,
@@ -95,10 +98,11 @@ def servers_in_environment(settings: Settings) -> tuple[str | None, str | None]:
     )
 
 
-def _with_usable_model(settings: Settings, named_model: str | None) -> Settings:
+def _with_usable_model(settings: "Settings", named_model: str | None) -> "Settings":
     """Settings with a model that can load. If the default one cannot be downloaded, the packaged model replaces it."""
     from esblend.encoder.folder import find_model
     from esblend.plugins import ENCODERS, find, kind_and_name
+    from esblend.settings import DEFAULT_MODEL
 
     if named_model or settings.model != DEFAULT_MODEL:
         kind, name = kind_and_name(named_model or settings.model)
@@ -134,6 +138,8 @@ def down(
 @app.command()
 def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
     """Show the processes of the stack. Exit code 1 when one of them is missing."""
+    from rich.table import Table
+
     from esblend.local.paths import default_data_dir
     from esblend.local.stack import load_state
 

@@ -3,20 +3,19 @@
 from typing import Annotated, Any
 
 import typer
-from elasticsearch import ApiError, Elasticsearch
 
 from esblend.cli.console import err, out, print_json
 from esblend.cli.gateway_client import FAILED, USAGE, Json, stating_errors
-from esblend.settings import Settings
-from mappings.attachment_copies import CHECKPOINTS_INDEX
-from mappings.dead_letter_index import DEAD_LETTERS_INDEX
-from mappings.mean_vector_store import MEAN_VECTORS_INDEX
 
 app = typer.Typer()
 
 
 def least_privileges(indices: list[str], *, attaches: bool) -> dict[str, Any]:
     """The role of feed and workers. `attaches`: they also attach indices on request (see `mappings.mapping_requests`)."""
+    from mappings.attachment_copies import CHECKPOINTS_INDEX
+    from mappings.dead_letter_index import DEAD_LETTERS_INDEX
+    from mappings.mean_vector_store import MEAN_VECTORS_INDEX
+
     documents = ["read", "write", "view_index_metadata", "monitor", "maintenance"]
     return {
         "esblend": {
@@ -52,6 +51,10 @@ def setup_credentials(
 
     It allows reading and writing documents of the named indices and of esblend's own, and nothing else. The gateway needs no key.
     """
+    from elasticsearch import ApiError, Elasticsearch
+
+    from esblend.settings import Settings
+
     patterns = [pattern.strip() for pattern in indices.split(",") if pattern.strip()]
     if not patterns:
         err.print("--indices names no index.", style="red")

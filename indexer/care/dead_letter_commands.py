@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from esblend.cli.console import err, out, print_json
 from esblend.cli.gateway_client import FAILED, USAGE, DataDir, Json, call, gateway
@@ -22,6 +21,8 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List dead letters, the newest first."""
+    from rich.table import Table
+
     letters = _find(index, None, size, data_dir)
     if as_json:
         print_json(letters)

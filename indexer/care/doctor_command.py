@@ -3,7 +3,6 @@
 from dataclasses import asdict
 
 import typer
-from rich.table import Table
 
 from esblend.cli.console import out, print_json
 from esblend.cli.gateway_client import FAILED, DataDir, Json, process_settings, stating_errors
@@ -19,6 +18,8 @@ def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
     It uses the settings of feed and workers (ESBLEND_*), or of the stack on this machine. Exit code 1 when a check fails, 0 with
     warnings only.
     """
+    from rich.table import Table
+
     from indexer.care.doctor import examine
 
     with stating_errors():

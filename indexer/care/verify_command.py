@@ -3,25 +3,21 @@
 import random
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
-from celery.exceptions import TimeoutError as CeleryTimeout
-from elasticsearch import Elasticsearch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from esblend.broker import EmbedTask
 from esblend.cli.console import err, out, print_json
 from esblend.cli.gateway_client import FAILED, INCOMPLETE, DataDir, Json, call, gateway, process_settings
-from esblend.elasticsearch_connection import keeps_vectors_back
 from esblend.errors import ModelError
-from esblend.settings import Settings
-from indexer.care.verify import FAULTS, Held, Report, compare, examine, orphaned_generations, read_all, read_letters
-from mappings.attachment import Attachment
-from mappings.dead_letter_index import DEAD_LETTERS_INDEX
 from mappings.stored_vectors import remove_generations
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
+
+    from indexer.care.verify import Held, Report
+    from mappings.attachment import Attachment
 
 app = typer.Typer()
 _REPAIR_BATCH = 200
@@ -43,6 +39,10 @@ def verify(
     Exit code 0 when the index is clean (dead letters are counted, but are not faults), 1 when it is not, 4 when a repair did not
     finish in time. Documents written moments ago may count as missing or stale.
     """
+    from indexer.care.verify import Report, read_letters
+    from mappings.attachment import Attachment
+    from mappings.dead_letter_index import DEAD_LETTERS_INDEX
+
     with gateway(data_dir) as es:
         response = call(es, "GET", f"/_esblend/indices/{quote(name, safe='')}")
         index, attachment = response["index"], Attachment.model_validate(response["attachment"])
@@ -71,12 +71,17 @@ def verify(
 
 
 def _read(
-    es: Elasticsearch, index: str, attachment: Attachment, report: Report, size: int, orphaned: set[str]
-) -> list[Held]:
+    es: "Elasticsearch", index: str, attachment: "Attachment", report: "Report", size: int, orphaned: set[str]
+) -> "list[Held]":
     """Examine all documents and collect the names of orphaned generations.
 
     Returns a sample of the embedded documents (reservoir sampling: Vitter 1985, algorithm R).
     """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from esblend.elasticsearch_connection import keeps_vectors_back
+    from indexer.care.verify import examine, orphaned_generations, read_all
+
     total = es.count(index=index)["count"]
     chosen: list[Held] = []
     seen = 0
@@ -94,10 +99,12 @@ def _read(
     return chosen
 
 
-def _compare(sample: list[Held], attachment: Attachment, report: Report) -> None:
+def _compare(sample: "list[Held]", attachment: "Attachment", report: "Report") -> None:
     if not sample:
         return
     from esblend.encoder.registry import Encoders
+    from esblend.settings import Settings
+    from indexer.care.verify import compare
 
     model = attachment.generation.model
     try:
@@ -109,30 +116,42 @@ def _compare(sample: list[Held], attachment: Attachment, report: Report) -> None
         compare(sample, encoder, attachment, report)
 
 
-def _show(report: Report, *, as_json: bool) -> None:
+def _show(report: "Report", *, as_json: bool) -> None:
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    from indexer.care.verify import FAULTS
+
     shown = report.to_json()
     if as_json:
         print_json(shown)
         return
-    table = Table("fault", "documents", "for example", title=f"{report.index}: {report.documents} documents")
     meanings = FAULTS | {"orphaned_letters": "dead letters without a document"}
-    for fault, count in shown["faults"].items():
-        colour = "red" if count else "green"
-        table.add_row(meanings[fault], f"[{colour}]{count}[/]", ", ".join(shown["examples"].get(fault, [])))
-    out.print(table)
+    found = {fault: count for fault, count in shown["faults"].items() if count}
+    if found:
+        table = Table("fault", Column("documents", justify="right", no_wrap=True), "for example")
+        for fault, count in found.items():
+            table.add_row(meanings[fault], f"[red]{count}[/]", Text(", ".join(shown["examples"].get(fault, []))))
+        out.print(table)
     out.print(
-        f"{report.embedded} embedded ({report.recomputed} recomputed), {report.adopted} adopted, "
+        f"{report.index}: {report.documents} documents, {report.embedded} embedded ({report.recomputed} recomputed), "
+        f"{report.adopted} adopted, "
         f"{report.without_text} without text, {report.dead_letters} dead letters, {report.dropped} dropped.",
         highlight=False,
     )
     out.print("[green]Clean.[/]" if report.is_clean else "[red]Not clean.[/]")
 
 
-def _repair(report: Report, uuid: str, attachment: Attachment, data_dir: Path | None) -> bool:
+def _repair(report: "Report", uuid: str, attachment: "Attachment", data_dir: Path | None) -> bool:
     """Queue each faulty document once, and wait; true when all finished in time.
 
     Orphans in an index with external versions are queued as well: only a worker may write there without a new version.
     """
+    from celery.exceptions import TimeoutError as CeleryTimeout
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from esblend.broker import EmbedTask
+    from indexer.care.verify import FAULTS
     from indexer.feed.task_queue import TaskQueue
 
     is_queued = [fault for fault in FAULTS if fault != "orphaned" or attachment.versioning == "external"]

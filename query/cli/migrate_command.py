@@ -1,17 +1,22 @@
 """`esblend migrate`: adds a generation with a new model or passage setting, measures it, switches searches to it, or rolls back."""
 
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
-from elasticsearch import Elasticsearch
 
 from esblend.cli.console import count_progress, err, out, print_json
-from esblend.cli.gateway_client import FAILED, INCOMPLETE, USAGE, DataDir, Json, call, gateway, whole_path
+from esblend.cli.gateway_client import FAILED, INCOMPLETE, INTERRUPTED, USAGE, DataDir, Json, call, gateway, whole_path
 from mappings.command_options import AttachedIndex, VectorSettings, with_vector_settings
 from mappings.stored_vectors import generations_in, holding, remove_generations
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
 
 app = typer.Typer()
 _POLL_SECONDS = 0.5
@@ -41,6 +46,9 @@ def migrate(
     roll_back: Annotated[
         bool, typer.Option("--roll-back", help="Switch searches back to the other generation at once.")
     ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="With --drop-old after a roll-back: drop the newer generation without asking.")
+    ] = False,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until every document has new vectors.")] = 86_400,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -51,15 +59,21 @@ def migrate(
     command is interrupted, run it again: it continues. With --qrels it switches only if the new generation is not
     significantly worse. Exit code 4: not all vectors exist in time; 1: not switched because the new generation is worse.
     """
+    from query.lab.judged import read_judgements
+
     wanted = {
         "model": model, "query_model": settings.query_model, "passages": settings.passages, "vector": settings.vector
     }  # fmt: skip
     body = {key: value for key, value in wanted.items() if value}
     path = f"/_esblend/indices/{quote(index, safe='')}/generations"
-    with gateway(data_dir) as es:
+    with gateway(data_dir) as es, _saying_what_remains(index):
         if roll_back or (drop_old and not body):
+            if not roll_back and not yes:
+                _confirm_newer(es, path)
             _report(_roll_back(es, path) if roll_back else _drop_others(es, path), as_json=as_json)
             return
+        if qrels is not None:
+            read_judgements(qrels, queries)  # a file that cannot be read ends the command before it changes anything
         if not body:
             err.print("Name at least one change: --model, --max-tokens, --vector-type, ...", style="red")
             raise typer.Exit(USAGE)
@@ -79,8 +93,35 @@ def migrate(
         raise typer.Exit(FAILED)
 
 
+@contextmanager
+def _saying_what_remains(index: str) -> Iterator[None]:
+    """Ctrl-C says what the command leaves behind."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        text = f"Interrupted. Embedding continues, and searches of {index} use the old vectors until the same command runs again."
+        err.print(text, style="yellow", markup=False, highlight=False)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _confirm_newer(es: "Elasticsearch", path: str) -> None:
+    """Ask before a generation newer than the active one is dropped: after a roll-back, --drop-old may mean the other one."""
+    generations = call(es, "GET", path)["generations"]
+    numbers = {name: int(name.removeprefix("g")) for name in generations}
+    active = next(name for name, generation in generations.items() if generation["active"])
+    newer = [f"{name} ({generations[name]['model']})" for name in generations if numbers[name] > numbers[active]]
+    if not newer:
+        return
+    text = f"{', '.join(newer)} is newer than {active}, which searches use."
+    if not sys.stdin.isatty():
+        err.print(f"{text} Add --yes to drop it.", style="red", markup=False, highlight=False)
+        raise typer.Exit(USAGE)
+    if not typer.confirm(f"{text} Drop it?"):
+        raise typer.Exit(FAILED)
+
+
 def _measure_and_switch(
-    es: Elasticsearch, path: str, done: dict[str, Any], qrels: Path | None, queries: Path | None, *, switch: bool
+    es: "Elasticsearch", path: str, done: dict[str, Any], qrels: Path | None, queries: Path | None, *, switch: bool
 ) -> dict[str, Any]:
     """Figures of both generations, if there are judgements, and `switched`: whether searches now use the new one."""
     new, old = done["generation"], done["before"]
@@ -93,7 +134,7 @@ def _measure_and_switch(
     return {**measured, "switched": switch and is_better}
 
 
-def _wait_for_coverage(es: Elasticsearch, path: str, generation: str, seconds: float) -> bool:
+def _wait_for_coverage(es: "Elasticsearch", path: str, generation: str, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     with count_progress() as progress:
         task = progress.add_task(f"Embedding {generation}", total=None)
@@ -108,7 +149,7 @@ def _wait_for_coverage(es: Elasticsearch, path: str, generation: str, seconds: f
 
 
 def _measure(
-    es: Elasticsearch, index: str, generations: tuple[str, str], qrels: Path, queries: Path | None
+    es: "Elasticsearch", index: str, generations: tuple[str, str], qrels: Path, queries: Path | None
 ) -> dict[str, Any]:
     """nDCG of the blend with each generation, and whether the new one is significantly worse."""
     from query.lab.judged import read_judgements
@@ -132,7 +173,7 @@ def _measure(
     }
 
 
-def _roll_back(es: Elasticsearch, path: str) -> dict[str, Any]:
+def _roll_back(es: "Elasticsearch", path: str) -> dict[str, Any]:
     described = call(es, "GET", path)
     others = [name for name, generation in described["generations"].items() if not generation["active"]]
     if not others:
@@ -142,7 +183,7 @@ def _roll_back(es: Elasticsearch, path: str) -> dict[str, Any]:
     return {"index": described["index"], "generation": others[0], "switched": True}
 
 
-def _drop_others(es: Elasticsearch, path: str) -> dict[str, Any]:
+def _drop_others(es: "Elasticsearch", path: str) -> dict[str, Any]:
     """Drop the inactive generation, and remove its vectors and those of earlier attachments from the documents."""
     described = call(es, "GET", path)
     dropped = [name for name, generation in described["generations"].items() if not generation["active"]]
@@ -170,6 +211,8 @@ def _report(done: dict[str, Any], *, as_json: bool) -> None:
         out.print("Some documents have no new vectors yet; run the same command again to continue.", style="yellow")
     elif done.get("significantly_worse"):
         out.print("Not switched: the new generation is significantly worse.", style="yellow")
+    elif done.get("before") == done.get("generation") and "before" in done:
+        out.print(f"The index already uses this model and these settings ({done['generation']}); nothing was changed.")
     elif done.get("switched"):
         out.print(
             f"[green]Searches use {done['generation']}.[/] `--roll-back` switches back, `--drop-old` removes the old one."

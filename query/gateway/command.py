@@ -1,14 +1,13 @@
 """`esblend gateway`."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
-from esblend.settings import Settings
 
-
-def gateway_command(make_routes: Any) -> typer.Typer:
-    """`esblend gateway`, with further endpoints (see `query.gateway.application.MakeRoutes`)."""
+def gateway_command(find_routes: Callable[[], Any]) -> typer.Typer:
+    """`esblend gateway`. `find_routes` imports what makes further endpoints (see `query.gateway.application.MakeRoutes`)."""
     made = typer.Typer()
 
     @made.command(name="gateway")
@@ -17,10 +16,11 @@ def gateway_command(make_routes: Any) -> typer.Typer:
         port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port (9280).")] = None,
     ) -> None:
         """Run the gateway: Elasticsearch's API, with hybrid search in it."""
+        from esblend.settings import Settings
         from query.gateway.server import run_gateway  # imports uvicorn and the encoder: not for every command
 
         given = {"gateway_host": host, "gateway_port": port}
         settings = Settings().model_copy(update={key: value for key, value in given.items() if value is not None})
-        run_gateway(settings, make_routes)
+        run_gateway(settings, find_routes())
 
     return made
