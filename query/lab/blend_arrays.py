@@ -59,8 +59,11 @@ class CandidateArrays:
     def ndcg(self, blend: Blend) -> dict[str, float]:
         """nDCG@10 of each query under a blend, as the gateway would rank these candidates."""
         scores = self._scores(blend)
-        # Equal scores: the earlier column first. The step is far below any difference that is not rounding.
-        scores = scores - 1e-12 * np.arange(scores.shape[1])
+        # Equal scores: the earlier column first, or the better rank if there is no lexical leg. The step is far below any
+        # difference that is not rounding.
+        last = scores.shape[1]
+        place = np.minimum(self.semantic_rank, last) if blend.alpha == 1 else np.arange(last)
+        scores = scores - 1e-12 * place
         depth = min(DEPTH, scores.shape[1])
         best = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
         best_scores = np.take_along_axis(scores, best, axis=1)

@@ -1,6 +1,6 @@
 """Blending with arrays ranks as the gateway does."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from query.fusion.blend import Blending, SemanticScale, blend
@@ -27,6 +27,8 @@ def lists(low: float, high: float) -> st.SearchStrategy[dict[Key, float]]:
     st.sampled_from([0.0, 0.3, 0.65, 1.0]),
     st.sampled_from([3, 10, 50]),
 )
+# Equal similarities without a lexical leg keep the order of the semantic one.
+@example([({Key("i", "0"): 1.0}, {Key("i", "3"): 0.0, Key("i", "2"): 0.0, Key("i", "0"): 0.0})], "calibrated", 1.0, 3)
 def test_values_are_those_of_the_gateways_fusion(
     queries: list[tuple[dict[Key, float], dict[Key, float]]], normalizer: str, alpha: float, window: int
 ) -> None:
