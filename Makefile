@@ -10,7 +10,7 @@ NEEDS_PYTHON = test -n "$(PYTHON)" || { echo "esblend needs Python 3.11 or newer
 
 # test-programs comes first, so that a missing program ends `make test` before the long installation. Never in parallel.
 .NOTPARALLEL:
-.PHONY: help install demo test test-programs test-unit test-versions docs relevance fuzz lint audit format bench clean
+.PHONY: help install demo test test-programs test-unit test-versions docs cli-reference screenshots relevance fuzz lint audit format bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -65,6 +65,12 @@ relevance: install ## Measure relevance again, or only CELLS='cranfield/*'; writ
 
 docs: install ## Build the documentation into site/
 	$(RUN)/mkdocs build --strict
+
+cli-reference: install ## Write docs/cli.md from the commands
+	$(RUN)/python -m esblend.cli.reference > docs/cli.md
+
+screenshots: install ## Make the pictures of docs/images with Chromium
+	$(RUN)/python -m tests.screenshots docs/images
 
 clean: ## Remove .venv and the tools' files
 	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -18,6 +18,7 @@ _PANELS: dict[str, dict[str, tuple[str, ...]]] = {
     "A stack on this machine": {
         "esblend.local.commands": ("up", "down", "ps", "logs"),
         "esblend.demo.commands": ("demo",),
+        "esblend.demo.sample_command": ("sample",),
     },
     "Indices": {
         "mappings.attach_command": ("attach", "detach"),

@@ -23,7 +23,7 @@ from mappings.requests import parse_attach_request
 from tests.conftest import ROOT, Stack
 
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"])
-MOST_ELSEWHERE = 8
+MOST_ELSEWHERE = 12
 _BLOCK = re.compile(
     r"(?:<!-- (?P<key>before|elsewhere): (?P<value>[^>]+) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S
 )
@@ -128,10 +128,10 @@ def prepare(stack: Stack, state: str) -> None:
 @pytest.fixture
 def _no_articles(stack: Stack) -> Iterator[None]:
     yield
-    stack.es.indices.delete(index="articles,plain", ignore_unavailable=True)
+    stack.es.indices.delete(index="articles,plain,help", ignore_unavailable=True)
 
 
-FIRST_STATE = {"index.md": "absent", "README.md": "absent", "attach.md": "detached"}
+FIRST_STATE = {"index.md": "absent", "README.md": "absent", "attach.md": "detached", "tutorial.md": "absent"}
 
 
 @pytest.mark.usefixtures("_no_articles")

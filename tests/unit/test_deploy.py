@@ -2,7 +2,12 @@
 
 import json
 import re
+import shutil
+import subprocess
+from typing import Any
 
+import jsonschema
+import pytest
 import yaml
 
 from esblend import metrics
@@ -61,3 +66,48 @@ def test_each_process_has_a_unit() -> None:
     for name in ("feed", "worker", "gateway"):
         unit = (DEPLOY / "systemd" / f"esblend-{name}.service").read_text()
         assert f"ExecStart=/opt/esblend/bin/esblend {name}\n" in unit
+
+
+CHART = DEPLOY / "helm" / "esblend"
+
+
+def test_the_charts_values_satisfy_its_schema_and_are_all_documented() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    jsonschema.validate(values, schema)
+    assert set(values) <= set(schema["properties"])
+    for wrong in ({"imge": {}}, {"elasticsearch": {"url": "elasticsearch:9200"}}, {"settings": {"MODEL": "minilm"}}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**values, **wrong}, schema)
+
+
+def test_the_charts_templates_use_each_value_and_no_other() -> None:
+    """The templates are rendered by Helm only where Helm is installed; this compares names."""
+    templates = "\n".join(file.read_text() for file in (CHART / "templates").iterdir())
+    used = set(re.findall(r"\.Values((?:\.\w+)+)", templates))
+
+    def leaves(values: dict[str, Any], path: str = "") -> set[str]:
+        return {
+            leaf
+            for name, value in values.items()
+            for leaf in (
+                leaves(value, f"{path}.{name}")
+                if isinstance(value, dict) and value and name != "resources"
+                else {f"{path}.{name}"}
+            )
+        }
+
+    assert used == leaves(yaml.safe_load((CHART / "values.yaml").read_text())) | {".worker.autoscaling.enabled"}
+
+
+def test_helm_renders_the_chart_where_helm_is_installed() -> None:
+    helm = shutil.which("helm")
+    if helm is None:
+        return  # it is not among the programs that `make test` installs
+    subprocess.run([helm, "lint", "--strict", str(CHART)], check=True)
+    command = [helm, "template", "r", str(CHART), "--set", "worker.autoscaling.enabled=true"]
+    rendered = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    kinds = [one["kind"] for one in yaml.safe_load_all(rendered) if one]
+    assert sorted(kinds) == sorted(
+        ["ConfigMap", "Service", "ScaledObject", *["Deployment"] * 3, *["PodDisruptionBudget"] * 2]
+    )

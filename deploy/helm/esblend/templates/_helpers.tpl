@@ -1,0 +1,38 @@
+{{- define "esblend.labels" -}}
+app.kubernetes.io/name: esblend
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "esblend.container" -}}
+image: "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}"
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+envFrom:
+  - configMapRef:
+      name: {{ .Release.Name }}
+securityContext:
+  runAsNonRoot: true
+  allowPrivilegeEscalation: false
+  capabilities:
+    drop: [ALL]
+{{- end }}
+
+{{- define "esblend.apiKey" -}}
+- name: ESBLEND_ES_API_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ .Values.secret.name }}
+      key: {{ .Values.secret.apiKeyKey }}
+{{- end }}
+
+{{- define "esblend.volumes" -}}
+- name: models
+{{- if .Values.models.existingClaim }}
+  persistentVolumeClaim:
+    claimName: {{ .Values.models.existingClaim }}
+{{- else }}
+  emptyDir: {}
+{{- end }}
+- name: cache
+  emptyDir: {}
+{{- end }}

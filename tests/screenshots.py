@@ -1,0 +1,81 @@
+"""Takes the pictures of the documentation: `python -m tests.screenshots FOLDER [--data-dir STACK]`.
+
+Without a stack it starts one. The index `help` has the tutorial's data, so that readers see what they get.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Page, ViewportSize, sync_playwright
+
+from tests import programs
+from tests.conftest import ESBLEND, ROOT
+from tests.real.playground.conftest import _FLAGS
+
+QUESTION = "credit card does not work"
+SIZE: ViewportSize = {"width": 1200, "height": 760}
+
+
+def esblend(*arguments: str, data_dir: Path, place: str | None = None) -> str:
+    """Run a command in the folder `place`, as a reader of the tutorial does: the report shows the command."""
+    environment = {**os.environ, "ESBLEND_DATA_DIR": str(data_dir.resolve()), "PYTHONPATH": str(ROOT)}
+    command = [*ESBLEND, *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment, cwd=place).stdout
+
+
+def take(folder: Path, data_dir: Path) -> None:
+    """Write `playground.png` and `report.png`."""
+    import json
+
+    address = json.loads(esblend("ps", "--json", data_dir=data_dir))["gateway"]
+    with tempfile.TemporaryDirectory() as place:
+        report = Path(place) / "report.html"
+        for line in (
+            "sample sample",
+            "index help sample/articles.csv --mapping sample/mapping.json",
+            "attach help --fields title,body",
+            "status help --wait 120",
+            "eval help --queries sample/queries.jsonl --qrels sample/qrels.txt --html report.html",
+        ):
+            esblend(*line.split(), data_dir=data_dir, place=place)
+        executable = programs.browser()
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=executable, args=_FLAGS)
+            page = browser.new_page(viewport=SIZE, color_scheme="light", reduced_motion="reduce")
+            page.goto(f"{address}/_esblend/?index=help&q={QUESTION.replace(' ', '+')}")
+            page.locator(".hit").first.wait_for()
+            save(page, folder / "playground.png")
+            page.goto(report.as_uri())
+            page.locator("#table tr.query").first.wait_for()
+            save(page, folder / "report.png")
+            browser.close()
+
+
+def save(page: Page, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=file)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--data-dir", type=Path)
+    chosen = parser.parse_args()
+    if chosen.data_dir is not None:
+        take(chosen.folder, chosen.data_dir)
+        return
+    with tempfile.TemporaryDirectory() as place:
+        data_dir = Path(place)
+        subprocess.run([*ESBLEND, "up", "--model", "minilm", "--data-dir", place], check=True, stdout=sys.stderr)
+        try:
+            take(chosen.folder, data_dir)
+        finally:
+            esblend("down", "--delete", data_dir=data_dir)
+
+
+if __name__ == "__main__":
+    main()
