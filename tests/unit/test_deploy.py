@@ -1,9 +1,12 @@
 """The files in deploy/ use existing metrics, settings and commands."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
+import tomllib
 from typing import Any
 
 import jsonschema
@@ -111,3 +114,19 @@ def test_helm_renders_the_chart_where_helm_is_installed() -> None:
     assert sorted(kinds) == sorted(
         ["ConfigMap", "Service", "ScaledObject", *["Deployment"] * 3, *["PodDisruptionBudget"] * 2]
     )
+
+
+def test_the_workflows_run_what_is_there() -> None:
+    """No one has run them: this checks that they parse, and that the files and commands that they name exist."""
+    workflows = {file.stem: yaml.safe_load(file.read_text()) for file in (ROOT / ".github" / "workflows").glob("*.yml")}
+    assert set(workflows) == {"check", "release"}
+    steps = [step for one in workflows.values() for job in one["jobs"].values() for step in job["steps"]]
+    assert all("uses" in step or "run" in step for step in steps)
+    assert {"run": ".ci/run"} in steps
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    version = next(step["run"] for step in steps if step.get("name") == "The tag is the version")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    command = ["bash", "-c", version.replace("python -c", f"{sys.executable} -c")]
+    for tag, expected in ((f"v{project}", 0), ("v9.9.9", 1)):
+        env = {**os.environ, "GITHUB_REF_NAME": tag}
+        assert subprocess.run(command, cwd=ROOT, env=env, check=False).returncode == expected
