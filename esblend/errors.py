@@ -75,11 +75,22 @@ class IndexNotFound(EsblendError):
     type = "index_not_found_exception"
 
 
+class IndexClosed(EsblendError):
+    """A search names a closed index."""
+
+    status = 400
+    type = "index_closed_exception"
+
+
 class NotAttached(EsblendError):
     """The index exists but has no attachment."""
 
     status = 404
     type = "resource_not_found_exception"
+
+
+class NoIndices(NotAttached):
+    """A pattern matches no index."""
 
 
 class AlreadyAttached(EsblendError):

@@ -95,8 +95,8 @@ class Adopted(Frozen):
     keep_current: bool = Field(default=False, description="Embed new and changed documents into this field.")
 
 
-class QueryDefaults(Frozen):
-    """Defaults of `hybrid` queries on this index; None: esblend's own default."""
+class QueryProfile(Frozen):
+    """Options of `hybrid` queries; None: esblend's own default."""
 
     fields: list[str] | None = Field(default=None, min_length=1)
     alpha: float | None = Field(default=None, ge=0, le=1)
@@ -108,6 +108,17 @@ class QueryDefaults(Frozen):
     normalizer: Normalizer | None = None
     rank_window_size: int | None = Field(default=None, ge=1, le=10_000)
     rank_constant: int | None = Field(default=None, ge=1, description="For rrf.")
+
+
+class QueryDefaults(QueryProfile):
+    """Defaults of `hybrid` queries on this index."""
+
+    # None and not an empty object: versions without profiles do not follow attachments that have the key.
+    profiles: dict[FieldName, QueryProfile] | None = Field(
+        default=None,
+        max_length=100,
+        description="Named sets of options, which `hybrid.profile` selects instead of the defaults.",
+    )
 
 
 class Generation(Frozen):
@@ -171,6 +182,22 @@ class Attachment(Frozen):
             known = ", ".join(f"[{name}]" for name in self.generations)
             raise InvalidRequest(f"there is no generation [{generation}]; there are {known}")
         return self if generation == self.active else self.model_copy(update={"active": generation})
+
+    def with_profile(self, profile: str) -> "Attachment":
+        """The same attachment with the options of a profile; options that it lacks are those of the defaults.
+
+        Raises InvalidRequest on an unknown name.
+        """
+        known = self.defaults.profiles or {}
+        if profile not in known:
+            names = ", ".join(f"[{name}]" for name in known) or "none"
+            raise InvalidRequest(
+                f"there is no profile [{profile}] in the attachment's [defaults.profiles]; there are {names}"
+            )
+        own = known[profile].model_dump(exclude_none=True)
+        weighs = ("alpha", "weights")
+        kept = {key: None for key in weighs if any(other in own for other in weighs)}
+        return self.model_copy(update={"defaults": self.defaults.model_copy(update={**kept, **own})})
 
     @property
     def root(self) -> str:

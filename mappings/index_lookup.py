@@ -30,6 +30,7 @@ class IndexView:
     uuid: str = ""
     fields: frozenset[str] = frozenset()
     """The names of all fields, with their multi-fields."""
+    is_closed: bool = False
 
 
 async def find_indices(es: AsyncElasticsearch, name: str) -> dict[str, dict[str, Any]]:
@@ -103,10 +104,13 @@ async def read_attachments(es: AsyncElasticsearch) -> dict[str, Attachment | Non
     return {index: readable_attachment(mapping) for index, mapping in mappings.items() if is_attached(mapping)}
 
 
+_VIEWED = "*.mappings,*.settings.index.uuid,*.settings.index.verified_before_close"
+
+
 async def view_indices(es: AsyncElasticsearch, target: str, **options: Any) -> dict[str, IndexView]:
     """Each index that a search target resolves to, by the URL parameters in `options`. Raises IndexNotFound."""
     try:
-        response = await es.indices.get(index=target, filter_path="*.mappings,*.settings.index.uuid", **options)
+        response = await es.indices.get(index=target, filter_path=_VIEWED, **options)
     except NotFoundError as error:
         raise IndexNotFound(f"no such index [{target}]") from error
     return {index: _view(body) for index, body in response.items()}
@@ -120,6 +124,7 @@ def _view(body: Mapping[str, Any]) -> IndexView:
         _analyzers(properties),
         body["settings"]["index"]["uuid"],
         frozenset(_names(properties)),
+        "verified_before_close" in body["settings"]["index"],
     )
 
 

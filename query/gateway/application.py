@@ -2,6 +2,7 @@
 
 caller -> /_esblend/...              -> admin endpoints, playground
        -> .../_search, .../_msearch  -> search_handler, multi_search
+       -> _count, _explain, ...      -> query_handler
        -> a write that waits         -> write_handler
        -> anything else              -> proxy, byte for byte
 """
@@ -28,6 +29,7 @@ from query.gateway.context import GatewayContext
 from query.gateway.cross_site import is_cross_site, is_unknown_host
 from query.gateway.multi_search import multi_search
 from query.gateway.proxy import pass_through
+from query.gateway.query_handler import query_api, refuse_rankings
 from query.gateway.request_id import request_id
 from query.gateway.responses import error_response, on_error, on_http_error
 from query.gateway.routing import Route, route_of
@@ -92,6 +94,10 @@ class Gateway:
             await search(self._context, route, scope, receive, send)
         elif route.handler == "multi_search":
             await multi_search(self._context, route, scope, receive, send)
+        elif route.handler == "query":
+            await query_api(self._context, route, scope, receive, send)
+        elif route.handler == "no_ranking":
+            await refuse_rankings(self._context, route, scope, receive, send)
         elif route.handler == "write" and asks_to_wait(scope):
             await write_and_wait(self._context, scope, receive, send)
         else:

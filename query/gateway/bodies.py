@@ -14,7 +14,7 @@ MAX_BODY = 64 * 2**20
 # Elasticsearch alone answers a body without any of these words.
 _OUR_WORDS = (
     b'"hybrid"', b'"rrf"', b'"linear"', b'"semantic"', b'"query_vector_builder"', b'"neural"', b'"pinned"', b'"diversify"',
-    b'"text_similarity_reranker"',
+    b'"text_similarity_reranker"', b'"knn"',
 )  # fmt: skip
 
 
@@ -23,13 +23,14 @@ def may_be_ours(raw: bytes) -> bool:
     return any(word in raw for word in _OUR_WORDS)
 
 
-def parse_if_ours(raw: bytes, scope: Scope) -> dict[str, Any] | None:
-    """The body if it may use esblend's extensions; None if Elasticsearch alone answers it."""
+def parse_if_ours(raw: bytes, scope: Scope, *, in_strings: bool = False) -> dict[str, Any] | None:
+    """The body if it may use esblend's extensions; None if Elasticsearch alone answers it. `in_strings`: strings of
+    the body may contain searches, as in templates."""
     headers = dict(scope["headers"])
     if b"json" not in headers.get(b"content-type", b"application/json"):
         return None
     raw = decompressed(raw, scope)
-    if not may_be_ours(raw):
+    if not may_be_ours(raw.replace(b'\\"', b'"') if in_strings else raw):
         return None
     try:
         body = exact_json.loads(raw)

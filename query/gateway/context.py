@@ -21,6 +21,7 @@ from query.run.exact_knn import ExactKnn
 from query.run.mean_vectors import MeanVectors
 from query.run.query_encoder import QueryEmbedder
 from query.run.requests import Caller
+from query.run.session import Services
 from query.targets.metadata import Metadata, Requester
 
 log = structlog.get_logger()
@@ -89,6 +90,12 @@ class GatewayContext:
         return self._bare_es.options(
             headers={name.decode(): value.decode("latin-1") for name, value in headers if name in _CALLER_HEADERS}
         )
+
+    def services(self, scope: Scope) -> Services:
+        """The parts that a search of this caller uses."""
+        return Services(
+            self.upstream, self.client_for(scope), self.metadata, self.embedder, self.reranker, self.exact_knn, self.mean_vectors
+        )  # fmt: skip
 
     def caller(self, scope: Scope) -> Caller:
         """The sender of a request."""

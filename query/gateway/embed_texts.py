@@ -1,59 +1,194 @@
-"""Replaces texts in a search body by vectors: `semantic` and `neural` clauses, and `query_vector_builder` outside of retrievers."""
+"""Replaces esblend's clauses in a search body by queries that Elasticsearch understands.
 
+semantic, neural       -> kNN over the attachment's passages
+knn on the attached field, by text or by vector -> kNN that finds documents
+hybrid inside another clause -> its candidates with their fused scores
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from elasticsearch import ApiError
 from starlette.types import Scope
 
-from esblend.errors import NotAttached
+from esblend.errors import IndexNotFound, InvalidRequest, NoIndices, NotAttached
+from mappings.attachment import Attachment
 from query.gateway.context import GatewayContext
+from query.language.clauses import Clause, conditions_around, knn_sections, ranked_clauses
 from query.language.opensearch import translate_neural
-from query.language.search_body import is_ours
-from query.language.semantic import semantic_clauses, text_sections, text_to_embed
-from query.run.semantic import is_for, is_vector_name, replace_semantic
+from query.language.search_body import is_ours, parse_clause
+from query.language.semantic import parse_inner_hits
+from query.language.url_parameters import clause_parameters
+from query.page.passages import HIGHLIGHT, semantic_highlights, without_fields
+from query.plan.highlighting import with_words_highlighted
+from query.run.semantic import embed_section, is_for, is_vector_name, replace_knn, replace_semantic
+from query.run.session import Session
 from query.targets.metadata import indices_of
 
 _DEFAULT_SIZE = 10
 _MIN_K, _MAX_K = 100, 10_000
+_MAX_HYBRID = 5
+
+
+@dataclass
+class Changes:
+    """What became of a body's clauses."""
+
+    is_changed: bool = False
+    degraded: list[str] = field(default_factory=list)
+    """Reasons why texts were not embedded."""
+    attachment: Attachment | None = None
+    shows_passages: bool = False
+    """Whether hits have passages whose text is missing yet."""
+    highlights: Mapping[str, int] = field(default_factory=dict)
+    """Fields that passages highlight, with the number of passages."""
+    highlighted_from: str = ""
+    """The name of the inner hits with these passages."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The parts of a body that may be esblend's."""
+
+    semantic: Sequence[Clause]
+    knn: Sequence[Clause]
+    hybrid: Sequence[Clause]
+    sections: Sequence[dict[str, Any]]
+
+    @property
+    def needs_attachment(self) -> bool:
+        """Whether Elasticsearch could not answer the body as it is. A clause that names a field may be for a field of its own."""
+        unnamed = any("field" not in clause.options for clause in self.semantic)
+        knn = (*self.sections, *(clause.options for clause in self.knn))
+        by_text = any("text_embedding" in (one.get("query_vector_builder") or ()) for one in knn)
+        return unnamed or by_text or bool(self.hybrid)
 
 
 async def embed_texts(
-    context: GatewayContext, scope: Scope, body: dict[str, Any], target: str, parameters: dict[str, str]
-) -> list[str] | None:
-    """Change `body` in place. None: it has no text to embed; else the reasons why some texts were not embedded.
+    context: GatewayContext, scope: Scope, body: dict[str, Any], target: str, parameters: Mapping[str, str], *,
+    as_clauses: bool = False,
+) -> Changes:  # fmt: skip
+    """Change `body` in place. `as_clauses`: a `hybrid` that is the only query is replaced as well.
 
     A clause on a field of an index without attachment stays unchanged for Elasticsearch.
+
+    Raises EsblendError.
     """
+    is_fused = not as_clauses and is_ours(body, parameters)
+    found = _find(body, is_fused=is_fused)
+    changes = Changes()
+    if found is None:
+        return changes
+    if found.semantic or found.knn or found.sections:
+        await _replace_vectors(context, scope, body, target, parameters, found, changes)
+    if len(found.hybrid) > _MAX_HYBRID:
+        raise InvalidRequest(f"the search has {len(found.hybrid)} [hybrid] clauses; at most {_MAX_HYBRID} are allowed")
+    for clause in found.hybrid:
+        await _replace_hybrid(context, scope, clause, body, target, parameters, changes)
+    if changes.is_changed and not is_fused:
+        with_words_highlighted(body)
+    return changes
+
+
+def _find(body: dict[str, Any], *, is_fused: bool) -> _Found | None:
     translate_neural(body)
-    clauses, sections = list(semantic_clauses(body)), list(text_sections(body))
-    if is_ours(body):  # a fused search embeds the texts of its legs itself, and degrades each on its own
-        sections = []
-    if not clauses and not sections:
-        return None
-    try:
-        pit = body.get("pit")
-        if isinstance(pit, dict):
-            target = await indices_of(context.client_for(scope), pit) or "-*"
-        requester = context.requester(scope, already_authorised=isinstance(pit, dict), options=parameters)
-        attachment = (await context.metadata.target(requester, target or "*")).attachment
-    except NotAttached:
-        if all("field" in clause["semantic"] for clause in clauses):
-            return None
-        raise
-    sections = [section for section in sections if is_vector_name(section["field"], attachment)]
-    for section in sections:
-        text = text_to_embed(section.pop("query_vector_builder"))
-        section["field"] = attachment.vector_field
-        section["query_vector"] = await context.embedder.embed(text, attachment.generation)
-    if not any(is_for(clause, attachment) for clause in clauses):
-        return [] if sections else None
-    return await replace_semantic(
-        body,
-        attachment,
-        lambda text: context.embedder.embed(text, attachment.generation),
-        k=min(_MAX_K, max(_MIN_K, _page_end(body))),
+    clauses = [clause for clause in ranked_clauses(body) if not (is_fused and clause.holder is body.get("query"))]
+    sections = [section for section in knn_sections(body) if isinstance(section.get("field"), str)]
+    if is_fused:  # a fused search embeds the texts of its legs itself, and degrades each on its own
+        sections = [section for section in sections if "query_vector_builder" not in section]
+    found = _Found(
+        [one for one in clauses if one.kind == "semantic" and "query" in one.options],
+        [one for one in clauses if one.kind == "knn" and not one.is_leg and isinstance(one.options.get("field"), str)],
+        [one for one in clauses if one.kind == "hybrid"],
+        sections,
     )
+    return found if found.semantic or found.knn or found.hybrid or found.sections else None
 
 
-def _page_end(body: dict[str, Any]) -> int:
-    start, size = body.get("from", 0), body.get("size", _DEFAULT_SIZE)
-    return start + size if isinstance(start, int) and isinstance(size, int) else _DEFAULT_SIZE
+async def _replace_vectors(
+    context: GatewayContext, scope: Scope, body: dict[str, Any], target: str, parameters: Mapping[str, str],
+    found: _Found, changes: Changes,
+) -> None:  # fmt: skip
+    try:
+        attachment = await _attachment(context, scope, body, target, parameters)
+    except (NoIndices, IndexNotFound):
+        for clause in found.semantic:  # Elasticsearch answers as for any query on a name without indices
+            clause.replace({"match_none": {}})
+        for section in (*found.sections, *(clause.options for clause in found.knn)):
+            if section.pop("query_vector_builder", None) is not None:
+                section["query_vector"] = [1.0]
+                changes.is_changed = True
+        changes.is_changed |= bool(found.semantic)
+        return
+    except (NotAttached, InvalidRequest, ApiError):
+        if found.needs_attachment:
+            raise
+        return
+
+    async def embed(text: str) -> Any:
+        return await context.embedder.embed(text, attachment.generation)
+
+    for section in found.sections:
+        if is_vector_name(section["field"], attachment):
+            changes.is_changed |= await embed_section(section, attachment, embed)
+    changes.is_changed |= await replace_knn(found.knn, attachment, embed)
+    semantic = [clause for clause in found.semantic if is_for(clause, attachment)]
+    if semantic:
+        changes.is_changed = True
+        changes.attachment = attachment
+        _highlight_by_passages(body, semantic[0], attachment, changes)
+        changes.shows_passages = any(clause.options.get("inner_hits") not in (None, False) for clause in semantic)
+        k = min(_MAX_K, max(_MIN_K, sum(_page(body))))
+        changes.degraded += await replace_semantic(semantic, attachment, embed, k=k)
+
+
+def _highlight_by_passages(body: dict[str, Any], clause: Clause, attachment: Attachment, changes: Changes) -> None:
+    """`type: semantic` highlights become inner hits of a `semantic` clause, from which the response is filled."""
+    highlights = semantic_highlights(body.get("highlight"), attachment)
+    if not highlights or not attachment.is_nested or clause.nested is not None:
+        return
+    if clause.options.get("inner_hits") in (None, False):
+        clause.options["inner_hits"] = {"name": HIGHLIGHT, "size": max(highlights.values())}
+    inner_hits = parse_inner_hits(clause.options, "semantic")
+    if inner_hits is not None:
+        changes.highlights, changes.highlighted_from = highlights, inner_hits.name
+    rest = without_fields(body.pop("highlight"), highlights)
+    if rest is not None:
+        body["highlight"] = rest
+
+
+async def _attachment(
+    context: GatewayContext, scope: Scope, body: dict[str, Any], target: str, parameters: Mapping[str, str]
+) -> Attachment:
+    pit = body.get("pit")
+    if isinstance(pit, dict):
+        target = await indices_of(context.client_for(scope), pit) or "-*"
+    requester = context.requester(scope, already_authorised=isinstance(pit, dict), options=dict(parameters))
+    return (await context.metadata.target(requester, target or "*")).attachment
+
+
+async def _replace_hybrid(
+    context: GatewayContext, scope: Scope, clause: Clause, body: dict[str, Any], target: str,
+    parameters: Mapping[str, str], changes: Changes,
+) -> None:  # fmt: skip
+    """Rank by a `hybrid` that is a clause among others; its candidates with their scores replace it."""
+    if clause.nested is not None:
+        raise InvalidRequest(f"[hybrid] finds whole documents; move it out of [nested] with path [{clause.nested}]")
+    size, start = _page(body)
+    search, options = parse_clause(clause.options, conditions_around(clause), body, size=size, start=start)
+    session = Session(context.services(scope), context.caller(scope), target, clause_parameters(parameters), search)
+    query = await session.candidates_as_query()
+    clause.replace({"bool": {**query, **options}})
+    changes.is_changed = True
+    changes.degraded += session.degraded
+
+
+def _page(body: dict[str, Any]) -> tuple[int, int]:
+    """`size` and `from`; the defaults where Elasticsearch will reject them."""
+    size, start = body.get("size", _DEFAULT_SIZE), body.get("from", 0)
+    try:
+        size, start = int(size), int(start)
+    except (TypeError, ValueError):
+        return _DEFAULT_SIZE, 0
+    return (size, start) if size >= 0 and start >= 0 and size + start <= _MAX_K else (_DEFAULT_SIZE, 0)

@@ -12,8 +12,9 @@ from esblend.errors import EsblendError
 from query.gateway.bodies import body_stream, decompressed, may_be_ours, read_up_to
 from query.gateway.context import GatewayContext
 from query.gateway.disconnect import unless_caller_leaves
-from query.gateway.embed_texts import embed_texts
+from query.gateway.embed_texts import Changes, embed_texts
 from query.gateway.multi_search_lines import Item, lines_of, parameters_of, parse_items, target_of
+from query.gateway.passage_texts import add_texts
 from query.gateway.proxy import forward
 from query.gateway.responses import json_response, with_degraded
 from query.gateway.routing import Route, raw_path, url_parameters
@@ -52,7 +53,7 @@ class _MultiSearch:
         self._target = target
         self._items = items
         self._given = url_parameters(scope)
-        self._degraded: list[list[str]] = [[] for _ in items]
+        self._changes = [Changes() for _ in items]
         self._responses: list[dict[str, Any] | None] = [None] * len(items)
 
     async def run(self) -> tuple[dict[str, Any] | None, dict[str, str]]:
@@ -81,13 +82,13 @@ class _MultiSearch:
         async with limit:
             try:
                 parameters = parameters_of(item.header, self._given)
-                degraded = await embed_texts(self._context, self._scope, item.body, target, parameters)
-                item.is_changed = degraded is not None
-                self._degraded[number] = degraded or []
-                if not is_ours(item.body):
+                changes = await embed_texts(self._context, self._scope, item.body, target, parameters)
+                item.is_changed = changes.is_changed
+                self._changes[number] = changes
+                if not is_ours(item.body, parameters):
                     return
-                fused = await fused_search(self._context, self._scope, item.body, target, parameters)
-                response, _ = with_degraded(*fused, degraded)
+                fused = await fused_search(self._context, self._scope, item.body, target, parameters, changes)
+                response, _ = with_degraded(*fused, changes.degraded)
                 self._responses[number] = {**response, "status": 200}
             except (EsblendError, ApiError) as error:
                 self._responses[number] = _failed(error)
@@ -103,7 +104,10 @@ class _MultiSearch:
             body=lines_of([self._items[number] for number in rest]),
         )
         for number, response in zip(rest, answer.body["responses"], strict=True):
-            self._responses[number] = with_degraded(response, {}, self._degraded[number])[0]
+            item, changes = self._items[number], self._changes[number]
+            target, options = target_of(item.header, self._target), parameters_of(item.header, self._given)
+            await add_texts(self._context, self._scope, target, options, item.body, changes, response)
+            self._responses[number] = with_degraded(response, {}, changes.degraded)[0]
         return dict(answer.headers)
 
 

@@ -20,6 +20,8 @@ from query.gateway.filter_path import filtered
 from query.gateway.routing import url_parameters
 
 log = structlog.get_logger()
+ENTITY_HEADERS = (b"content-length", b"content-encoding")
+"""Headers that describe a body which has been replaced."""
 
 
 def json_response(scope: Scope, content: dict[str, Any], headers: dict[str, str]) -> Response:

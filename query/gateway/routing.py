@@ -8,8 +8,12 @@ from urllib.parse import parse_qsl, unquote
 
 from starlette.types import Scope
 
-Handler = Literal["management", "search", "async_search", "multi_search", "write", "pass_through"]
+Handler = Literal[
+    "management", "search", "async_search", "multi_search", "query", "no_ranking", "write", "pass_through"
+]
 _SEARCHES: dict[str, Handler] = {"_search": "search", "_async_search": "async_search", "_msearch": "multi_search"}
+_WITHOUT_RANKING = ("_delete_by_query", "_update_by_query", "_reindex", "_rank_eval")
+_TEMPLATES = (["_search", "template"], ["_msearch", "template"])
 _WRITES = ("_doc", "_create", "_update", "_bulk")
 
 
@@ -19,6 +23,8 @@ class Route(NamedTuple):
     handler: Handler
     target: str
     """The index expression of the path, decoded; empty where the path names none."""
+    name: str = ""
+    """The API's name in the path."""
 
 
 def route_of(scope: Scope) -> Route:
@@ -29,9 +35,23 @@ def route_of(scope: Scope) -> Route:
         return Route("management", "")
     if scope["method"] in ("GET", "POST") and len(steps) <= 2 and steps[-1] in _SEARCHES and has_body(scope):
         return Route(_SEARCHES[steps[-1]], target)
+    if scope["method"] in ("GET", "POST") and has_body(scope):
+        if _takes_query(steps):
+            return Route("query", target)
+        if steps[-1] in _WITHOUT_RANKING and len(steps) <= 2:
+            return Route("no_ranking", target, steps[-1])
+        if steps[-2:] in _TEMPLATES and len(steps) <= 3:
+            return Route("no_ranking", target, "/".join(steps[-2:]))
     if scope["method"] in ("PUT", "POST") and (steps[-1] == "_bulk" or (len(steps) >= 2 and steps[1] in _WRITES)):
         return Route("write", target)
     return Route("pass_through", target)
+
+
+def _takes_query(steps: list[str]) -> bool:
+    """`_count`, `_validate/query` and `_explain/{id}`, with or without an index."""
+    is_count = steps[-1] == "_count" and len(steps) <= 2
+    is_validation = steps[-2:] == ["_validate", "query"] and len(steps) <= 3
+    return is_count or is_validation or (len(steps) == 3 and steps[1] == "_explain")
 
 
 def raw_path(scope: Scope) -> str:

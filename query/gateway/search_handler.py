@@ -15,17 +15,15 @@ from query.gateway.bodies import body_stream, parse_if_ours, read_up_to
 from query.gateway.buffered_response import BufferedResponse
 from query.gateway.context import GatewayContext
 from query.gateway.disconnect import unless_caller_leaves
-from query.gateway.embed_texts import embed_texts
+from query.gateway.embed_texts import Changes, embed_texts
+from query.gateway.passage_texts import add_texts
 from query.gateway.proxy import forward
-from query.gateway.responses import json_response, with_degraded
+from query.gateway.responses import ENTITY_HEADERS, json_response, with_degraded
 from query.gateway.routing import Route, url_parameters
 from query.language.search_body import is_ours, parse_search
 from query.language.tree import Hybrid
 from query.language.url_parameters import apply_parameters
-from query.run.session import Services, Session
-
-# Headers that describe a body which has been replaced.
-ENTITY_HEADERS = (b"content-length", b"content-encoding")
+from query.run.session import Session
 
 
 async def search(context: GatewayContext, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,58 +39,57 @@ async def search(context: GatewayContext, route: Route, scope: Scope, receive: R
         return
     is_async = route.handler == "async_search"
     given = url_parameters(scope)
-    if is_async and is_ours(body):
+    is_fused = is_ours(body, given)
+    if is_async and is_fused:
         given = async_search.without_own_parameters(given)
-    degraded = await embed_texts(context, scope, body, route.target, given)
-    if is_ours(body):
-        fused = fused_search(context, scope, body, route.target, given)
-        response, headers = with_degraded(*await unless_caller_leaves(receive, fused), degraded)
+    changes = await unless_caller_leaves(receive, embed_texts(context, scope, body, route.target, given))
+    if is_fused:
+        fused = fused_search(context, scope, body, route.target, given, changes)
+        response, headers = with_degraded(*await unless_caller_leaves(receive, fused), changes.degraded)
         response = async_search.finished(response) if is_async else response
         await json_response(scope, response, headers)(scope, receive, send)
         return
-    if degraded is not None:
+    if changes.is_changed:
         raw = exact_json.dumps(body)
         scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] not in ENTITY_HEADERS]}
-    if not degraded:
+    if not changes.degraded and not changes.shows_passages:
         await forward(context.upstream, scope, raw, receive, send)
         return
-    await _forward_degraded(context, scope, raw, receive, send, degraded)
+    await _forward_and_complete(context, route, scope, body, receive, send, changes)
 
 
-async def _forward_degraded(
-    context: GatewayContext, scope: Scope, raw: bytes, receive: Receive, send: Send, degraded: list[str]
-) -> None:
-    """Elasticsearch's response with the reasons why a clause was searched lexically."""
+async def _forward_and_complete(
+    context: GatewayContext, route: Route, scope: Scope, body: dict[str, Any], receive: Receive, send: Send, changes: Changes
+) -> None:  # fmt: skip
+    """Elasticsearch's response with the reasons why a clause was searched lexically, and with the texts of passages."""
     scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
     response = BufferedResponse()
-    await forward(context.upstream, scope, raw, receive, response.take)
+    await forward(context.upstream, scope, exact_json.dumps(body), receive, response.take)
     content = response.json()
     if content is not None:
-        content, headers = with_degraded(content, {}, degraded)
+        await add_texts(context, scope, route.target, url_parameters(scope), body, changes, content)
+        content, headers = with_degraded(content, {}, changes.degraded)
         response.replace(content, headers)
     await response.pass_on(send)
 
 
 async def fused_search(
-    context: GatewayContext, scope: Scope, body: dict[str, Any], target: str, given_parameters: dict[str, str]
+    context: GatewayContext,
+    scope: Scope,
+    body: dict[str, Any],
+    target: str,
+    given_parameters: dict[str, str],
+    changes: Changes,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The response to a search that fuses legs, and Elasticsearch's headers for it. Raises EsblendError."""
     body, parameters = apply_parameters(body, given_parameters)
     tree = parse_search(body)
-    services = Services(
-        context.upstream,
-        context.client_for(scope),
-        context.metadata,
-        context.embedder,
-        context.reranker,
-        context.exact_knn,
-        context.mean_vectors,
-    )
-    session = Session(services, context.caller(scope), target, parameters, tree)
+    session = Session(context.services(scope), context.caller(scope), target, parameters, tree)
     kind = "hybrid" if isinstance(tree.ranking, Hybrid) else "retriever"
     try:
         with timed(SEARCH_SECONDS.labels(kind)):
             response = await session.run()
+            await add_texts(context, scope, target, given_parameters, body, changes, response)
     except Exception:
         SEARCHES.labels(kind, "error").inc()
         raise

@@ -5,31 +5,45 @@ from typing import Any
 from esblend.blend_vocabulary import COMBINATIONS, NORMALIZERS
 from esblend.errors import InvalidRequest, MalformedRequest
 from esblend.plugins import FUSIONS, names
+from query.language.boost_by import parse_boosts
 from query.language.checks import MAX_WINDOW, choice, filters_of, inner_object, integer, number, refuse_unknown
+from query.language.semantic import parse_inner_hits
 from query.language.tree import Hybrid, Rerank
 
 _MAX_TEXT = 100_000
 _MAX_FIELDS = 1000
+MAX_TEXTS = 5
+LEXICAL_OPTIONS = ("operator", "minimum_should_match", "fuzziness", "analyzer", "type", "tie_breaker")
+"""Options of `multi_match` that `hybrid` has as well."""
+Filters = tuple[dict[str, Any], ...]
+
+
+HYBRID_KEYS = frozenset((
+    "query", "fields", "filter", "filters", "alpha", "weights", "fusion", "normalizer", "combination", "rank_window_size",
+    "blending", "min_score", "autocut", "inner_hits", "rerank", "generation", "rank_constant", "profile", "lexical", "boost_by",
+    *LEXICAL_OPTIONS,
+))  # fmt: skip
+RERANK_KEYS = frozenset(("rank_window_size", "model"))
+_DEFAULT_RERANK_WINDOW = 10
 
 
 def parse_hybrid(body: dict[str, Any], *, size: int, start: int, min_score: float | None) -> Hybrid:
     """`min_score`: from the search body. Raises MalformedRequest or InvalidRequest naming the field at fault."""
-    known = {
-        "query", "fields", "filter", "alpha", "weights", "fusion", "normalizer", "combination", "rank_window_size", "blending",
-        "min_score", "autocut", "inner_hits", "rerank", "generation", "rank_constant",
-    }  # fmt: skip
-    refuse_unknown(body, known, "hybrid")
-    inner_hits = body.get("inner_hits")
-    if inner_hits is not None and inner_hits not in (True, False, {}):
-        raise InvalidRequest("[hybrid.inner_hits] must be true, false or {}")
-    if not isinstance(body.get("generation"), str | None):
-        raise MalformedRequest("[hybrid.generation] must name a generation")
+    refuse_unknown(body, set(HYBRID_KEYS), "hybrid")
+    for key in ("generation", "profile"):
+        if not isinstance(body.get(key), str | None):
+            raise MalformedRequest(f"[hybrid.{key}] must name a {key}")
     if "min_score" in body and min_score is not None:
         raise InvalidRequest("[min_score] and [hybrid.min_score] are the same option; use one of them")
+    lexical_filters, semantic_filters = _filters_by_leg(body)
     return Hybrid(
-        query=_query(body),
+        texts=_texts(body),
         fields=_fields(body),
         filters=filters_of(body, "hybrid"),
+        lexical_filters=lexical_filters,
+        semantic_filters=semantic_filters,
+        lexical=_lexical(body),
+        lexical_options=_lexical_options(body),
         weights=_weights(body),
         fusion=_fusion(body),
         normalizer=body.get("normalizer"),
@@ -38,20 +52,62 @@ def parse_hybrid(body: dict[str, Any], *, size: int, start: int, min_score: floa
         window=_window(body, wanted=start + size),
         blending=choice(body, "blending", ("exact", "windowed"), "hybrid") or "exact",
         min_score=number(body, "min_score", where="hybrid") if "min_score" in body else min_score,
-        inner_hits=inner_hits is not None and inner_hits is not False,
-        rerank=_rerank(body, wanted=start + size),
+        inner_hits=parse_inner_hits(body, "hybrid"),
+        rerank=_rerank(body),
         rank_constant=integer(body, "rank_constant", None, low=1, high=2**31 - 1, where="hybrid"),
         generation=body.get("generation"),
+        boosts=parse_boosts(body),
+        profile=body.get("profile"),
     )
 
 
-def _query(body: dict[str, Any]) -> str:
-    query = body.get("query")
-    if not isinstance(query, str) or not query.strip():
-        raise InvalidRequest("[hybrid.query] must be a text that is not empty")
-    if len(query) > _MAX_TEXT:
-        raise InvalidRequest(f"[hybrid.query] has {len(query)} characters; at most {_MAX_TEXT} are allowed")
+def _texts(body: dict[str, Any]) -> tuple[str, ...]:
+    given = body.get("query")
+    texts = given if isinstance(given, list) else [given]
+    if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise InvalidRequest("[hybrid.query] must be a text that is not empty, or a list of such texts")
+    if len(texts) > MAX_TEXTS:
+        raise InvalidRequest(f"[hybrid.query] has {len(texts)} texts; at most {MAX_TEXTS} are allowed")
+    length = sum(map(len, texts))
+    if length > _MAX_TEXT:
+        raise InvalidRequest(f"[hybrid.query] has {length} characters; at most {_MAX_TEXT} are allowed")
+    return tuple(texts)
+
+
+def _filters_by_leg(body: dict[str, Any]) -> tuple[Filters, Filters]:
+    """Those of the lexical and of the semantic leg alone."""
+    by_leg = inner_object(body, "filters", "hybrid", {})
+    refuse_unknown(by_leg, {"lexical", "semantic"}, "hybrid.filters")
+    return _filters(by_leg, "lexical"), _filters(by_leg, "semantic")
+
+
+def _filters(by_leg: dict[str, Any], leg: str) -> Filters:
+    return filters_of({"filter": by_leg.get(leg)}, f"hybrid.filters.{leg}")
+
+
+def _lexical(body: dict[str, Any]) -> dict[str, Any] | None:
+    """A query in place of BM25 over `fields`."""
+    if "lexical" not in body:
+        return None
+    query = inner_object(body, "lexical", "hybrid", {})
+    if len(query) != 1:
+        raise MalformedRequest("[hybrid.lexical] must be a query")
+    for key in ("fields", *LEXICAL_OPTIONS):
+        if key in body:
+            raise InvalidRequest(f"[hybrid.lexical] replaces the query over fields; [{key}] cannot be used beside it")
     return query
+
+
+def _lexical_options(body: dict[str, Any]) -> dict[str, Any]:
+    choice(body, "operator", ("or", "and", "OR", "AND"), "hybrid")
+    choice(
+        body, "type", ("best_fields", "most_fields", "cross_fields", "phrase", "phrase_prefix", "bool_prefix"), "hybrid"
+    )
+    number(body, "tie_breaker", where="hybrid", low=0, high=1)
+    for key in ("minimum_should_match", "fuzziness", "analyzer"):
+        if isinstance(body.get(key, ""), bool) or not isinstance(body.get(key, ""), str | int):
+            raise MalformedRequest(f"[hybrid.{key}] must be a text or a number")
+    return {key: body[key] for key in LEXICAL_OPTIONS if key in body}
 
 
 def _fields(body: dict[str, Any]) -> tuple[str, ...] | None:
@@ -100,17 +156,15 @@ def _weights(body: dict[str, Any]) -> dict[str, float] | None:
     return weights
 
 
-def _rerank(body: dict[str, Any], *, wanted: int) -> Rerank | None:
+def _rerank(body: dict[str, Any]) -> Rerank | None:
     rerank = body.get("rerank")
     if rerank is None or rerank is False:
         return None
     if rerank is True:
-        return Rerank()
+        return Rerank(_DEFAULT_RERANK_WINDOW)
     options = inner_object(body, "rerank", "hybrid", {})
-    refuse_unknown(options, {"rank_window_size", "model"}, "hybrid.rerank")
+    refuse_unknown(options, set(RERANK_KEYS), "hybrid.rerank")
     if not isinstance(options.get("model"), str | None):
         raise MalformedRequest("[hybrid.rerank.model] must name a model")
-    window = integer(options, "rank_window_size", None, low=1, high=MAX_WINDOW, where="hybrid.rerank")
-    if window is not None and window < wanted:
-        raise InvalidRequest(f"[hybrid.rerank.rank_window_size] is {window}, less than [from] + [size] ({wanted})")
+    window = integer(options, "rank_window_size", _DEFAULT_RERANK_WINDOW, low=1, high=MAX_WINDOW, where="hybrid.rerank")
     return Rerank(window, options.get("model"))

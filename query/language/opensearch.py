@@ -6,16 +6,19 @@ neural, knn with a vector                                  -> Elasticsearch's kN
 
 from typing import Any
 
-from esblend.blend_vocabulary import COMBINATIONS
 from esblend.errors import InvalidRequest, MalformedRequest
-from query.language.checks import choice, filters_of, inner_object, integer, number, objects_of, refuse_unknown
+from query.language.checks import filters_of, integer, refuse_unknown
+from query.language.clauses import ranked_clauses
+from query.language.opensearch_pipeline import parse_pipeline
 from query.language.tree import KnnLeg, Leg, LinearLeg, RrfLeg, StandardLeg, Weighted
 
 MAX_QUERIES = 5
 """OpenSearch's own limit."""
-_TECHNIQUES = {"min_max": "opensearch_min_max", "l2": "l2_norm", "z_score": "opensearch_z_score"}
-_MEANS = tuple(name for name in COMBINATIONS if name != "sum")
 _DEFAULT_DEPTH = 10
+HYBRID_KEYS = frozenset(("queries", "filter", "pagination_depth"))
+NEURAL_KEYS = frozenset(("query_text", "k", "filter", "min_score", "model_id", "boost", "_name"))
+NEURAL_LEG_KEYS = NEURAL_KEYS - {"min_score"}
+"""`model_id` has no effect: the model of the attachment embeds the text."""
 
 
 def parse_hybrid(body: dict[str, Any], pipeline: Any, *, wanted: int) -> Leg:
@@ -23,85 +26,50 @@ def parse_hybrid(body: dict[str, Any], pipeline: Any, *, wanted: int) -> Leg:
 
     Raises InvalidRequest or MalformedRequest naming the field at fault.
     """
-    refuse_unknown(body, {"queries", "filter", "pagination_depth", "boost", "_name"}, "hybrid")
+    refuse_unknown(body, set(HYBRID_KEYS), "hybrid")
     queries = body["queries"]
     if not isinstance(queries, list) or not 1 <= len(queries) <= MAX_QUERIES:
         raise InvalidRequest(f"[hybrid.queries] must be a list of 1 to {MAX_QUERIES} queries")
-    filters = filters_of(body, "hybrid")
+    settings = parse_pipeline(pipeline, len(queries))
+    filters = (*filters_of(body, "hybrid"), *settings.filters)
     depth = integer(body, "pagination_depth", max(wanted, _DEFAULT_DEPTH), low=1, high=10_000, where="hybrid")
-    legs = [_leg(query, filters, max(depth, wanted), f"hybrid.queries[{n}]") for n, query in enumerate(queries)]
-    processor, settings = _processor(pipeline)
-    combination = inner_object(settings, "combination", processor, {})
-    weights = _weights(combination, len(legs))
-    if processor == "score-ranker-processor":
-        choice(combination, "technique", ("rrf",), f"{processor}.combination")
-        constant = integer(combination, "rank_constant", 60, low=1, high=10_000, where=f"{processor}.combination")
-        return RrfLeg(tuple(map(Weighted, legs, weights)), max(depth, wanted), constant, name="hybrid")
-    normalization = inner_object(settings, "normalization", processor, {})
-    technique = choice(normalization, "technique", tuple(_TECHNIQUES), f"{processor}.normalization") or "min_max"
-    mean = choice(combination, "technique", _MEANS, f"{processor}.combination") or "arithmetic_mean"
-    weighted = tuple(Weighted(leg, weight, _TECHNIQUES[technique]) for leg, weight in zip(legs, weights, strict=True))
-    return LinearLeg(weighted, max(depth, wanted), name="hybrid", combination=mean)
+    window = max(depth, wanted)
+    legs = [_leg(query, filters, window, f"hybrid.queries[{n}]") for n, query in enumerate(queries)]
+    if settings.rank_constant is not None:
+        return RrfLeg(tuple(map(Weighted, legs, settings.weights)), window, settings.rank_constant, name="hybrid")
+    weighted = tuple(
+        Weighted(leg, weight, settings.normalizer) for leg, weight in zip(legs, settings.weights, strict=True)
+    )
+    return LinearLeg(weighted, window, name="hybrid", combination=settings.combination)
 
 
 def _leg(query: Any, filters: tuple[dict[str, Any], ...], depth: int, where: str) -> Leg:
     if not isinstance(query, dict) or len(query) != 1:
         raise MalformedRequest(f"[{where}] must be a query")
     _translate_leg(query)
-    if set(query) == {"knn"}:
-        section = {key: value for key, value in query["knn"].items() if key not in ("filter", "boost", "_name")}
+    if set(query) == {"knn"} and isinstance(query["knn"], dict):
+        section = {key: value for key, value in query["knn"].items() if key not in ("filter", "_name")}
+        if "boost" in section:
+            raise InvalidRequest(
+                f"[{where}.boost] has no effect on a normalised score; use [combination.parameters.weights]"
+            )
         own = filters_of(query["knn"], where)
         section["k"] = integer(section, "k", depth, low=1, high=10_000, where=where)
-        return KnnLeg(section, (*filters, *own), name="neural")
+        name = query["knn"].get("_name", "neural")
+        return KnnLeg(section, (*filters, *own), name=str(name), is_named="_name" in query["knn"])
     return StandardLeg(query, filters, name=next(iter(query)))
-
-
-def _processor(pipeline: Any) -> tuple[str, dict[str, Any]]:
-    """The only processor of the request's pipeline, and its settings."""
-    if pipeline is None:
-        return "normalization-processor", {}
-    if not isinstance(pipeline, dict):
-        raise InvalidRequest("[search_pipeline] must be an object in the request; named pipelines are not supported")
-    listed = pipeline.get("phase_results_processors")
-    processors = (
-        [processor_body for processor_body in listed if isinstance(processor_body, dict)]
-        if isinstance(listed, list)
-        else []
-    )
-    for processor_body in processors:
-        for name in ("normalization-processor", "score-ranker-processor"):
-            if isinstance(processor_body.get(name), dict):
-                return name, processor_body[name]
-    raise InvalidRequest(
-        "[search_pipeline.phase_results_processors] must contain a [normalization-processor] or a [score-ranker-processor]"
-    )
-
-
-def _weights(combination: dict[str, Any], count: int) -> list[float]:
-    given = inner_object(combination, "parameters", "combination", {}).get("weights")
-    if given is None:
-        return [1.0 / count] * count
-    if not isinstance(given, list) or len(given) != count:
-        raise InvalidRequest(f"[combination.parameters.weights] must be a list of {count} numbers, one for each query")
-    return [number({"weight": one}, "weight", where="combination.parameters", low=0, high=1) or 0.0 for one in given]
 
 
 def translate_neural(body: dict[str, Any]) -> None:
     """Turn `neural` clauses into `semantic` ones, in place, except the legs of a `hybrid`."""
-    query = body.get("query")
-    hybrid = query.get("hybrid") if isinstance(query, dict) else None
-    queries = hybrid.get("queries") if isinstance(hybrid, dict) else None
-    legs = {id(leg) for leg in queries} if isinstance(queries, list) else set()
-    for clause in list(objects_of(body)):
-        field = _field_of(clause, "neural", "query_text") if len(clause) == 1 and id(clause) not in legs else None
-        if field is None:
+    for clause in list(ranked_clauses(body)):
+        field = _field_of(clause.holder, "neural", "query_text")
+        if field is None or clause.is_leg:
             continue
-        inside = clause.pop("neural")[field]
-        refuse_unknown(inside, {"query_text", "k", "filter", "model_id", "boost", "_name"}, f"neural.{field}")
-        more = {key: inside[key] for key in ("boost", "_name") if key in inside}
-        semantic = {"semantic": {"query": inside["query_text"], "field": field, **more}}
-        filters = filters_of(inside, f"neural.{field}")
-        clause.update({"bool": {"must": [semantic], "filter": list(filters)}} if filters else semantic)
+        inside = clause.options[field]
+        refuse_unknown(inside, set(NEURAL_KEYS), f"neural.{field}")
+        kept = {key: inside[key] for key in ("k", "filter", "min_score", "boost", "_name") if key in inside}
+        clause.replace({"semantic": {"query": inside["query_text"], "field": field, **kept}})
 
 
 def _translate_leg(clause: dict[str, Any]) -> None:
@@ -113,7 +81,7 @@ def _translate_leg(clause: dict[str, Any]) -> None:
             continue
         inside = clause[kind][field]
         where = f"{kind}.{field}"
-        refuse_unknown(inside, {key, "k", "filter", "model_id", "boost", "_name"}, where)
+        refuse_unknown(inside, {key, *NEURAL_LEG_KEYS} - ({"query_text"} - {key}), where)
         k = integer(inside, "k", _DEFAULT_DEPTH, low=1, high=10_000, where=where)
         query = (
             {"query_vector": inside[key]}

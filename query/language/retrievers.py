@@ -79,7 +79,7 @@ def _standard(body: dict[str, Any], where: str, filters: Filters, _: int) -> Leg
     query = inner_object(body, "query", where, {"match_all": {}})
     name = body.get("_name", "standard")
     given = {key: body[key] for key in options if key in body}
-    return StandardLeg(query, filters, number(body, "min_score", where=where), name, given)
+    return StandardLeg(query, filters, number(body, "min_score", where=where), name, given, "_name" in body)
 
 
 def _knn(body: dict[str, Any], where: str, filters: Filters, _: int) -> Leg:
@@ -94,7 +94,8 @@ def _knn(body: dict[str, Any], where: str, filters: Filters, _: int) -> Leg:
     section = {key: value for key, value in body.items() if key not in _COMMON}
     if "k" in section:
         section["k"] = integer(section, "k", None, low=1, high=MAX_WINDOW, where=where)
-    return KnnLeg(section, filters, number(body, "min_score", where=where), body.get("_name", "knn"))
+    min_score = number(body, "min_score", where=where)
+    return KnnLeg(section, filters, min_score, body.get("_name", "knn"), is_named="_name" in body)
 
 
 def _rrf(body: dict[str, Any], where: str, filters: Filters, depth: int) -> Leg:

@@ -1,34 +1,66 @@
 """Parses the body of a search. All checks happen here; a request that cannot be fulfilled is rejected with a reason."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from esblend.errors import FailedValidation, InvalidRequest, MalformedRequest
 from query.language import opensearch
-from query.language.checks import MAX_WINDOW, boolean, choice, inner_object, integer, number
+from query.language.checks import MAX_WINDOW, boolean, choice, filters_of, inner_object, integer, number
 from query.language.hybrid import parse_hybrid
 from query.language.retrievers import holds_ours, parse_retriever
 from query.language.tree import FieldsLeg, Fusion, Hybrid, Leg, RescorerLeg, Search, Wrapper, kind_of
+from query.language.url_parameters import AS_CLAUSE as AS_CLAUSE_PARAMETERS
 
 # Options of the page of hits, which are sent unchanged with the request that fetches it.
 PAGE_OPTIONS = (
     "_source", "fields", "docvalue_fields", "stored_fields", "script_fields", "highlight", "version", "seq_no_primary_term",
 )  # fmt: skip
-_COMMON_OPTIONS = ("runtime_mappings", "timeout", "pit")
-_OTHER_OPTIONS = (
+COMMON_OPTIONS = ("runtime_mappings", "timeout", "pit")
+OTHER_OPTIONS = (
     "query", "retriever", "size", "from", "aggs", "aggregations", "track_total_hits", "explain", "profile", "post_filter", "sort",
     "search_after", "collapse", "suggest", "track_scores", "on_leg_failure", "search_pipeline", "min_score",
 )  # fmt: skip
 _NOT_WITH_RETRIEVER = ("query", "knn", "sort", "search_after", "rescore", "terminate_after", "rank", "sub_searches")
 
 
-def is_ours(body: Any) -> bool:
-    """Whether a search body needs the gateway: Elasticsearch cannot answer it on every licence."""
+AS_CLAUSE_KEYS = frozenset(("rescore", "slice", "indices_boost", "terminate_after", "stats", "ext", "knn"))
+"""Keys that only Elasticsearch can execute. A `hybrid` beside them is executed as a clause of its search."""
+
+
+def is_ours(body: Any, parameters: Iterable[str] = ()) -> bool:
+    """Whether the gateway fuses the legs of a search and fetches its hits. `parameters`: names of its URL parameters.
+
+    A `hybrid` inside another clause is replaced instead, and Elasticsearch executes the search.
+    """
     if not isinstance(body, dict):
         return False
     query = body.get("query")
-    if isinstance(query, dict) and isinstance(query.get("hybrid"), dict):
-        return True
+    if isinstance(query, dict) and isinstance(query.get("hybrid"), dict) and "retriever" not in body:
+        return not (AS_CLAUSE_KEYS & body.keys() or AS_CLAUSE_PARAMETERS & set(parameters))
     return holds_ours(body.get("retriever"))
+
+
+def parse_clause(
+    clause: dict[str, Any], conditions: Sequence[dict[str, Any]], body: dict[str, Any], *, size: int, start: int
+) -> tuple[Search, dict[str, Any]]:
+    """A `hybrid` inside another query, and its `boost` and `_name`. It ranks at least the hits of the page.
+
+    `conditions`: what every hit must match; they filter both legs. Raises MalformedRequest or InvalidRequest.
+    """
+    options: dict[str, Any] = {key: clause[key] for key in ("boost", "_name") if key in clause}
+    clause = {key: value for key, value in clause.items() if key not in options}
+    clause["filter"] = [*filters_of(clause, "hybrid"), *conditions]
+    if "queries" in clause:
+        ranking: Hybrid | Leg = opensearch.parse_hybrid(clause, None, wanted=start + size)
+    else:
+        for key in ("inner_hits", "rerank"):
+            if clause.get(key):
+                raise InvalidRequest(
+                    f"[hybrid.{key}] needs [hybrid] to be the search's only query, without other clauses"
+                )
+        ranking = parse_hybrid(clause, size=size, start=start, min_score=None)
+    fails = choice(body, "on_leg_failure", ("degrade", "fail"), "search") == "fail"
+    return Search(ranking, size, start, fails_without_leg=fails, common=common_options(body)), options
 
 
 def parse_search(body: dict[str, Any]) -> Search:
@@ -38,7 +70,7 @@ def parse_search(body: dict[str, Any]) -> Search:
             if key in body:
                 raise FailedValidation(f"cannot specify [retriever] and [{key}]")
     for key, value in body.items():
-        if key not in (*PAGE_OPTIONS, *_OTHER_OPTIONS, *_COMMON_OPTIONS):
+        if key not in (*PAGE_OPTIONS, *OTHER_OPTIONS, *COMMON_OPTIONS):
             raise InvalidRequest(f"[{key}] cannot be combined with a fused search")
         if value is None:
             raise MalformedRequest(f"[{key}] must not be null")
@@ -62,9 +94,10 @@ def parse_search(body: dict[str, Any]) -> Search:
         ranking=ranking,
         size=size,
         start=start,
-        page={key: body[key] for key in PAGE_OPTIONS if key in body},
+        page=_page(body),
         aggregations=body.get("aggs", body.get("aggregations")),
         track_total_hits=total,
+        track_scores=boolean(body, "track_scores", default=True),
         explain=boolean(body, "explain", default=False),
         profile=boolean(body, "profile", default=False),
         post_filter=inner_object(body, "post_filter", "search", {}) or None,
@@ -74,8 +107,22 @@ def parse_search(body: dict[str, Any]) -> Search:
         suggest=body.get("suggest"),
         min_score=number(body, "min_score", where="search") if leg is not None else None,
         fails_without_leg=choice(body, "on_leg_failure", ("degrade", "fail"), "search") == "fail",
-        common=_common(body),
+        common=common_options(body),
     )
+
+
+def _page(body: dict[str, Any]) -> dict[str, Any]:
+    for options in (body, *_groups(body)):
+        if options.get("stored_fields") in ("_none_", ["_none_"]):
+            raise InvalidRequest(
+                "[stored_fields: _none_] leaves out the ids by which hits are fused; use [_source: false]"
+            )
+    return {key: body[key] for key in PAGE_OPTIONS if key in body}
+
+
+def _groups(body: dict[str, Any]) -> list[dict[str, Any]]:
+    groups = body["collapse"].get("inner_hits") if isinstance(body.get("collapse"), dict) else None
+    return [group for group in (groups if isinstance(groups, list) else [groups]) if isinstance(group, dict)]
 
 
 def _track_total_hits(body: dict[str, Any]) -> bool | int:
@@ -94,7 +141,7 @@ def _window_key(leg: Leg) -> str:
 
 def _hybrid_ranking(body: dict[str, Any], *, size: int, start: int) -> Hybrid | Leg:
     query = body["query"]
-    if set(query) != {"hybrid"}:
+    if len(query) != 1:
         raise InvalidRequest("[hybrid] must be the only clause of [query]")
     if "queries" in query["hybrid"]:
         return opensearch.parse_hybrid(query["hybrid"], body.get("search_pipeline"), wanted=start + size)
@@ -108,10 +155,6 @@ def _sort(body: dict[str, Any]) -> tuple[Any, ...]:
     keys = tuple(given) if isinstance(given, list) else (given,)
     if not all(isinstance(key, str) or (isinstance(key, dict) and len(key) == 1) for key in keys):
         raise MalformedRequest("[sort] must be a field name, an object with one field, or a list of those")
-    for key in keys:
-        order = key.get("_score") if isinstance(key, dict) else None
-        if isinstance(order, dict) and order.get("order", "desc") != "desc":
-            raise InvalidRequest("[sort]: a fused search can be sorted by [_score] in descending order only")
     return keys
 
 
@@ -133,8 +176,9 @@ def _collapse(body: dict[str, Any]) -> dict[str, Any] | None:
     return given or None
 
 
-def _common(body: dict[str, Any]) -> dict[str, Any]:
+def common_options(body: dict[str, Any]) -> dict[str, Any]:
+    """Options that are part of every request of a search."""
     pit = body.get("pit")
     if pit is not None and not (isinstance(pit, dict) and isinstance(pit.get("id"), str)):
         raise MalformedRequest("[pit] must be an object with the [id] of a point in time")
-    return {key: body[key] for key in _COMMON_OPTIONS if key in body}
+    return {key: body[key] for key in COMMON_OPTIONS if key in body}

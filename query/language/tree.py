@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from query.language.semantic import PassageHits
+
 
 @dataclass(frozen=True)
 class StandardLeg:
@@ -15,6 +17,8 @@ class StandardLeg:
     name: str = "standard"
     options: dict[str, Any] = field(default_factory=dict)
     """`sort`, `search_after`, `collapse`, `terminate_after`: sent unchanged."""
+    is_named: bool = False
+    """Whether the caller has chosen the name, which then appears in `matched_queries`."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class KnnLeg:
     name: str = "knn"
     similarity: str | None = None
     """The similarity of an attached field; it converts a score to the dot product."""
+    is_named: bool = False
+    """Whether the caller has chosen the name, which then appears in `matched_queries`."""
 
 
 @dataclass(frozen=True)
@@ -173,19 +179,42 @@ def leaf_windows(leg: Leg, window: int) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Rerank:
-    """`hybrid.rerank`: a cross-encoder reorders the best `window` hits."""
+    """`hybrid.rerank`: a cross-encoder reorders the best `window` hits; the others follow in their order."""
 
-    window: int | None = None
+    window: int = 10
     model: str | None = None
+
+
+@dataclass(frozen=True)
+class Boost:
+    """`hybrid.boost_by`: adds up to `weight` to the score, by the value of a field. A document without a value gets 0."""
+
+    path: str
+    """The field."""
+    weight: float
+    pivot: float | None = None
+    """Saturation, value / (value + pivot): the value that adds half of the weight."""
+    decay: dict[str, Any] = field(default_factory=dict)
+    """`origin`, `scale`, `offset`, `decay` of Elasticsearch's `gauss` function."""
 
 
 @dataclass(frozen=True)
 class Hybrid:
     """The short form: BM25 over `fields` blended with kNN over the attachment's passages. None: the attachment's default."""
 
-    query: str
+    texts: tuple[str, ...]
+    """BM25 adds the scores of all texts; kNN uses the mean of their vectors."""
     fields: tuple[str, ...] | None = None
+    lexical_texts: tuple[str, ...] | None = None
+    """The texts of the lexical leg, if they were shortened."""
     filters: tuple[dict[str, Any], ...] = ()
+    lexical_filters: tuple[dict[str, Any], ...] = ()
+    """Further filters of the lexical leg only."""
+    semantic_filters: tuple[dict[str, Any], ...] = ()
+    lexical: dict[str, Any] | None = None
+    """The lexical leg's query, instead of BM25 over `fields`."""
+    lexical_options: dict[str, Any] = field(default_factory=dict)
+    """Options of `multi_match`."""
     weights: Mapping[str, float] | None = None
     """`lexical`, `semantic`, or, instead of `semantic`, source fields with separate vectors."""
     fusion: str | None = None
@@ -196,12 +225,18 @@ class Hybrid:
     window: int | None = None
     blending: str = "exact"
     min_score: float | None = None
-    inner_hits: bool = False
+    inner_hits: PassageHits | None = None
     rerank: Rerank | None = None
     rank_constant: int | None = None
     """Of rrf."""
     generation: str | None = None
     """None: the active one."""
+    boosts: tuple[Boost, ...] = ()
+    profile: str | None = None
+    """The attachment's profile whose defaults apply."""
+
+
+_TIE_BREAKERS = ("_shard_doc", {"_shard_doc": "asc"}, {"_shard_doc": {"order": "asc"}})
 
 
 @dataclass(frozen=True)
@@ -214,6 +249,8 @@ class Search:
     page: dict[str, Any] = field(default_factory=dict)
     aggregations: dict[str, Any] | None = None
     track_total_hits: bool | int = 10_000
+    track_scores: bool = True
+    """False: hits that are sorted by other keys have no score."""
     explain: bool = False
     profile: bool = False
     post_filter: dict[str, Any] | None = None
@@ -241,7 +278,11 @@ class Search:
     @property
     def needs_elasticsearch_sort(self) -> bool:
         """Whether Elasticsearch assembles the page: it sorts by other keys than the score, or collapses."""
-        return self.collapse is not None or any(key not in ("_score", "_shard_doc") for key in self.sort_keys)
+        if not self.sort:
+            return self.collapse is not None
+        first, *others = self.sort
+        by_best_score = first in ("_score", {"_score": "desc"}, {"_score": {"order": "desc"}}, {"_score": {}})
+        return self.collapse is not None or not by_best_score or any(key not in _TIE_BREAKERS for key in others)
 
     @property
     def sort_keys(self) -> tuple[str, ...]:

@@ -16,10 +16,19 @@ _WITH_EACH_REQUEST = (
     "allow_partial_search_results",
 )
 _OF_THE_RESPONSE = ("typed_keys", "rest_total_hits_as_int", "pretty", "human", "error_trace", "filter_path")
-_WITHOUT_EFFECT = frozenset((
+WITHOUT_EFFECT = frozenset((
     "batched_reduce_size", "ccs_minimize_roundtrips", "max_concurrent_shard_requests", "pre_filter_shard_size",
     "request_cache",
 ))  # fmt: skip
+_FLAGS = ("explain", "version", "seq_no_primary_term", "track_scores")
+_LISTS = ("docvalue_fields", "stored_fields")
+_SOURCE = ("_source", "_source_includes", "_source_excludes")
+_AS_IN_BODY = ("timeout", "on_leg_failure")
+KNOWN = WITHOUT_EFFECT | {
+    *_WITH_EACH_REQUEST, *_OF_THE_RESPONSE, *_FLAGS, *_LISTS, *_SOURCE, *_AS_IN_BODY, "size", "from", "track_total_hits", "sort",
+    "format",
+}  # fmt: skip
+"""All parameters of a fused search."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,16 @@ class Parameters:
 
     header: dict[str, Any] = field(default_factory=dict)
     response: dict[str, str] = field(default_factory=dict)
+
+
+AS_CLAUSE = frozenset(("scroll", "terminate_after", "stats", "max_concurrent_searches"))
+"""Parameters of a search that only Elasticsearch can execute."""
+
+
+def clause_parameters(given: Mapping[str, str]) -> Parameters:
+    """The parameters for requests that rank by a clause of a search which Elasticsearch executes."""
+    header = {name: value for name, value in given.items() if name in _WITH_EACH_REQUEST}
+    return Parameters({name: value for name, value in header.items() if name != "search_type"})
 
 
 def apply_parameters(body: dict[str, Any], given: Mapping[str, str]) -> tuple[dict[str, Any], Parameters]:
@@ -45,22 +64,33 @@ def apply_parameters(body: dict[str, Any], given: Mapping[str, str]) -> tuple[di
             body[name] = _whole_number(name, value)
         elif name == "track_total_hits":
             body[name] = value == "true" if value in ("true", "false") else _whole_number(name, value)
-        elif name in ("explain", "version", "seq_no_primary_term", "track_scores"):
-            body[name] = value != "false"
-        elif name in ("docvalue_fields", "stored_fields"):
+        elif name in _FLAGS:
+            body[name] = value or "true"
+        elif name in _LISTS:
             body[name] = value.split(",")
         elif name == "sort":
             body[name] = [_sort_key(key) for key in value.split(",")]
         elif name == "format":
             if value != "json":
                 raise InvalidRequest(f"[format={value}]: a fused search supports JSON only")
-        elif name in ("timeout", "on_leg_failure"):
+        elif name in _AS_IN_BODY:
             body[name] = value
-        elif name in ("_source", "_source_includes", "_source_excludes"):
+        elif name in _SOURCE:
             body["_source"] = _source(name, value, body.get("_source"))
-        elif name not in _WITHOUT_EFFECT:
+        elif name not in WITHOUT_EFFECT:
             raise InvalidRequest(f"URL parameter [{name}] cannot be combined with a fused search")
+    if response.get("rest_total_hits_as_int", "false") in ("", "true"):
+        body["track_total_hits"] = _exact_total(body.get("track_total_hits", True))
     return body, Parameters(header, response)
+
+
+def _exact_total(given: Any) -> Any:
+    """`track_total_hits` beside `rest_total_hits_as_int`. Raises InvalidRequest when the number would not be exact."""
+    if isinstance(given, bool) or given in ("true", "false", -1):
+        return given
+    raise InvalidRequest(
+        f"[rest_total_hits_as_int] cannot be used if the tracking of total hits is not accurate, got {given}"
+    )
 
 
 def _whole_number(name: str, value: str) -> int:

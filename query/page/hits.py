@@ -45,20 +45,32 @@ def in_order_of(fused: Sequence[FusedHit], response: Mapping[str, Any]) -> list[
     return [by_key[key_of(hit)] for hit in response["hits"]["hits"]]
 
 
+def every_hit(hits: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The hits with the hits of their groups (`collapse.inner_hits`), which are documents as well."""
+    for hit in hits:
+        yield hit
+        for group in _groups(hit):
+            yield from every_hit(group["hits"])
+
+
+def _groups(hit: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The inner hits that are documents, and not parts of the hit."""
+    inner = [group["hits"] for group in (hit.get("inner_hits") or {}).values()]
+    return [group for group in inner if group["hits"] and "_nested" not in group["hits"][0]]
+
+
 def show_fused_scores(hits: Sequence[dict[str, Any]], fused: Mapping[Key, FusedHit], search: Search) -> None:
-    """Replace the positions by which Elasticsearch sorted or collapsed with fused scores, also in inner hits, in place."""
-    for hit in _with_inner_hits(hits):
+    """Replace the positions by which Elasticsearch sorted or collapsed with fused scores, also in groups, in place."""
+    for hit in every_hit(hits):
         candidate = fused.get(key_of(hit))
         if candidate is not None:
             hit["_score"] = candidate.score
+    for hit in every_hit(hits):
+        for group in _groups(hit):
+            group["max_score"] = max(
+                (inner["_score"] for inner in group["hits"] if inner["_score"] is not None), default=None
+            )
     for hit in hits:
         for position, key in enumerate(search.sort_keys):
             if key == "_score" and position < len(hit.get("sort", [])):
                 hit["sort"][position] = hit["_score"]
-
-
-def _with_inner_hits(hits: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for hit in hits:
-        yield hit
-        for inner in (hit.get("inner_hits") or {}).values():
-            yield from _with_inner_hits(inner["hits"]["hits"])

@@ -1,4 +1,4 @@
-"""`hits.total` of a fused search."""
+"""`hits.total` and `hits.max_score` of a fused search."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,3 +21,10 @@ def totals_as_integers(response: dict[str, Any]) -> None:
         hits = value.get("hits")
         if isinstance(hits, dict) and isinstance(hits.get("hits"), list) and isinstance(hits.get("total"), dict):
             hits["total"] = hits["total"]["value"]
+
+
+def without_scores(response: dict[str, Any]) -> None:
+    """`track_scores: false`: hits that are sorted by other keys have no score, in place."""
+    response["hits"]["max_score"] = None
+    for hit in response["hits"]["hits"]:
+        hit["_score"] = None

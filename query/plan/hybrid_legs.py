@@ -1,6 +1,8 @@
 """The legs of a `hybrid` query: BM25, the nearest passages, and both true scores of every candidate."""
 
 from collections.abc import Iterable
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from esblend.errors import InvalidRequest
@@ -8,28 +10,59 @@ from mappings.attachment import Attachment
 from query.language.tree import Hybrid, KnnLeg, Search, StandardLeg
 from query.plan.knn import Vector, by_best_passage, exact_score, knn_section
 from query.plan.lexical import lexical_query
+from query.plan.shown import bare, is_shown
 from query.targets.target import Target
 
+Query = dict[str, Any]
+MAX_WORDS = 256
+"""Each word is a clause in each field, and Elasticsearch allows at least 1,024 clauses."""
 DEFAULT_WINDOW = 100
 DEFAULT_ALPHA = 0.65
 LEXICAL, SEMANTIC = "lexical", "semantic"
 
 
 def lexical_leg(hybrid: Hybrid, target: Target) -> StandardLeg:
+    """BM25 of all texts, or the caller's own query. The query keeps its `inner_hits` and `_name`."""
+    filters = (*hybrid.filters, *hybrid.lexical_filters)
+    if hybrid.lexical is not None:
+        return StandardLeg(hybrid.lexical, filters, name=LEXICAL)
     attachment = target.attachment
-    fields = list(hybrid.fields or attachment.defaults.fields or attachment.source_fields)
-    query = lexical_query(hybrid.query, fields, same_analyzer=target.share_analyzer(fields))
-    return StandardLeg(query, hybrid.filters, name=LEXICAL)
+    fields = target.expanded(hybrid.fields or attachment.defaults.fields or attachment.source_fields)
+    same_analyzer = target.share_analyzer(fields)
+    queries = [
+        lexical_query(text, fields, hybrid.lexical_options, same_analyzer=same_analyzer)
+        for text in hybrid.lexical_texts or hybrid.texts
+    ]
+    return StandardLeg(queries[0] if len(queries) == 1 else {"bool": {"should": queries}}, filters, name=LEXICAL)
+
+
+def with_fewer_words(hybrid: Hybrid) -> Hybrid:
+    """The same query with the first `MAX_WORDS` distinct words for its lexical leg; unchanged if it has no more."""
+    words = dict.fromkeys(word for text in hybrid.texts for word in text.split())
+    if len(words) <= MAX_WORDS or hybrid.lexical is not None:
+        return hybrid
+    return replace(hybrid, lexical_texts=(" ".join(islice(words, MAX_WORDS)),))
+
+
+def semantic_filters(hybrid: Hybrid) -> tuple[Query, ...]:
+    return tuple(map(bare, (*hybrid.filters, *hybrid.semantic_filters)))
 
 
 def semantic_leg(hybrid: Hybrid, attachment: Attachment, vector: Vector, window: int) -> KnnLeg:
     """The nearest passages. Each document counts once, with its best passage."""
-    return KnnLeg(knn_section(attachment, vector, window), hybrid.filters, name=SEMANTIC)
+    return KnnLeg(knn_section(attachment, vector, window), semantic_filters(hybrid), name=SEMANTIC)
 
 
 def exact_semantic_leg(hybrid: Hybrid, attachment: Attachment, vector: Vector) -> StandardLeg:
     """Compares every vector, for a small number of documents. Its scores are those of `SimilarityScale.script`."""
-    return StandardLeg(by_best_passage(attachment, exact_score(attachment, vector)), hybrid.filters, name=SEMANTIC)
+    query = by_best_passage(attachment, exact_score(attachment, vector))
+    return StandardLeg(query, semantic_filters(hybrid), name=SEMANTIC)
+
+
+def shown_by(hybrid: Hybrid) -> tuple[Query, ...]:
+    """The caller's queries that add `inner_hits` or `_name` to hits."""
+    own = [] if hybrid.lexical is None else [hybrid.lexical]
+    return tuple(filter(is_shown, (*own, *hybrid.filters, *hybrid.lexical_filters, *hybrid.semantic_filters)))
 
 
 def window_of(hybrid: Hybrid, attachment: Attachment, search: Search) -> int:
@@ -63,23 +96,30 @@ def leg_of(field: str) -> str:
 
 
 def with_true_scores(
-    body: dict[str, Any], lexical: StandardLeg, attachment: Attachment, vector: Vector, legs: Iterable[str]
+    body: dict[str, Any],
+    hybrid: Hybrid,
+    lexical: StandardLeg,
+    attachment: Attachment,
+    vector: Vector,
+    legs: Iterable[str],
 ) -> dict[str, Any]:
     """A leg's request that also returns each hit's true score on each of `legs`, as named queries: BM25, and the similarity of
-    its best passage, or of its best passage of one field.
+    its best passage, or of its best passage of one field. A hit that fails a leg's own filters has no score on that leg.
 
     The named queries are in a post filter that every document passes. Filters are not scored while the leg is collected; named
     queries are scored when hits are fetched. So only the hits of the window are scored, and no further request is needed.
     """
     by_leg = {leg_of(name): name for name in attachment.source_fields}
     named = [
-        _named(lexical.query, LEXICAL)
+        _named(bare(lexical.query), hybrid.lexical_filters, LEXICAL)
         if leg == LEXICAL
-        else by_best_passage(attachment, exact_score(attachment, vector, by_leg.get(leg)), _name=leg)
+        else _named(
+            by_best_passage(attachment, exact_score(attachment, vector, by_leg.get(leg))), hybrid.semantic_filters, leg
+        )
         for leg in legs
     ]
     return {**body, "post_filter": {"bool": {"must": [{"match_all": {}}], "should": named}}}
 
 
-def _named(query: dict[str, Any], name: str) -> dict[str, Any]:
-    return {"bool": {"must": [query], "_name": name}}
+def _named(query: Query, filters: Iterable[Query], name: str) -> Query:
+    return {"bool": {"must": [query], "filter": list(map(bare, filters)), "_name": name}}

@@ -6,6 +6,7 @@ from typing import Any
 from query.language.tree import KnnLeg, Search, StandardLeg
 from query.plan.documents import filtered
 from query.plan.knn import num_candidates
+from query.plan.shown import bare
 
 
 def leaf_body(
@@ -14,14 +15,14 @@ def leaf_body(
     """The request for one leg's ranked list: ids and scores only."""
     body: dict[str, Any] = {"size": window, "_source": False, "track_total_hits": track_total_hits}
     if isinstance(leg, StandardLeg):
-        body |= {"query": filtered(leg.query, leg.filters), **leg.options}
+        body |= {"query": filtered(bare(leg.query), list(map(bare, leg.filters))), **leg.options}
         if "sort" in leg.options:
             body["track_scores"] = True  # a linear combination adds up the scores of a sorted leg
     else:
         k = leg.section.get("k", window)
         body["knn"] = {"k": k, "num_candidates": num_candidates(k), **leg.section}
         if leg.filters:
-            body["knn"]["filter"] = list(leg.filters)
+            body["knn"]["filter"] = list(map(bare, leg.filters))
     if leg.min_score is not None:
         body["min_score"] = leg.min_score
     if search.profile:
@@ -31,5 +32,5 @@ def leaf_body(
 
 def count_body(filters: Sequence[dict[str, Any]], limit: int, search: Search) -> dict[str, Any]:
     """Counts the documents that pass the filters, up to `limit` + 1."""
-    query: dict[str, Any] = {"bool": {"filter": list(filters)}} if filters else {"match_all": {}}
+    query: dict[str, Any] = {"bool": {"filter": list(map(bare, filters))}} if filters else {"match_all": {}}
     return {**search.common, "size": 0, "track_total_hits": limit + 1, "terminate_after": limit + 1, "query": query}

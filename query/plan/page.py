@@ -6,6 +6,7 @@ from typing import Any
 from query.fusion.ranked_lists import Key
 from query.language.tree import Search
 from query.plan.documents import documents_query
+from query.plan.highlighting import words_of
 
 # Aggregations with any of these read the score of a document.
 _READS_SCORE = ("_score", "script", "top_hits", "sampler")
@@ -13,19 +14,15 @@ Query = dict[str, Any]
 
 
 def page_body(
-    keys: Sequence[Key],
-    search: Search,
-    highlighted: Sequence[Query],
-    passages: Query | None,
-    shown: Sequence[Query] = (),
+    keys: Sequence[Key], search: Search, highlighted: Sequence[Query], shown: Sequence[Query] = ()
 ) -> dict[str, Any]:
     """The hits of one page with the parts that the caller asked for.
 
-    `shown`: queries of the legs with `inner_hits` or `_name`, which appear in the hits that they match.
+    `shown`: queries with `inner_hits` or `_name`, which appear in the hits that they match.
     """
     query: Query = {"bool": {"filter": [documents_query(keys)]}}
-    if passages is not None or shown:
-        query["bool"]["should"] = [*([] if passages is None else [passages]), *map(_unscored, shown)]
+    if shown:
+        query["bool"]["should"] = list(map(_unscored, shown))
     return {**_page_options(search, highlighted), "size": len(keys), "query": query}
 
 
@@ -63,7 +60,7 @@ def sorted_page_body(
     if search.search_after:
         body["search_after"] = list(search.search_after)
     if search.collapse is not None:
-        body["collapse"] = search.collapse
+        body["collapse"] = _with_highlighted_groups(search.collapse, highlighted)
     return body
 
 
@@ -77,6 +74,11 @@ def counted_query(leg_queries: Sequence[Query], nearest: Sequence[Key]) -> Query
     """Matches the documents of all legs: those that match a query, and the nearest documents of a vector."""
     should = [*leg_queries, *([documents_query(nearest)] if nearest else [])]
     return {"bool": {"should": should, "minimum_should_match": 1}} if should else {"match_none": {}}
+
+
+def candidates_query(counted: Query, scores: Mapping[Key, float]) -> Query:
+    """The content of a `bool` query that matches the documents of `counted` and gives candidates their fused scores."""
+    return {"filter": [counted], "should": [scored_documents(scores)] if scores else []}
 
 
 def totals_body(counted: Query, scores: Mapping[Key, float], search: Search) -> dict[str, Any]:
@@ -103,12 +105,6 @@ def reads_score(aggregations: Mapping[str, Any]) -> bool:
     return any(word in text for word in _READS_SCORE)
 
 
-def is_shown(query: Query) -> bool:
-    """Whether a query adds something to the hits that it matches."""
-    text = repr(query)
-    return "'inner_hits'" in text or "'_name'" in text
-
-
 def scored_documents(scores: Mapping[Key, float]) -> Query:
     """A query that gives each document its score. Elasticsearch has no negative scores; they become 0."""
     by_score: dict[float, list[Key]] = {}
@@ -118,10 +114,26 @@ def scored_documents(scores: Mapping[Key, float]) -> Query:
 
 
 def _page_options(search: Search, highlighted: Sequence[Query]) -> dict[str, Any]:
-    page = dict(search.page)
-    if "highlight" in page and highlighted and isinstance(page["highlight"], dict):
-        page["highlight"] = {"highlight_query": {"bool": {"should": list(highlighted)}}, **page["highlight"]}
+    page = _with_words_highlighted(search.page, highlighted)
     return {**search.common, **page, "track_total_hits": False}
+
+
+def _with_words_highlighted(options: Mapping[str, Any], highlighted: Sequence[Query]) -> dict[str, Any]:
+    """`highlight` reads the words of the legs, unless it names a query."""
+    highlight = options.get("highlight")
+    if not highlighted or not isinstance(highlight, dict):
+        return dict(options)
+    words = {"highlight_query": {"bool": {"should": list(map(words_of, highlighted))}}}
+    return {**options, "highlight": {**words, **highlight}}
+
+
+def _with_highlighted_groups(collapse: Mapping[str, Any], highlighted: Sequence[Query]) -> dict[str, Any]:
+    groups = collapse.get("inner_hits")
+    if isinstance(groups, dict):
+        return {**collapse, "inner_hits": _with_words_highlighted(groups, highlighted)}
+    if isinstance(groups, list) and all(isinstance(group, dict) for group in groups):
+        return {**collapse, "inner_hits": [_with_words_highlighted(group, highlighted) for group in groups]}
+    return dict(collapse)
 
 
 def _with_unscored(query: Query, shown: Sequence[Query]) -> Query:

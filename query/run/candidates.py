@@ -5,6 +5,7 @@ from typing import Any
 
 from mappings.attachment import Attachment
 from query.fusion.ranked_lists import FusedHit, Key
+from query.plan.knn import Vector
 
 
 @dataclass(frozen=True)
@@ -16,11 +17,11 @@ class RankedCandidates:
     """The lexical legs' queries: everything they match is counted and aggregated."""
     nearest: list[Key]
     """Documents from kNN legs and pins."""
-    passages: dict[str, Any] | None = None
-    """The clause that finds each hit's best passage."""
+    vector: Vector | None = None
+    """The query's vector, which finds each hit's best passages."""
     attachment: Attachment | None = None
     shown: tuple[dict[str, Any], ...] = ()
-    """Queries of the legs with `inner_hits` or `_name`."""
+    """The caller's queries with `inner_hits` or `_name`."""
     only_candidates: bool = False
     """Whether totals and aggregations are over the candidates only, as with a minimum score."""
     total: dict[str, Any] | None = None

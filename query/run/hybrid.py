@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import structlog
 
-from esblend.errors import EncodingError, InvalidRequest, ModelError
+from esblend.errors import EncodingError, InvalidRequest, ModelError, UpstreamError
 from esblend.plugins import FUSIONS, find
 from mappings.attachment import Attachment
 from mappings.mean_vectors import MeanVector, combine
@@ -23,24 +24,29 @@ from query.language.tree import Hybrid, KnnLeg, StandardLeg
 from query.plan.documents import filtered
 from query.plan.hybrid_legs import (
     LEXICAL,
+    MAX_WORDS,
     SEMANTIC,
     exact_semantic_leg,
     lexical_leg,
+    semantic_filters,
     semantic_leg,
+    shown_by,
     weights_of,
     window_of,
+    with_fewer_words,
     with_true_scores,
 )
-from query.plan.knn import best_passage_clause
 from query.plan.legs import leaf_body
+from query.plan.shown import bare
 from query.plan.similarity import calibration_of, similarity_scale
+from query.run.boost import boosted
 from query.run.candidates import RankedCandidates
 from query.run.cross_encoder import Reranker
 from query.run.exact_knn import ExactKnn
 from query.run.mean_vectors import MeanVectors
 from query.run.query_encoder import QueryEmbedder, Vector
 from query.run.requests import LegKind, SearchRequests, scores_of, server_fault, whole
-from query.run.rerank import rerank
+from query.run.rerank import behind, rerank
 from query.targets.metadata import Requester
 from query.targets.target import Target
 
@@ -80,32 +86,46 @@ class HybridSearch:
 
     async def run(self, hybrid: Hybrid, targets: Sequence[Target]) -> RankedCandidates:
         """`targets`: the indices to search, together where they share an attachment. Raises EsblendError."""
-        search = self.requests.search
+        if hybrid.profile is not None:
+            targets = [target.with_profile(hybrid.profile) for target in targets]
+        try:
+            return await self._run(hybrid, targets)
+        except UpstreamError as error:
+            fewer = with_fewer_words(hybrid) if has_too_many_clauses(error) else hybrid
+            if fewer is hybrid:
+                raise
+            self.requests.degrade(
+                LEXICAL,
+                f"Elasticsearch allows fewer clauses than the text has words; the first {MAX_WORDS} are searched",
+            )
+            return await self._run(fewer, targets)
+
+    async def _run(self, hybrid: Hybrid, targets: Sequence[Target]) -> RankedCandidates:
         if len(targets) > 1:
             return await self._run_targets(hybrid, targets)
         [target] = targets
         attachment = target.attachment
         legs = await self._legs(hybrid, target)
-        fused = self._blend(hybrid, attachment, legs)
+        fused = await boosted(self.requests, hybrid.boosts, self._blend(hybrid, attachment, legs))
         if hybrid.rerank is not None:
-            window = hybrid.rerank.window or max(10, search.start + search.size)
-            fused = await rerank(
-                self.requests, self.reranker, "rerank", hybrid.query, attachment.source_fields, hybrid.rerank.model, fused[:window]
+            window, text = hybrid.rerank.window, "\n".join(hybrid.texts)
+            best = await rerank(
+                self.requests, self.reranker, "rerank", text, attachment.source_fields, hybrid.rerank.model, fused[:window]
             )  # fmt: skip
+            fused = [*best, *behind(best, fused[window:])]
         return RankedCandidates(
             fused=_cut(hybrid, fused),
             match_queries=self._matches(hybrid, target) if legs.weights[LEXICAL] else [],
             nearest=legs.nearest,
-            passages=best_passage_clause(attachment, legs.vector)
-            if legs.vector is not None and attachment.is_nested
-            else None,
+            vector=legs.vector,
             attachment=attachment,
+            shown=shown_by(hybrid),
             total=legs.total,
         )
 
     async def _run_targets(self, hybrid: Hybrid, targets: Sequence[Target]) -> RankedCandidates:
         """Search indices with different attachments, and blend the candidates of all as one list."""
-        if hybrid.rerank is not None or hybrid.inner_hits:
+        if hybrid.rerank is not None or hybrid.inner_hits is not None:
             raise InvalidRequest("[hybrid.rerank] and [hybrid.inner_hits] need indices that share one attachment")
         if len({repr(target.attachment.defaults) for target in targets}) > 1:
             raise InvalidRequest("the indices have different query defaults; search them one by one")
@@ -124,8 +144,9 @@ class HybridSearch:
         together = HybridLegs(
             lists, [key for legs in legs_by_target for key in legs.nearest], None, weights, calibrations
         )
+        fused = await boosted(self.requests, hybrid.boosts, self._blend(hybrid, targets[0].attachment, together))
         return RankedCandidates(
-            fused=_cut(hybrid, self._blend(hybrid, targets[0].attachment, together)),
+            fused=_cut(hybrid, fused),
             match_queries=[
                 query
                 for legs, target in zip(legs_by_target, targets, strict=True)
@@ -133,11 +154,12 @@ class HybridSearch:
                 for query in self._matches(_only(hybrid, target), target)
             ],
             nearest=together.nearest,
+            shown=shown_by(hybrid),
         )
 
     def _matches(self, hybrid: Hybrid, target: Target) -> list[dict[str, Any]]:
         leg = lexical_leg(hybrid, target)
-        return [filtered(leg.query, leg.filters)]
+        return [bare(filtered(leg.query, leg.filters))]
 
     def _blend(self, hybrid: Hybrid, attachment: Attachment, legs: HybridLegs) -> list[FusedHit]:
         began = time.perf_counter()
@@ -160,8 +182,8 @@ class HybridSearch:
         if not any(weight for name, weight in weights.items() if name != LEXICAL):
             return await self._lexical_leg(hybrid, target, weights)
         vector, count, mean = await asyncio.gather(
-            self._embed(hybrid.query, attachment),
-            self.exact_knn.count_if_small(self.requests, hybrid.filters),
+            self._embed(hybrid.texts, attachment),
+            self.exact_knn.count_if_small(self.requests, semantic_filters(hybrid)),
             self._mean_vector(target, blending),
         )
         if vector is not None:
@@ -201,7 +223,7 @@ class HybridSearch:
             kinds.append("lexical")
         if is_exact:
             lexical = lexical_leg(hybrid, target)
-            bodies = [with_true_scores(body, lexical, attachment, vector, weights) for body in bodies]
+            bodies = [with_true_scores(body, hybrid, lexical, attachment, vector, weights) for body in bodies]
         responses = await self.requests.legs(kinds, bodies, named_scores=is_exact)
         fault = server_fault(responses[0])
         if fault is not None:
@@ -244,22 +266,23 @@ class HybridSearch:
         if count is None:
             self.requests.plan[SEMANTIC] = "approximate kNN"
             return semantic_leg(hybrid, attachment, vector, window)
-        passing = "pass the filters" if hybrid.filters else "are there"
+        passing = "pass the filters" if semantic_filters(hybrid) else "are there"
         self.requests.plan[SEMANTIC] = (
             f"exact: {count} documents {passing}, at most {self.exact_knn.most} are compared one by one"
         )
         return exact_semantic_leg(hybrid, attachment, vector)
 
-    async def _embed(self, text: str, attachment: Attachment) -> Vector | None:
+    async def _embed(self, texts: Sequence[str], attachment: Attachment) -> Vector | None:
+        """The mean of the texts' vectors, with the length 1 where each of them has it."""
         began = time.perf_counter()
         try:
-            vector = await self.embedder.embed(text, attachment.generation)
+            vectors = await asyncio.gather(*(self.embedder.embed(text, attachment.generation) for text in texts))
         except (ModelError, EncodingError) as error:
             log.warning("searching without the semantic leg", cause=error.reason)
             self.requests.degrade(SEMANTIC, error.reason)
             return None
         self.requests.took("encode", began)
-        return vector
+        return mean_of(vectors, is_unit=attachment.generation.form.unit)
 
 
 def _is_exact(hybrid: Hybrid, attachment: Attachment, weights: Mapping[str, float]) -> bool:
@@ -271,6 +294,24 @@ def _is_exact(hybrid: Hybrid, attachment: Attachment, weights: Mapping[str, floa
 def _calibrated(legs: HybridLegs, target: Target, vector: Vector, mean: MeanVector | None) -> HybridLegs:
     calibration = calibration_of(target.attachment.generation.vector.similarity, vector, mean)
     return replace(legs, calibrations=dict.fromkeys(target.indices, calibration), mean=mean)
+
+
+def has_too_many_clauses(error: UpstreamError) -> bool:
+    """Whether a query has more clauses than Elasticsearch allows."""
+    text = repr(error.body())
+    return "too_many_nested_clauses" in text or "too_many_clauses" in text
+
+
+def mean_of(vectors: Sequence[Vector], *, is_unit: bool) -> Vector:
+    """The mean of query vectors, (dims,) each. `is_unit`: the mean has the length 1. Opposite vectors have no mean direction;
+    the first vector then represents all."""
+    if len(vectors) == 1:
+        return vectors[0]
+    mean: Vector = np.stack(vectors).mean(axis=0, dtype=np.float32)
+    length = float(np.linalg.norm(mean))
+    if not is_unit:
+        return mean
+    return (mean / length).astype(np.float32) if length > 1e-6 else vectors[0]
 
 
 def _true_scores(

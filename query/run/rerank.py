@@ -39,3 +39,17 @@ async def rerank(
         for rank, (hit, score) in enumerate(zip(candidates, scores, strict=True), 1)
     ]
     return sorted(reranked, key=lambda hit: -hit.score)
+
+
+def behind(best: Sequence[FusedHit], others: Sequence[FusedHit]) -> list[FusedHit]:
+    """`others` in their order behind the reranked hits: positive scores are scaled down to the lowest of the reranked scores."""
+    if not best or not others or others[0].score <= best[-1].score:
+        return list(others)
+    factor = best[-1].score / others[0].score
+    return [_scaled(hit, factor) if hit.score > 0 else hit for hit in others]
+
+
+def _scaled(hit: FusedHit, factor: float) -> FusedHit:
+    score = hit.score * factor
+    part = LegContribution("behind the reranked hits", factor, None, hit.score, hit.score, score)
+    return hit._replace(score=score, parts=(part,))

@@ -33,8 +33,9 @@ from query.language.tree import (
 from query.plan.documents import documents_query, filtered
 from query.plan.knn import Vector
 from query.plan.legs import leaf_body
-from query.plan.page import document_order_body, is_shown
+from query.plan.page import document_order_body
 from query.plan.query_and_fields import expand_fields
+from query.plan.shown import bare, is_shown
 from query.plan.similarity import SIMILARITY_SCALES, Score
 from query.run.candidates import RankedCandidates
 from query.run.cross_encoder import Reranker
@@ -73,7 +74,7 @@ class RetrieverSearch:
         nearest = [key for part, scores in zip(parts, lists, strict=True) if isinstance(part, KnnLeg) for key in scores]
         if search.min_score is not None:
             fused = [hit for hit in fused if hit.score >= search.min_score]
-        match_queries = [filtered(part.query, part.filters) for part in parts if isinstance(part, StandardLeg)]
+        match_queries = [bare(filtered(part.query, part.filters)) for part in parts if isinstance(part, StandardLeg)]
         return RankedCandidates(
             fused=fused,
             match_queries=match_queries,
@@ -235,12 +236,14 @@ def any_min_score(leg: Leg) -> bool:
 def shown_queries(parts: Sequence[StandardLeg | KnnLeg], lists: Sequence[Scores]) -> Iterator[dict[str, Any]]:
     """The legs' queries with `inner_hits` or `_name`; a named leg becomes a named query, as in Elasticsearch."""
     for part, scores in zip(parts, lists, strict=True):
-        is_named = part.name not in ("standard", "knn")
+        is_named = part.is_named
         if isinstance(part, StandardLeg):
             query = filtered(part.query, part.filters)
             if is_named or is_shown(query):
                 yield {"bool": {"must": [query], "_name": part.name}} if is_named else query
-        elif is_named and scores:
+            continue
+        yield from filter(is_shown, part.filters)
+        if is_named and scores:
             yield {"bool": {"filter": [documents_query(list(scores))], "_name": part.name}}
 
 

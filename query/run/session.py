@@ -10,15 +10,17 @@ from typing import Any
 
 from elasticsearch import AsyncElasticsearch
 
+from esblend.errors import NoIndices
 from query.language.tree import Hybrid, Search
 from query.language.url_parameters import Parameters
-from query.page.totals import total_of, totals_as_integers
+from query.page.totals import total_of, totals_as_integers, without_scores
 from query.plan.documents import matching_body
+from query.plan.page import candidates_query
 from query.run.candidates import RankedCandidates
 from query.run.cross_encoder import Reranker
 from query.run.elasticsearch import Upstream
 from query.run.exact_knn import ExactKnn
-from query.run.fetch_page import Hits, fetch_page
+from query.run.fetch_page import Hits, counted_by, fetch_page
 from query.run.hybrid import HybridSearch
 from query.run.mean_vectors import MeanVectors
 from query.run.query_encoder import QueryEmbedder
@@ -66,6 +68,17 @@ class Session:
         hits, counts = await fetch_page(self._requests, candidates)
         return self._response(candidates, hits, counts, began)
 
+    async def candidates_as_query(self) -> dict[str, Any]:
+        """The content of a `bool` query that matches what the search matches and gives candidates their fused scores."""
+        candidates = await self._rank()
+        scores = {hit.key: hit.score for hit in candidates.fused}
+        return candidates_query(counted_by(self._search, candidates), scores)
+
+    @property
+    def degraded(self) -> list[str]:
+        """Failed legs and the reasons."""
+        return self._requests.degraded
+
     async def _rank(self) -> RankedCandidates:
         search, services = self._search, self._services
         if isinstance(search.ranking, Hybrid):
@@ -82,7 +95,10 @@ class Session:
             )
             return await hybrid.run(search.ranking, targets)
         tree = RetrieverSearch(self._requests, services.embedder, services.reranker, self._single_target)
-        return await tree.run(search.ranking, search.start + search.size)
+        try:
+            return await tree.run(search.ranking, search.start + search.size)
+        except NoIndices:
+            return RankedCandidates(fused=[], match_queries=[], nearest=[])
 
     async def _post_filter(self, candidates: RankedCandidates) -> RankedCandidates:
         query, fused = self._search.post_filter, candidates.fused
@@ -115,6 +131,9 @@ class Session:
         body |= {key: counts[key] for key in ("aggregations", "suggest") if key in counts}
         if as_int:
             totals_as_integers(body)
+            body["hits"].setdefault("total", -1)  # as from Elasticsearch, where the total is not tracked
+        if search.needs_elasticsearch_sort and not search.track_scores and search.sort:
+            without_scores(body)
         if search.profile:
             body["profile"] = {"shards": requests.shards}
         extras = self._extras()

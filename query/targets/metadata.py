@@ -1,5 +1,6 @@
 """Attachments of search targets, read from Elasticsearch and cached for a second."""
 
+import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -7,7 +8,7 @@ from typing import Any
 
 from elasticsearch import AsyncElasticsearch
 
-from esblend.errors import InvalidRequest, NotAttached
+from esblend.errors import IndexClosed, InvalidRequest, NoIndices
 from mappings.attachment import Attachment
 from mappings.index_lookup import IndexView, not_attached, view_indices
 from query.targets.target import Target
@@ -15,6 +16,7 @@ from query.targets.target import Target
 _CACHE_SECONDS = 1.0
 _CACHE_ENTRIES = 1000
 _MAX_INDICES = 1000
+_DATE_MATH = re.compile(r"<[^<>]*>")
 _RESOLUTION = ("ignore_unavailable", "allow_no_indices", "expand_wildcards")
 
 
@@ -48,7 +50,7 @@ class Metadata:
         """
         targets = await self.targets(requester, name)
         if not targets:
-            raise NotAttached(f"[{name}] matches no index: PUT /_esblend/indices/... attaches one")
+            raise NoIndices(f"[{name}] matches no index: PUT /_esblend/indices/... attaches one")
         if len(targets) > 1:
             raise InvalidRequest(f"[{name}] matches indices with different attachments: search each of them separately")
         return targets[0]
@@ -91,6 +93,7 @@ class Metadata:
 
     async def _views(self, requester: Requester, name: str) -> dict[str, IndexView]:
         options = {key: value for key, value in requester.options.items() if key in _RESOLUTION}
+        _refuse_remote(name)
         key = (name, requester.key, repr(sorted(options.items())))
         cached = self._cache.get(key)
         if cached and time.monotonic() - cached[0] < _CACHE_SECONDS:
@@ -101,10 +104,24 @@ class Metadata:
             searchable = set((await requester.es.field_caps(index=name, fields="_id", **options))["indices"])
             every = await view_indices(self._own, name, **options) if searchable else {}
             views = {index: view for index, view in every.items() if index in searchable}
+        closed = [index for index, view in views.items() if view.is_closed]
+        if closed and str(options.get("ignore_unavailable", "false")).lower() not in ("", "true"):
+            raise IndexClosed(f"index [{closed[0]}] is closed")
+        views = {index: view for index, view in views.items() if not view.is_closed}
         if len(self._cache) >= _CACHE_ENTRIES:
             self._cache.clear()
         self._cache[key] = (time.monotonic(), views)
         return views
+
+
+def _refuse_remote(name: str) -> None:
+    """Raises InvalidRequest on names of other clusters' indices. Date math, `<logs-{now{HH:mm}}>`, may contain colons."""
+    for part in _DATE_MATH.sub("", name).split(","):
+        if ":" in part:
+            raise InvalidRequest(
+                f"[{part}] is an index of a remote cluster, whose attachment cannot be read; send this search to a gateway of that "
+                "cluster"
+            )
 
 
 def _target(views: Mapping[str, IndexView]) -> Target:

@@ -27,6 +27,16 @@ class Target:
         names = [field.partition("^")[0] for field in fields]
         return [name for name in names if name not in self.fields and not fnmatch.filter(self.fields, name)]
 
+    def expanded(self, fields: Sequence[str]) -> list[str]:
+        """`fields` with each wildcard replaced by the text fields that it matches, without multi-fields. Boosts are kept."""
+        texts = sorted({name for analyzers in self.analyzers for name in analyzers})
+        expanded: dict[str, None] = {}
+        for field in fields:
+            pattern, caret, boost = field.partition("^")
+            names = fnmatch.filter(texts, pattern) if {"*", "?"} & set(pattern) else []
+            expanded |= dict.fromkeys(name + caret + boost for name in names or [pattern])
+        return list(expanded)
+
     def share_analyzer(self, fields: Sequence[str]) -> bool:
         """Whether `fields` (boosts allowed) exist in every index with the same search analyzer."""
         names = [field.partition("^")[0] for field in fields]
@@ -35,3 +45,7 @@ class Target:
     def using(self, generation: str) -> "Target":
         """The same target with another generation. Raises InvalidRequest on an unknown name."""
         return replace(self, attachment=self.attachment.using(generation))
+
+    def with_profile(self, profile: str) -> "Target":
+        """The same target with the query defaults of a profile. Raises InvalidRequest on an unknown name."""
+        return replace(self, attachment=self.attachment.with_profile(profile))

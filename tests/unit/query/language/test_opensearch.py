@@ -68,7 +68,7 @@ def test_a_vector_in_opensearchs_form() -> None:
 def test_neural_clauses_anywhere_else_become_semantic_ones() -> None:
     body = {"query": {"bool": {"must": [neural()], "filter": [{"term": {"a": 1}}]}}}
     translate_neural(body)
-    assert body["query"]["bool"]["must"] == [{"semantic": {"query": "meaning", "field": "body"}}]
+    assert body["query"]["bool"]["must"] == [{"semantic": {"query": "meaning", "field": "body", "k": 7}}]
 
 
 def test_legs_of_a_hybrid_stay() -> None:
@@ -83,7 +83,7 @@ def test_legs_of_a_hybrid_stay() -> None:
         ({"queries": []}, None, "1 to 5 queries"),
         ({"queries": [MATCH] * 6}, None, "1 to 5 queries"),
         ({"queries": [MATCH]}, "my-pipeline", "must be an object in the request"),
-        ({"queries": [MATCH]}, pipeline("other"), "must contain a [normalization-processor]"),
+        ({"queries": [MATCH]}, pipeline("other"), "executes only normalization-processor"),
         ({"queries": [MATCH]}, pipeline("normalization-processor", normalization={"technique": "log"}), "known are min_max"),
         ({"queries": [MATCH]}, pipeline("normalization-processor", combination={"parameters": {"weights": [1, 2]}}), "list of 1"),
         ({"queries": ["x"]}, None, "[hybrid.queries[0]] must be a query"),

@@ -35,7 +35,7 @@ def test_what_is_esblends_to_answer(body: Any, expected: bool) -> None:
 
 def test_hybrid_defaults() -> None:
     search = parse_search({"query": {"hybrid": {"query": "x"}}})
-    assert search.ranking == Hybrid("x")
+    assert search.ranking == Hybrid(("x",))
     assert (search.size, search.start, search.track_total_hits) == (10, 0, 10_000)
 
 
@@ -67,7 +67,7 @@ HYBRID: dict[str, Any] = {"query": {"hybrid": {"query": "x"}}}
 REFUSED = {
     "an unknown key of hybrid": ({"query": {"hybrid": {"query": "x", "aplha": 1}}}, "aplha"),
     "no query text": ({"query": {"hybrid": {"query": " "}}}, "query"),
-    "a query that is no text": ({"query": {"hybrid": {"query": ["x"]}}}, "query"),
+    "a query that is no text": ({"query": {"hybrid": {"query": ["x", 3]}}}, "query"),
     "alpha above one": ({"query": {"hybrid": {"query": "x", "alpha": 1.5}}}, "alpha"),
     "alpha that is no number": ({"query": {"hybrid": {"query": "x", "alpha": True}}}, "alpha"),
     "an unknown fusion": ({"query": {"hybrid": {"query": "x", "fusion": "magic"}}}, "magic"),

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 
 from esblend.errors import InvalidRequest, MalformedRequest
+from query.language.clauses import knn_sections, ranked_clauses
 from query.language.opensearch import translate_neural
 from query.language.search_body import is_ours, parse_search
-from query.language.semantic import semantic_clauses, text_sections
 from tests.bodies import MATCH, VALID, places, spoiled
 
 
@@ -19,7 +19,7 @@ from tests.bodies import MATCH, VALID, places, spoiled
 def test_the_whole_bodies_are_understood(body: dict[str, Any]) -> None:
     body = copy.deepcopy(body)
     translate_neural(body)
-    assert is_ours(body) or list(semantic_clauses(body)) or list(text_sections(body))
+    assert is_ours(body) or list(ranked_clauses(body)) or list(knn_sections(body))
     if is_ours(body):
         parse_search(body)
 
@@ -27,8 +27,8 @@ def test_the_whole_bodies_are_understood(body: dict[str, Any]) -> None:
 def understand_or_refuse(body: dict[str, Any]) -> None:
     with contextlib.suppress(MalformedRequest, InvalidRequest):
         translate_neural(body)
-        list(semantic_clauses(body))
-        list(text_sections(body))
+        list(ranked_clauses(body))
+        list(knn_sections(body))
         if is_ours(body):
             parse_search(body)
 

@@ -30,7 +30,7 @@ def attachment(**defaults: object) -> Attachment:
     )
 
 
-SEARCH = Search(Hybrid("x"))
+SEARCH = Search(Hybrid(("x",)))
 
 
 def test_one_field_is_a_match_several_are_one_or_a_sum() -> None:
@@ -51,15 +51,15 @@ def test_fields_are_one_only_where_all_indices_analyse_them_alike() -> None:
 
 
 def test_the_request_wins_over_the_attachment_and_that_over_the_default() -> None:
-    assert weights_of(Hybrid("x"), attachment()) == pytest.approx({"lexical": 0.35, "semantic": 0.65})
-    assert weights_of(Hybrid("x"), attachment(alpha=0.4)) == pytest.approx({"lexical": 0.6, "semantic": 0.4})
+    assert weights_of(Hybrid(("x",)), attachment()) == pytest.approx({"lexical": 0.35, "semantic": 0.65})
+    assert weights_of(Hybrid(("x",)), attachment(alpha=0.4)) == pytest.approx({"lexical": 0.6, "semantic": 0.4})
     given = {"lexical": 2.0, "semantic": 0.0}
-    assert weights_of(Hybrid("x", weights=given), attachment(alpha=0.4)) == given
+    assert weights_of(Hybrid(("x",), weights=given), attachment(alpha=0.4)) == given
     with pytest.raises(InvalidRequest, match=r"passages\.fields: apart"):
-        weights_of(Hybrid("x", weights={"lexical": 1.0, "title": 1.0}), attachment())
-    assert window_of(Hybrid("x"), attachment(), SEARCH) == 100
-    assert window_of(Hybrid("x"), attachment(), Search(Hybrid("x"), size=150)) == 150
-    assert window_of(Hybrid("x", window=30), attachment(), SEARCH) == 30
+        weights_of(Hybrid(("x",), weights={"lexical": 1.0, "title": 1.0}), attachment())
+    assert window_of(Hybrid(("x",)), attachment(), SEARCH) == 100
+    assert window_of(Hybrid(("x",)), attachment(), Search(Hybrid(("x",)), size=150)) == 150
+    assert window_of(Hybrid(("x",), window=30), attachment(), SEARCH) == 30
 
 
 def test_filters_go_before_both_kinds_of_legs() -> None:
@@ -91,15 +91,15 @@ def test_documents_are_named_by_index_and_id() -> None:
 
 def test_highlights_mark_the_lexical_terms_unless_told_otherwise() -> None:
     match = {"match": {"body": "q"}}
-    page = page_body([Key("i", "1")], Search(Hybrid("x"), page={"highlight": {"fields": {"body": {}}}}), [match], None)
+    page = page_body([Key("i", "1")], Search(Hybrid(("x",)), page={"highlight": {"fields": {"body": {}}}}), [match])
     assert page["highlight"]["highlight_query"] == {"bool": {"should": [match]}}
     own = {"highlight": {"fields": {"body": {}}, "highlight_query": {"match_all": {}}}}
-    assert page_body([Key("i", "1")], Search(Hybrid("x"), page=own), [match], None)["highlight"] == own["highlight"]
+    assert page_body([Key("i", "1")], Search(Hybrid(("x",)), page=own), [match])["highlight"] == own["highlight"]
 
 
 def test_totals_count_the_matches_of_every_leg() -> None:
     match = {"match": {"body": "q"}}
-    search = Search(Hybrid("x"), aggregations={"a": {"terms": {"field": "kind"}}}, track_total_hits=True)
+    search = Search(Hybrid(("x",)), aggregations={"a": {"terms": {"field": "kind"}}}, track_total_hits=True)
     body = totals_body(counted_query([match], [Key("i", "1")]), {Key("i", "1"): 0.5}, search)
     assert body["query"]["bool"]["should"][0] == match
     assert len(body["query"]["bool"]["should"]) == 2
@@ -107,7 +107,7 @@ def test_totals_count_the_matches_of_every_leg() -> None:
 
 
 def test_aggregations_that_read_the_score_see_the_fused_score() -> None:
-    search = Search(Hybrid("x"), aggregations={"best": {"max": {"script": "_score"}}})
+    search = Search(Hybrid(("x",)), aggregations={"best": {"max": {"script": "_score"}}})
     body = totals_body(counted_query([{"match_all": {}}], []), {Key("i", "1"): 0.5, Key("i", "2"): -1.0}, search)
     [scored] = body["query"]["bool"]["should"]
     assert [query["constant_score"]["boost"] for query in scored["dis_max"]["queries"]] == [0.5, 0.0]

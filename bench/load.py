@@ -1,0 +1,117 @@
+"""Ordinary searches alone, then beside callers that send hostile requests: the latency of the ordinary ones must not move."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+
+from bench.overhead import INDEX, prepare
+from bench.report import write
+from bench.stack import bench_stack
+from tests.collections import find_collection, read_collection
+
+DOCUMENTS = 1000
+CALLERS, PAUSE, SECONDS = 4, 0.05, 15
+HOSTILE_CALLERS, HOSTILE_PAUSE = 2, 0.1
+LEAVES_AFTER = 0.01
+_JSON = {"content-type": "application/json"}
+_NDJSON = {"content-type": "application/x-ndjson"}
+
+
+def hybrid(text: str, **more: Any) -> bytes:
+    return json.dumps({"query": {"hybrid": {"query": text}}, **more}).encode()
+
+
+def hostile_requests(texts: list[str]) -> dict[str, tuple[str, bytes, dict[str, str], float]]:
+    """By kind: the target with its query string, the body, its type, and the seconds after which the caller leaves."""
+    stars = "filter_path=" + "*a" * 40 + "*b"
+    key = {"size": 1, "aggs": {"a" * 2000: {"terms": {"field": "_index"}}}}
+    deep = b'{"query":' + b'{"bool":{"must":' * 5000 + hybrid("x")[9:-1] + b"}}" * 5000 + b"}"
+    inside: Any = {"hybrid": {"query": "x"}}
+    for _ in range(15):
+        inside = {"bool": {"must": [inside, {"match": {"title": "x"}}]}}
+    many = b"".join(b"{}\n" + hybrid(f"{texts[number % len(texts)]} {number}") + b"\n" for number in range(1000))
+    words = " ".join(f"word{number:05}" for number in range(9900))
+    search = f"/{INDEX}/_search"
+    return {
+        "filter_path of 41 stars": (f"{search}?{stars}", hybrid("cells", **key), _JSON, 60),
+        "10,000 levels of nesting": (search, deep, _JSON, 60),
+        "a hybrid in 15 bool queries": (search, json.dumps({"query": inside}).encode(), _JSON, 60),
+        "9,900 distinct words": (search, hybrid(words), _JSON, 60),
+        "one word of 100,000 letters": (search, hybrid("x" * 100_000), _JSON, 60),
+        "leaves a search": (search, hybrid(texts[0] + " again"), _JSON, LEAVES_AFTER),
+        "leaves 1,000 searches": (f"/{INDEX}/_msearch", many, _NDJSON, LEAVES_AFTER),
+    }
+
+
+async def ordinary(session: aiohttp.ClientSession, base: str, texts: Iterator[str], until: float) -> list[float]:
+    """Milliseconds of each search. Raises on an error."""
+    took = []
+    while time.perf_counter() < until:
+        began = time.perf_counter()
+        async with session.post(f"{base}/{INDEX}/_search", data=hybrid(next(texts)), headers=_JSON) as response:
+            assert response.status == 200, await response.text()
+            await response.read()
+        took.append((time.perf_counter() - began) * 1000)
+        await asyncio.sleep(PAUSE)
+    return took
+
+
+async def hostile(base: str, request: tuple[str, bytes, dict[str, str], float], until: float) -> int:
+    """Sends one request again and again; how many."""
+    target, body, headers, seconds = request
+    sent = 0
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=seconds)) as session:
+        while time.perf_counter() < until:
+            with contextlib.suppress(TimeoutError, aiohttp.ClientConnectionError):
+                async with session.post(base + target, data=body, headers=headers) as response:
+                    assert response.status < 500, await response.text()
+                    await response.read()
+            sent += 1
+            await asyncio.sleep(HOSTILE_PAUSE)
+    return sent
+
+
+async def measure(base: str, texts: list[str]) -> list[dict[str, Any]]:
+    rows = []
+    turns = itertools.cycle(texts)
+    kinds: dict[str, Any] = {"warm-up": None, "none": None, **hostile_requests(texts), "none, again": None}
+    async with aiohttp.ClientSession() as session:
+        for name, request in kinds.items():
+            until = time.perf_counter() + SECONDS
+            callers = 0 if request is None else HOSTILE_CALLERS
+            others = [hostile(base, request, until) for _ in range(callers)]
+            results = await asyncio.gather(*(ordinary(session, base, turns, until) for _ in range(CALLERS)), *others)
+            took = sorted(value for result in results[:CALLERS] if isinstance(result, list) for value in result)
+            sent = sum(result for result in results[CALLERS:] if isinstance(result, int))
+            if name != "warm-up":
+                rows.append({
+                    "hostile requests": name, "sent": sent, "ordinary searches": len(took),
+                    "p50 ms": round(statistics.median(took), 1),
+                    "p99 ms": round(statistics.quantiles(took, n=100)[98], 1), "highest ms": round(took[-1], 1),
+                })  # fmt: skip
+    return rows
+
+
+def main() -> None:
+    folder = find_collection("scifact")
+    if folder is None:
+        sys.exit("the load test searches scifact: name a folder that holds it with ESBLEND_TEST_DATA")
+    collection = read_collection(folder)
+    with bench_stack() as stack:
+        prepare(stack, replace(collection, documents=collection.documents[:DOCUMENTS]))
+        rows = asyncio.run(measure(stack.described["gateway"], list(collection.queries.values())))
+    note = (
+        f"{DOCUMENTS} documents of scifact; {CALLERS} callers search with `hybrid`, with {PAUSE * 1000:.0f} ms between searches, "
+        f"for {SECONDS} s beside {HOSTILE_CALLERS} callers that send hostile requests with {HOSTILE_PAUSE * 1000:.0f} ms between "
+        "them. Client, gateway and Elasticsearch share the machine. Printed by `python -m bench load`."
+    )
+    write("hostile", "Ordinary searches beside hostile requests", note, rows)

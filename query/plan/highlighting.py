@@ -1,0 +1,25 @@
+"""Queries for the highlighter, which reads words and must not see vectors: kNN inside `nested` makes some highlighters fail."""
+
+import copy
+from typing import Any
+
+from query.language.clauses import Query, clauses_in
+
+_MATCHES_NO_WORD: Query = {"match_none": {}}
+
+
+def words_of(query: Query) -> Query:
+    """The query without its clauses on vectors."""
+    copied = copy.deepcopy(query)
+    for clause in clauses_in(copied):
+        is_around_vector = clause.kind == "nested" and clause.options.get("query") == _MATCHES_NO_WORD
+        if clause.kind == "knn" or is_around_vector:
+            clause.replace(dict(_MATCHES_NO_WORD))
+    return copied
+
+
+def with_words_highlighted(body: dict[str, Any]) -> None:
+    """Let `highlight` read the words of the search's query, unless it names a query, in place."""
+    highlight = body.get("highlight")
+    if isinstance(highlight, dict) and "highlight_query" not in highlight and isinstance(body.get("query"), dict):
+        body["highlight"] = {**highlight, "highlight_query": words_of(body["query"])}

@@ -1,0 +1,43 @@
+"""`hybrid.boost_by`: recency, distance and popularity of the candidates become a part of their scores."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from query.fusion.ranked_lists import FusedHit, LegContribution
+from query.language.tree import Boost
+from query.plan.documents import matching_body
+from query.run.requests import SearchRequests, scores_of
+
+_SATURATION = "double v = doc[params.field].value; return v <= 0 ? 0 : v / (v + params.pivot)"
+"""Painless, for documents that have a value."""
+
+
+async def boosted(requests: SearchRequests, boosts: Sequence[Boost], fused: list[FusedHit]) -> list[FusedHit]:
+    """The candidates with `weight` times a value from 0 to 1 added to each score, best first. Raises UpstreamError."""
+    if not boosts or not fused:
+        return fused
+    keys = [hit.key for hit in fused]
+    bodies = [matching_body(keys, _value_of(boost), requests.search) for boost in boosts]
+    values = [scores_of(response) for response in await requests.ask("boost_by", bodies)]
+    boosted_hits = []
+    for hit in fused:
+        parts = [LegContribution("hybrid", 1.0, None, hit.score, hit.score, hit.score)]
+        for boost, by_key in zip(boosts, values, strict=True):
+            value = by_key.get(hit.key, 0.0)
+            parts.append(
+                LegContribution(f"boost_by {boost.path}", boost.weight, None, value, value, boost.weight * value)
+            )
+        score = sum(part.contribution for part in parts)
+        boosted_hits.append(hit._replace(score=score, parts=tuple(parts)))
+    return sorted(boosted_hits, key=lambda hit: -hit.score)
+
+
+def _value_of(boost: Boost) -> dict[str, Any]:
+    """A query whose score is from 0 to 1; it does not match documents without a value, for which `gauss` would give 1."""
+    exists = {"exists": {"field": boost.path}}
+    function: dict[str, Any] = {"gauss": {boost.path: boost.decay}}
+    if boost.pivot is not None:
+        script = {"source": _SATURATION, "params": {"field": boost.path, "pivot": boost.pivot}}
+        function = {"script_score": {"script": script}}
+    query = {"constant_score": {"filter": exists}}
+    return {"function_score": {"query": query, "functions": [function], "boost_mode": "replace"}}
