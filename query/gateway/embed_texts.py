@@ -86,6 +86,8 @@ async def embed_texts(
         raise InvalidRequest(f"the search has {len(found.hybrid)} [hybrid] clauses; at most {_MAX_HYBRID} are allowed")
     for clause in found.hybrid:
         await _replace_hybrid(context, scope, clause, body, target, parameters, changes)
+    if found.hybrid and not is_fused:
+        body.pop("on_leg_failure", None)  # Elasticsearch does not know it
     if changes.is_changed and not is_fused:
         with_words_highlighted(body)
     return changes

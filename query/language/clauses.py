@@ -74,6 +74,14 @@ def clauses_in(*queries: Query) -> Iterator[Clause]:
     return clauses_of({"query": {"bool": {"must": list(queries)}}})
 
 
+def scoring_queries(body: dict[str, Any]) -> Iterator[Query]:
+    """The query of a search body, or the queries of its `standard` retrievers."""
+    yield from _objects(body.get("query"))
+    for kind, inside in _retrievers(body.get("retriever")):
+        if kind == "standard":
+            yield from _objects(inside.get("query"))
+
+
 def knn_sections(body: Any) -> Iterator[dict[str, Any]]:
     """The kNN searches of a body that are not query clauses: `knn` beside the query, and `knn` retrievers."""
     if not isinstance(body, dict):

@@ -54,7 +54,7 @@ def parse_clause(
         ranking: Hybrid | Leg = opensearch.parse_hybrid(clause, None, wanted=start + size)
     else:
         for key in ("inner_hits", "rerank"):
-            if clause.get(key):
+            if clause.get(key) not in (None, False):
                 raise InvalidRequest(
                     f"[hybrid.{key}] needs [hybrid] to be the search's only query, without other clauses"
                 )

@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from query.language.clauses import Query, clauses_in
+from query.language.clauses import Query, clauses_in, scoring_queries
 
 _MATCHES_NO_WORD: Query = {"match_none": {}}
 
@@ -19,7 +19,8 @@ def words_of(query: Query) -> Query:
 
 
 def with_words_highlighted(body: dict[str, Any]) -> None:
-    """Let `highlight` read the words of the search's query, unless it names a query, in place."""
+    """Let `highlight` read the words of the search's queries, unless it names a query, in place."""
     highlight = body.get("highlight")
-    if isinstance(highlight, dict) and "highlight_query" not in highlight and isinstance(body.get("query"), dict):
-        body["highlight"] = {**highlight, "highlight_query": words_of(body["query"])}
+    if isinstance(highlight, dict) and "highlight_query" not in highlight:
+        words = {"bool": {"should": [words_of(query) for query in scoring_queries(body)]}}
+        body["highlight"] = {**highlight, "highlight_query": words if words["bool"]["should"] else _MATCHES_NO_WORD}

@@ -115,6 +115,12 @@ def test_the_highlighter_sees_words_and_no_vectors(stack: Stack, type_: str) -> 
     legs = [{"standard": {"query": query}}]
     fused = search(stack, retriever={"rrf": {"retrievers": legs}}, highlight={"type": type_, "fields": {"body": {}}})
     assert len(fused["hits"]["hits"]) == len(DOCUMENTS)
+    alone = search(stack, retriever=legs[0], highlight={"type": type_, "fields": {"body": {}}})
+    assert [hit for hit in alone["hits"]["hits"] if "highlight" in hit] == [
+        hit for hit in found["hits"]["hits"] if "highlight" in hit
+    ]
+    section: dict[str, Any] = {"knn": KNN["knn"], "highlight": {"type": type_, "fields": {"body": {}}}}
+    assert set(ids(search(stack, **section))) == PETS
 
 
 def test_a_semantic_highlighter_shows_passages(stack: Stack) -> None:
@@ -283,3 +289,16 @@ def test_a_closed_index_is_left_out_or_reported_as_by_elasticsearch(stack: Stack
             assert (caught.value.meta.status, caught.value.error) == (400, "index_closed_exception")
     finally:
         stack.es.indices.delete(index=index_name)
+
+
+@pytest.mark.parametrize("option", ["inner_hits", "rerank"])
+def test_options_of_the_page_are_refused_inside_another_clause(stack: Stack, option: str) -> None:
+    inside = {"bool": {"must": [{"hybrid": {"query": "x", option: {}}}]}}
+    with pytest.raises(BadRequestError, match=rf"\[hybrid\.{option}\] needs \[hybrid\] to be the search's only query"):
+        search(stack, query=inside)
+    with pytest.raises(BadRequestError, match=rf"\[hybrid\.{option}\]"):
+        search(stack, query={"hybrid": {"query": "x", option: {}}}, rescore={"query": {"rescore_query": KNN}})
+
+
+def test_a_clause_whose_leg_may_not_fail_is_answered(stack: Stack) -> None:
+    assert ids(search(stack, query={"bool": {"must": [HYBRID]}}, on_leg_failure="fail"))
