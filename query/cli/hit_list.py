@@ -1,7 +1,7 @@
 """Draws the hits of a search for a terminal: rank, title, id, the matching passage, and what each leg contributes."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -12,18 +12,26 @@ LEXICAL, SEMANTIC = "yellow", "cyan"
 """Colours of the two legs."""
 _BAR_WIDTH = 40
 _PASSAGE_CHARACTERS = 320
+_FIGURES = {
+    "weight": "weight", "normalized": "normalised score", "rank": "rank", "score": "raw score", "dot_product": "dot product",
+    "mean": "mean",
+}  # fmt: skip
 
 
-def hit_list(hits: list[dict[str, Any]], question: str, *, explain: bool) -> Group:
-    """The hits in rank order. `explain` adds a bar per hit in two colours, one for each leg, and the figures."""
+def hit_list(
+    hits: list[dict[str, Any]], question: str, explanations: Sequence[dict[str, Any] | None] | None = None
+) -> Group:
+    """The hits in rank order. `explanations`, in the same order, add a bar per hit in two colours, one for each leg, and the
+    figures."""
     top = max((hit["_score"] or 0.0 for hit in hits), default=0.0)
     parts: list[RenderableType] = []
     for rank, hit in enumerate(hits, start=1):
         parts.append(_heading(rank, hit))
         if passage := passage_of(hit):
             parts.append(Padding(_passage(passage, question), (0, 0, 0, 4)))
-        if explain and "_explanation" in hit:
-            parts.append(Padding(_bar(hit["_explanation"], top), (0, 0, 0, 4)))
+        explained = explanations[rank - 1] if explanations else None
+        if explained is not None:
+            parts.append(Padding(_bar(explained["legs"], top), (0, 0, 0, 4)))
         parts.append(Text())
     return Group(*parts[:-1])
 
@@ -56,21 +64,15 @@ def _passage(passage: str, question: str) -> Text:
     return text
 
 
-def _bar(explanation: dict[str, Any], top: float) -> Group:
+def _bar(legs: list[dict[str, Any]], top: float) -> Group:
     """Each leg's contribution as a coloured share of the best score, and as a line of figures."""
     bar, lines = Text(), []
-    for position, leg in enumerate(explanation.get("details", [])):
+    for position, leg in enumerate(legs):
         colour = (LEXICAL, SEMANTIC)[position] if position < 2 else "magenta"
-        share = leg["value"] / top if top > 0 else 0.0
+        share = leg["contribution"] / top if top > 0 else 0.0
         bar.append("█" * max(0, round(_BAR_WIDTH * min(1.0, share))), style=colour)
-        line = Text(f"{leg['value']:.4f} ", style=colour)
-        line.append(leg["description"].split(",")[0])
-        figures = "  ".join(f"{name} {value:g}" for name, value in _leaves(leg))
+        line = Text(f"{leg['contribution']:.4f} ", style=colour)
+        line.append(leg["leg"])
+        figures = "  ".join(f"{label} {round(leg[key], 4):g}" for key, label in _FIGURES.items() if key in leg)
         lines.append(line.append(f"  {figures}", style="dim"))
     return Group(bar, *lines)
-
-
-def _leaves(node: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    for detail in node.get("details", []):
-        yield str(detail["description"]), round(float(detail["value"]), 4)
-        yield from _leaves(detail)

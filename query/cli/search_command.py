@@ -72,4 +72,5 @@ def _show(answer: dict[str, Any], question: str, *, explain: bool) -> None:
         highlight=False,
     )
     if answer["hits"]["hits"]:
-        out.print(hit_list(answer["hits"]["hits"], question, explain=explain))
+        explanations = answer.get("esblend", {}).get("explanations") if explain else None
+        out.print(hit_list(answer["hits"]["hits"], question, explanations))

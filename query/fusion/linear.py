@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from esblend.errors import InvalidRequest
 from query.fusion.combinations import COMBINATIONS
 from query.fusion.normalizers import absent_value, normalize
-from query.fusion.ranked_lists import FusedHit, Key, LegContribution, RankedLeg, fuse_lists
+from query.fusion.ranked_lists import FusedHit, Key, LegContribution, Method, RankedLeg, fuse_lists
 
 
 def linear_fusion(legs: Sequence[RankedLeg], combination: str = "sum") -> list[FusedHit]:
@@ -35,6 +35,8 @@ def linear_fusion(legs: Sequence[RankedLeg], combination: str = "sum") -> list[F
             leg.weight * value,
             leg.dot_of(key),
             leg.mean_of(key),
+            leg.normalizer if isinstance(leg.normalizer, str) else "calibrated",
+            leg.hits.get(key),
         )
 
-    return fuse_lists(legs, part, combine)
+    return fuse_lists(legs, part, combine, Method("linear", combination))

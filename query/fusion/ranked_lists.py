@@ -31,14 +31,27 @@ class LegContribution(NamedTuple):
     """The dot product that `raw` was computed from, if the leg has one."""
     mean: float | None = None
     """The query's mean similarity to the documents of the index, where the normaliser is calibrated by it."""
+    normalizer: str | None = None
+    inner: "FusedHit | None" = None
+    """How the leg computed `raw`, where the leg itself consists of legs."""
+
+
+class Method(NamedTuple):
+    """How a score was computed from its parts."""
+
+    name: str = "linear"
+    """`rrf`, `linear`, or the name of the retriever that changed the score or the order."""
+    combination: str = "sum"
+    rank_constant: int | None = None
 
 
 class FusedHit(NamedTuple):
-    """A document with its fused score, the exact sum of its parts' contributions."""
+    """A document with its fused score."""
 
     key: Key
     score: float
     parts: tuple[LegContribution, ...]
+    method: Method = Method()
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,8 @@ class RankedLeg:
     """Turns a raw score back to the dot product of unit vectors."""
     means: Mapping[str, float] = field(default_factory=dict)
     """By index, the mean similarity that a calibrated normaliser uses."""
+    hits: Mapping[Key, FusedHit] = field(default_factory=dict)
+    """How each score was computed, where the leg itself consists of legs."""
 
     def dot_of(self, key: Key) -> float | None:
         return self.dot(self.scores[key]) if self.dot is not None and key in self.scores else None
@@ -65,12 +80,13 @@ def fuse_lists(
     legs: Sequence[RankedLeg],
     part: Callable[[int, Key], LegContribution],
     combine: Callable[[Sequence[LegContribution]], float],
+    method: Method = Method(),
 ) -> list[FusedHit]:
     keys = dict.fromkeys(key for leg in legs for key in leg.scores)
     fused = []
     for key in keys:
         parts = tuple(part(position, key) for position in range(len(legs)))
-        fused.append(FusedHit(key, combine(parts), parts))
+        fused.append(FusedHit(key, combine(parts), parts, method))
     # A missing rank sorts after every rank; the order of first appearance decides the remaining ties (sort is stable).
     fused.sort(key=lambda one: (-one.score, [one.rank or math.inf for one in one.parts]))
     return fused

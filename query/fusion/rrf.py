@@ -2,7 +2,15 @@
 
 from collections.abc import Sequence
 
-from query.fusion.ranked_lists import FusedHit, Key, LegContribution, RankedLeg, fuse_lists, sum_of_contributions
+from query.fusion.ranked_lists import (
+    FusedHit,
+    Key,
+    LegContribution,
+    Method,
+    RankedLeg,
+    fuse_lists,
+    sum_of_contributions,
+)
 
 
 def reciprocal_rank_fusion(legs: Sequence[RankedLeg], rank_constant: int = 60) -> list[FusedHit]:
@@ -17,7 +25,14 @@ def reciprocal_rank_fusion(legs: Sequence[RankedLeg], rank_constant: int = 60) -
         leg, rank = legs[position], ranks[position].get(key)
         share = 0.0 if rank is None else 1.0 / (rank_constant + rank)
         return LegContribution(
-            leg.name, leg.weight, rank, leg.scores.get(key), share, leg.weight * share, leg.dot_of(key)
+            leg.name,
+            leg.weight,
+            rank,
+            leg.scores.get(key),
+            share,
+            leg.weight * share,
+            leg.dot_of(key),
+            inner=leg.hits.get(key),
         )
 
-    return fuse_lists(legs, part, sum_of_contributions)
+    return fuse_lists(legs, part, sum_of_contributions, Method("rrf", rank_constant=rank_constant))

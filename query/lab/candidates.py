@@ -1,6 +1,6 @@
 """Both exact scores of every candidate, fetched once, so that any blend of them can be computed without further searches."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,20 +54,13 @@ def fetch_candidates(
 def _candidates(response: Mapping[str, Any]) -> Candidates:
     raw: dict[str, dict[Key, float]] = {LEXICAL: {}, SEMANTIC: {}}
     calibrated: dict[Key, float] = {}
-    for hit in response["hits"]["hits"]:
-        key = Key(hit["_index"], hit["_id"])
-        for leg, score, normalized in _scores(hit["_explanation"]):
-            raw[leg][key] = score
-            if leg == SEMANTIC:
-                calibrated[key] = normalized
+    for explained in response["esblend"]["explanations"]:
+        key = Key(explained["_index"], explained["_id"])
+        for leg in explained["legs"]:
+            if "score" not in leg:
+                continue
+            raw[leg["leg"]][key] = leg["score"]
+            if leg["leg"] == SEMANTIC:
+                calibrated[key] = leg["normalized"]
     lexical, semantic = (dict(sorted(scores.items(), key=lambda item: -item[1])) for scores in raw.values())
     return Candidates(lexical, semantic, calibrated)
-
-
-def _scores(explanation: Mapping[str, Any]) -> Iterator[tuple[str, float, float]]:
-    """(leg, raw score, normalised score) of each leg that ranks the document."""
-    for part in explanation["details"]:
-        normalized = part["details"][1]
-        for evidence in normalized["details"]:
-            if evidence["description"] == "raw score":
-                yield part["description"].partition(",")[0], evidence["value"], normalized["value"]

@@ -1,27 +1,133 @@
-"""`_explanation` of a fused score."""
+"""`_explanation` of a fused score in Elasticsearch's shape, and the same facts as fields.
 
+Elasticsearch's `rrf` explains a leg by its rank, its `linear` by the weighted score. Clients match on a few words of the
+descriptions, which are the same here; what esblend knows beyond them (dot product, mean) is added as further details.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from query.fusion.ranked_lists import FusedHit, LegContribution
+from query.page.hits import key_of
+
+Tree = dict[str, Any]
+_UNNAMED = frozenset((
+    "standard", "knn", "rrf", "linear", "rescorer", "text_similarity_reranker", "pinned", "diversify", "rule",
+))  # fmt: skip
+"""Legs that have the name of their kind were not named by the caller."""
 
 
-def explanation(hit: FusedHit, combination: str = "sum") -> dict[str, Any]:
-    """A score as a tree in Elasticsearch's shape. The details add up to the value, or have it as their weighted mean."""
+def explanation(hit: FusedHit, rank: int | None = None) -> Tree:
+    """The score of a hit as a tree. `rank`: from 1, in the list that the hit comes from, where it is known."""
+    name = hit.method.name
+    if name == "rrf":
+        return _reciprocal_ranks(hit)
+    if name == "linear":
+        return _weighted_sum(hit)
+    if name == "leg":
+        [part] = hit.parts
+        return _tree(hit.score, "score of the query", _facts(part))
+    shown = "" if rank is None else f" is at rank [{rank}]"
+    description = f"[{name}] document with a score of [{_short(hit.score)}]{shown} from the following source queries."
+    return _tree(hit.score if rank is None else rank, description, [_changed(part, name) for part in hit.parts])
+
+
+def explanations(hits: Sequence[Mapping[str, Any]], fused: Sequence[FusedHit]) -> list[dict[str, Any] | None]:
+    """`contributions` of each hit in the order of the hits; None for one that is not a candidate."""
+    by_key = {hit.key: hit for hit in fused}
+    found = (by_key.get(key_of(hit)) for hit in hits)
+    return [None if hit is None else contributions(hit) for hit in found]
+
+
+def contributions(hit: FusedHit) -> dict[str, Any]:
+    """What each leg adds to the score of a hit, as fields: no text needs to be read."""
     return {
-        "value": hit.score,
-        "description": f"{combination.replace('_', ' ')} of:",
-        "details": [
-            {
-                "value": part.contribution,
-                "description": f"{part.leg}, product of:",
-                "details": [
-                    {"value": part.weight, "description": "weight", "details": []},
-                    {"value": part.normalized, "description": "normalised score", "details": _evidence(part)},
-                ],
-            }
-            for part in hit.parts
-        ],
+        "_index": hit.key.index,
+        "_id": hit.key.id,
+        "score": hit.score,
+        "method": hit.method.name,
+        "legs": [_fields(part) for part in hit.parts],
     }
+
+
+def _fields(part: LegContribution) -> dict[str, Any]:
+    given = {
+        "rank": part.rank,
+        "score": part.raw,
+        "dot_product": part.dot,
+        "mean": part.mean,
+        "normalizer": part.normalizer,
+    }
+    return {
+        "leg": part.leg,
+        "contribution": part.contribution,
+        "weight": part.weight,
+        "normalized": part.normalized,
+        **{key: value for key, value in given.items() if value is not None},
+    }
+
+
+def _reciprocal_ranks(hit: FusedHit) -> Tree:
+    constant = hit.method.rank_constant
+    ranks = [part.rank or 0 for part in hit.parts]
+    weighted = any(part.weight != 1 for part in hit.parts)
+    formula = "weight / (rank + rankConstant)" if weighted else "1 / (rank + rankConstant)"
+    details = []
+    for position, part in enumerate(hit.parts):
+        query = _query(position, part)
+        if part.rank is None:
+            details.append(_tree(0.0, f"rrf score: [0], result not found in {query}"))
+            continue
+        how = f"{_short(part.weight) if weighted else '1'} / ({part.rank} + {constant})"
+        described = (
+            f"rrf score: [{_short(part.contribution)}], for rank [{part.rank}] in {query} computed as [{how}], "
+            "for matching query with score"
+        )
+        details.append(_tree(part.rank, described, [_source(part), *_facts(part)]))
+    description = (
+        f"rrf score: [{_short(hit.score)}] computed for initial ranks {ranks} with rankConstant: [{constant}] "
+        f"as sum of [{formula}] for each query"
+    )
+    return _tree(hit.score, description, details)
+
+
+def _weighted_sum(hit: FusedHit) -> Tree:
+    details = []
+    for position, part in enumerate(hit.parts):
+        query = _query(position, part)
+        if part.raw is None:
+            details.append(_tree(part.contribution, f"weighted score: [0], result not found in {query}"))
+            continue
+        how = f"{_short(part.weight)} * {_short(part.normalized)}"
+        described = (
+            f"weighted score: [{_short(part.contribution)}] in {query} computed as [{how}] using score normalizer "
+            f"[{part.normalizer}] for original matching query with score:"
+        )
+        details.append(_tree(part.contribution, described, [_source(part), *_facts(part)]))
+    how = "sum of (weight[i] * score[i])"
+    if hit.method.combination != "sum":
+        how = f"{hit.method.combination} of the scores with these weights"
+    description = (
+        f"weighted linear combination score: [{_short(hit.score)}] computed for normalized scores "
+        f"{_list([part.normalized for part in hit.parts])} and weights {_list([part.weight for part in hit.parts])} "
+        f"as {how} for each query."
+    )
+    return _tree(hit.score, description, details)
+
+
+def _changed(part: LegContribution, name: str) -> Tree:
+    """A part of a score that a retriever such as `rescorer` computed."""
+    if part.inner is not None and part.inner.score == part.contribution:
+        return explanation(part.inner)
+    details = [_tree(part.weight, "weight"), _tree(part.raw or 0.0, "score")]
+    inner = [] if part.inner is None else [explanation(part.inner)]
+    return _tree(part.contribution, f"score of [{part.leg}]" if part.leg != name else "score", [*details, *inner])
+
+
+def _source(part: LegContribution) -> Tree:
+    return _tree(part.raw or 0.0, "score of the query") if part.inner is None else explanation(part.inner, part.rank)
 
 
 # The m of the calibrated normaliser, (dot - m) / (1 - m). For l2_norm similarity is minus the squared distance.
@@ -29,16 +135,28 @@ _MEAN_DOT = "mean dot product with the documents"
 _MEAN_DISTANCE = "minus the mean squared distance to the documents"
 
 
-def _evidence(part: LegContribution) -> list[dict[str, Any]]:
+def _facts(part: LegContribution) -> list[Tree]:
+    """Further details, which Elasticsearch does not have."""
     values = {
-        "rank in this leg's list": part.rank,
-        "raw score": part.raw,
-        "raw dot product": part.dot,
+        "dot product": part.dot,
         _MEAN_DISTANCE if part.dot is None else _MEAN_DOT: part.mean,
     }
-    evidence = [
-        {"value": value, "description": description, "details": []}
-        for description, value in values.items()
-        if value is not None
-    ]
-    return evidence or [{"value": 0.0, "description": "not in this leg's list", "details": []}]
+    return [_tree(value, description) for description, value in values.items() if value is not None]
+
+
+def _query(position: int, part: LegContribution) -> str:
+    """A leg as Elasticsearch names it: by its position, and by its name if it has one."""
+    return f"query at index [{position}]" + ("" if part.leg in _UNNAMED else f" [{part.leg}]")
+
+
+def _tree(value: float, description: str, details: Sequence[Tree] = ()) -> Tree:
+    return {"value": value, "description": description, "details": list(details)}
+
+
+def _list(values: Sequence[float]) -> str:
+    return f"[{', '.join(map(_short, values))}]"
+
+
+def _short(value: float) -> str:
+    """A number with the digits of a 32-bit float, as Elasticsearch prints scores."""
+    return str(np.float32(value))

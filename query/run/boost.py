@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from query.fusion.ranked_lists import FusedHit, LegContribution
+from query.fusion.ranked_lists import FusedHit, LegContribution, Method
 from query.language.tree import Boost
 from query.plan.documents import matching_body
 from query.run.requests import SearchRequests, scores_of
@@ -21,14 +21,14 @@ async def boosted(requests: SearchRequests, boosts: Sequence[Boost], fused: list
     values = [scores_of(response) for response in await requests.ask("boost_by", bodies)]
     boosted_hits = []
     for hit in fused:
-        parts = [LegContribution("hybrid", 1.0, None, hit.score, hit.score, hit.score)]
+        parts = [LegContribution("hybrid", 1.0, None, hit.score, hit.score, hit.score, inner=hit)]
         for boost, by_key in zip(boosts, values, strict=True):
             value = by_key.get(hit.key, 0.0)
             parts.append(
                 LegContribution(f"boost_by {boost.path}", boost.weight, None, value, value, boost.weight * value)
             )
         score = sum(part.contribution for part in parts)
-        boosted_hits.append(hit._replace(score=score, parts=tuple(parts)))
+        boosted_hits.append(FusedHit(hit.key, score, tuple(parts), Method("boost_by")))
     return sorted(boosted_hits, key=lambda hit: -hit.score)
 
 

@@ -56,7 +56,7 @@ async def _fused_page(requests: SearchRequests, candidates: RankedCandidates) ->
     await add_passages(requests, candidates, hits, sources)
     if search.sort:
         add_cursors(hits)
-    _explain(search, hits, page)
+    _explain(search, hits, candidates.fused)
     return hits, counts
 
 
@@ -78,7 +78,7 @@ async def _sorted_page(requests: SearchRequests, candidates: RankedCandidates) -
     by_key = {hit.key: hit for hit in fused}
     show_fused_scores(hits, by_key, search)
     await add_passages(requests, candidates, hits)
-    _explain(search, hits, [by_key[key_of(hit)] for hit in hits if key_of(hit) in by_key])
+    _explain(search, hits, fused)
     return hits, responses[0]
 
 
@@ -102,8 +102,8 @@ def _counts_candidates_only(search: Search, candidates: RankedCandidates) -> boo
 def _explain(search: Search, hits: Hits, fused: Sequence[FusedHit]) -> None:
     if not search.explain:
         return
-    combination = str(getattr(search.ranking, "combination", "sum"))
-    by_key = {hit.key: hit for hit in fused}
+    by_key = {hit.key: (rank, hit) for rank, hit in enumerate(fused, 1)}
     for hit in hits:
         if key_of(hit) in by_key:
-            hit["_explanation"] = explanation(by_key[key_of(hit)], combination)
+            rank, of = by_key[key_of(hit)]
+            hit["_explanation"] = explanation(of, rank)

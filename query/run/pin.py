@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from query.fusion.ranked_lists import FusedHit, Key, LegContribution
+from query.fusion.ranked_lists import FusedHit, Key, LegContribution, Method
 from query.language.tree import PinnedLeg
 from query.plan.documents import documents_query
 from query.run.requests import SearchRequests, scores_of
@@ -38,7 +38,7 @@ def pin(name: str, pins: Sequence[Key], candidates: Sequence[FusedHit]) -> list[
     """
     scores = [MAX_ORGANIC_SCORE + _NEXT_FLOAT * (len(pins) - position + 1) for position in range(len(pins))]
     pinned = [
-        FusedHit(key, score, (LegContribution(name, 1.0, rank, score, score, score),))
+        FusedHit(key, score, (LegContribution(name, 1.0, rank, score, score, score),), Method("pinned"))
         for rank, (key, score) in enumerate(zip(pins, scores, strict=True), 1)
     ]
     return [*pinned, *(hit for hit in candidates if hit.key not in set(pins))]

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 
 from esblend.errors import BudgetSpent, ModelError
 from mappings.source import source_text
-from query.fusion.ranked_lists import FusedHit, LegContribution
+from query.fusion.ranked_lists import FusedHit, LegContribution, Method
 from query.page.hits import key_of
 from query.plan.documents import source_body
 from query.run.cross_encoder import Reranker
 from query.run.requests import SearchRequests
+
+RERANKED = Method("text_similarity_reranker")
 
 
 async def rerank(
@@ -35,7 +37,7 @@ async def rerank(
         return candidates
     requests.took("rerank", began, documents=len(candidates))
     reranked = [
-        FusedHit(hit.key, score, (LegContribution(name, 1.0, rank, score, score, score),))
+        FusedHit(hit.key, score, (LegContribution(name, 1.0, rank, score, score, score, inner=hit),), RERANKED)
         for rank, (hit, score) in enumerate(zip(candidates, scores, strict=True), 1)
     ]
     return sorted(reranked, key=lambda hit: -hit.score)
@@ -51,5 +53,5 @@ def behind(best: Sequence[FusedHit], others: Sequence[FusedHit]) -> list[FusedHi
 
 def _scaled(hit: FusedHit, factor: float) -> FusedHit:
     score = hit.score * factor
-    part = LegContribution("behind the reranked hits", factor, None, hit.score, hit.score, score)
+    part = LegContribution("behind the reranked hits", factor, None, hit.score, hit.score, score, inner=hit)
     return hit._replace(score=score, parts=(part,))

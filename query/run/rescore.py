@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from query.fusion.ranked_lists import FusedHit, LegContribution, Scores
+from query.fusion.ranked_lists import FusedHit, LegContribution, Method, Scores
 from query.language.tree import Rescorer, RescorerLeg
 from query.plan.documents import matching_body
 from query.run.requests import SearchRequests, scores_of
@@ -32,12 +32,14 @@ def rescored(name: str, rescorer: Rescorer, best: Sequence[FusedHit], scores: Sc
     fused = []
     for hit in best:
         weighted = rescorer.original_weight * hit.score
-        parts = [LegContribution("first stage", rescorer.original_weight, None, hit.score, hit.score, weighted)]
+        parts = [
+            LegContribution("first stage", rescorer.original_weight, None, hit.score, hit.score, weighted, inner=hit)
+        ]
         score = weighted
         if hit.key in scores:
             raw = scores[hit.key]
             added = rescorer.rescore_weight * raw
             score = _MODES[rescorer.mode](weighted, added)
             parts.append(LegContribution(f"{name} ({rescorer.mode})", rescorer.rescore_weight, None, raw, raw, added))
-        fused.append(FusedHit(hit.key, score, tuple(parts)))
+        fused.append(FusedHit(hit.key, score, tuple(parts), Method("rescorer", rescorer.mode)))
     return sorted(fused, key=lambda hit: -hit.score)

@@ -11,7 +11,7 @@ import numpy as np
 
 from esblend.errors import EncodingError, InvalidRequest, ModelError, NotAttached
 from query.fusion.linear import linear_fusion
-from query.fusion.ranked_lists import FusedHit, Key, LegContribution, RankedLeg, Scores
+from query.fusion.ranked_lists import FusedHit, Key, LegContribution, Method, RankedLeg, Scores
 from query.fusion.rrf import reciprocal_rank_fusion
 from query.language.semantic import text_to_embed
 from query.language.tree import (
@@ -191,7 +191,7 @@ class RetrieverSearch:
 
 def ranked_leaf(name: str, scores: Scores) -> list[FusedHit]:
     return [
-        FusedHit(key, score, (LegContribution(name, 1.0, rank, score, score, score),))
+        FusedHit(key, score, (LegContribution(name, 1.0, rank, score, score, score),), Method("leg"))
         for rank, (key, score) in enumerate(scores.items(), 1)
     ]
 
@@ -205,6 +205,7 @@ def fuse(leg: Fusion, inner: Sequence[list[FusedHit]]) -> list[FusedHit]:
             weighted.weight,
             weighted.normalizer,
             _dot_of(weighted.leg),
+            hits={hit.key: hit for hit in hits} if inside(weighted.leg) else {},
         )
         for weighted, hits in zip(leg.legs, inner, strict=True)
     ]

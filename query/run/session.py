@@ -13,6 +13,7 @@ from elasticsearch import AsyncElasticsearch
 from esblend.errors import NoIndices
 from query.language.tree import Hybrid, Search
 from query.language.url_parameters import Parameters
+from query.page.explanation import explanations
 from query.page.totals import total_of, totals_as_integers, without_scores
 from query.plan.documents import matching_body
 from query.plan.page import candidates_query
@@ -136,13 +137,15 @@ class Session:
             without_scores(body)
         if search.profile:
             body["profile"] = {"shards": requests.shards}
-        extras = self._extras()
+        extras = self._extras(candidates, hits)
         return {**body, "esblend": extras} if extras else body
 
-    def _extras(self) -> dict[str, Any]:
+    def _extras(self, candidates: RankedCandidates, hits: Hits) -> dict[str, Any]:
         extras: dict[str, Any] = {}
         if self._requests.degraded:
             extras["degraded"] = self._requests.degraded
+        if self._search.explain:
+            extras["explanations"] = explanations(hits, candidates.fused)
         if self._search.profile:
             extras["profile"] = {"steps": self._requests.steps, "plan": self._requests.plan}
         return extras

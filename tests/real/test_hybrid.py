@@ -124,12 +124,15 @@ def test_a_page_shows_what_was_asked_for(stack: Stack, index: str) -> None:
 
 
 def test_explanations_add_up(stack: Stack, index: str) -> None:
-    for hit in hybrid(stack, "feeding a cat", top={"explain": True})["hits"]["hits"]:
+    answer = hybrid(stack, "feeding a cat", top={"explain": True})
+    for hit, explained in zip(answer["hits"]["hits"], answer["esblend"]["explanations"], strict=True):
         tree = hit["_explanation"]
         assert tree["value"] == hit["_score"] == pytest.approx(sum(leg["value"] for leg in tree["details"]), abs=1e-12)
-        for leg in tree["details"]:
-            weight, normalized = leg["details"]
-            assert leg["value"] == pytest.approx(weight["value"] * normalized["value"], abs=1e-12)
+        assert tree["description"].startswith("weighted linear combination score: [")
+        assert (explained["_id"], explained["score"]) == (hit["_id"], hit["_score"])
+        assert [leg["contribution"] for leg in explained["legs"]] == [leg["value"] for leg in tree["details"]]
+        for leg in explained["legs"]:
+            assert leg["contribution"] == pytest.approx(leg["weight"] * leg["normalized"], abs=1e-12)
 
 
 def test_the_best_passage_comes_with_its_text(stack: Stack, index: str, encoder: Encoder) -> None:
@@ -153,13 +156,11 @@ def test_explanation_and_profile_show_the_calibration(stack: Stack, index: str, 
     semantic = dots(encoder, text)
     mean = sum(semantic.values()) / len(semantic)
     answer = hybrid(stack, text, top={"explain": True, "profile": True})
-    for hit in answer["hits"]["hits"]:
-        normalized = hit["_explanation"]["details"][1]["details"][1]
-        evidence = {one["description"]: one["value"] for one in normalized["details"]}
-        dot = evidence["raw dot product"]
-        assert dot == pytest.approx(semantic[hit["_id"]], abs=2e-5)
-        assert evidence["mean dot product with the documents"] == pytest.approx(mean, abs=2e-5)
-        assert normalized["value"] == pytest.approx((dot - mean) / (1 - mean), abs=1e-4)
+    for explained in answer["esblend"]["explanations"]:
+        leg = explained["legs"][1]
+        assert leg["dot_product"] == pytest.approx(semantic[explained["_id"]], abs=2e-5)
+        assert leg["mean"] == pytest.approx(mean, abs=2e-5)
+        assert leg["normalized"] == pytest.approx((leg["dot_product"] - mean) / (1 - mean), abs=1e-4)
     plan = answer["esblend"]["profile"]["plan"]["calibration"]
     assert plan == "mean vector of 6 passages of 6 documents, drawn from 6; sampled by the gateway"
 
@@ -167,7 +168,7 @@ def test_explanation_and_profile_show_the_calibration(stack: Stack, index: str, 
 def test_a_leg_of_weight_zero_is_not_a_failed_leg(stack: Stack, index: str) -> None:
     answer = hybrid(stack, "groom a kitten", weights={"lexical": 2, "semantic": 0}, top={"explain": True})
     assert answer["hits"]["max_score"] == 2.0
-    assert "esblend" not in answer
+    assert "degraded" not in answer["esblend"]
 
 
 @pytest.mark.parametrize("fields", [["titel"], ["title^2", "nothing"], ["no*"]])

@@ -377,13 +377,15 @@ def test_parts_of_a_fused_response_can_be_asked_for(stack: Stack) -> None:
 def test_an_explanation_shows_rank_score_and_dot_product(stack: Stack) -> None:
     expected = dots(load_encoder("minilm", EncoderOptions(threads=1)), TEXT)
     for body, leg in (({"retriever": RRF}, "knn"), ({"query": {"hybrid": {"query": TEXT}}}, "semantic")):
-        for hit in search(stack.gateway, **body, explain=True)["hits"]["hits"]:
-            [part] = [part for part in hit["_explanation"]["details"] if part["description"].startswith(leg)]
-            evidence = {one["description"]: one["value"] for one in part["details"][1]["details"]}
-            assert evidence["raw dot product"] == pytest.approx(expected[hit["_id"]], abs=0.02)
-            assert evidence["rank in this leg's list"] >= 1
-            dot = evidence["raw dot product"]
-            assert evidence["raw score"] == pytest.approx((1 + dot) / 2 if leg == "knn" else dot)
+        answer = search(stack.gateway, **body, explain=True)
+        for hit, explained in zip(answer["hits"]["hits"], answer["esblend"]["explanations"], strict=True):
+            [(position, part)] = [(n, one) for n, one in enumerate(explained["legs"]) if one["leg"] == leg]
+            dot = part["dot_product"]
+            assert dot == pytest.approx(expected[hit["_id"]], abs=0.02)
+            assert part["rank"] >= 1
+            assert part["score"] == pytest.approx((1 + dot) / 2 if leg == "knn" else dot)
+            shown = hit["_explanation"]["details"][position]
+            assert {"value": dot, "description": "dot product", "details": []} in shown["details"]
 
 
 def test_an_async_search_is_answered_at_once_in_its_shape(stack: Stack) -> None:

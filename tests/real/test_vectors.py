@@ -37,10 +37,9 @@ def search(stack: Stack, index: str, **body: Any) -> dict[str, Any]:
 def raw_scores(answer: dict[str, Any]) -> dict[str, float]:
     """Of the semantic leg, from the explanations."""
     found = {}
-    for hit in answer["hits"]["hits"]:
-        part = next(one for one in hit["_explanation"]["details"] if one["description"].startswith("semantic"))
-        evidence = {one["description"]: one["value"] for one in part["details"][1]["details"]}
-        found[hit["_id"]] = evidence["raw score"]
+    for explained in answer["esblend"]["explanations"]:
+        [leg] = [one for one in explained["legs"] if one["leg"].startswith("semantic")]
+        found[explained["_id"]] = leg["score"]
     return found
 
 
@@ -302,8 +301,8 @@ def test_fields_apart_are_legs_with_weights_of_their_own(
     expected = {str(n): 0.25 * dots["title"][n] + dots["body"][n] for n in range(3)}
     expected["3"] = float(encoder.encode_documents(["no title here"])[0] @ query)
     assert found == pytest.approx(expected, abs=1e-5)
-    legs = [part["description"] for part in answer["hits"]["hits"][0]["_explanation"]["details"]]
-    assert legs == ["lexical, product of:", "semantic title, product of:", "semantic body, product of:"]
+    legs = [leg["leg"] for leg in answer["esblend"]["explanations"][0]["legs"]]
+    assert legs == ["lexical", "semantic title", "semantic body"]
     joint = search(stack, index, query={"hybrid": {"query": QUESTION, "alpha": 1, "normalizer": "raw_dot"}})
     best = max(dots["title"][0], dots["body"][0])
     assert joint["hits"]["hits"][0]["_score"] == pytest.approx(best, abs=1e-5)

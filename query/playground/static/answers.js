@@ -28,16 +28,19 @@ export function mainText(hit) {
   return texts.sort((a, b) => b.length - a.length)[0] ?? ""
 }
 
+// An answer whose hits have their explanations, which the gateway lists beside the hits.
+export function withLegs(answer) {
+  const explanations = answer.esblend?.explanations ?? []
+  answer.hits.hits.forEach((hit, position) => { hit.legs = explanations[position]?.legs ?? [] })
+  return answer
+}
+
 // What each leg adds to a hit's score; the values add up to it. [{leg, value, weight, normalized, rank, raw, dot}]
 export function partsOf(hit) {
-  return (hit._explanation?.details ?? []).map((part) => {
-    const [weight, normalized] = part.details ?? []
-    const evidence = Object.fromEntries((normalized?.details ?? []).map((detail) => [detail.description, detail.value]))
-    return {
-      leg: part.description.split(",")[0], value: part.value, weight: weight?.value, normalized: normalized?.value,
-      rank: evidence["rank in this leg's list"], raw: evidence["raw score"], dot: evidence["raw dot product"],
-    }
-  })
+  return (hit.legs ?? []).map((leg) => ({
+    leg: leg.leg, value: leg.contribution, weight: leg.weight, normalized: leg.normalized, rank: leg.rank, raw: leg.score,
+    dot: leg.dot_product,
+  }))
 }
 
 // The colour that a leg has everywhere.

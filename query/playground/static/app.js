@@ -1,5 +1,5 @@
 // Starts the page: joins the state, the gateway's answers, and what draws them.
-import { matchedWords } from "./answers.js"
+import { matchedWords, withLegs } from "./answers.js"
 import { setUpCopying } from "./copying.js"
 import { $, debounced, element, option } from "./dom.js"
 import { ask, inWords, scheme, searchAll, signIn, signOut } from "./gateway.js"
@@ -74,7 +74,7 @@ async function search({ isNew = false } = {}) {
     const { responses, took } = await searchAll(state.index, Object.values(asked))
     if (mine !== turn) return // a later search is on its way
     busy(false)
-    show(Object.fromEntries(names.map((name, position) => [name, responses[position]])), took)
+    show(Object.fromEntries(names.map((name, position) => [name, withLegs(responses[position])])), took)
   } catch (error) {
     if (mine !== turn) return
     if (!$("results").querySelector(".column")) $("results").replaceChildren()
