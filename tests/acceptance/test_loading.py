@@ -2,12 +2,14 @@
 
 import gzip
 import json
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ESBLEND, Stack, run_esblend
+from tests.real.faults import wait_for
 
 
 def test_repeating_the_command_changes_nothing(stack: Stack, index_name: str, tmp_path: Path) -> None:
@@ -47,6 +49,28 @@ def test_standard_input_a_mapping_and_renamed_fields(stack: Stack, index_name: s
         "type": "keyword"
     }
     stack.es.indices.delete(index=index_name)
+
+
+def test_ctrl_c_says_what_was_done(stack: Stack, index_name: str) -> None:
+    command = [*ESBLEND, "index", index_name, "-", "--data-dir", str(stack.data_dir)]
+    lines = "".join(json.dumps({"_id": str(number), "text": "x" * 100}) + "\n" for number in range(30_000))
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdin is not None
+        run.stdin.write(lines)
+        run.stdin.flush()
+        wait_for("documents", lambda: bool(count(stack, index_name)))
+        run.send_signal(signal.SIGINT)
+        _, told = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "Interrupted after" in told
+    stack.es.indices.delete(index=index_name)
+
+
+def count(stack: Stack, index: str) -> int:
+    stack.es.indices.refresh(index=index, ignore_unavailable=True)
+    return int(stack.es.options(ignore_status=404).count(index=index).get("count", 0))
 
 
 def test_a_limit_of_errors_ends_the_run(stack: Stack, index_name: str, tmp_path: Path) -> None:
