@@ -2,6 +2,9 @@
 
 import time
 
+# The commands import these only when they run, and a library that copies `time.time` when it is imported must see the true clock.
+import indexer.feed.process  # noqa: F401
+import workers.worker  # noqa: F401
 from esblend.cli.main import main
 
 _true_time = time.time
