@@ -82,6 +82,15 @@ def scoring_queries(body: dict[str, Any]) -> Iterator[Query]:
             yield from _objects(inside.get("query"))
 
 
+def hit_options(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The objects of a search body with options of hits, such as `highlight`: of the page, of groups, of `top_hits`."""
+    yield body
+    for collapse in _objects(body.get("collapse")):
+        yield from _objects(collapse.get("inner_hits"))
+    for key in ("aggs", "aggregations"):
+        yield from (options for kind, options in _aggregations(body.get(key)) if kind == "top_hits")
+
+
 def knn_sections(body: Any) -> Iterator[dict[str, Any]]:
     """The kNN searches of a body that are not query clauses: `knn` beside the query, and `knn` retrievers."""
     if not isinstance(body, dict):
@@ -199,6 +208,15 @@ def _retrievers(retriever: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _of_aggregations(aggregations: Any) -> Iterator[Any]:
+    for kind, options in _aggregations(aggregations):
+        if kind == "filter":
+            yield options
+        else:
+            yield from _of_aggregation(kind, options)
+
+
+def _aggregations(aggregations: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each aggregation of a tree by its kind."""
     waiting = [aggregations]
     while waiting:
         level = waiting.pop()
@@ -206,10 +224,8 @@ def _of_aggregations(aggregations: Any) -> Iterator[Any]:
             for kind, options in aggregation.items() if isinstance(aggregation, dict) else ():
                 if kind in ("aggs", "aggregations"):
                     waiting.append(options)
-                elif kind == "filter":
-                    yield options
                 elif isinstance(options, dict):
-                    yield from _of_aggregation(kind, options)
+                    yield kind, options
 
 
 def _of_aggregation(kind: str, options: dict[str, Any]) -> Iterator[Any]:

@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from query.language.clauses import Query, clauses_in, scoring_queries
+from query.language.clauses import Query, clauses_in, hit_options, scoring_queries
 
 _MATCHES_NO_WORD: Query = {"match_none": {}}
 
@@ -19,8 +19,11 @@ def words_of(query: Query) -> Query:
 
 
 def with_words_highlighted(body: dict[str, Any]) -> None:
-    """Let `highlight` read the words of the search's queries, unless it names a query, in place."""
-    highlight = body.get("highlight")
-    if isinstance(highlight, dict) and "highlight_query" not in highlight:
-        words = {"bool": {"should": [words_of(query) for query in scoring_queries(body)]}}
-        body["highlight"] = {**highlight, "highlight_query": words if words["bool"]["should"] else _MATCHES_NO_WORD}
+    """Let each `highlight` read the words of the search's queries, unless it names a query, in place."""
+    options_with_highlight = [options for options in hit_options(body) if isinstance(options.get("highlight"), dict)]
+    if not options_with_highlight:
+        return
+    queries = [words_of(query) for query in scoring_queries(body)]
+    words = {"bool": {"should": queries}} if queries else _MATCHES_NO_WORD
+    for options in options_with_highlight:
+        options["highlight"] = {"highlight_query": words, **options["highlight"]}

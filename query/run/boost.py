@@ -18,7 +18,13 @@ async def boosted(requests: SearchRequests, boosts: Sequence[Boost], fused: list
         return fused
     keys = [hit.key for hit in fused]
     bodies = [matching_body(keys, _value_of(boost), requests.search) for boost in boosts]
-    values = [scores_of(response) for response in await requests.ask("boost_by", bodies)]
+    responses = await requests.ask("boost_by", bodies)
+    for boost, response in zip(boosts, responses, strict=True):
+        if failures := response["_shards"].get("failures"):
+            requests.degrade(
+                f"boost_by {boost.path}", str((failures[0].get("reason") or {}).get("reason", "shards failed"))
+            )
+    values = [scores_of(response) for response in responses]
     boosted_hits = []
     for hit in fused:
         parts = [LegContribution("hybrid", 1.0, None, hit.score, hit.score, hit.score, inner=hit)]

@@ -119,6 +119,12 @@ def test_the_highlighter_sees_words_and_no_vectors(stack: Stack, type_: str) -> 
     assert [hit for hit in alone["hits"]["hits"] if "highlight" in hit] == [
         hit for hit in found["hits"]["hits"] if "highlight" in hit
     ]
+    best = {"top_hits": {"size": 1, "highlight": {"type": type_, "fields": {"body": {}}}}}
+    grouped = search(stack, query=query, size=0, aggs={"kinds": {"terms": {"field": "kind"}, "aggs": {"best": best}}})
+    assert [len(one["best"]["hits"]["hits"]) for one in grouped["aggregations"]["kinds"]["buckets"]] == [1, 1, 1]
+    group = {"name": "g", "highlight": {"type": type_, "fields": {"body": {}}}}
+    groups = search(stack, query=query, collapse={"field": "kind", "inner_hits": group})["hits"]["hits"]
+    assert sum(len(hit["inner_hits"]["g"]["hits"]["hits"]) for hit in groups) >= 3
     section: dict[str, Any] = {"knn": KNN["knn"], "highlight": {"type": type_, "fields": {"body": {}}}}
     assert set(ids(search(stack, **section))) == PETS
 

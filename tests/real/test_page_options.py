@@ -189,3 +189,8 @@ def test_collapse_sees_all_matches(stack: Stack, one_large_group: str) -> None:
         for start in (0, 3, 6)
     ]
     assert [id_ for page in pages for id_ in page] == ids(response)
+
+
+def test_a_boost_by_a_field_without_numbers_is_rejected(stack: Stack) -> None:
+    with pytest.raises(BadRequestError, match="runtime error"):
+        search(stack, {**HYBRID, "boost_by": {"field": "title", "pivot": 1}})

@@ -41,6 +41,12 @@ def test_one_field_is_a_match_several_are_one_or_a_sum() -> None:
         "body",
     ]
     assert "multi_match" in lexical_query("q", ["title", "body^0.5"], same_analyzer=True)
+    assert "multi_match" in lexical_query("q", ["code*"], same_analyzer=True)
+    assert lexical_query("q", ["body"], {"fuzziness": 1}, same_analyzer=True)["match"]["body"]["fuzziness"] == 1
+    assert lexical_query("q", ["body"], {"type": "phrase"}, same_analyzer=True)["multi_match"]["type"] == "phrase"
+    assert (
+        lexical_query("q", ["a", "b"], {"operator": "and"}, same_analyzer=True)["combined_fields"]["operator"] == "and"
+    )
 
 
 def test_fields_are_one_only_where_all_indices_analyse_them_alike() -> None:
