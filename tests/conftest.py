@@ -19,6 +19,8 @@ ROOT = Path(__file__).parent.parent
 ESBLEND = [sys.executable, "-m", "esblend"]
 
 
+# Threads that wait for work in a busy loop would slow down the servers and the other test processes.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # How long an example takes depends on what else the machine does; that is no property of the code.
 _EVERY_RUN: dict[str, Any] = {"deadline": None, "suppress_health_check": list(hypothesis.HealthCheck)}
 # The suite tries the same examples each time; `make fuzz` looks for new ones.

@@ -1,5 +1,6 @@
 """The anisotropic encoder of tests and benches is MiniLM plus a common direction, in every backend."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from bench.anisotropic import MODERATE, STRONG, write_anisotropic_encoder
 from esblend.encoder.encoder import Encoder, EncoderOptions, load_encoder
+from tests.unit.esblend.encoder.parity import reference
 from tests.unit.esblend.encoder.texts import UNRELATED
 
 
@@ -25,6 +27,11 @@ def encoder(request: pytest.FixtureRequest, folder: Path) -> Encoder:
     return load_encoder(str(folder), EncoderOptions(backend=request.param))
 
 
+@cache
+def vectors_of_minilm() -> np.ndarray:
+    return load_encoder("minilm", EncoderOptions(backend="torch")).encode_documents(UNRELATED)
+
+
 def test_unrelated_texts_have_a_high_dot_product(encoder: Encoder, strength: float) -> None:
     vectors = encoder.encode_documents(UNRELATED)
     dots = (vectors @ vectors.T)[np.triu_indices(len(UNRELATED), 1)]
@@ -32,15 +39,12 @@ def test_unrelated_texts_have_a_high_dot_product(encoder: Encoder, strength: flo
 
 
 def test_vectors_are_those_of_sentence_transformers(encoder: Encoder, folder: Path) -> None:
-    from sentence_transformers import SentenceTransformer
-
-    expected = SentenceTransformer(str(folder), device="cpu").encode(UNRELATED)
-    np.testing.assert_allclose(encoder.encode_documents(UNRELATED), expected, atol=1e-5)
+    np.testing.assert_allclose(encoder.encode_documents(UNRELATED), reference(folder, UNRELATED), atol=1e-5)
 
 
 def test_without_the_common_direction_the_order_is_that_of_minilm(encoder: Encoder) -> None:
     """The mean vector is subtracted from both, as a calibrated blend does it."""
-    minilm = load_encoder("minilm", EncoderOptions(backend="torch")).encode_documents(UNRELATED)
+    minilm = vectors_of_minilm()
     vectors = encoder.encode_documents(UNRELATED)
     centred = vectors - vectors.mean(axis=0)
     original = minilm - minilm.mean(axis=0)
