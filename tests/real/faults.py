@@ -11,29 +11,60 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
+from click.testing import Result
+from typer.testing import CliRunner
 
-from esblend.encoder.encoder import EncoderOptions, load_encoder
+from esblend.cli.main import app
+from esblend.encoder.encoder import Encoder, EncoderOptions, load_encoder
+from esblend.local.stack import load_state
 from tests.conftest import ROOT, Stack, run_esblend
+
+# Calls in this process spare the start of another one, which takes longer than the call itself.
 
 
 def pids(stack: Stack, name: str) -> list[int]:
-    import json
+    return list(all_pids(stack)[name])
 
-    return list(json.loads(stack.esblend("ps", "--json").stdout)["pids"][name])
+
+def all_pids(stack: Stack) -> dict[str, list[int]]:
+    """As `esblend ps` shows them."""
+    state = load_state(stack.data_dir)
+    assert state is not None
+    return dict(state.describe()["pids"])
+
+
+def log_lines(stack: Stack, name: str) -> list[str]:
+    """The last lines of each log of a process, as `esblend logs` prints them."""
+    files = sorted((stack.data_dir / "logs").glob(f"{name}*.log"))
+    return [line for file in files for line in file.read_text("utf-8", errors="replace").splitlines()[-200:]]
 
 
 def kill(stack: Stack, *names: str) -> None:
-    for name in names:
-        for pid in reversed(pids(stack, name)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    """Kill processes with their children, and wait until none of them runs."""
+    killed = [pid for name in names for pid in reversed(pids(stack, name))]
+    for pid in killed:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_for(f"the end of {names}", lambda: not any(map(_runs, killed)))
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def revive(stack: Stack, **environment: str) -> None:
+    """Start again what has died."""
+    if not environment and all(all_pids(stack).values()):
+        return
     again = run_esblend("up", "--json", "--data-dir", str(stack.data_dir), env=environment)
     assert again.returncode == 0, again.stderr
 
@@ -101,12 +132,24 @@ def assert_vectors_of_present_texts(stack: Stack, index: str, count: int) -> Non
     assert len(found) == count
     without = [id_ for id_, (_, vectors) in found.items() if len(vectors) != 1]
     assert not without, f"without a vector: {without[:10]}"
-    encoder = load_encoder("minilm", EncoderOptions(threads=1))
-    expected = encoder.encode_documents([text for text, _ in found.values()])
+    expected = _encoder().encode_documents([text for text, _ in found.values()])
     products = (np.array([vectors[0] for _, vectors in found.values()]) * expected).sum(axis=1)
     np.testing.assert_allclose(products, 1, atol=1e-4)
-    verified = stack.esblend("verify", index, "--sample", "5", "--json")
-    assert verified.returncode == 0, verified.stdout + verified.stderr
+    verified = in_process("verify", index, "--sample", "5", "--json", "--data-dir", str(stack.data_dir))
+    assert verified.exit_code == 0, verified.output
+
+
+@cache
+def _encoder() -> Encoder:
+    return load_encoder("minilm", EncoderOptions(threads=1))
+
+
+def in_process(*arguments: str) -> Result:
+    """As `run_esblend`, in this process."""
+    environment = dict.fromkeys(
+        name for name in os.environ if name.startswith("ESBLEND_") and name != "ESBLEND_CACHE_DIR"
+    )
+    return CliRunner().invoke(app, list(arguments), env=environment)
 
 
 class BadNetwork:

@@ -8,7 +8,7 @@ import pytest
 from elasticsearch import ApiError, Elasticsearch, NotFoundError
 
 from tests.conftest import Stack
-from tests.real.faults import wait_for, with_vectors
+from tests.real.faults import log_lines, wait_for, with_vectors
 
 
 def final_pipeline(stack: Stack, index: str) -> str | None:
@@ -53,7 +53,7 @@ def test_an_overwritten_attachment_is_reported_and_restored(stack: Stack, guarde
     assert f"esblend attach {guarded} --restore" in " ".join(refused.stderr.split())
     found = stack.esblend("doctor", "--json")
     assert f"esblend attach {guarded} --restore" in found.stdout
-    wait_for("the feed's report", lambda: "attachment lost" in stack.esblend("logs", "--lines", "400").stdout, 20)
+    wait_for("the feed's report", lambda: any("attachment lost" in line for line in log_lines(stack, "feed")), 20)
     restored = stack.esblend("attach", guarded, "--restore")
     assert "Restored" in restored.stdout, restored.stderr
     assert stack.call("GET", f"/_esblend/indices/{guarded}")["attachment"] == before

@@ -63,7 +63,7 @@ def test_a_fused_search_ends_in_elasticsearch_when_its_caller_leaves(
         name = uuid.uuid4().hex
         with Raw(stack.described["gateway"]) as connection:
             connection.send(request(stack, name, f"POST {target}", body))
-            wait_for("the search runs", lambda name=name: running(stack, name), seconds=20)
+            wait_for("the search runs", lambda name=name: running(stack, name), seconds=60)
         wait_for("the search is cancelled", lambda name=name: not running(stack, name), seconds=20)
 
 

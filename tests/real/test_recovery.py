@@ -25,6 +25,7 @@ from tests.real.faults import (
     BadNetwork,
     assert_vectors_of_present_texts,
     kill,
+    log_lines,
     pids,
     process,
     revive,
@@ -168,7 +169,10 @@ def test_a_full_redis_delays_vectors_and_loses_none(fault_stack: Stack, index: s
     with Redis.from_url(fault_stack.described["redis"]) as redis:
         redis.config_set("maxmemory", "1")
         write(fault_stack, index, "while Redis is full")
-        wait_for("the feed to notice", lambda: "the change feed waits" in logs(fault_stack, "feed"))
+        wait_for(
+            "the feed to notice",
+            lambda: any("the change feed waits" in line for line in log_lines(fault_stack, "feed")),
+        )
         redis.config_set("maxmemory", "0")
     assert_vectors_of_present_texts(fault_stack, index, COUNT)
 
@@ -194,12 +198,8 @@ def test_a_closed_index_is_taken_up_again_where_it_was(fault_stack: Stack, fille
     assert_vectors_of_present_texts(fault_stack, filled, COUNT)
 
 
-def logs(stack: Stack, name: str) -> str:
-    return stack.esblend("logs", name, "--lines", "200").stdout
-
-
 def is_paused(stack: Stack, index: str) -> bool:
-    return any("pausing an index" in line and index in line for line in logs(stack, "feed").splitlines())
+    return any("pausing an index" in line and index in line for line in log_lines(stack, "feed"))
 
 
 def test_tasks_twice_out_of_order_and_for_what_is_gone_do_no_harm(fault_stack: Stack, filled: str) -> None:
@@ -274,7 +274,7 @@ def test_two_feeds_do_the_work_once(fault_stack: Stack, index: str, tmp_path: Pa
     with process(fault_stack, "esblend", "feed", place=tmp_path):
         write(fault_stack, index, "for one of two")
         fault_stack.wait(index)
-        following = [line for line in logs(fault_stack, "feed").splitlines() if index in line and "following" in line]
+        following = [line for line in log_lines(fault_stack, "feed") if index in line and "following" in line]
         other = next(tmp_path.glob("ready-*.log")).read_text()
         assert len(following) + sum(index in line and "following" in line for line in other.splitlines()) == 1
 
