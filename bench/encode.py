@@ -1,7 +1,7 @@
 """Encoders side by side: documents and word pieces a second, cosine to the reference, start-up, memory.
 
 All contenders get the same texts and threads, in interleaved rounds; the median counts. Start-up and memory are taken
-in a process of its own for each.
+in a process of its own for each. `python -m bench.encode all-mpnet-base-v2` measures one model and keeps the other rows.
 """
 
 import json
@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.models import distilbert_shape
-from bench.report import write
+from bench.mpnet import mpnet_folder
+from bench.report import kept_rows, write
 from esblend.encoder.calibration import calibration_texts
 from esblend.encoder.encoder import EncoderOptions, load_encoder
 from esblend.encoder.folder import find_model
@@ -167,7 +168,14 @@ def peak_megabytes() -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def main() -> None:
+MODELS: dict[str, Callable[[], str]] = {
+    "MiniLM": lambda: str(find_model("minilm").path),
+    "DistilBERT shape": lambda: str(distilbert_shape()),
+    "all-mpnet-base-v2": lambda: str(mpnet_folder()),
+}
+
+
+def main(models: Sequence[str] = tuple(MODELS)) -> None:
     note = (
         f"{TEXTS} texts of {SHORTEST} to {LONGEST} word pieces, {ROUNDS} interleaved rounds, medians; relative to "
         "sentence-transformers' default `encode` in the same run. The DistilBERT has random weights. Start-up: from the first "
@@ -175,7 +183,11 @@ def main() -> None:
         "backends need `optimum`, which does not install beside the current transformers; fastembed and infinity-emb fetch their "
         "models from a hub. Printed by `python -m bench encode`."
     )
-    rows: list[dict[str, Any]] = []
-    for model, path in (("MiniLM", str(find_model("minilm").path)), ("DistilBERT shape", str(distilbert_shape()))):
-        rows += measure(model, path)
+    for model in models:
+        kept = [row for row in kept_rows("encode") if row["model"] != model]
+        rows = sorted([*kept, *measure(model, MODELS[model]())], key=lambda row: list(MODELS).index(row["model"]))
         write("encode", "Encoders side by side", note, rows)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or tuple(MODELS))

@@ -18,8 +18,8 @@ from bench.report import write
 from bench.stack import bench_stack
 from tests.collections import find_collection, read_collection
 
-DOCUMENTS = 500
-CALLERS, PAUSE, SECONDS = 4, 0.05, 10
+DOCUMENTS = 1000
+CALLERS, PAUSE, SECONDS = 4, 0.05, 15
 HOSTILE_CALLERS, HOSTILE_PAUSE = 2, 0.1
 LEAVES_AFTER = 0.01
 _JSON = {"content-type": "application/json"}
