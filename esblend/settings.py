@@ -209,6 +209,12 @@ class Settings(BaseSettings):
     gateway_answer_seconds: float = Field(
         default=3600, gt=0, description="Longest pause of Elasticsearch before and within a response."
     )
+    click_log_size: int = Field(
+        default=1_000_000, ge=1, description="Clicks in the log of clicks; above it, the gateway answers 429."
+    )
+    clicks_per_second: int = Field(
+        default=100, ge=1, description="Clicks that a gateway accepts from one caller in a second."
+    )
     gateway_connections: int = Field(default=256, ge=1, description="Maximum connections to Elasticsearch.")
     gateway_max_search_body: int = Field(
         default=8 * 2**20, ge=1024, description="Maximum bytes of a search body that esblend parses."

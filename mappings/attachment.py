@@ -120,11 +120,6 @@ class QueryDefaults(QueryProfile):
         description="Named sets of options, which `hybrid.profile` selects instead of the defaults.",
     )
 
-    @property
-    def all_fields(self) -> list[str]:
-        """The fields of the defaults and of all profiles."""
-        return [field for options in (self, *(self.profiles or {}).values()) for field in options.fields or ()]
-
 
 class Generation(Frozen):
     """One model with its passage settings. A search never mixes vectors of two generations."""

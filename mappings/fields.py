@@ -14,7 +14,7 @@ def check_text_fields(index: str, properties: Mapping[str, Any], request: Attach
     """Raises InvalidRequest unless the request's source fields can be embedded and its default fields can be searched."""
     for field in request.source_fields:
         _check_source_field(index, properties, field)
-    for field in request.defaults.all_fields:
+    for field in request.defaults.fields or ():
         check_searched_field(index, properties, field)
 
 

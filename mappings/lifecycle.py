@@ -82,14 +82,12 @@ async def control_backfill(es: AsyncElasticsearch, name: str, changes: dict[str,
 
 
 async def set_defaults(es: AsyncElasticsearch, name: str, defaults: QueryDefaults) -> tuple[str, Attachment]:
-    """Replace the query defaults: (concrete index, attachment). Without `profiles`, the present profiles are kept.
+    """Replace the query defaults: (concrete index, attachment).
 
     Raises IndexNotFound, NotAttached, or InvalidRequest on a field that is not a text field.
     """
     attached = await find_attached(es, name)
-    if defaults.profiles is None:
-        defaults = defaults.model_copy(update={"profiles": attached.attachment.defaults.profiles})
-    for field in defaults.all_fields:
+    for field in defaults.fields or ():
         check_searched_field(attached.index, attached.mapping.get("properties") or {}, field)
     changed = attached.attachment.model_copy(update={"defaults": defaults})
     await _rewrite(es, attached, changed)

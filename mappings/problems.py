@@ -12,7 +12,7 @@ MIN_RESULT_WINDOW = 1000
 _MIN_NESTED_OBJECTS = 100
 _DEFAULT_RESULT_WINDOW, _DEFAULT_NESTED_OBJECTS = 10_000, 10_000
 _BLOCKS = ("read_only_allow_delete", "read_only", "read", "write", "metadata")
-_OWN_INDICES = ("esblend-checkpoints", "esblend-dead-letters", "esblend-mean-vectors")
+_OWN_INDICES = ("esblend-checkpoints", "esblend-dead-letters", "esblend-mean-vectors", "esblend-clicks")
 _DATA_STREAM_PREFIXES = (".ds-", ".migrated-ds-", ".reindexed-")
 
 

@@ -13,6 +13,7 @@ app = typer.Typer()
 def least_privileges(indices: list[str], *, attaches: bool) -> dict[str, Any]:
     """The role of feed and workers. `attaches`: they also attach indices on request (see `mappings.mapping_requests`)."""
     from mappings.attachment_copies import CHECKPOINTS_INDEX
+    from mappings.click_log import CLICKS_INDEX
     from mappings.dead_letter_index import DEAD_LETTERS_INDEX
     from mappings.mean_vector_store import MEAN_VECTORS_INDEX
 
@@ -22,7 +23,7 @@ def least_privileges(indices: list[str], *, attaches: bool) -> dict[str, Any]:
             "cluster": ["monitor"],
             "indices": [
                 {
-                    "names": [CHECKPOINTS_INDEX, DEAD_LETTERS_INDEX, MEAN_VECTORS_INDEX],
+                    "names": [CHECKPOINTS_INDEX, DEAD_LETTERS_INDEX, MEAN_VECTORS_INDEX, CLICKS_INDEX],
                     "privileges": [*documents, "create_index"],
                 },
                 {"names": indices, "privileges": [*documents, *(["manage"] if attaches else [])]},

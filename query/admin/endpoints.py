@@ -18,6 +18,8 @@ from mappings.lifecycle import attach, detach, restore, set_defaults
 from mappings.new_generation import Models
 from mappings.requests import parse_attach_request, parse_defaults, parse_generation_request
 from mappings.templates import Kind, attach_template, detach_template, show_template
+from query.admin.blend import describe_blend
+from query.admin.clicks import ClickLog
 from query.admin.embed import embed
 from query.run.elasticsearch import Upstream
 from query.run.query_encoder import QueryEmbedder
@@ -49,6 +51,8 @@ class Management:
             Route("/_esblend/health/ready", self.ready, methods=["GET"]),
             Route("/_esblend/metrics", self.metrics, methods=["GET"]),
             Route("/_esblend/embed", self.embed, methods=["POST"]),
+            Route("/_esblend/blend", self.blend, methods=["GET"]),
+            *ClickLog(self._settings, self._access).routes(),
             Route("/_esblend/indices/{index}", self.put, methods=["PUT"]),
             Route("/_esblend/indices/{index}", self.get, methods=["GET"]),
             Route("/_esblend/indices/{index}", self.delete, methods=["DELETE"]),
@@ -81,6 +85,10 @@ class Management:
         """This gateway's own metrics; their labels contain no index names."""
         body, kind = exposition()
         return Response(body, media_type=kind)
+
+    async def blend(self, _: Request) -> Response:
+        """What a `hybrid` query may say, and what it means without options and without defaults of the index."""
+        return answer(describe_blend())
 
     async def embed(self, request: Request) -> Response:
         return await embed(request, self._make_requester, self._metadata, self._embedder)

@@ -56,6 +56,9 @@ def evaluate(
     keep: Annotated[
         str | None, typer.Option(help="Keep the index of a BEIR folder under this name, for the next run.")
     ] = None,
+    clicks: Annotated[
+        bool, typer.Option("--clicks", help="No judgements: which side of interleaved searches wins, by clicks.")
+    ] = False,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -70,6 +73,12 @@ def evaluate(
     from query.lab.report import write_html
     from query.lab.systems import standard_systems
 
+    if clicks:
+        if any((queries, qrels, titles, sample, rerank, html, runs, compare_run)):
+            err.print("--clicks uses no judgements and writes no files: name the index alone.", style="red")
+            raise typer.Exit(USAGE)
+        _judge_clicks(target, data_dir, as_json=as_json)
+        return
     with gateway(data_dir) as es:
         from_files = _read_judged(target, queries, qrels, split, titles, sample)
         other_runs = {file.stem: _read_run(file) for file in compare_run or []}
@@ -110,6 +119,24 @@ def _show(evaluation: Any, *, as_json: bool) -> None:
     if evaluation.judged.is_weak:
         err.print("Weak judgements: derived from the index or from clicks, not made by people.", style="yellow")
     out.print(sentence(evaluation), style="bold", markup=False, highlight=False)
+
+
+def _judge_clicks(index: str, data_dir: Path | None, *, as_json: bool) -> None:
+    """Exit code 1 when the index has no clicks."""
+    from query.lab.clicks import judge, to_json
+
+    with gateway(data_dir) as es:
+        tallies = call(es, "GET", "/_esblend/clicks", params={"index": index})["experiments"]
+    verdicts = [judge(tally) for tally in tallies]
+    if as_json:
+        print_json({"index": index, "experiments": [to_json(verdict) for verdict in verdicts]})
+    for verdict in verdicts if not as_json else []:
+        out.print(verdict.sentence, highlight=False, soft_wrap=True)
+    if not verdicts:
+        err.print(
+            f"No clicks on interleaved hits of [{index}] are stored: POST /_esblend/clicks reports them.", style="red"
+        )
+        raise typer.Exit(FAILED)
 
 
 @app.command()

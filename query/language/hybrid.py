@@ -1,5 +1,6 @@
 """Parses the short `hybrid` form."""
 
+from functools import partial
 from typing import Any
 
 from esblend.blend_vocabulary import COMBINATIONS, NORMALIZERS
@@ -7,6 +8,7 @@ from esblend.errors import InvalidRequest, MalformedRequest
 from esblend.plugins import FUSIONS, names
 from query.language.boost_by import parse_boosts
 from query.language.checks import MAX_WINDOW, choice, filters_of, inner_object, integer, number, refuse_unknown
+from query.language.interleave import interleave_of
 from query.language.semantic import parse_inner_hits
 from query.language.tree import Hybrid, Rerank
 
@@ -21,6 +23,7 @@ Filters = tuple[dict[str, Any], ...]
 HYBRID_KEYS = frozenset((
     "query", "fields", "filter", "filters", "alpha", "weights", "fusion", "normalizer", "combination", "rank_window_size",
     "blending", "min_score", "autocut", "inner_hits", "rerank", "generation", "rank_constant", "profile", "lexical", "boost_by",
+    "interleave",
     *LEXICAL_OPTIONS,
 ))  # fmt: skip
 RERANK_KEYS = frozenset(("rank_window_size", "model"))
@@ -58,6 +61,7 @@ def parse_hybrid(body: dict[str, Any], *, size: int, start: int, min_score: floa
         generation=body.get("generation"),
         boosts=parse_boosts(body),
         profile=body.get("profile"),
+        interleave=interleave_of(body, partial(parse_hybrid, size=size, start=start, min_score=min_score)),
     )
 
 

@@ -53,7 +53,7 @@ def parse_clause(
     if "queries" in clause:
         ranking: Hybrid | Leg = opensearch.parse_hybrid(clause, None, wanted=start + size)
     else:
-        for key in ("inner_hits", "rerank"):
+        for key in ("inner_hits", "rerank", "interleave"):
             if clause.get(key) not in (None, False):
                 raise InvalidRequest(
                     f"[hybrid.{key}] needs [hybrid] to be the search's only query, without other clauses"

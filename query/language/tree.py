@@ -234,6 +234,18 @@ class Hybrid:
     boosts: tuple[Boost, ...] = ()
     profile: str | None = None
     """The attachment's profile whose defaults apply."""
+    interleave: "Interleave | None" = None
+
+
+@dataclass(frozen=True)
+class Interleave:
+    """`hybrid.interleave`: two configurations of the same query, each with the shared options."""
+
+    experiment: str
+    """The caller's name for it and a digest of both configurations."""
+    session: str | None
+    a: Hybrid
+    b: Hybrid
 
 
 _TIE_BREAKERS = ("_shard_doc", {"_shard_doc": "asc"}, {"_shard_doc": {"order": "asc"}})

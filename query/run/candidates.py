@@ -1,10 +1,12 @@
 """The result of the ranking step."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from mappings.attachment import Attachment
 from query.fusion.ranked_lists import FusedHit, Key
+from query.fusion.team_draft import Pick
 from query.plan.knn import Vector
 
 
@@ -24,5 +26,7 @@ class RankedCandidates:
     """The caller's queries with `inner_hits` or `_name`."""
     only_candidates: bool = False
     """Whether totals and aggregations are over the candidates only, as with a minimum score."""
+    picks: Mapping[Key, Pick] = field(default_factory=dict)
+    """With `hybrid.interleave`, the side of each candidate."""
     total: dict[str, Any] | None = None
     """`hits.total` if the legs counted it; None if it must be requested."""

@@ -5,6 +5,7 @@ request tree -> query vectors -> legs in one _msearch (each hit with both true s
 """
 
 import time
+import uuid
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from esblend.errors import NoIndices
 from query.language.tree import Hybrid, Search
 from query.language.url_parameters import Parameters
 from query.page.explanation import explanations
+from query.page.sides import show_sides
 from query.page.totals import total_of, totals_as_integers, without_scores
 from query.plan.documents import matching_body
 from query.plan.page import candidates_query
@@ -23,6 +25,7 @@ from query.run.elasticsearch import Upstream
 from query.run.exact_knn import ExactKnn
 from query.run.fetch_page import Hits, counted_by, fetch_page
 from query.run.hybrid import HybridSearch
+from query.run.interleave import rank_interleaved
 from query.run.mean_vectors import MeanVectors
 from query.run.query_encoder import QueryEmbedder
 from query.run.requests import Caller, SearchRequests, merged_shards, scores_of
@@ -83,23 +86,30 @@ class Session:
     async def _rank(self) -> RankedCandidates:
         search, services = self._search, self._services
         if isinstance(search.ranking, Hybrid):
-            targets = await self._targets()
-            if not targets:
-                return RankedCandidates(fused=[], match_queries=[], nearest=[])
-            hybrid = HybridSearch(
-                self._requests,
-                services.embedder,
-                services.reranker,
-                services.exact_knn,
-                services.mean_vectors,
-                self._requester(),
-            )
-            return await hybrid.run(search.ranking, targets)
+            interleave = search.ranking.interleave
+            if interleave is not None:
+                return await rank_interleaved(self._requests, search.ranking, interleave, self._rank_hybrid)
+            return await self._rank_hybrid(self._requests, search.ranking)
         tree = RetrieverSearch(self._requests, services.embedder, services.reranker, self._single_target)
         try:
             return await tree.run(search.ranking, search.start + search.size)
         except NoIndices:
             return RankedCandidates(fused=[], match_queries=[], nearest=[])
+
+    async def _rank_hybrid(self, requests: SearchRequests, hybrid: Hybrid) -> RankedCandidates:
+        services = self._services
+        targets = await self._targets(hybrid.generation)
+        if not targets:
+            return RankedCandidates(fused=[], match_queries=[], nearest=[])
+        search = HybridSearch(
+            requests,
+            services.embedder,
+            services.reranker,
+            services.exact_knn,
+            services.mean_vectors,
+            self._requester(),
+        )
+        return await search.run(hybrid, targets)
 
     async def _post_filter(self, candidates: RankedCandidates) -> RankedCandidates:
         query, fused = self._search.post_filter, candidates.fused
@@ -142,10 +152,19 @@ class Session:
 
     def _extras(self, candidates: RankedCandidates, hits: Hits) -> dict[str, Any]:
         extras: dict[str, Any] = {}
+        interleave = self._search.ranking.interleave if isinstance(self._search.ranking, Hybrid) else None
+        if interleave is not None:
+            sides = show_sides(hits, candidates.picks, explain=self._search.explain)
+            # Clicks on a ranking that lost a leg say nothing about the configurations.
+            if not self._requests.degraded:
+                search = uuid.uuid4().hex
+                extras["interleave"] = {"experiment": interleave.experiment, "search": search, "sides": sides}
         if self._requests.degraded:
             extras["degraded"] = self._requests.degraded
         if self._search.explain:
-            extras["explanations"] = explanations(hits, candidates.fused)
+            extras["explanations"] = explanations(
+                hits, [pick.hit for pick in candidates.picks.values()] or candidates.fused
+            )
         if self._search.profile:
             extras["profile"] = {"steps": self._requests.steps, "plan": self._requests.plan}
         return extras
@@ -156,10 +175,9 @@ class Session:
             return self._target or "*"
         return await indices_of(self._services.es, self._search.common["pit"]) or "-*"
 
-    async def _targets(self) -> list[Target]:
+    async def _targets(self, generation: str | None) -> list[Target]:
         targets = await self._services.metadata.targets(self._requester(), await self._searched_name())
         self._report_unattached(*targets)
-        generation = getattr(self._search.ranking, "generation", None)
         return [target.using(generation) for target in targets] if generation is not None else targets
 
     async def _single_target(self) -> Target:
@@ -174,7 +192,9 @@ class Session:
         unattached = [index for target in targets for index in target.unattached]
         if unattached:
             names = ", ".join(unattached[:5])
-            self._requests.degrade("semantic", f"index [{names}] is not attached, so only BM25 finds its documents")
+            reason = f"index [{names}] is not attached, so only BM25 finds its documents"
+            if f"semantic: {reason}" not in self._requests.degraded:  # both sides of an interleaved search report it
+                self._requests.degrade("semantic", reason)
 
     def _requester(self) -> Requester:
         return Requester(

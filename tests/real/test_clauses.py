@@ -235,10 +235,6 @@ def test_a_profile_of_the_attachment_is_named_by_the_search(stack: Stack) -> Non
         assert named == scores(search(stack, query={"hybrid": {**text, **options}}))
     with pytest.raises(BadRequestError, match=r"there are \[meaning\], \[words\]"):
         search(stack, query={"hybrid": {**text, "profile": "other"}})
-    stack.call("PUT", f"/_esblend/indices/{INDEX}/defaults", {"fields": ["body"]})
-    assert ids(search(stack, query={"hybrid": {**text, "profile": "words"}}))
-    with pytest.raises(BadRequestError, match="no-such-field"):
-        stack.call("PUT", f"/_esblend/indices/{INDEX}/defaults", {"profiles": {"x": {"fields": ["no-such-field"]}}})
 
 
 @pytest.mark.parametrize("query", [HYBRID, {"bool": {"must": [HYBRID]}}, {"semantic": {"query": "pet", "k": 2}}, KNN])

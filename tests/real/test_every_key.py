@@ -148,6 +148,7 @@ GROUPS = {
         "boost_by": [{"field": "year", "pivot": 2000}, [{"field": "year", "origin": 2001, "scale": 1}]],
         "operator": ["and", "AND"], "minimum_should_match": ["100%", 3], "fuzziness": ["AUTO", 2], "analyzer": ["keyword"],
         "type": ["phrase", "best_fields"], "tie_breaker": [0.0, "0.5"],
+        "interleave": [{"experiment": "keys", "a": {"alpha": 0}, "b": {"alpha": 1}}],
     }),
     "hybrid.inner_hits": Group(semantic.INNER_HITS_KEYS, in_options("inner_hits", {}), {
         "size": [2, "2"], "from": [1], "name": ["near"],

@@ -165,6 +165,33 @@ def test_a_backfill_is_paused_by_its_manager_alone(secured: Stack) -> None:
                 assert answer.meta.status == expected
 
 
+def test_clicks_are_those_of_callers_who_may_search_the_document(secured: Stack) -> None:
+    interleave = {"experiment": "rights", "a": {"alpha": 0}, "b": {"alpha": 1}}
+    query = {"hybrid": {"query": "a secret", "interleave": interleave}}
+    shown = secured.gateway.search(index="secret-docs", query=query)["esblend"]["interleave"]
+    click = {"experiment": shown["experiment"], "search": shown["search"], **shown["sides"][0]}
+    path, headers = "/_esblend/clicks", {"accept": "application/json", "content-type": "application/json"}
+    with as_user(secured, "reader") as client:
+        for index, expected in (("secret-docs", 403), ("*-docs", 400), ("no-such-index", 403)):
+            with pytest.raises(ApiError) as caught:
+                client.perform_request("POST", path, headers=headers, body={**click, "_index": index})
+            assert status_of(caught) == expected, index
+        found = client.search(index="open-docs", query=query)["esblend"]["interleave"]
+        own = {"experiment": found["experiment"], "search": found["search"], **found["sides"][0]}
+        assert client.perform_request("POST", path, headers=headers, body=own).meta.status == 201
+        [tally] = client.perform_request("GET", f"{path}?index=*", headers=headers).body["experiments"]
+        assert tally["clicks"] == 1
+        for method, index in (("GET", "secret-docs"), ("DELETE", "open-docs")):
+            with pytest.raises(ApiError) as caught:
+                client.perform_request(method, f"{path}?index={index}", headers=headers)
+            assert status_of(caught) == 403
+    with as_user(secured, "manager") as client:
+        assert client.perform_request("DELETE", f"{path}?index=open-docs", headers=headers).body["deleted"] == 1
+    with as_user(secured, "blind") as client, pytest.raises(ApiError) as caught:
+        client.perform_request("GET", f"{path}?index=open-docs", headers=headers)
+    assert status_of(caught) == 403
+
+
 @pytest.mark.parametrize("auth", [None, ("reader", "wrong"), ("nobody", "password")])
 def test_without_valid_credentials_there_is_nothing(secured: Stack, auth: tuple[str, str] | None) -> None:
     with Elasticsearch(secured.described["gateway"], basic_auth=auth) as client:

@@ -15,7 +15,7 @@ import { ScoreBoard, drawScoreBoard } from "./score_board.js"
 import { addressOf, defaultsOf, readAddress, summary } from "./state.js"
 
 const page = {
-  state: readAddress(location.search), schema: null, defaults: defaultsOf(null), facetBuckets: [], pool: null, rows: [],
+  state: readAddress(location.search), schema: null, defaults: null, facetBuckets: [], pool: null, rows: [],
   judgements: new Judgements(),
   searchNow: () => search(), searchSoon, redraw: redrawRail, choose, judge, say,
 }
@@ -247,7 +247,7 @@ async function openIndex() {
   board.forget()
   const schema = await readSchema(state.index)
   page.schema = schema
-  page.defaults = defaultsOf(schema.attachment)
+  page.defaults = defaultsOf(schema)
   redrawRail()
   showView()
   showHealth()

@@ -2,9 +2,6 @@
 import { element, option, segment } from "./dom.js"
 import { UNSET, fieldsOf, textOfFields } from "./state.js"
 
-const NORMALIZERS = ["none", "minmax", "l2_norm", "z_score", "dbsf", "theoretical"]
-const COMBINATIONS = ["sum", "arithmetic_mean", "geometric_mean", "harmonic_mean"]
-
 // page: {state, schema, defaults, facetBuckets, searchSoon(), searchNow(), redraw()}; redraw draws the rail anew.
 export function drawRail(page) {
   const { state } = page
@@ -82,14 +79,17 @@ function figure(label, id, value, placeholder, onchange, more = {}) {
 }
 
 function combining(page, config, set) {
-  const { fusion, window, constant } = page.defaults
+  const { fusion, normalizer, combination, window, constant } = page.defaults
+  const { blend } = page.schema
+  // A blend that names its fusion does not use the normaliser of the index's defaults.
+  const usual = config.fusion ? blend.defaults.normalizer : normalizer
   const isRanks = (config.fusion || fusion) === "rrf"
   const redo = (key) => (value) => { set(key, value, page.searchNow); page.redraw() }
   return [
-    chooser("Fusion", "fusion", ["", "linear", "rrf"], config.fusion, redo("fusion"), { "": `default (${fusion})`, linear: "linear: add scores", rrf: "rrf: add 1 / rank" }),
+    chooser("Fusion", "fusion", ["", ...blend.fusions], config.fusion, redo("fusion"), { "": `default (${fusion})`, linear: "linear: add scores", rrf: "rrf: add 1 / rank" }),
     ...(isRanks ? [figure("Rank constant", "constant", config.constant, constant, redo("constant"), { min: 1, max: 1000 })] : [
-      chooser("Normaliser", "normalizer", ["", ...NORMALIZERS], config.normalizer, redo("normalizer"), { "": "default" }),
-      chooser("Combination", "combination", ["", ...COMBINATIONS], config.combination, redo("combination"), { "": "default (sum)" }),
+      chooser("Normaliser", "normalizer", ["", ...blend.normalizers], config.normalizer, redo("normalizer"), { "": `default (${usual})` }),
+      chooser("Combination", "combination", ["", ...blend.combinations], config.combination, redo("combination"), { "": `default (${combination})` }),
       chooser("Scores of a hit", "blending", ["", "windowed"], config.blending, redo("blending"),
         { "": "exact: true on both legs", windowed: "windowed: within the lists only" }),
     ]),

@@ -11,15 +11,16 @@ export async function listIndices() {
   }
 }
 
-// {texts, facets, shown, vectors, generations, active, attachment}. A caller who may search but not read the mapping gets no attachment.
+// {texts, facets, shown, vectors, generations, active, attachment, blend}; blend: what a hybrid query may say, and its defaults. A caller who may search but not read the mapping gets no attachment.
 export async function readSchema(index) {
   const name = encodeURIComponent(index)
-  const [fields, attachment] = await Promise.all([
+  const [fields, attachment, blend] = await Promise.all([
     ask("GET", `/${name}/_field_caps?fields=*&types=text,match_only_text,keyword,long,integer,short,byte,double,float,boolean,date`),
     ask("GET", `/_esblend/indices/${name}`).then((found) => found.attachment, (error) => {
       if (error.status === 401) throw error
       return null
     }),
+    ask("GET", "/_esblend/blend"),
   ])
   const root = attachment?.field ?? "esblend"
   const own = Object.entries(fields.fields).filter(([field]) => !field.startsWith("_") && field !== root && !field.startsWith(`${root}.`))
@@ -36,5 +37,6 @@ export async function readSchema(index) {
     generations: attachment?.generations ?? {},
     active: attachment?.active ?? "",
     attachment,
+    blend,
   }
 }

@@ -59,16 +59,18 @@ export function textOfFields(fields) {
   return fields.map(([name, boost]) => (boost === 1 ? name : `${name}^${boost}`)).join(",")
 }
 
-// What one setting is when it is left to the index: its own defaults, else esblend's.
-export function defaultsOf(attachment) {
+// What one setting is when it is left to the index: its own defaults, else the gateway's.
+export function defaultsOf({ attachment, blend }) {
   const set = attachment?.defaults ?? {}
   const weights = set.weights && set.weights.lexical !== undefined && set.weights.semantic !== undefined ? set.weights : null
   return {
-    alpha: set.alpha ?? (weights ? weights.semantic / (weights.lexical + weights.semantic || 1) : 0.65),
+    alpha: set.alpha ?? (weights ? weights.semantic / (weights.lexical + weights.semantic || 1) : blend.defaults.alpha),
     isTuned: set.alpha !== undefined || weights !== null,
-    fusion: set.fusion ?? "linear",
-    window: set.rank_window_size ?? 100,
-    constant: set.rank_constant ?? 60,
+    fusion: set.fusion ?? blend.defaults.fusion,
+    normalizer: set.normalizer ?? blend.defaults.normalizer,
+    combination: blend.defaults.combination,
+    window: set.rank_window_size ?? blend.defaults.rank_window_size,
+    constant: set.rank_constant ?? blend.defaults.rank_constant,
     fields: set.fields ?? attachment?.source_fields ?? [],
   }
 }

@@ -120,6 +120,27 @@ def test_the_slider_moves_the_ranking_and_marks_the_default(page: Page, stack: S
         stack.call("PUT", f"/_esblend/indices/{index}/defaults", {})
 
 
+def test_the_choices_and_their_defaults_are_those_of_the_gateway(page: Page, stack: Stack, index: str) -> None:
+    blend = stack.call("GET", "/_esblend/blend")
+    page.locator("[data-group=how] summary").click()
+    for chooser, choices in (("normalizer", "normalizers"), ("combination", "combinations"), ("fusion", "fusions")):
+        options = page.locator(f"#{chooser} option")
+        assert [one.get_attribute("value") for one in options.all()] == ["", *blend[choices]]
+        expect(options.first).to_have_text(f"default ({blend['defaults'][chooser]})")
+    ask(page)
+    for normalizer in ("raw_dot", "calibrated"):
+        page.select_option("#normalizer", normalizer)
+        wait_for("the address", lambda name=normalizer: f"a.normalizer={name}" in address(page))
+    expect(page.locator("#message")).to_contain_text("hits in")
+    stack.call("PUT", f"/_esblend/indices/{index}/defaults", {"normalizer": "raw_dot"})
+    try:
+        page.goto(f"{stack.described['gateway']}/_esblend/?index={index}")
+        page.locator("[data-group=how] summary").click()
+        expect(page.locator("#normalizer option").first).to_have_text("default (raw_dot)")
+    finally:
+        stack.call("PUT", f"/_esblend/indices/{index}/defaults", {})
+
+
 def test_the_lowest_score_is_a_line_in_the_score_axis(page: Page) -> None:
     ask(page)
     before = hits(page).count()
