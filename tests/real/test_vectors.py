@@ -274,12 +274,13 @@ def test_advice_from_the_indexs_own_numbers(stack: Stack, make_index: Callable[.
     done = stack.esblend("advise", index, "--json")
     found = json.loads(done.stdout)
     assert found["passages"] == 400
-    # A flat type would need less memory, but so little less that a migration is not worth it.
-    assert found["recommended"]["type"] == found["present"] == "int8_hnsw"
     by_type = {(one["type"], one["oversample"]): one for one in found["options"]}
+    # So small an index saves too little memory for a migration; only a poor recall of the present type is worth one.
+    is_poor = by_type["int8_hnsw", None]["recall"] < 0.95
+    assert found["recommended"]["type"].endswith("flat") if is_poor else found["recommended"]["type"] == "int8_hnsw"
     assert by_type["hnsw", None]["ram_bytes"] == 400 * (4 * 384 + 64)
     assert by_type["hnsw", None]["recall"] == 1.0
-    assert "the present type" in stack.esblend("advise", index).stdout
+    assert "Recommended" in stack.esblend("advise", index).stdout
 
 
 def test_fields_apart_are_legs_with_weights_of_their_own(
