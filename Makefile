@@ -3,8 +3,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 VENV := .venv
 RUN := $(VENV)/bin
-# Several test processes; tests/conftest.py says which tests share one.
-PARALLEL = -n 2 --dist loadgroup
+# Two test processes; the tests of a file run in one of them.
+PARALLEL = -n 2 --dist loadfile
 NEEDS_PYTHON = test -n "$(PYTHON)" || { echo "esblend needs Python 3.11 or newer with venv (Debian: apt-get install python3-venv);" \
 	"to choose one: make PYTHON=/path/to/python3" >&2; exit 1; }
 
