@@ -36,6 +36,8 @@ class DeadLetter:
     routing: str | None
     error: str
     attempts: int
+    seq_no: int = -1
+    """The sequence number of the version that cannot be embedded."""
     format: int = FORMAT
 
     @property

@@ -3,7 +3,8 @@
 write -> the index's own final_pipeline -> gather the source fields' values -> fingerprint -> differs? remove the vectors
                                                                             \\-> vectors missing? remove the fingerprint
 
-Elasticsearch runs it on every index operation and on `_update`, but not on updates inside `_bulk`. A document that cannot be
+Elasticsearch runs it on every index operation and on `_update`, but not on updates inside `_bulk`: there the gateway replaces it
+(see `mappings.guarded_update`). A document that cannot be
 fingerprinted loses its vectors: no vector is better than a stale one.
 """
 
@@ -17,8 +18,8 @@ from mappings.source import fingerprint_salt
 
 _PREFIX = "esblend-guard-"
 _PROCESSORS = {"fingerprint", "script", "pipeline"}
-# Computes the same list as `mappings.source.fingerprinted_values`.
-_GATHER = """
+# Painless functions. `values` collects what `mappings.source.fingerprinted_values` collects of one field.
+VALUES_OF_FIELD = """
 void leaves(def value, List out) {
   if (value instanceof List) { for (def item : value) { leaves(item, out); } }
   else if (value != null && !(value instanceof Map)) { out.add(value); }
@@ -34,6 +35,10 @@ void values(def node, String path, List out) {
     cut = path.indexOf('.', cut + 1);
   }
 }
+"""
+_GATHER = (
+    VALUES_OF_FIELD
+    + """
 List out = new ArrayList();
 for (String field : params.fields) {
   List found = new ArrayList();
@@ -44,6 +49,7 @@ for (String field : params.fields) {
 }
 ctx[params.gathered] = out;
 """
+)
 # A client that writes back a document read without its vectors must not keep the fingerprint of vectors that are gone.
 _COMPARE = """
 boolean hasVectors(Map stored, boolean nested, String embedded) {

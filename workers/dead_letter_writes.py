@@ -56,6 +56,7 @@ def _dead_letter(target: Target, failure: Failed) -> DeadLetter:
         routing=failure.document.routing,
         error=failure.error,
         attempts=failure.attempts,
+        seq_no=failure.document.seq_no,
     )
 
 

@@ -4,6 +4,7 @@ caller -> /_esblend/...              -> admin endpoints, playground
        -> .../_search, .../_msearch  -> search_handler, multi_search
        -> _count, _explain, ...      -> query_handler
        -> a write that waits         -> write_handler
+       -> _bulk                      -> bulk_guard, proxy
        -> anything else              -> proxy, byte for byte
 """
 
@@ -25,6 +26,7 @@ from esblend.metrics import PASSED
 from esblend.settings import Settings
 from query import playground
 from query.admin.endpoints import Management
+from query.gateway.bulk_guard import GuardedIndices, guarded_bulk, is_bulk
 from query.gateway.context import GatewayContext
 from query.gateway.cross_site import is_cross_site, is_unknown_host
 from query.gateway.multi_search import multi_search
@@ -48,6 +50,7 @@ class Gateway:
     def __init__(self, settings: Settings, make_routes: MakeRoutes) -> None:
         self._settings = settings
         self._context = context = GatewayContext(settings)
+        self._guarded = GuardedIndices()
         access = Access(lambda request: context.client_for(request.scope), context.own_es)
         management = Management(
             settings, context.upstream, context.metadata, context.embedder, access,
@@ -99,7 +102,10 @@ class Gateway:
         elif route.handler == "no_ranking":
             await refuse_rankings(self._context, route, scope, receive, send)
         elif route.handler == "write" and asks_to_wait(scope):
-            await write_and_wait(self._context, scope, receive, send)
+            await write_and_wait(self._context, self._guarded, route, scope, receive, send)
+        elif route.handler == "write" and is_bulk(scope):
+            PASSED.inc()
+            await guarded_bulk(self._context, self._guarded, route, scope, receive, send)
         else:
             PASSED.inc()
             await pass_through(self._context.upstream, scope, receive, send)

@@ -14,7 +14,8 @@ from esblend.redis_connection import connect_redis_async
 from esblend.settings import Settings
 from query.gateway.buffered_response import BufferedResponse
 from query.gateway.routing import route_of
-from query.gateway.wait_for_embedded import without_compression, written_changes
+from query.gateway.wait_for_embedded import without_compression
+from query.gateway.written_documents import written_changes
 
 log = structlog.get_logger()
 _MAX_CHANGES = 10_000

@@ -5,33 +5,24 @@ write -> Elasticsearch, unchanged -> ids in its response -> poll: fingerprints m
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
 from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError
 from starlette.types import Scope
 
-from esblend import exact_json
 from esblend.errors import InvalidRequest
 from mappings.attachment import ADOPTED, DEAD_LETTER, EMBEDDED, Attachment
 from mappings.source import expected_vectors, fingerprint, generation_object, stored_vectors
+from query.gateway.letters_of_writes import Letters
 from query.gateway.routing import url_parameters
+from query.gateway.written_documents import Written
 
 _WAIT_FOR = "wait_for"
 _EMBEDDED = "embedded"
 _FIRST_LOOK_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 0.5
 _MGET_DOCUMENTS = 500
-
-
-@dataclass(frozen=True)
-class Written:
-    """A document that a request wrote; `index` is concrete."""
-
-    index: str
-    id: str
-    routing: str | None
 
 
 def asks_to_wait(scope: Scope) -> bool:
@@ -56,41 +47,13 @@ def without_compression(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[by
     return [pair for pair in headers if pair[0] != b"accept-encoding"]
 
 
-def written_changes(response: Mapping[str, Any]) -> list[tuple[str, str, int]]:
-    """(concrete index, id, sequence number) of each document that a write changed, from its response."""
-    results = [result for item in response["items"] for result in item.values()] if "items" in response else [response]
-    return [(result["_index"], result["_id"], result["_seq_no"]) for result in results if "_seq_no" in result]
-
-
-def written_documents(scope: Scope, body: bytes, response: Mapping[str, Any]) -> list[Written]:
-    """The documents that a write created or updated, from its response; deletions and failures are left out."""
-    routing = url_parameters(scope).get("routing")
-    if "items" not in response:
-        exists = response.get("result") in ("created", "updated", "noop")
-        return [Written(response["_index"], response["_id"], routing)] if exists else []
-    documents: dict[Written, None] = {}
-    for action, item in zip(_actions(body), response["items"], strict=False):
-        [(name, result)] = item.items()
-        if name != "delete" and result["status"] < 300:
-            document_routing = action.get("routing", action.get("_routing", routing))
-            documents[Written(result["_index"], result["_id"], document_routing)] = None
-    return list(documents)
-
-
-def _actions(body: bytes) -> Iterator[dict[str, Any]]:
-    """The metadata of each action of a bulk body, in order."""
-    lines = iter(body.split(b"\n"))
-    for line in lines:
-        if not line.strip():
-            continue
-        [(name, metadata)] = exact_json.loads(line).items()
-        if name != "delete":
-            next(lines, None)
-        yield metadata or {}
-
-
 async def wait_until_embedded(
-    es: AsyncElasticsearch, attached: Mapping[str, Attachment], documents: Iterable[Written], *, deadline: float
+    es: AsyncElasticsearch,
+    attached: Mapping[str, Attachment],
+    letters: Letters,
+    documents: Iterable[Written],
+    *,
+    deadline: float,
 ) -> dict[str, Any]:
     """Poll the documents until each has the vectors of its current text, is a dead letter, or is gone.
 
@@ -111,7 +74,9 @@ async def wait_until_embedded(
                     unfinished.append(document)
                 elif state:
                     counts["dead_letters" if state == DEAD_LETTER else "embedded"] += 1
-        pending = unfinished
+        with_letter = await letters.find(attached, unfinished)
+        counts["dead_letters"] += len(with_letter)
+        pending = [document for document in unfinished if document not in with_letter]
         if time.monotonic() >= deadline:
             break
     return {**counts, "pending": len(pending), "timed_out": bool(pending)}

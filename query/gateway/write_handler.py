@@ -1,6 +1,7 @@
 """Writes with `wait_for=embedded`: Elasticsearch's response, once the written documents have vectors of their current texts."""
 
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import structlog
@@ -11,16 +12,21 @@ from esblend.endpoint_http import seconds
 from esblend.errors import EsblendError, MalformedRequest
 from query.gateway.bodies import MAX_BODY, body_stream, decompressed
 from query.gateway.buffered_response import BufferedResponse
+from query.gateway.bulk_guard import GuardedBulk, GuardedIndices, guarded_body, is_bulk
 from query.gateway.context import GatewayContext
 from query.gateway.disconnect import unless_caller_leaves
+from query.gateway.letters_of_writes import Letters
 from query.gateway.proxy import forward
-from query.gateway.routing import has_body, url_parameters
-from query.gateway.wait_for_embedded import refresh_if_asked, wait_until_embedded, without_wait, written_documents
+from query.gateway.routing import Route, has_body, url_parameters
+from query.gateway.wait_for_embedded import refresh_if_asked, wait_until_embedded, without_wait
+from query.gateway.written_documents import written_documents
 
 log = structlog.get_logger()
 
 
-async def write_and_wait(context: GatewayContext, scope: Scope, receive: Receive, send: Send) -> None:
+async def write_and_wait(
+    context: GatewayContext, indices: GuardedIndices, route: Route, scope: Scope, receive: Receive, send: Send
+) -> None:
     """Forward a write, then wait until its documents have their vectors or the time is over.
 
     All checks happen before the write. Afterwards the response is the write's own, with an "esblend" object on the vectors.
@@ -35,7 +41,10 @@ async def write_and_wait(context: GatewayContext, scope: Scope, receive: Receive
     raw = bytes(body)
     lines = decompressed(raw, scope)
     response = BufferedResponse()
-    await forward(context.upstream, plain, raw, receive, response.take)
+    sent: bytes | AsyncIterator[bytes] = raw
+    if is_bulk(plain):
+        plain, sent = await guarded_body(GuardedBulk(context, indices, route, plain), plain, raw)
+    await forward(context.upstream, plain, sent, receive, response.take)
     content = response.json()
     if content is not None:
         waited = await unless_caller_leaves(receive, _wait(context, scope, lines, content, deadline))
@@ -52,7 +61,9 @@ async def _wait(
         documents = written_documents(scope, lines, content)
         requester = context.requester(scope, already_authorised=True)
         attached = await context.metadata.attached(requester, {document.index for document in documents})
-        waited = await wait_until_embedded(es, attached, documents, deadline=deadline)
+        letters = Letters(context.own_es or es, {index: uuid for index, (uuid, _) in attached.items()})
+        attachments = {index: attachment for index, (_, attachment) in attached.items()}
+        waited = await wait_until_embedded(es, attachments, letters, documents, deadline=deadline)
         await refresh_if_asked(es, scope, documents)
     except (EsblendError, ApiError) as error:
         reason = error.reason if isinstance(error, EsblendError) else f"{error.error} ({error.meta.status})"

@@ -89,7 +89,7 @@ class QueryEmbedder:
         query = self._computing.get(key) or self._waiting.get(key)
         if query is None:
             self._refuse_when_full()
-            encoder = self._encoders.matching(model.name, model.digest)
+            encoder = self._encoders.matching(model.name, model.digest, model.probe)
             query = _Query(key, encoder, form, text, asyncio.get_running_loop().create_future())
             self._waiting[key] = query
             if self._worker is None or self._worker.done():

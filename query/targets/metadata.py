@@ -79,13 +79,13 @@ class Metadata:
             )
         return targets
 
-    async def attached(self, requester: Requester, indices: Iterable[str]) -> dict[str, Attachment]:
-        """The attachments of the attached ones among `indices`."""
-        attached: dict[str, Attachment] = {}
+    async def attached(self, requester: Requester, indices: Iterable[str]) -> dict[str, tuple[str, Attachment]]:
+        """The uuid and the attachment of the attached ones among `indices`."""
+        attached: dict[str, tuple[str, Attachment]] = {}
         for index in sorted(indices):
             for name, view in (await self._views(requester, index)).items():
                 if view.attachment is not None:
-                    attached[name] = view.attachment
+                    attached[name] = view.uuid, view.attachment
         return attached
 
     def forget(self) -> None:

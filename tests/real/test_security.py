@@ -9,6 +9,7 @@ from elasticsearch import ApiError, Elasticsearch
 
 from esblend.broker import EMBED_TASK, make_celery, queue_name
 from esblend.settings import Settings
+from indexer.care.credentials_command import least_privileges
 from mappings.dead_letter_index import DEAD_LETTERS_INDEX, DEAD_LETTERS_MAPPINGS, DEAD_LETTERS_SETTINGS
 from tests.conftest import Stack, run_esblend, start_stack, stop_stack
 from tests.real.faults import kill, process, revive
@@ -307,3 +308,50 @@ def test_no_log_holds_a_text_or_credentials(secured: Stack) -> None:
         assert len(lines) > 2
         assert all({"event", "level", "timestamp"} <= line.keys() for line in lines)
     secured.es.indices.delete(index="logged")
+
+
+def test_the_guard_in_bulk_needs_no_more_than_the_right_to_write(secured: Stack) -> None:
+    secured.es.index(index="guarded-docs", id="1", document={"body": "an old text"}, refresh=True)
+    secured.attach("guarded-docs", "body", guard=True)
+    secured.wait("guarded-docs")
+    secured.es.security.put_role(name="writer", indices=[{"names": ["guarded-docs"], "privileges": ["index"]}])
+    secured.es.security.put_user(username="writer", password="password-of-writer", roles=["writer"])
+    with as_user(secured, "writer") as client:
+        while True:
+            written = client.bulk(
+                index="guarded-docs", operations=[{"update": {"_id": "1"}}, {"doc": {"body": "a new text"}}]
+            )
+            [result] = written["items"]
+            assert result["update"]["status"] == 200
+            document = secured.es.get(index="guarded-docs", id="1")
+            if document["_seq_no"] == result["update"]["_seq_no"]:
+                break
+            secured.wait("guarded-docs")
+            secured.es.index(index="guarded-docs", id="1", document={"body": "an old text"}, refresh=True)
+            secured.wait("guarded-docs")
+    assert "esblend" not in document["_source"]
+    operations = [{"update": {"_id": "1"}}, {"doc": {"body": "not allowed"}}]
+    errors = []
+    for url in (secured.described["gateway"], secured.described["elasticsearch"]):
+        with (
+            Elasticsearch(url, basic_auth=("reader", "password-of-reader")) as client,
+            pytest.raises(ApiError) as caught,
+        ):
+            client.bulk(index="guarded-docs", operations=operations)
+        assert status_of(caught) == 403
+        errors.append(caught.value.body)
+    assert errors[0] == errors[1]
+
+
+def test_the_doctor_knows_a_key_of_an_earlier_version(secured: Stack) -> None:
+    role = least_privileges(["open-docs"], attaches=False)
+    first = role["esblend"]["indices"][0]
+    first["names"] = [name for name in first["names"] if name != "esblend-mean-vectors"]
+    key = secured.es.security.create_api_key(name="earlier", role_descriptors=role)["encoded"]
+    environment = {
+        "ESBLEND_ES_URL": secured.described["elasticsearch"], "ESBLEND_REDIS_URL": secured.described["redis"],
+        "ESBLEND_ES_API_KEY": key, "ESBLEND_MODEL": "minilm",
+    }  # fmt: skip
+    checks = json.loads(run_esblend("doctor", "--json", env=environment).stdout)
+    [found] = [check for check in checks if "esblend-mean-vectors" in check["detail"]]
+    assert "setup-credentials" in found["advice"]
