@@ -79,6 +79,8 @@ class ModelIdentity(Frozen):
     name: str
     digest: str
     dims: int
+    probe: tuple[float, ...] | None = None
+    """Of a model behind a service: see `esblend.encoder.probe_vector`."""
 
 
 class Prompts(Frozen):

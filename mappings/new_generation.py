@@ -50,7 +50,7 @@ def make_generation(request: AttachRequest, models: Models, adopted: Mapping[str
 
 
 def _identity(encoder: Encoder, dims: int) -> ModelIdentity:
-    return ModelIdentity(name=encoder.name, digest=encoder.digest, dims=dims)
+    return ModelIdentity(name=encoder.name, digest=encoder.digest, dims=dims, probe=encoder.probe)
 
 
 def _vector(requested: VectorOptions, encoder: Encoder) -> VectorOptions:

@@ -27,6 +27,12 @@ class EmbeddingService:
     authorizations: list[str | None] = field(default_factory=list)
     nonsense: Any = None
     """Returned in place of vectors."""
+    retry_after: str = "0"
+    is_another_model: bool = False
+    """Whether vectors are those of another model: the same numbers in another order."""
+    has_tokenizer: bool = True
+    counts_bytes: bool = False
+    """Whether `/tokenize` gives positions in bytes."""
 
 
 @contextmanager
@@ -37,11 +43,16 @@ def embedding_service() -> Iterator[EmbeddingService]:
     def vectors(request: Request, texts: list[str]) -> Any:
         service.batches.append(len(texts))
         service.authorizations.append(request.headers.get("authorization"))
-        return service.nonsense if service.nonsense is not None else encoder.encode_documents(texts).tolist()
+        if service.nonsense is not None:
+            return service.nonsense
+        vectors = encoder.encode_documents(texts)
+        return (vectors[:, ::-1] if service.is_another_model else vectors).tolist()
 
     def refused() -> Response:
         status = service.refusals.pop(0)
-        return Response(status_code=status, headers={"retry-after": "0"} if status in (429, 503) else {})
+        return Response(
+            status_code=status, headers={"retry-after": service.retry_after} if status in (429, 503) else {}
+        )
 
     async def embeddings(request: Request) -> Response:
         if service.refusals:
@@ -58,9 +69,27 @@ def embedding_service() -> Iterator[EmbeddingService]:
     async def info(_: Request) -> Response:
         return JSONResponse({"model_id": "minilm", "model_sha": "abc", "max_input_length": 256})
 
+    async def tokenize(request: Request) -> Response:
+        if not service.has_tokenizer:
+            return Response(status_code=404)
+        body = await request.json()
+        return JSONResponse([tokens(text, special=body["add_special_tokens"]) for text in body["inputs"]])
+
+    def tokens(text: str, *, special: bool) -> list[dict[str, Any]]:
+        def position(characters: int) -> int:
+            return len(text[:characters].encode()) if service.counts_bytes else characters
+
+        pieces = [
+            {"id": 1, "text": text[start:end], "special": False, "start": position(start), "stop": position(end)}
+            for start, end in encoder.tokenizer.spans(text)
+        ]
+        mark = {"id": 2, "text": "[CLS]", "special": True, "start": None, "stop": None}
+        return [mark, *pieces, mark] if special else pieces
+
     app = Starlette(
         routes=[
-            Route("/v1/embeddings", embeddings, methods=["POST"]), Route("/embed", embed, methods=["POST"]), Route("/info", info)
+            Route("/v1/embeddings", embeddings, methods=["POST"]), Route("/embed", embed, methods=["POST"]), Route("/info", info),
+            Route("/tokenize", tokenize, methods=["POST"]),
         ]
     )  # fmt: skip
     with FreePorts() as ports:

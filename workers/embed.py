@@ -147,7 +147,7 @@ def _encode(
     with_text = [document for document in documents if document not in skipped]
     if not with_text:
         return embedded, []
-    encoder = context.encoders.matching(model.name, model.digest)
+    encoder = context.encoders.matching(model.name, model.digest, model.probe)
     attempts = Attempts(context.redis, f"{target.uuid}-{target.name}")
     encode = context.encode(encoder, target.generation.form)
     with span("encode", {"documents": len(with_text), "model": model.name}):

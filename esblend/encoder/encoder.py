@@ -37,6 +37,11 @@ class Encoder:
             raise ModelError(f"model [{model.name}] gives vectors of different widths for documents and for queries")
 
     @property
+    def probe(self) -> tuple[float, ...] | None:
+        """The probe vector of a model behind a service (see `esblend.encoder.probe_vector`); None for other models."""
+        return getattr(self.model, "probe", None)
+
+    @property
     def tokenizer(self) -> Tokens:
         return self.model.tokenizer
 

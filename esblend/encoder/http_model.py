@@ -5,7 +5,6 @@ The service's address comes from the settings, never from an index. Named `opena
 
 import hashlib
 import json
-import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,30 +12,22 @@ from typing import Any
 
 import numpy as np
 import orjson
+import structlog
 import urllib3
 from numpy.typing import NDArray
 
+from esblend.encoder import probe_vector
+from esblend.encoder.model import Tokens
+from esblend.encoder.service_tokens import ApproximateTokens, ServiceTokens
 from esblend.errors import EncodingError, ModelError
 from esblend.settings import Settings
 
+log = structlog.get_logger()
 _RETRIED = (429, 502, 503, 504)
 _REFUSED = (400, 413, 422)
 """Statuses of a rejected text: it is too long or invalid."""
-_PIECE = re.compile(r"\w{1,4}|[^\w\s]")
-
-
-class ApproximateTokens:
-    """Estimates the word pieces of the service's tokenizer: a piece is at most four letters or digits, or one other character.
-    English averages a little over four characters per piece, so the estimate is more often too high than too low.
-    """
-
-    special_tokens = 2
-
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        return [match.span() for match in _PIECE.finditer(text)]
-
-    def count(self, text: str) -> int:
-        return sum(1 for _ in _PIECE.finditer(text))
+_MAX_RETRY_AFTER_SECONDS = 30.0
+_PROBE_AGAIN_SECONDS = 300.0
 
 
 class HttpModel:
@@ -54,13 +45,31 @@ class HttpModel:
         self.precision = "remote"
         self.digest = hashlib.sha256(json.dumps([name, revision]).encode()).hexdigest()
         self.max_tokens = settings.encoder_max_tokens
-        self.tokenizer = ApproximateTokens()
+        self.tokenizer: Tokens = ApproximateTokens()
         self._ask = ask
         self._batch = settings.encoder_batch_texts
         self._rate = _Rate(settings.encoder_requests_per_second)
+        self.probe = probe_vector.probe_of(self._embed([probe_vector.TEXT])[0])
+        """Stored in attachments: it shows whether the service still runs the same model."""
+        self._probed_at = time.monotonic()
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Raises ModelError when the service is unavailable or returns an invalid response, EncodingError when it rejects them."""
+        """Raises ModelError when the service is unavailable, returns an invalid response, or runs another model than at first;
+        EncodingError when it rejects the texts."""
+        if time.monotonic() - self._probed_at > _PROBE_AGAIN_SECONDS:
+            self.check_probe()
+        return self._embed(texts)
+
+    def check_probe(self) -> None:
+        """Raises ModelError when the service runs another model than when this process first asked it."""
+        if not probe_vector.is_same_model(self.probe, probe_vector.probe_of(self._embed([probe_vector.TEXT])[0])):
+            raise ModelError(
+                f"the service behind model [{self.name}] gives other vectors than before: it runs another model now. "
+                "Start the former model there, or migrate the attached indices and restart this process"
+            )
+        self._probed_at = time.monotonic()
+
+    def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         rows: list[Any] = []
         for start in range(0, len(texts), self._batch):
             batch = list(texts[start : start + self._batch])
@@ -113,11 +122,36 @@ def tei_model(name: str, settings: Settings) -> HttpModel:
 
     model = HttpModel(f"tei:{name}", settings, ask, revision=str(info.get("model_sha") or ""))
     model.max_tokens = min(model.max_tokens, int(info.get("max_input_length") or model.max_tokens))
+    model.tokenizer = _tokens(service)
     return model
 
 
+def _tokens(service: "_Service") -> Tokens:
+    """The service's own tokenizer; an estimate where it has no `/tokenize`."""
+
+    def ask(text: str, add_special_tokens: bool) -> list[Any]:
+        answer = service.post("/tokenize", {"inputs": [text], "add_special_tokens": add_special_tokens})
+        if not (isinstance(answer, list) and len(answer) == 1 and isinstance(answer[0], list)):
+            raise ModelError(f"{service.url} answers otherwise than /tokenize does")
+        return answer[0]
+
+    try:
+        return ServiceTokens(ask)
+    except (ModelError, EncodingError) as error:
+        log.warning("the service has no tokenizer; word pieces are estimated", url=service.url, reason=error.reason)
+        return ApproximateTokens()
+
+
+class _Retry(urllib3.Retry):
+    """Obeys `Retry-After`, but waits no longer than a limit: a task must not wait for an hour because a service says so."""
+
+    def get_retry_after(self, response: urllib3.BaseHTTPResponse) -> float | None:
+        wanted = super().get_retry_after(response)
+        return None if wanted is None else min(wanted, _MAX_RETRY_AFTER_SECONDS)
+
+
 class _Service:
-    """Sends requests with time-outs and retries, and respects Retry-After."""
+    """Sends requests with time-outs and retries, and respects Retry-After up to a limit."""
 
     def __init__(self, model: str, settings: Settings) -> None:
         if settings.encoder_url is None:
@@ -126,7 +160,7 @@ class _Service:
         self._headers = {"content-type": "application/json", "accept": "application/json"}
         if settings.encoder_api_key is not None:
             self._headers["authorization"] = f"Bearer {settings.encoder_api_key.get_secret_value()}"
-        retry = urllib3.Retry(
+        retry = _Retry(
             total=settings.encoder_retries, backoff_factor=0.5, backoff_jitter=0.5, status_forcelist=_RETRIED,
             allowed_methods=None, raise_on_status=False, redirect=False,
         )  # fmt: skip

@@ -1,11 +1,13 @@
 """The encoders of one process. Each model is loaded once, and used only if its files are those of the attachment."""
 
 import threading
+from collections.abc import Sequence
 
 import structlog
 
 from esblend.encoder.backend import Use
 from esblend.encoder.encoder import Encoder, EncoderOptions, load_encoder
+from esblend.encoder.probe_vector import is_same_model
 from esblend.errors import ModelError
 from esblend.plugins import ENCODERS, find, kind_and_name
 from esblend.settings import Settings
@@ -50,12 +52,18 @@ class Encoders:
             return load_encoder(name, self._options)
         return Encoder(find(ENCODERS, kind)(rest, self._settings))
 
-    def matching(self, name: str, digest: str) -> Encoder:
-        """The encoder of an attachment. Raises ModelError when this machine has other files under that name."""
+    def matching(self, name: str, digest: str, probe: Sequence[float] | None = None) -> Encoder:
+        """The encoder of an attachment. Raises ModelError when this machine has other files under that name, or when a service
+        gives other vectors than `probe`."""
         encoder = self.loaded(name) or self.load(name)
         if encoder.digest != digest:
             raise ModelError(
                 f"model [{name}] on this machine has other files than the model that the index was attached with "
                 f"(digest {encoder.digest[:12]} here, {digest[:12]} in the attachment): install the same files"
+            )
+        if not is_same_model(probe, encoder.probe):
+            raise ModelError(
+                f"the service behind model [{name}] gives other vectors than when the index was attached: it runs another "
+                "model now. Start the former model there, or migrate the index to the new one under another name"
             )
         return encoder

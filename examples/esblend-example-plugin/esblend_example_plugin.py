@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from esblend.encoder.http_model import ApproximateTokens
 from esblend.encoder.model import Tokens
+from esblend.encoder.service_tokens import ApproximateTokens
 from esblend.settings import Settings
 from mappings.attachment import PassageSettings
 from mappings.passages import Passage

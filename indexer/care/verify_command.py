@@ -108,7 +108,7 @@ def _compare(sample: "list[Held]", attachment: "Attachment", report: "Report") -
 
     model = attachment.generation.model
     try:
-        encoder = Encoders(Settings(), "documents").matching(model.name, model.digest)
+        encoder = Encoders(Settings(), "documents").matching(model.name, model.digest, model.probe)
     except ModelError as error:
         err.print(f"No vectors were recomputed: {error.reason}", style="yellow", markup=False, highlight=False)
         return

@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
+from esblend.encoder import http_model
 from esblend.encoder.encoder import load_encoder
-from esblend.encoder.http_model import ApproximateTokens
 from esblend.encoder.registry import Encoders
+from esblend.encoder.service_tokens import ApproximateTokens, ServiceTokens
 from esblend.errors import EncodingError, ModelError
 from esblend.settings import Settings
+from mappings.attachment import PassageSettings
+from mappings.passages import split
+from mappings.source import SourceText
 from tests.embedding_service import EmbeddingService, embedding_service
 
 TEXTS = [f"text number {n}" for n in range(5)]
@@ -25,7 +29,8 @@ def running() -> Iterator[EmbeddingService]:
 
 @pytest.fixture
 def service(running: EmbeddingService) -> EmbeddingService:
-    running.refusals, running.batches, running.authorizations, running.nonsense = [], [], [], None
+    for name, value in vars(EmbeddingService(url=running.url)).items():
+        setattr(running, name, value)
     return running
 
 
@@ -111,3 +116,61 @@ def test_approximate_pieces_lie_in_the_text() -> None:
     pieces = ApproximateTokens().spans(text)
     assert [text[start:end] for start, end in pieces][:6] == ["Inte", "rnat", "iona", "liza", "tion", ","]
     assert ApproximateTokens().count(text) == len(pieces)
+
+
+def test_a_long_retry_after_is_not_obeyed_to_the_end(
+    service: EmbeddingService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_model, "_MAX_RETRY_AFTER_SECONDS", 0.01)
+    encoder = encoders(service).load("openai:m")
+    service.retry_after, service.refusals = "86400", [429, 503]
+    assert encoder.encode_documents(TEXTS).shape == (5, 384)
+    assert not service.refusals
+
+
+def test_another_model_behind_the_same_address_is_noticed(
+    service: EmbeddingService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = encoders(service).load("openai:m")
+    assert encoders(service).matching("openai:m", before.digest, before.probe).probe == pytest.approx(before.probe)
+    service.is_another_model = True
+    with pytest.raises(ModelError, match="runs another model now"):
+        encoders(service).matching("openai:m", before.digest, before.probe)
+    before.encode_documents(TEXTS)
+    monkeypatch.setattr(http_model, "_PROBE_AGAIN_SECONDS", 0.0)
+    with pytest.raises(ModelError, match="gives other vectors than before"):
+        before.encode_documents(TEXTS)
+
+
+@pytest.mark.parametrize("counts_bytes", [False, True])
+@pytest.mark.parametrize(
+    "text", ["plain words", "très-bien, 漢字 naïve", "漢字かな交じり文。 ", "emoji 🚀 and more\n\n", "", "   "]
+)
+def test_pieces_of_the_services_own_tokenizer(service: EmbeddingService, text: str, counts_bytes: bool) -> None:
+    service.counts_bytes = counts_bytes
+    tokenizer = encoders(service).load("tei:minilm").tokenizer
+    assert isinstance(tokenizer, ServiceTokens)
+    assert tokenizer.special_tokens == 2
+    assert tokenizer.spans(text) == load_encoder("minilm").tokenizer.spans(text)
+
+
+def test_without_a_tokenizer_of_the_service_pieces_are_estimated(service: EmbeddingService) -> None:
+    service.has_tokenizer = False
+    assert isinstance(encoders(service).load("tei:minilm").tokenizer, ApproximateTokens)
+
+
+@pytest.mark.parametrize(
+    "text", ["漢字かな交じり文を数える。", "他们在深海里唱歌。", "English words, and more.", "ภาษาไทย"]
+)
+def test_an_estimate_is_not_below_the_models_count(text: str) -> None:
+    assert ApproximateTokens().count(text) >= load_encoder("minilm").tokenizer.count(text)
+
+
+def test_long_chinese_documents_fit_the_service(service: EmbeddingService) -> None:
+    """With four ideographs in a piece, passages were four times too long and every document was refused."""
+    service.has_tokenizer = False
+    encoder = encoders(service).load("tei:minilm")
+    text = "他们在深海里唱歌，夜里也能听见。" * 200
+    passages = split(SourceText(text, ""), encoder.tokenizer, PassageSettings(max_tokens=encoder.model.max_tokens))
+    real = load_encoder("minilm").tokenizer
+    assert max(real.count(passage.text) + real.special_tokens for passage in passages) <= 256

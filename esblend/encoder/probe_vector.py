@@ -1,0 +1,26 @@
+"""The probe vector of a model behind a service: by it, another model behind the same address and name is noticed."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+TEXT = "esblend checks which model this is: whales sing at night, and rust grows on old ships."
+_COMPONENTS = 32
+_DIGITS = 5
+_MIN_COSINE = 0.98
+"""The same model in another precision or on another device stays above it."""
+Probe = tuple[float, ...]
+
+
+def probe_of(vector: NDArray[np.float32]) -> Probe:
+    """The first components of the vector of `TEXT`, scaled to length 1."""
+    first = vector[:_COMPONENTS].astype(np.float64)
+    return tuple(round(float(value), _DIGITS) for value in first / max(float(np.linalg.norm(first)), 1e-12))
+
+
+def is_same_model(one: Sequence[float] | None, other: Sequence[float] | None) -> bool:
+    """Whether two probes can be of one model. A missing probe proves nothing."""
+    if one is None or other is None:
+        return True
+    return len(one) == len(other) and float(np.dot(one, other)) >= _MIN_COSINE
