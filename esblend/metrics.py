@@ -27,6 +27,9 @@ PAUSED = Gauge("esblend_paused", "1 while the feed does not read an index that f
 COVERAGE = Gauge("esblend_coverage_ratio", "Share of documents whose vectors are current.", ["index"])
 DEAD_LETTERS = Gauge("esblend_dead_letters", "Documents that cannot be embedded.", ["index"])
 ATTACHMENT_LOST = Gauge("esblend_attachment_lost", "1 if another client has overwritten the attachment.", ["index"])
+INDEX_PROBLEMS = Gauge(
+    "esblend_index_problems", "Settings and mappings of an index that prevent embedding or search.", ["index"]
+)
 TASKS = Counter("esblend_tasks", "Tasks finished.", ["lane", "outcome"])
 
 # Worker

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import typer
 
 from esblend.cli.console import err, out, print_json
-from esblend.cli.gateway_client import INCOMPLETE, USAGE, DataDir, Json, call, gateway
+from esblend.cli.gateway_client import INCOMPLETE, USAGE, DataDir, Json, call, gateway, reason_of
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -58,15 +58,28 @@ def status(
 def _read(es: "Elasticsearch", name: str | None) -> list[dict[str, Any]]:
     if name is not None:
         return [call(es, "GET", f"/_esblend/indices/{quote(name, safe='')}/status")]
-    mappings = es.indices.get_mapping(index="*", filter_path="*.mappings._meta.esblend.active")
-    return [
-        call(es, "GET", f"/_esblend/indices/{quote(index_name, safe='')}/status")
-        for index_name in sorted(mappings.body)
-    ]
+    from mappings.attachment import is_attached
+    from mappings.builder import has_lost_attachment
+    from mappings.index_lookup import ATTACHABLE_INDICES
+
+    response = es.indices.get_mapping(index=ATTACHABLE_INDICES, expand_wildcards=["open", "closed", "hidden"])
+    mappings = {index: body["mappings"] for index, body in response.items()}
+    ours = [index for index, mapping in mappings.items() if is_attached(mapping) or has_lost_attachment(mapping)]
+    return [_read_one(es, index) for index in sorted(ours)]
+
+
+def _read_one(es: "Elasticsearch", name: str) -> dict[str, Any]:
+    """One of several statuses. An index that is closed, lacks a primary shard or lost its attachment does not hide the others."""
+    from elasticsearch import ApiError
+
+    try:
+        return call(es, "GET", f"/_esblend/indices/{quote(name, safe='')}/status")
+    except ApiError as error:
+        return {"index": name, "error": reason_of(error)}
 
 
 def _is_covered(statuses: list[dict[str, Any]]) -> bool:
-    return all(status_of_index["coverage"] >= 1 for status_of_index in statuses)
+    return all(status_of_index.get("coverage", 0) >= 1 for status_of_index in statuses)
 
 
 @app.command()

@@ -6,6 +6,7 @@ from typing import Any
 
 from mappings.attachment import Attachment
 from mappings.fields import text_fields
+from mappings.guard import pipeline_name
 
 MIN_RESULT_WINDOW = 1000
 """The feed and `verify` read pages of up to 1,000 documents, and hybrid searches have windows of up to 1,000."""
@@ -143,6 +144,14 @@ def _field_problems(index: str, mapping: Mapping[str, Any], attachment: Attachme
             "properties", f"the source fields {missing} of index [{index}] are not text fields of its mapping",
             "detach it, then attach it with other fields",
         )  # fmt: skip
+
+
+def current_problems(
+    index: str, settings: Mapping[str, Any], mapping: Mapping[str, Any], attachment: Attachment
+) -> list[Problem]:
+    """The problems of an attached index, as `problems_of`, and a guard without effect."""
+    guard = guard_problem(index, settings, attachment, pipeline_name(index))
+    return [*problems_of(index, settings, mapping, attachment), *([guard] if guard else [])]
 
 
 def guard_problem(index: str, settings: Mapping[str, Any], attachment: Attachment, pipeline: str) -> Problem | None:

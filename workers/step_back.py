@@ -35,6 +35,12 @@ class StepBack:
         self._settings = settings
         self._failures = 0
         self._must_wait = False
+        self._failing_since: float | None = None
+
+    @property
+    def failing_seconds(self) -> float:
+        """For how long every task has failed; 0 while the worker has not stepped back."""
+        return 0.0 if self._failing_since is None else time.monotonic() - self._failing_since
 
     def count_failure(self) -> None:
         self._failures += 1
@@ -43,6 +49,7 @@ class StepBack:
         self._must_wait = True
         if self._failures == FAILURES:
             forget_ready(self._settings)
+            self._failing_since = time.monotonic()
         log.error("worker steps back: every task fails", failures=self._failures, wait_seconds=back_off(self._excess()))
 
     def count_success(self) -> None:
@@ -51,6 +58,7 @@ class StepBack:
             announce_ready(self._settings)
         self._failures = 0
         self._must_wait = False
+        self._failing_since = None
 
     def wait(self) -> None:
         """Wait if the last task failed. Called after its result is published and before Celery delivers the next task."""

@@ -35,6 +35,7 @@ from esblend.ready import announce_ready, forget_dead, forget_ready
 from esblend.redis_connection import connect_redis
 from esblend.settings import Settings
 from workers.held_tasks import announce_held_tasks
+from workers.liveness import WorkerLiveness
 from workers.step_back import StepBack, is_workers_fault
 from workers.tracing import traced_task
 
@@ -53,6 +54,7 @@ class _Child:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.step_back = StepBack(settings)
+        self._liveness = WorkerLiveness(self.step_back, settings.feed_task_timeout_seconds)
         self._context: WorkerContext | None = None
 
     @property
@@ -75,7 +77,7 @@ class _Child:
             Encoders(settings, "documents"),
             lambda encoder, form: cache_for(encoder, form, settings),
         )
-        serve(settings)
+        serve(settings, self._liveness.is_alive)
         tracing.set_up(settings, "worker")
         try:
             self._context.encoders.load(settings.model)

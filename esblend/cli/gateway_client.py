@@ -105,7 +105,7 @@ def _state_server_error(error: Exception) -> None:
 
     if isinstance(error, ApiError):
         advice = f" {_CREDENTIALS}" if error.meta.status == 401 else ""
-        _end(_reason(error) + advice, FAILED, error_body(error))
+        _end(reason_of(error) + advice, FAILED, error_body(error))
     if isinstance(error, TransportConnectionError | ConnectionTimeout):
         message = f"No answer from the gateway ({type(error).__name__}). Start a stack with `esblend up`"
         _end(f"{message}, or name a gateway with --gateway or ESBLEND_GATEWAY_URL.", UNREACHABLE)
@@ -119,7 +119,7 @@ def _end(message: str, exit_code: int, body: dict[str, Any] | None = None) -> No
     raise typer.Exit(exit_code) from None
 
 
-def _reason(error: "ApiError") -> str:
+def reason_of(error: "ApiError") -> str:
     """The cause of a failed request rather than Elasticsearch's summary "all shards failed"."""
     body: Any = error.body
     detail = body.get("error") if isinstance(body, dict) else None

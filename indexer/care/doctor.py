@@ -19,12 +19,12 @@ from esblend.plugins import ENCODERS, find, kind_and_name
 from esblend.redis_connection import connect_redis
 from esblend.settings import Settings
 from indexer.feed.checkpoints import checkpoint_id
-from mappings.attachment import META_KEY, Attachment, read_attachment
+from mappings.attachment import META_KEY, Attachment, ModelIdentity, read_attachment
 from mappings.attachment_copies import CHECKPOINTS_INDEX
 from mappings.builder import expected_properties, has_lost_attachment
 from mappings.dead_letter_index import DEAD_LETTERS_INDEX
-from mappings.guard import pipeline_name
-from mappings.problems import guard_problem, problems_of
+from mappings.mean_vectors import MEAN_VECTORS_INDEX
+from mappings.problems import current_problems
 
 _OLDEST = (8, 14)
 _CLOCK_SECONDS = 30
@@ -183,7 +183,7 @@ def _watermarks(es: Elasticsearch) -> Iterator[Check]:
 
 
 def _rights(es: Elasticsearch) -> Iterator[Check]:
-    own = [CHECKPOINTS_INDEX, DEAD_LETTERS_INDEX]
+    own = [CHECKPOINTS_INDEX, DEAD_LETTERS_INDEX, MEAN_VECTORS_INDEX]
     try:
         answer = es.security.has_privileges(
             cluster=["monitor"],
@@ -199,10 +199,18 @@ def _rights(es: Elasticsearch) -> Iterator[Check]:
     missing += [
         f"{name}:{right}" for name, rights in answer["index"].items() for right, has in rights.items() if not has
     ]
+    has_old_key = any(not has for has in answer["index"].get(MEAN_VECTORS_INDEX, {}).values())
+    if has_old_key and all(all(answer["index"][name].values()) for name in own if name != MEAN_VECTORS_INDEX):
+        yield Check(
+            "rights", "warning", f"these credentials are of an earlier version: they have no access to [{MEAN_VECTORS_INDEX}], so "
+            "searches calibrate the default blend with samples of their own",
+            "run `esblend setup-credentials` again, give feed, workers and gateway the new key, and invalidate the old one",
+        )  # fmt: skip
+        missing = [right for right in missing if not right.startswith(MEAN_VECTORS_INDEX)]
     if missing:
         advice = "grant these to feed and workers on every attached index ([*] means all)"
         yield Check("rights", "warning", f"this user lacks {', '.join(missing[:8])}", advice)
-    else:
+    elif not has_old_key:
         yield Check("rights", "ok", "feed and workers have all privileges they need")
 
 
@@ -224,19 +232,20 @@ def _indices(es: Elasticsearch, settings: Settings) -> Iterator[Check]:
             yield Check(index, "failure", error.reason, "run the esblend that attached it, or a later one")
             continue
         if attachment is not None:
-            yield from _index(es, index, attachment, mapping)
+            yield from _index(es, index, attachment, mapping, settings)
     yield _model(settings.model, None)
 
 
-def _index(es: Elasticsearch, index: str, attachment: Attachment, mapping: dict[str, Any]) -> Iterator[Check]:
+def _index(
+    es: Elasticsearch, index: str, attachment: Attachment, mapping: dict[str, Any], settings: Settings
+) -> Iterator[Check]:
     current = es.indices.get_settings(index=index, flat_settings=True)[index]["settings"]
-    problems = problems_of(index, current, mapping, attachment)
-    guard = guard_problem(index, current, attachment, pipeline_name(index))
+    problems = current_problems(index, current, mapping, attachment)
     paused = _pause(es, current["index.uuid"], attachment)
     if paused is not None:
         advice = "fix the cause; the feed continues by itself. Until then new texts get no vectors"
         yield Check(index, "failure", f"the feed has paused this index: {paused}", advice)
-    for problem in [*problems, *([guard] if guard else [])]:
+    for problem in problems:
         yield Check(index, "failure", problem.detail, problem.advice)
     wrong = _differences(expected_properties(attachment), mapping.get("properties") or {})
     if wrong:
@@ -246,7 +255,7 @@ def _index(es: Elasticsearch, index: str, attachment: Attachment, mapping: dict[
             f"the mapping differs from the attachment at {wrong[:3]}",
             "detach it, then attach it again",
         )
-    checked = _model(attachment.generation.model.name, attachment.generation.model.digest)
+    checked = _attached_model(attachment.generation.model, settings)
     if checked.outcome != "ok":
         yield Check(index, checked.outcome, checked.detail, checked.advice)
     if not (problems or wrong or paused) and checked.outcome == "ok":
@@ -278,6 +287,19 @@ def _differences(wanted: dict[str, Any], present: dict[str, Any], path: str = ""
         else:
             differences += _differences(field.get("properties") or {}, here.get("properties") or {}, f"{path}{name}.")
     return differences
+
+
+def _attached_model(model: ModelIdentity, settings: Settings) -> Check:
+    """Whether this machine has the model of an attachment. A service is asked for its probe vector."""
+    if model.probe is None or settings.encoder_url is None:
+        return _model(model.name, model.digest)
+    from esblend.encoder.registry import Encoders
+
+    try:
+        Encoders(settings, "documents").matching(model.name, model.digest, model.probe)
+    except EsblendError as error:
+        return Check("model", "failure", error.reason, "see ESBLEND_ENCODER_URL")
+    return Check("model", "ok", f"{model.name} is the model that {settings.encoder_url} runs")
 
 
 def _model(name: str, digest: str | None) -> Check:

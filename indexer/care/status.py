@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from elasticsearch import ApiError, AsyncElasticsearch
@@ -12,7 +13,8 @@ from indexer.feed.shard_changes import IndexShards, read_shards
 from mappings.attachment import Attachment
 from mappings.coverage import STATES_OF_COUNTS, is_counted_as, is_processed
 from mappings.dead_letter_index import DEAD_LETTERS_INDEX
-from mappings.index_lookup import find_attached
+from mappings.index_lookup import AttachedIndex, find_attached
+from mappings.problems import current_problems
 
 _LETTERS = 10_000
 
@@ -33,6 +35,15 @@ class BackfillStatus(BaseModel):
     """The configured limit; None when there is none."""
 
 
+class ProblemStatus(BaseModel):
+    """See `mappings.problems.Problem`."""
+
+    setting: str
+    detail: str
+    advice: str
+    prevents_embedding: bool
+
+
 class IndexStatus(BaseModel):
     """`documents` = `embedded` + `without_text` + `dead_letters` + `dropped` + `pending`."""
 
@@ -48,6 +59,8 @@ class IndexStatus(BaseModel):
     """Share of documents with current vectors, 0 to 1; dead letters and documents without text count as processed."""
     paused: str | None
     """Why the feed does not read the index at present; None when it does."""
+    problems: list[ProblemStatus]
+    """Settings and mappings of the index that prevent embedding or search; empty when all is well."""
     lag_seconds: float
     """Age of the oldest change without its vector; 0 when there is none."""
     documents_per_second: float
@@ -86,6 +99,7 @@ async def read_status(es: AsyncElasticsearch, name: str, *, counting: AsyncElast
         pending=counts["pending"],
         coverage=1.0 if not documents else round(done / documents, 6) if counts["pending"] else 1.0,
         paused=checkpoint.paused_because if checkpoint else None,
+        problems=await _problems(es, attached),
         lag_seconds=_lag(counts["pending"], checkpoint),
         documents_per_second=checkpoint.documents_per_second if checkpoint and checkpoint.pending_since else 0.0,
         dropped=counts["dropped"],
@@ -95,6 +109,13 @@ async def read_status(es: AsyncElasticsearch, name: str, *, counting: AsyncElast
             for key, value in attachment.generations.items()
         },
     )
+
+
+async def _problems(es: AsyncElasticsearch, attached: AttachedIndex) -> list[ProblemStatus]:
+    response = await es.indices.get_settings(index=attached.index, flat_settings=True)
+    settings = response.body.get(attached.index, {}).get("settings", {})
+    problems = current_problems(attached.index, settings, attached.mapping, attached.attachment)
+    return [ProblemStatus(**asdict(problem)) for problem in problems]
 
 
 def _is_settled(shards: IndexShards | None, checkpoint: Checkpoint | None) -> bool:

@@ -13,7 +13,7 @@ _BAR_WIDTH = 24
 
 
 def cards(statuses: Sequence[dict[str, Any]]) -> Group:
-    """A card for each status, as the status endpoint returns them."""
+    """A card for each status, as the status endpoint returns them, or with the `error` in place of it."""
     parts: list[RenderableType] = []
     for status in statuses:
         parts += [*_card(status), Text()]
@@ -22,15 +22,17 @@ def cards(statuses: Sequence[dict[str, Any]]) -> Group:
 
 def _card(status: dict[str, Any]) -> list[RenderableType]:
     name = Text(status["index"], style="bold", overflow="fold")
+    if "error" in status:
+        return [name, Text(f"unknown: {status['error']}", style="bold red")]
     active = next((value for value in status["generations"].values() if value["active"]), None)
     if active is not None:
         name.append(f"  {active['model'].rsplit('/', 1)[-1]}", style="dim")
-    return [name, _coverage(status), _figures(status), *_other_generations(status)]
+    return [name, _coverage(status), _figures(status), *_problems(status), *_other_generations(status)]
 
 
 def _coverage(status: dict[str, Any]) -> RenderableType:
     """Coverage is green only when every document that should have vectors has them."""
-    is_covered = status["coverage"] >= 1 and status["embedded"] > 0
+    is_covered = status["coverage"] >= 1 and status["embedded"] > 0 and not status["paused"]
     colour = "green" if is_covered else "yellow"
     bar = ProgressBar(
         total=1, completed=status["coverage"], width=_BAR_WIDTH, complete_style=colour, finished_style=colour
@@ -58,6 +60,13 @@ def _figures(status: dict[str, Any]) -> Text:
     if status["dead_letters"]:
         figures.append(Text(f"{status['dead_letters']:,} dead letters", style="bold red"))
     return Text("  ·  ").join(figures)
+
+
+def _problems(status: dict[str, Any]) -> list[RenderableType]:
+    """Why the feed does not read the index, and what in the index prevents embedding or search."""
+    paused = [f"paused: {status['paused']}"] if status["paused"] else []
+    problems = [f"{problem['detail']}: {problem['advice']}" for problem in status["problems"]]
+    return [Text(line, style="bold red") for line in (*paused, *problems)]
 
 
 def _remaining(backfill: dict[str, Any]) -> str | None:

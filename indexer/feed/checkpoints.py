@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import structlog
-from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError, ConflictError, NotFoundError
+from elasticsearch import (
+    ApiError,
+    AsyncElasticsearch,
+    AuthorizationException,
+    BadRequestError,
+    ConflictError,
+    NotFoundError,
+)
 from elasticsearch.helpers import async_scan
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -79,8 +86,11 @@ def checkpoint_id(uuid: str, generation: str) -> str:
 
 
 async def ensure_checkpoints_index(es: AsyncElasticsearch) -> None:
-    """Create the index with its settings and mapping. An index that dynamic mapping created after somebody deleted it is replaced:
-    it lost the checkpoints anyway."""
+    """Create the index with its settings and mapping.
+
+    If somebody deleted it, a write of a feed may have created it again by dynamic mapping. Such an index is changed in place and
+    never deleted: another feed may have written its checkpoints to it. Without the privilege to change it, it works as it is.
+    """
     try:
         response = await es.indices.get_settings(index=CHECKPOINTS_INDEX, flat_settings=True)
     except NotFoundError:
@@ -88,9 +98,13 @@ async def ensure_checkpoints_index(es: AsyncElasticsearch) -> None:
         return
     if response[CHECKPOINTS_INDEX]["settings"].get("index.hidden") == "true":
         return
-    log.warning("checkpoints index was created by dynamic mapping; it is created again", index=CHECKPOINTS_INDEX)
-    await es.indices.delete(index=CHECKPOINTS_INDEX, ignore_unavailable=True)
-    await _create(es)
+    changeable = {name: value for name, value in _SETTINGS.items() if name != "number_of_shards"}
+    try:
+        await es.indices.put_mapping(index=CHECKPOINTS_INDEX, dynamic="false")
+        await es.indices.put_settings(index=CHECKPOINTS_INDEX, settings=changeable)
+    except (AuthorizationException, NotFoundError):
+        return
+    log.warning("checkpoints index was created by dynamic mapping; its settings are corrected", index=CHECKPOINTS_INDEX)
 
 
 async def _create(es: AsyncElasticsearch) -> None:

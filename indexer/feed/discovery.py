@@ -38,6 +38,7 @@ class Discovery:
         self.attached: dict[str, AttachedIndex] = {}
         self.unavailable: set[str] = set()
         """Names of attached indices that are closed, or that this role may not monitor."""
+        self.times_read = 0
         self._es = es
         self._queue = queue
         self._copies = AttachmentCopies(es)
@@ -57,6 +58,7 @@ class Discovery:
         if is_same and not self._requested_at:
             return False
         self._cluster_state, self._read_at = state, now
+        self.times_read += 1
         await self._request_attachments()
         attachments = await read_attachments(self._es)
         readable = {index: attachment for index, attachment in attachments.items() if attachment}

@@ -57,6 +57,15 @@ class Feed:
     def is_busy(self) -> bool:
         return any(feed.is_busy for feed in self.feeds.values())
 
+    @property
+    def indices(self) -> set[str]:
+        return {feed.index for feed in self.feeds.values()}
+
+    @property
+    def mapping_changes(self) -> int:
+        """How often mappings were read because the cluster state had changed."""
+        return self._discovery.times_read
+
     async def round(self) -> None:
         """One round over all indices. Raises the errors of Elasticsearch and Redis that concern all of them."""
         if self._leases.is_late:
@@ -73,7 +82,7 @@ class Feed:
             self._discovered_at = time.monotonic()
         elif self._leases.dead:
             await self._take_over()
-        shards = await read_shards(self._es, sorted({feed.index for feed in self.feeds.values()}))
+        shards = await read_shards(self._es, sorted(self.indices))
         for key, feed in self.feeds.items():
             if key not in self._steps:
                 self._steps[key] = asyncio.create_task(self._step(key, feed, shards.get(feed.index)))

@@ -19,6 +19,7 @@ from esblend.ready import announce_ready, forget_ready
 from esblend.settings import Settings
 from indexer.feed.checkpoints import ensure_checkpoints_index
 from indexer.feed.feed import Feed
+from indexer.feed.index_problems import IndexProblems
 from indexer.feed.leases import Leases
 from indexer.feed.metrics import CoverageMetrics
 from indexer.feed.task_queue import TaskQueue
@@ -86,6 +87,8 @@ async def _follow(es: AsyncElasticsearch, feed: Feed, leases: Leases, liveness: 
                     await ensure_checkpoints_index(es)
                     await leases.beat()
                     beside.append(asyncio.create_task(leases.keep()))
+                    problems = IndexProblems(es, lambda: feed.indices, lambda: feed.mapping_changes)
+                    beside.append(asyncio.create_task(problems.keep()))
                     if settings.metrics_port is not None:
                         beside.append(asyncio.create_task(CoverageMetrics(es, lambda: feed.feeds.values()).keep()))
                 await feed.round()

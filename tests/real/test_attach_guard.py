@@ -57,6 +57,16 @@ def pipelines(stack: Stack) -> Iterator[None]:
         stack.es.options(ignore_status=[400, 404]).ingest.delete_pipeline(id=name)
 
 
+def test_an_empty_index_is_checked_with_an_invented_document(
+    stack: Stack, make_index: Callable[..., str], pipelines: None
+) -> None:
+    index = make_index(final_pipeline="changes-each-time")
+    with pytest.raises(BadRequestError, match=r"\[changes-each-time\].*idempotent"):
+        stack.attach(index, "body", versioning="external")
+    stack.es.indices.put_settings(index=index, settings={"index.final_pipeline": "idempotent"})
+    stack.attach(index, "body", versioning="external")
+
+
 @pytest.mark.parametrize("guard", [False, True])
 def test_a_final_pipeline_that_changes_the_text_each_time(
     stack: Stack, make_index: Callable[..., str], pipelines: None, guard: bool

@@ -3,12 +3,16 @@
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import psutil
 import pytest
 
+from esblend.local.ports import FreePorts
 from tests.conftest import Stack
 from tests.real.faults import kill, process, revive, wait_for
 
@@ -72,3 +76,64 @@ def test_a_dead_letter_costs_other_documents_no_deletions(fault_stack: Stack, in
     fault_stack.es.index(index=index, id="long", document={"body": "short now"}, refresh=True)
     assert fault_stack.wait(index)["dead_letters"] == 0
     assert deletions() == before + 1
+
+
+def test_a_waiting_write_learns_of_a_letter_whose_mark_is_rejected(fault_stack: Stack, index: str) -> None:
+    fault_stack.es.indices.put_mapping(index=index, dynamic="false")
+    kill(fault_stack, "worker")
+    document = {"body": "many words make a long text. " * 400, "unknown": 1}
+    with ThreadPoolExecutor(1) as pool:
+        client = fault_stack.gateway.options(request_timeout=150)
+        answer = pool.submit(
+            client.perform_request,
+            "PUT",
+            f"/{index}/_doc/1",
+            params={"wait_for": "embedded", "timeout": "120s"},
+            headers={"accept": "application/json", "content-type": "application/json"},
+            body=document,
+        )
+        wait_for("the document", lambda: fault_stack.es.exists(index=index, id="1"))
+        fault_stack.es.indices.put_mapping(index=index, dynamic="strict")
+        revive(fault_stack)
+        waited = answer.result().body["esblend"]
+    assert (waited["dead_letters"], waited["pending"], waited["timed_out"]) == (1, 0, False)
+    assert "esblend" not in fault_stack.es.get(index=index, id="1")["_source"]
+
+
+def liveness(port: int) -> int:
+    """The status of `/live`; 0 while nothing serves it."""
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/live", timeout=5) as response:
+            return int(response.status)
+    except HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+@pytest.mark.parametrize("stuck", ["task", "parent", "child"])
+def test_liveness_of_a_stuck_worker_fails(fault_stack: Stack, index: str, tmp_path: Path, stuck: str) -> None:
+    kill(fault_stack, "worker")
+    with FreePorts() as ports:
+        port = ports.choose(0)
+    environment = {
+        "ESBLEND_METRICS_PORT": str(port),
+        "STUCK_IN_TASK": "1" if stuck == "task" else "",
+        "ESBLEND_FEED_TASK_TIMEOUT_SECONDS": "3",
+    }
+    with process(fault_stack, "tests.real.stuck_worker", place=tmp_path, **environment) as worker:
+        assert liveness(port) == 200
+        [child] = psutil.Process(worker.pid).children()
+        if stuck == "task":
+            fill(fault_stack, index, 1)
+            wait_for("the stuck task to show", lambda: liveness(port) == 503, 60)
+        elif stuck == "parent":
+            os.kill(worker.pid, signal.SIGSTOP)
+            wait_for("the stuck parent to show", lambda: liveness(port) == 503, 60)
+            os.kill(worker.pid, signal.SIGCONT)
+            wait_for("the parent to go on", lambda: liveness(port) == 200, 60)
+        else:
+            os.kill(child.pid, signal.SIGSTOP)
+            wait_for("the stopped child to show", lambda: liveness(port) == 0, 60)
+        child.kill()
+        worker.kill()

@@ -1,0 +1,77 @@
+"""Reports settings and mappings that came to prevent embedding or search after the attachment: in the log, and as a gauge."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Collection, Iterator
+
+import structlog
+from elastic_transport import TransportError
+from elasticsearch import ApiError, AsyncElasticsearch
+
+from esblend.metrics import INDEX_PROBLEMS
+from mappings.index_lookup import readable_attachment
+from mappings.problems import Problem, current_problems
+
+log = structlog.get_logger()
+_LOOK_SECONDS = 5.0
+_MAX_URL_CHARACTERS = 3000
+
+
+class IndexProblems:
+    """The problems of the indices that this process follows. They are read after changes of the cluster state."""
+
+    def __init__(
+        self, es: AsyncElasticsearch, indices: Callable[[], Collection[str]], changes: Callable[[], int]
+    ) -> None:
+        """`changes`: a number that grows when mappings or settings may have changed."""
+        self._es = es
+        self._indices = indices
+        self._changes = changes
+        self._seen: tuple[int, frozenset[str]] = (-1, frozenset())
+        self._problems: dict[str, list[Problem]] = {}
+
+    async def keep(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            present = (self._changes(), frozenset(self._indices()))
+            if present != self._seen:
+                try:
+                    await self._look(present[1])
+                    self._seen = present
+                except (ApiError, TransportError) as error:
+                    log.warning("problems of indices not read", cause=type(error).__name__)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _look(self, indices: frozenset[str]) -> None:
+        found: dict[str, list[Problem]] = {}
+        for names in _portions(sorted(indices)):
+            response = await self._es.indices.get(
+                index=names, features=["settings", "mappings"], flat_settings=True, ignore_unavailable=True
+            )
+            for index, body in response.items():
+                attachment = readable_attachment(body["mappings"])
+                if attachment is not None:
+                    found[index] = current_problems(index, body["settings"], body["mappings"], attachment)
+        for index, problems in found.items():
+            INDEX_PROBLEMS.labels(index).set(len(problems))
+            for problem in problems:
+                if problem not in self._problems.get(index, []):
+                    log.error("index has a problem", index=index, problem=problem.detail, advice=problem.advice)
+        for index in self._problems.keys() - found.keys():
+            with contextlib.suppress(KeyError):
+                INDEX_PROBLEMS.remove(index)
+        self._problems = found
+
+
+def _portions(names: list[str]) -> Iterator[list[str]]:
+    """Portions of `names` that fit into a URL."""
+    portion: list[str] = []
+    length = 0
+    for name in names:
+        if portion and length + len(name) > _MAX_URL_CHARACTERS:
+            yield portion
+            portion, length = [], 0
+        portion.append(name)
+        length += len(name) + 1
+    if portion:
+        yield portion

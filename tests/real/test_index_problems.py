@@ -1,0 +1,108 @@
+"""An index whose settings turn against embedding after it was attached: status, doctor, log and metrics say so."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from esblend.local.ports import FreePorts
+from tests.conftest import Stack
+from tests.real.faults import assert_vectors_of_present_texts, kill, process, revive, wait_for
+from tests.real.test_metrics import read
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "index.max_result_window": {"index.max_result_window": 50},
+    "index.mapping.nested_objects.limit": {"index.mapping.nested_objects.limit": 5},
+    "index.blocks.write": {"index.blocks.write": True},
+    "index.blocks.read": {"index.blocks.read": True},
+    "index.final_pipeline": {"index.final_pipeline": "_none"},
+}
+
+
+@pytest.fixture
+def index(fault_stack: Stack, index_name: str) -> Iterator[str]:
+    mapping = {"properties": {"body": {"type": "text"}}}
+    fault_stack.es.indices.create(index=index_name, mappings=mapping, settings={"number_of_replicas": 0})
+    fault_stack.attach(index_name, "body", guard=True)
+    fault_stack.es.index(index=index_name, id="0", document={"body": "Whales sing."})
+    fault_stack.wait(index_name)
+    yield index_name
+    fault_stack.es.indices.delete(index=index_name)
+
+
+def status(stack: Stack, index: str) -> dict[str, Any]:
+    return stack.call("GET", f"/_esblend/indices/{index}/status")
+
+
+def test_each_problem_shows_while_nothing_waits(fault_stack: Stack, index: str, tmp_path: Path) -> None:
+    stack = fault_stack
+    with FreePorts() as ports:
+        port = ports.choose(0)
+    kill(stack, "feed")
+    with process(stack, "esblend", "feed", place=tmp_path, ESBLEND_METRICS_PORT=str(port)):
+
+        def gauge() -> float | None:
+            return read(f"http://127.0.0.1:{port}/metrics").get(f'esblend_index_problems{{index="{index}"}}')
+
+        wait_for("no problems", lambda: gauge() == 0, 60)
+        for setting, values in SETTINGS.items():
+            before = stack.es.indices.get_settings(index=index, flat_settings=True)[index]["settings"].get(setting)
+            stack.es.indices.put_settings(index=index, settings=values)
+            wait_for(f"the gauge of {setting}", lambda: gauge() == 1, 30)
+            if setting != "index.blocks.read":  # then nobody can count its documents
+                assert [problem["setting"] for problem in status(stack, index)["problems"]] == [setting]
+                card = stack.esblend("status", index).stdout
+                assert setting in card
+            doctor = json.loads(stack.esblend("doctor", "--json").stdout)
+            assert [check["outcome"] for check in doctor if check["name"] == index and setting in check["detail"]] == [
+                "failure"
+            ]
+            stack.es.indices.put_settings(index=index, settings={setting: before})
+            wait_for(f"the end of {setting}", lambda: gauge() == 0, 30)
+        assert status(stack, index)["problems"] == []
+        log = next(tmp_path.glob("ready-*.log")).read_text()
+        assert log.count("index has a problem") >= len(SETTINGS)
+    revive(stack)
+
+
+@pytest.mark.parametrize("setting", ["index.max_result_window", "index.blocks.write"])
+def test_an_index_that_the_feed_pauses_has_a_lag_and_is_not_covered(
+    fault_stack: Stack, index: str, tmp_path: Path, setting: str
+) -> None:
+    stack = fault_stack
+    with FreePorts() as ports:
+        port = ports.choose(0)
+    kill(stack, "feed")
+    for number in range(200):
+        stack.es.index(index=index, id=str(number), document={"body": f"Text {number}."})
+    stack.es.indices.put_settings(index=index, settings=SETTINGS[setting])
+    labels = f'{{generation="g1",index="{index}"}}'
+    with process(stack, "esblend", "feed", place=tmp_path, ESBLEND_METRICS_PORT=str(port)):
+        wait_for("the pause", lambda: status(stack, index)["paused"], 60)
+        for _ in range(20):
+            shown = status(stack, index)
+            assert shown["lag_seconds"] > 0
+            assert shown["coverage"] < 1
+            assert shown["paused"]
+            feed = read(f"http://127.0.0.1:{port}/metrics")
+            assert feed[f"esblend_lag_seconds{labels}"] > 0
+            assert feed[f"esblend_paused{labels}"] == 1
+        assert "paused: " in stack.esblend("status", index).stdout
+        stack.es.indices.put_settings(index=index, settings={setting: None})
+        assert_vectors_of_present_texts(stack, index, 200)
+    revive(stack)
+
+
+def test_a_closed_index_does_not_hide_the_status_of_the_others(fault_stack: Stack, index: str) -> None:
+    other = f"{index}-open"
+    fault_stack.es.indices.create(index=other, mappings={"properties": {"body": {"type": "text"}}})
+    fault_stack.attach(other, "body")
+    fault_stack.es.indices.close(index=index)
+    shown = {one["index"]: one for one in json.loads(fault_stack.esblend("status", "--json").stdout)}
+    assert "closed" in shown[index]["error"]
+    assert shown[other]["coverage"] == 1
+    assert "unknown: " in fault_stack.esblend("status").stdout
+    fault_stack.es.indices.open(index=index)
+    fault_stack.es.indices.delete(index=other)

@@ -1,0 +1,140 @@
+"""Primaries allocated with accepted data loss: in one of several shards a new history begins, and no change is skipped."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from elastic_transport import TransportError
+from elasticsearch import ApiError
+
+from esblend.local.paths import elasticsearch_dir
+from tests.conftest import Stack, run_esblend
+from tests.real.faults import assert_vectors_of_present_texts, kill, revive, wait_for
+from tests.real.test_feed_index_surgery import position, write
+
+SHARD = 1
+
+
+@pytest.fixture
+def index(fault_stack: Stack, index_name: str) -> Iterator[str]:
+    fault_stack.es.indices.create(
+        index=index_name,
+        mappings={"properties": {"body": {"type": "text"}}},
+        settings={"number_of_shards": 3, "number_of_replicas": 0},
+    )
+    fault_stack.attach(index_name, "body")
+    write(fault_stack, index_name, range(60), "at first")
+    fault_stack.wait(index_name)
+    yield index_name
+    fault_stack.es.indices.delete(index=index_name)
+
+
+def folder(stack: Stack, index: str) -> Path:
+    uuid = stack.es.indices.get_settings(index=index)[index]["settings"]["index"]["uuid"]
+    return elasticsearch_dir(stack.data_dir) / "node-0" / "data" / "indices" / uuid / str(SHARD)
+
+
+def restarted(stack: Stack, index: str, command: str) -> None:
+    """Start the killed Elasticsearch, and allocate the primary of one shard by `command`."""
+    allocate = {command: {"index": index, "shard": SHARD, "node": "node-0", "accept_data_loss": True}}
+
+    def is_allocated() -> bool:
+        with contextlib.suppress(ApiError, TransportError):
+            es = stack.es.options(request_timeout=10, max_retries=0)
+            es.cluster.reroute(commands=[allocate])
+        with contextlib.suppress(ApiError, TransportError):
+            return bool(stack.es.cluster.health(index=index)["active_primary_shards"] == 3)
+        return False
+
+    with ThreadPoolExecutor(1) as pool:
+        started = pool.submit(revive, stack)
+        wait_for("the primary", is_allocated, 120)
+        started.result()
+
+
+def count(stack: Stack, index: str) -> int:
+    stack.es.indices.refresh(index=index)
+    return int(stack.es.count(index=index)["count"])
+
+
+def check_writes(stack: Stack, index: str, before: dict[str, Any]) -> None:
+    """Old documents are changed and new ones written; afterwards each has the vector of its text."""
+    wait_for("the new history", lambda: position(stack, index)[str(SHARD)]["history"] != before[str(SHARD)]["history"])
+    for number in range(0, 60, 3):
+        stack.es.options(ignore_status=404).update(
+            index=index, id=str(number), doc={"body": f"Number {number} changed."}
+        )
+    write(stack, index, range(60, 90), "after the loss")
+    assert_vectors_of_present_texts(stack, index, count(stack, index))
+    after = position(stack, index)
+    for shard in before:
+        assert (after[shard]["history"] == before[shard]["history"]) == (shard != str(SHARD))
+
+
+def test_an_empty_primary(fault_stack: Stack, index: str) -> None:
+    before = position(fault_stack, index)
+    place = folder(fault_stack, index)
+    kill(fault_stack, "elasticsearch")
+    shutil.rmtree(place)
+    restarted(fault_stack, index, "allocate_empty_primary")
+    assert 0 < count(fault_stack, index) < 60
+    check_writes(fault_stack, index, before)
+
+
+def test_a_stale_primary(fault_stack: Stack, index: str, tmp_path: Path) -> None:
+    """A copy of the shard's files comes back after another primary has taken its place."""
+    place = folder(fault_stack, index)
+    kill(fault_stack, "elasticsearch")
+    shutil.move(place, tmp_path / "stale")
+    restarted(fault_stack, index, "allocate_empty_primary")
+    write(fault_stack, index, range(200), "what is lost again")
+    fault_stack.wait(index)
+    before = position(fault_stack, index)
+    kill(fault_stack, "elasticsearch")
+    shutil.rmtree(place)
+    shutil.move(tmp_path / "stale", place)
+    restarted(fault_stack, index, "allocate_stale_primary")
+    check_writes(fault_stack, index, before)
+
+
+def test_a_shard_without_a_primary_is_not_taken_as_complete(fault_stack: Stack, index: str, tmp_path: Path) -> None:
+    """Refresh and shard stats fail for one of three shards. Its position stays, and the index has a lag meanwhile."""
+    stack = fault_stack
+    place = folder(stack, index)
+    before = position(stack, index)
+    kill(stack, "elasticsearch")
+    shutil.move(place, tmp_path / "kept")
+    with ThreadPoolExecutor(1) as pool:
+        started = pool.submit(run_esblend, "up", "--json", "--data-dir", str(stack.data_dir))  # it waits for this shard
+        es = stack.es.options(request_timeout=10, max_retries=0, ignore_status=[404, 503])
+
+        def written() -> bool:
+            with contextlib.suppress(TransportError):
+                answers = [
+                    es.index(index=index, id=str(number), document={"body": f"Red {number}."}, timeout="100ms")
+                    for number in range(300, 312)
+                ]
+                return any("result" in answer for answer in answers)
+            return False
+
+        def is_paused() -> bool:
+            uuid = place.parent.name
+            checkpoint = es.get(index="esblend-checkpoints", id=f"{uuid}-g1").body.get("_source", {})
+            return bool(checkpoint.get("paused_because") and checkpoint.get("pending_since"))
+
+        wait_for("writes to the other shards", written, 120)
+        wait_for("the pause", is_paused, 180)
+        assert position(stack, index)[str(SHARD)] == before[str(SHARD)]
+        with contextlib.suppress(ApiError):  # 503: the documents cannot be counted
+            assert stack.call("GET", f"/_esblend/indices/{index}/status")["coverage"] < 1
+        kill(stack, "elasticsearch")
+        started.result()
+    shutil.move(tmp_path / "kept", place)
+    revive(stack)
+    assert_vectors_of_present_texts(stack, index, count(stack, index))
+    assert count(stack, index) > 60
+    assert position(stack, index)[str(SHARD)]["history"] == before[str(SHARD)]["history"]
