@@ -23,7 +23,7 @@ from mappings.attachment import META_KEY, Attachment, ModelIdentity, read_attach
 from mappings.attachment_copies import CHECKPOINTS_INDEX
 from mappings.builder import expected_properties, has_lost_attachment
 from mappings.dead_letter_index import DEAD_LETTERS_INDEX
-from mappings.mean_vectors import MEAN_VECTORS_INDEX
+from mappings.mean_vector_store import MEAN_VECTORS_INDEX
 from mappings.problems import current_problems
 
 _OLDEST = (8, 14)
