@@ -29,6 +29,7 @@ def index(fault_stack: Stack, index_name: str) -> Iterator[str]:
     fault_stack.es.index(index=index_name, id="0", document={"body": "Whales sing."})
     fault_stack.wait(index_name)
     yield index_name
+    revive(fault_stack)
     fault_stack.es.indices.delete(index=index_name)
 
 
@@ -64,7 +65,6 @@ def test_each_problem_shows_while_nothing_waits(fault_stack: Stack, index: str, 
         assert status(stack, index)["problems"] == []
         log = next(tmp_path.glob("ready-*.log")).read_text()
         assert log.count("index has a problem") >= len(SETTINGS)
-    revive(stack)
 
 
 @pytest.mark.parametrize("setting", ["index.max_result_window", "index.blocks.write"])
@@ -92,7 +92,6 @@ def test_an_index_that_the_feed_pauses_has_a_lag_and_is_not_covered(
         assert "paused: " in stack.esblend("status", index).stdout
         stack.es.indices.put_settings(index=index, settings={setting: None})
         assert_vectors_of_present_texts(stack, index, 200)
-    revive(stack)
 
 
 def test_a_closed_index_does_not_hide_the_status_of_the_others(fault_stack: Stack, index: str) -> None:

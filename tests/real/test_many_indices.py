@@ -32,6 +32,7 @@ def indices(fault_stack: Stack, index_name: str) -> Iterator[list[str]]:
             index=name, mappings=mappings, settings={"number_of_replicas": 0}, wait_for_active_shards="0"
         )
     yield names
+    revive(stack)
     for name in names:
         stack.es.indices.delete(index=name)
 
@@ -87,4 +88,3 @@ def test_leases_stay_and_the_lag_is_small(fault_stack: Stack, indices: list[str]
         logs = "".join(file.read_text() for file in tmp_path.glob("ready-*.log"))
         for event in ("another feed follows this index now", "heartbeat late", "heartbeat failed", "unexpected error"):
             assert event not in logs
-    revive(stack)

@@ -30,6 +30,7 @@ def index(fault_stack: Stack, index_name: str) -> Iterator[str]:
     write(fault_stack, index_name, range(60), "at first")
     fault_stack.wait(index_name)
     yield index_name
+    revive(fault_stack)
     fault_stack.es.indices.delete(index=index_name)
 
 
