@@ -80,7 +80,16 @@ class ModelIdentity(Frozen):
     digest: str
     dims: int
     probe: tuple[float, ...] | None = None
-    """Of a model behind a service: see `esblend.encoder.probe_vector`."""
+    """Of a model behind a service: see `esblend.encoder.probe_vector`. Two probes of one model differ slightly, so it does not
+    decide whether two identities are equal."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ModelIdentity):
+            return NotImplemented
+        return (self.name, self.digest, self.dims) == (other.name, other.digest, other.dims)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.digest, self.dims))
 
 
 class Prompts(Frozen):
