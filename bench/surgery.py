@@ -260,7 +260,7 @@ def _writer(theatre: Theatre, seed: int, stop: threading.Event) -> None:
     while not stop.wait(0.01):
         index = chance.choice(theatre.indices)
         try:
-            _write(theatre.es, index, chance, versions, seed)
+            _write(theatre, index, chance, versions, seed)
             theatre.counts["writes"] += 1
         except (ApiError, TransportError):
             theatre.counts["writes rejected"] += 1
@@ -289,8 +289,8 @@ _WORDS = (
 )
 
 
-def _write(es: Elasticsearch, index: str, chance: random.Random, versions: Counter[str], seed: int) -> None:
-    es = es.options(request_timeout=10, max_retries=0)
+def _write(theatre: Theatre, index: str, chance: random.Random, versions: Counter[str], seed: int) -> None:
+    es, gateway = (client.options(request_timeout=10, max_retries=0) for client in (theatre.es, theatre.gateway))
     id_ = str(chance.randrange(IDS))
     document = {"body": _text(chance, id_), "title": str(chance.random())}
     if index == EXTERNAL:
@@ -316,8 +316,8 @@ def _write(es: Elasticsearch, index: str, chance: random.Random, versions: Count
             for hit in es.search(index=index, size=10)["hits"]["hits"]:
                 lines += [{"index": {"_id": hit["_id"]}}, hit["_source"]]
                 lines += [{"update": {"_id": str(chance.randrange(IDS))}}, {"doc": {"body": _text(chance, id_)}}]
-            if lines:
-                es.bulk(index=index, operations=lines)
+            if lines:  # the gateway rewrites updates of guarded indices
+                chance.choice([es, gateway]).bulk(index=index, operations=lines)
         case 7:
             query = {"ids": {"values": [str(chance.randrange(IDS)) for _ in range(5)]}}
             script = {"source": "ctx._source.title = params.t", "params": {"t": document["title"]}}
