@@ -39,6 +39,11 @@ def folder(stack: Stack, index: str) -> Path:
     return elasticsearch_dir(stack.data_dir) / "node-0" / "data" / "indices" / uuid / str(SHARD)
 
 
+def aside(stack: Stack) -> Path:
+    """Another place on the same file system, so that moved files keep their owner."""
+    return elasticsearch_dir(stack.data_dir) / "aside"
+
+
 def restarted(stack: Stack, index: str, command: str) -> None:
     """Start the killed Elasticsearch, and allocate the primary of one shard by `command`."""
     allocate = {command: {"index": index, "shard": SHARD, "node": "node-0", "accept_data_loss": True}}
@@ -86,29 +91,29 @@ def test_an_empty_primary(fault_stack: Stack, index: str) -> None:
     check_writes(fault_stack, index, before)
 
 
-def test_a_stale_primary(fault_stack: Stack, index: str, tmp_path: Path) -> None:
+def test_a_stale_primary(fault_stack: Stack, index: str) -> None:
     """A copy of the shard's files comes back after another primary has taken its place."""
     place = folder(fault_stack, index)
     kill(fault_stack, "elasticsearch")
-    shutil.move(place, tmp_path / "stale")
+    shutil.move(place, aside(fault_stack))
     restarted(fault_stack, index, "allocate_empty_primary")
     write(fault_stack, index, range(200), "what is lost again")
     fault_stack.wait(index)
     before = position(fault_stack, index)
     kill(fault_stack, "elasticsearch")
     shutil.rmtree(place)
-    shutil.move(tmp_path / "stale", place)
+    shutil.move(aside(fault_stack), place)
     restarted(fault_stack, index, "allocate_stale_primary")
     check_writes(fault_stack, index, before)
 
 
-def test_a_shard_without_a_primary_is_not_taken_as_complete(fault_stack: Stack, index: str, tmp_path: Path) -> None:
+def test_a_shard_without_a_primary_is_not_taken_as_complete(fault_stack: Stack, index: str) -> None:
     """Refresh and shard stats fail for one of three shards. Its position stays, and the index has a lag meanwhile."""
     stack = fault_stack
     place = folder(stack, index)
     before = position(stack, index)
     kill(stack, "elasticsearch")
-    shutil.move(place, tmp_path / "kept")
+    shutil.move(place, aside(stack))
     with ThreadPoolExecutor(1) as pool:
         started = pool.submit(run_esblend, "up", "--json", "--data-dir", str(stack.data_dir))  # it waits for this shard
         es = stack.es.options(request_timeout=10, max_retries=0, ignore_status=[404, 503])
@@ -134,7 +139,7 @@ def test_a_shard_without_a_primary_is_not_taken_as_complete(fault_stack: Stack, 
             assert stack.call("GET", f"/_esblend/indices/{index}/status")["coverage"] < 1
         kill(stack, "elasticsearch")
         started.result()
-    shutil.move(tmp_path / "kept", place)
+    shutil.move(aside(stack), place)
     revive(stack)
     assert_vectors_of_present_texts(stack, index, count(stack, index))
     assert count(stack, index) > 60
