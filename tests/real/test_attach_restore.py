@@ -1,5 +1,6 @@
 """Overwritten attachments are reported and restored; of simultaneous attach calls one wins; clones get guards."""
 
+import json
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -53,6 +54,8 @@ def test_an_overwritten_attachment_is_reported_and_restored(stack: Stack, guarde
     assert f"esblend attach {guarded} --restore" in " ".join(refused.stderr.split())
     found = stack.esblend("doctor", "--json")
     assert f"esblend attach {guarded} --restore" in found.stdout
+    listed = {one["index"]: one for one in json.loads(stack.esblend("status", "--json").stdout)}
+    assert "has lost its attachment" in listed[guarded]["error"]
     wait_for("the feed's report", lambda: any("attachment lost" in line for line in log_lines(stack, "feed")), 20)
     restored = stack.esblend("attach", guarded, "--restore")
     assert "Restored" in restored.stdout, restored.stderr

@@ -118,25 +118,6 @@ def test_the_object_field_avoids_what_the_index_uses() -> None:
     assert choose_field(ours) == ("esblend", 2)
 
 
-def test_a_profile_replaces_the_defaults_that_it_has() -> None:
-    request = {
-        "source_fields": ["a"],
-        "defaults": {"alpha": 0.3, "fields": ["a"], "profiles": {"faq": {"weights": {"lexical": 1}}, "none": {}}},
-    }
-    defaults = parse_attach_request(request).defaults
-    assert defaults.all_fields == ["a"]
-    attached = attachment().model_copy(update={"defaults": defaults})
-    faq = attached.with_profile("faq").defaults
-    assert (faq.alpha, faq.weights, faq.fields) == (None, {"lexical": 1}, ["a"])
-    assert attached.with_profile("none").defaults.alpha == 0.3
-    with pytest.raises(EsblendError, match=r"there are \[faq\], \[none\]"):
-        attached.with_profile("other")
-
-
-def test_an_attachment_without_profiles_is_written_as_by_earlier_versions() -> None:
-    assert "profiles" not in attachment().to_meta()["defaults"]
-
-
 def test_the_probe_of_a_service_does_not_decide_equality() -> None:
     one, other = (ModelIdentity(name="openai:m", digest="d", dims=3, probe=(0.6, value)) for value in (0.8, 0.80001))
     assert one == other
