@@ -58,7 +58,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "upsert": {"path": "/{index}/_bulk", "body": {"doc_as_upsert": True}},
     "other upsert": {"path": "/{index}/_bulk", "body": {"upsert": {"body": "new"}}},
     "without detection of no-ops": {"path": "/{index}/_bulk", "body": {"detect_noop": False}},
-    "several megabytes": {"path": "/{index}/_bulk", "padding": 2_500_000},
     "several megabytes, compressed": {"path": "/{index}/_bulk", "padding": 2_500_000, "compress": True},
     "waiting": {"path": "/{index}/_bulk", "parameters": {"wait_for": "embedded", "timeout": "0s"}},
 }

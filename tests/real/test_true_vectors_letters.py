@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -133,25 +132,3 @@ def test_the_owners_vectors_remain_until_their_text_changes(stack: Stack, make_i
     verified = stack.esblend("verify", index, "--json")
     assert verified.returncode == 0, verified.stdout
     assert json.loads(verified.stdout)["adopted"] == 3
-
-
-def test_an_item_with_status_500_is_no_dead_letter(stack: Stack, make_index: Callable[..., str]) -> None:
-    """A failing final pipeline is the way to bring it about: with external versions it runs on the worker's write."""
-    pipeline = f"fails-{uuid4().hex}"
-    stack.es.ingest.put_pipeline(id=pipeline, processors=[])
-    index = make_index(final_pipeline=pipeline)
-    stack.attach(index, "body", versioning="external")
-    stack.call("POST", f"/_esblend/indices/{index}/backfill", {"paused": True})
-    fail = {"fail": {"if": "ctx.esblend != null", "message": "the disk is full"}}
-    stack.es.ingest.put_pipeline(id=pipeline, processors=[fail])
-    lines = [{"index": {"_id": "probe"}}, {"body": "x", "esblend": {}}]
-    assert stack.es.bulk(index=index, operations=lines)["items"][0]["index"]["status"] == 500
-    stack.es.index(index=index, id="1", document={"body": "Whales sing."}, version=7, version_type="external")
-    status_path = f"/_esblend/indices/{index}/status"
-    wait_for("the pause", lambda: stack.call("GET", status_path)["paused"], 60)
-    shown = stack.call("GET", status_path)
-    assert (shown["dead_letters"], shown["pending"]) == (0, 1)
-    assert shown["lag_seconds"] > 0
-    stack.es.ingest.put_pipeline(id=pipeline, processors=[])
-    assert stack.wait(index)["embedded"] == 1
-    assert letters(stack, index) == set()
