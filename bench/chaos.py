@@ -22,7 +22,7 @@ from redis import Redis
 
 from bench.report import write
 from bench.stack import BenchStack, bench_stack
-from bench.surgery import check
+from bench.surgery_check import check
 
 SECONDS = 600
 KILL_EVERY = 8
