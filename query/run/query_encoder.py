@@ -30,7 +30,8 @@ MAX_CHARACTERS = 100_000
 _NEWEST = 0.2
 """Weight of the newest batch in the moving average of seconds per text."""
 _MOST_OF_BUDGET = 0.5
-"""The queue may take this share of the budget. The estimate is rough, and a vector that comes too late is lost work."""
+"""The queue may take this share of the budget; one batch may always wait. The estimate is rough, and a vector that comes too late
+is lost work."""
 _Key = tuple[str, Form, bytes]
 """Digest of the model's files, form of the text, and hash of the text: the cache does not hold long texts."""
 
@@ -112,7 +113,7 @@ class QueryEmbedder:
 
     def _refuse_when_full(self) -> None:
         expected = (len(self._waiting) + len(self._computing)) * self._seconds_per_text
-        if expected > self._budget_seconds * _MOST_OF_BUDGET:
+        if len(self._waiting) >= MAX_BATCH and expected > self._budget_seconds * _MOST_OF_BUDGET:
             raise TooManyRequests(
                 f"{len(self._waiting)} texts wait to be embedded, about {expected:.1f} s of work; a search waits at most"
                 f" {self._budget_seconds:g} s for its vector; try again later"

@@ -2,6 +2,7 @@
 
 import math
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,20 @@ from tests.real.test_hybrid import index as _index  # noqa: F401  the fixture of
 pytestmark = pytest.mark.usefixtures("_index")
 TEXT = "how to feed a young dog"
 LEXICAL = {"standard": {"query": {"match": {"body": TEXT}}}}
-SEMANTIC = {
-    "knn": {
-        "field": "esblend",
-        "query_vector_builder": {"text_embedding": {"model_text": TEXT}},
-        "k": 6,
-        "num_candidates": 50,
-    }
-}
+
+
+def semantic(text: str) -> dict[str, Any]:
+    by_text = {"text_embedding": {"model_text": text}}
+    return {"knn": {"field": "esblend", "query_vector_builder": by_text, "k": 6, "num_candidates": 50}}
+
+
+SEMANTIC = semantic(TEXT)
 RRF = {"rrf": {"retrievers": [LEXICAL, SEMANTIC], "rank_window_size": 20}}
+
+
+def unknown(text: str) -> str:
+    """The text and a word that no document has: the gateway knows the vectors of texts that it embedded, also too late."""
+    return f"{text} {uuid.uuid4().hex}"
 
 
 def search(client: Elasticsearch, **body: Any) -> dict[str, Any]:
@@ -145,7 +151,7 @@ def test_a_cross_encoder_that_is_not_there_is_refused(stack: Stack, reranking: E
 
 
 def test_without_time_the_lexical_order_stands_and_says_so(stack: Stack, hasty: Elasticsearch) -> None:
-    answer = hasty.search(index=INDEX, body={"query": {"hybrid": {"query": TEXT, "rerank": True}}})
+    answer = hasty.search(index=INDEX, body={"query": {"hybrid": {"query": unknown(TEXT), "rerank": True}}})
     lexical = search(stack.gateway, query={"hybrid": {"query": TEXT, "alpha": 0}})
     assert ids(dict(answer.body)) == ids(lexical)
     semantic, rerank = answer["esblend"]["degraded"]
@@ -155,7 +161,8 @@ def test_without_time_the_lexical_order_stands_and_says_so(stack: Stack, hasty: 
 
 
 def test_a_leg_that_fails_is_an_error_where_the_caller_says_so(hasty: Elasticsearch) -> None:
-    for body in ({"query": {"hybrid": {"query": TEXT}}}, {"retriever": RRF}):
+    retriever = {"rrf": {"retrievers": [LEXICAL, semantic(unknown(TEXT))]}}
+    for body in ({"query": {"hybrid": {"query": unknown(TEXT)}}}, {"retriever": retriever}):
         with pytest.raises(ApiError) as caught:
             search(hasty, **body, on_leg_failure="fail")
         assert caught.value.meta.status == 503
@@ -163,18 +170,21 @@ def test_a_leg_that_fails_is_an_error_where_the_caller_says_so(hasty: Elasticsea
 
 
 def test_a_retriever_goes_on_without_its_vector_leg(hasty: Elasticsearch) -> None:
-    answer = search(hasty, retriever=RRF)
+    retriever = {"rrf": {"retrievers": [LEXICAL, semantic(unknown(TEXT))], "rank_window_size": 20}}
+    answer = search(hasty, retriever=retriever)
     assert set(ids(answer)) == {"cat", "dog", "tax"}
     assert answer["esblend"]["degraded"] == ["knn: the encoder took longer than 1e-05 s"]
 
 
 def test_a_semantic_clause_becomes_a_lexical_one(hasty: Elasticsearch) -> None:
-    clause = {"bool": {"must": [{"semantic": {"query": "kitten"}}]}}
-    answer = hasty.search(index=INDEX, body={"query": clause})
+    def clause() -> dict[str, Any]:
+        return {"bool": {"must": [{"semantic": {"query": unknown("kitten")}}]}}
+
+    answer = hasty.search(index=INDEX, body={"query": clause()})
     assert ids(dict(answer.body)) == ["cat"]
     assert answer["esblend"]["degraded"] == ["semantic: the encoder took longer than 1e-05 s"]
     assert "warning" in answer.meta.headers
-    several = hasty.msearch(index=INDEX, searches=[{}, {"query": clause}, {}, {"query": {"match_all": {}}}])
+    several = hasty.msearch(index=INDEX, searches=[{}, {"query": clause()}, {}, {"query": {"match_all": {}}}])
     assert [("esblend" in one) for one in several["responses"]] == [True, False]
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator, Callable
 
 import numpy as np
@@ -13,7 +12,7 @@ from esblend.encoder.model import Form
 from esblend.errors import EncodingError, InvalidRequest, ModelError, TooManyRequests
 from esblend.settings import Settings
 from mappings.attachment import Generation, ModelIdentity, PassageSettings, VectorOptions
-from query.run.query_encoder import QueryEmbedder
+from query.run.query_encoder import MAX_BATCH, QueryEmbedder
 
 
 @pytest.fixture
@@ -104,28 +103,18 @@ async def test_texts_whose_callers_left_are_not_embedded(
     assert sorted(embedded) == ["in the batch that waits", "one of two leaves", "somebody waits"]
 
 
-async def test_a_queue_longer_than_the_budget_refuses_at_once(
-    generation: Generation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    embedder = QueryEmbedder(Settings(model="minilm", query_encoder_budget_seconds=1.0))
-    await embedder.load("minilm")
-    original = Encoder.encode_queries
-
-    def slow(self: Encoder, texts: list[str], *form: Form) -> object:
-        time.sleep(0.02 * len(texts))  # stands for a model that embeds fifty texts a second
-        return original(self, texts, *form)
-
-    monkeypatch.setattr(Encoder, "encode_queries", slow)
-    for n in range(20):
-        await embedder.embed(f"warm {n}", generation)
-    outcomes = await asyncio.gather(
-        *(embedder.embed(f"question {n}", generation) for n in range(60)), return_exceptions=True
-    )
-    embedder.close()
-    refused = [outcome for outcome in outcomes if isinstance(outcome, TooManyRequests)]
-    assert len(refused) >= 20
-    assert sum(isinstance(outcome, np.ndarray) for outcome in outcomes) == 60 - len(refused)
-    assert not embedder._waiting
+async def test_a_queue_longer_than_the_budget_refuses_at_once(embedder: QueryEmbedder, generation: Generation) -> None:
+    release = threading.Event()
+    embedder._compute.submit(release.wait)
+    embedder._seconds_per_text = 1.0  # as after batches of a slow model; the budget is 5 s
+    tasks = [asyncio.create_task(embedder.embed(f"question {n}", generation)) for n in range(100)]
+    try:
+        await until(lambda: sum(task.done() for task in tasks) == 100 - MAX_BATCH)
+    finally:
+        release.set()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert sum(isinstance(outcome, TooManyRequests) for outcome in outcomes) == 100 - MAX_BATCH
+    assert sum(isinstance(outcome, np.ndarray) for outcome in outcomes) == MAX_BATCH
 
 
 async def test_a_text_that_is_too_long_is_refused(embedder: QueryEmbedder, generation: Generation) -> None:
