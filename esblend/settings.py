@@ -182,6 +182,12 @@ class Settings(BaseSettings):
         description="Up to this number of documents, kNN compares every vector; above it, it uses the approximate index.",
     )
 
+    retrievers: Literal["always", "attached", "never"] = Field(
+        default="always",
+        description="Which searches by rrf, linear, pinned or text_similarity_reranker esblend executes: all, those on attached "
+        "indices, or none. Elasticsearch executes the others, if its licence allows.",
+    )
+
     gateway_url: str | None = Field(default=None, description="The gateway that the command line talks to.")
     gateway_host: str = "127.0.0.1"
     gateway_port: int = Field(default=9280, ge=1, le=65535)

@@ -3,18 +3,20 @@
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.types import Receive, Scope
 
 from esblend import exact_json
 from esblend.errors import MalformedRequest
+from query.gateway.body_formats import refuse_other_formats
 
 MAX_BODY = 64 * 2**20
 """Bytes of a decompressed body that is held in memory."""
 # Elasticsearch alone answers a body without any of these words.
 _OUR_WORDS = (
     b'"hybrid"', b'"rrf"', b'"linear"', b'"semantic"', b'"query_vector_builder"', b'"neural"', b'"pinned"', b'"diversify"',
-    b'"text_similarity_reranker"', b'"knn"',
+    b'"text_similarity_reranker"', b'"knn"', b'"rescorer"', b'"rank"',
 )  # fmt: skip
 
 
@@ -28,6 +30,7 @@ def parse_if_ours(raw: bytes, scope: Scope, *, in_strings: bool = False) -> dict
     the body may contain searches, as in templates."""
     headers = dict(scope["headers"])
     if b"json" not in headers.get(b"content-type", b"application/json"):
+        refuse_other_formats(decompressed(raw, scope), scope)
         return None
     raw = decompressed(raw, scope)
     if not may_be_ours(raw.replace(b'\\"', b'"') if in_strings else raw):
@@ -37,6 +40,21 @@ def parse_if_ours(raw: bytes, scope: Scope, *, in_strings: bool = False) -> dict
     except ValueError:
         return None  # Elasticsearch reports the error
     return body if isinstance(body, dict) else None
+
+
+def with_source(scope: Scope, raw: bytes) -> tuple[Scope, bytes]:
+    """A search without a body whose URL has `source`: the same search with a body. Elasticsearch prefers a body."""
+    given = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    sources = [value for key, value in given if key == "source"]
+    kind = next((value for key, value in given if key == "source_content_type"), None)
+    if not sources or kind is None:  # Elasticsearch says what is missing
+        return scope, raw
+    rest = [(key, value) for key, value in given if key not in ("source", "source_content_type")]
+    entity = (b"content-length", b"content-type", b"content-encoding", b"transfer-encoding")
+    headers = [pair for pair in scope["headers"] if pair[0] not in entity]
+    headers.append((b"content-type", kind.encode("latin-1", "replace")))
+    scope = {**scope, "query_string": urlencode(rest).encode(), "headers": headers}
+    return scope, sources[-1].encode()
 
 
 def decompressed(raw: bytes, scope: Scope) -> bytes:

@@ -2,8 +2,10 @@
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 from elastic_transport import TransportError
@@ -13,6 +15,7 @@ from starlette.types import Scope
 from esblend.elasticsearch_connection import connect_async
 from esblend.errors import ModelError
 from esblend.settings import Settings
+from mappings.capabilities import Version, read_version
 from mappings.index_lookup import read_attachments
 from query.gateway.request_id import REQUEST_ID, with_request_id
 from query.run.cross_encoder import Reranker
@@ -32,6 +35,7 @@ _RIGHTS_HEADERS = (
     b"es-security-runas-user",
     b"es-secondary-authorization",
 )
+_VERSION_SECONDS = 60.0
 _CALLER_HEADERS = (*_RIGHTS_HEADERS, REQUEST_ID, b"traceparent")
 
 
@@ -49,6 +53,7 @@ class GatewayContext:
         self.own_es = self._own_es if settings.has_credentials else None
         """The gateway's own client; None where it has no credentials."""
         self.metadata = Metadata(self.own_es)
+        self._version: tuple[float, Version | None] = (0.0, None)
         self.mean_vectors = MeanVectors(self.own_es)
 
     @asynccontextmanager
@@ -84,6 +89,14 @@ class GatewayContext:
             except ModelError as error:
                 log.warning("model not loaded", model=name, reason=error.reason)
 
+    async def version(self, scope: Scope) -> Version | None:
+        """The version of Elasticsearch, read once a minute; None when neither the gateway nor the caller may read it."""
+        read_at, version = self._version
+        if version is None or time.monotonic() - read_at > _VERSION_SECONDS:
+            version = await read_version(self.own_es or self.client_for(scope))
+            self._version = (time.monotonic(), version)
+        return version
+
     def client_for(self, scope: Scope) -> AsyncElasticsearch:
         """A client with the credentials of the request."""
         headers = with_request_id(scope["headers"])
@@ -94,7 +107,8 @@ class GatewayContext:
     def services(self, scope: Scope) -> Services:
         """The parts that a search of this caller uses."""
         return Services(
-            self.upstream, self.client_for(scope), self.metadata, self.embedder, self.reranker, self.exact_knn, self.mean_vectors
+            self.upstream, self.client_for(scope), self.metadata, self.embedder, self.reranker, self.exact_knn, self.mean_vectors,
+            partial(self.version, scope),
         )  # fmt: skip
 
     def caller(self, scope: Scope) -> Caller:

@@ -17,7 +17,7 @@ from mappings.attachment import Attachment
 from query.gateway.context import GatewayContext
 from query.language.clauses import Clause, conditions_around, knn_sections, ranked_clauses
 from query.language.opensearch import translate_neural
-from query.language.search_body import is_ours, parse_clause
+from query.language.search_body import parse_clause
 from query.language.semantic import parse_inner_hits
 from query.language.url_parameters import clause_parameters
 from query.page.passages import HIGHLIGHT, semantic_highlights, without_fields
@@ -67,15 +67,14 @@ class _Found:
 
 async def embed_texts(
     context: GatewayContext, scope: Scope, body: dict[str, Any], target: str, parameters: Mapping[str, str], *,
-    as_clauses: bool = False,
+    is_fused: bool = False,
 ) -> Changes:  # fmt: skip
-    """Change `body` in place. `as_clauses`: a `hybrid` that is the only query is replaced as well.
+    """Change `body` in place. `is_fused`: esblend executes the search; otherwise a `hybrid` is replaced wherever it is.
 
     A clause on a field of an index without attachment stays unchanged for Elasticsearch.
 
     Raises EsblendError.
     """
-    is_fused = not as_clauses and is_ours(body, parameters)
     found = _find(body, is_fused=is_fused)
     changes = Changes()
     if found is None:

@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from esblend.elasticsearch_connection import error_body
 from esblend.errors import EsblendError
 from query.gateway.bodies import body_stream, decompressed, may_be_ours, read_up_to
+from query.gateway.body_formats import refuse_other_formats
 from query.gateway.context import GatewayContext
 from query.gateway.disconnect import unless_caller_leaves
 from query.gateway.embed_texts import Changes, embed_texts
@@ -17,9 +18,9 @@ from query.gateway.multi_search_lines import Item, lines_of, parameters_of, pars
 from query.gateway.passage_texts import add_texts
 from query.gateway.proxy import forward
 from query.gateway.responses import json_response, with_degraded
+from query.gateway.retriever_choice import is_answered_here
 from query.gateway.routing import Route, raw_path, url_parameters
 from query.gateway.search_handler import fused_search
-from query.language.search_body import is_ours
 
 _MAX_CONCURRENT = 8
 """Fused searches of one request that run at once, unless `max_concurrent_searches` names another number."""
@@ -33,6 +34,7 @@ async def multi_search(context: GatewayContext, route: Route, scope: Scope, rece
         return
     raw = b"".join(chunks)
     lines = decompressed(raw, scope)
+    refuse_other_formats(lines, scope)
     if not may_be_ours(lines):
         await forward(context.upstream, scope, raw, receive, send)
         return
@@ -82,10 +84,13 @@ class _MultiSearch:
         async with limit:
             try:
                 parameters = parameters_of(item.header, self._given)
-                changes = await embed_texts(self._context, self._scope, item.body, target, parameters)
+                is_fused = await is_answered_here(self._context, self._scope, item.body, target, parameters)
+                changes = await embed_texts(
+                    self._context, self._scope, item.body, target, parameters, is_fused=is_fused
+                )
                 item.is_changed = changes.is_changed
                 self._changes[number] = changes
-                if not is_ours(item.body, parameters):
+                if not is_fused:
                     return
                 fused = await fused_search(self._context, self._scope, item.body, target, parameters, changes)
                 response, _ = with_degraded(*fused, changes.degraded)

@@ -44,7 +44,7 @@ async def query_api(context: GatewayContext, route: Route, scope: Scope, receive
     body = parse_if_ours(raw, scope)
     if body is not None:
         changes = await unless_caller_leaves(
-            receive, embed_texts(context, scope, body, route.target, url_parameters(scope), as_clauses=True)
+            receive, embed_texts(context, scope, body, route.target, url_parameters(scope))
         )
         if changes.is_changed:
             raw = exact_json.dumps(body)

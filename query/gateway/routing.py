@@ -33,7 +33,7 @@ def route_of(scope: Scope) -> Route:
     target = steps[0] if len(steps) > 1 and not steps[0].startswith("_") else ""
     if steps[0] == "_esblend":
         return Route("management", "")
-    if scope["method"] in ("GET", "POST") and len(steps) <= 2 and steps[-1] in _SEARCHES and has_body(scope):
+    if scope["method"] in ("GET", "POST") and len(steps) <= 2 and steps[-1] in _SEARCHES and has_search(scope):
         return Route(_SEARCHES[steps[-1]], target)
     if scope["method"] in ("GET", "POST") and has_body(scope):
         if _takes_query(steps):
@@ -62,6 +62,11 @@ def raw_path(scope: Scope) -> str:
 
 def url_parameters(scope: Scope) -> dict[str, str]:
     return dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+
+
+def has_search(scope: Scope) -> bool:
+    """Whether a request has a body, or `source` in its URL in place of one."""
+    return has_body(scope) or b"source=" in scope["query_string"]
 
 
 def has_body(scope: Scope) -> bool:

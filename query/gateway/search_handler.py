@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from esblend import exact_json
 from esblend.metrics import SEARCH_SECONDS, SEARCHES, timed
 from query.gateway import async_search
-from query.gateway.bodies import body_stream, parse_if_ours, read_up_to
+from query.gateway.bodies import body_stream, parse_if_ours, read_up_to, with_source
 from query.gateway.buffered_response import BufferedResponse
 from query.gateway.context import GatewayContext
 from query.gateway.disconnect import unless_caller_leaves
@@ -19,8 +19,9 @@ from query.gateway.embed_texts import Changes, embed_texts
 from query.gateway.passage_texts import add_texts
 from query.gateway.proxy import forward
 from query.gateway.responses import ENTITY_HEADERS, json_response, with_degraded
+from query.gateway.retriever_choice import is_answered_here
 from query.gateway.routing import Route, url_parameters
-from query.language.search_body import is_ours, parse_search
+from query.language.search_body import parse_search
 from query.language.tree import Hybrid
 from query.language.url_parameters import apply_parameters
 from query.run.session import Session
@@ -33,16 +34,20 @@ async def search(context: GatewayContext, route: Route, scope: Scope, receive: R
         await forward(context.upstream, scope, body_stream(chunks, receive, ended=False), receive, send)
         return
     raw = b"".join(chunks)
+    given_scope, given_raw = scope, raw
+    if not raw.strip():
+        scope, raw = with_source(scope, raw)
     body = parse_if_ours(raw, scope)
     if body is None:
-        await forward(context.upstream, scope, raw, receive, send)
+        await forward(context.upstream, given_scope, given_raw, receive, send)
         return
     is_async = route.handler == "async_search"
     given = url_parameters(scope)
-    is_fused = is_ours(body, given)
+    is_fused = await is_answered_here(context, scope, body, route.target, given)
     if is_async and is_fused:
         given = async_search.without_own_parameters(given)
-    changes = await unless_caller_leaves(receive, embed_texts(context, scope, body, route.target, given))
+    embedded = embed_texts(context, scope, body, route.target, given, is_fused=is_fused)
+    changes = await unless_caller_leaves(receive, embedded)
     if is_fused:
         fused = fused_search(context, scope, body, route.target, given, changes)
         response, headers = with_degraded(*await unless_caller_leaves(receive, fused), changes.degraded)

@@ -7,8 +7,10 @@ from esblend.errors import FailedValidation, InvalidRequest, MalformedRequest
 from query.language import opensearch
 from query.language.checks import MAX_WINDOW, boolean, choice, filters_of, inner_object, integer, number
 from query.language.hybrid import parse_hybrid
+from query.language.rank import holds_rank, parse_rank
+from query.language.retriever_checks import window_key
 from query.language.retrievers import holds_ours, parse_retriever
-from query.language.tree import FieldsLeg, Fusion, Hybrid, Leg, RescorerLeg, Search, Wrapper, kind_of
+from query.language.tree import FieldsLeg, Fusion, Hybrid, Leg, Search, ServerLeg, Wrapper, kind_of
 from query.language.url_parameters import AS_CLAUSE as AS_CLAUSE_PARAMETERS
 
 # Options of the page of hits, which are sent unchanged with the request that fetches it.
@@ -37,7 +39,7 @@ def is_ours(body: Any, parameters: Iterable[str] = ()) -> bool:
     query = body.get("query")
     if isinstance(query, dict) and isinstance(query.get("hybrid"), dict) and "retriever" not in body:
         return not (AS_CLAUSE_KEYS & body.keys() or AS_CLAUSE_PARAMETERS & set(parameters))
-    return holds_ours(body.get("retriever"))
+    return holds_ours(body.get("retriever")) or holds_rank(body)
 
 
 def parse_clause(
@@ -69,14 +71,18 @@ def parse_search(body: dict[str, Any]) -> Search:
         for key in _NOT_WITH_RETRIEVER:
             if key in body:
                 raise FailedValidation(f"cannot specify [retriever] and [{key}]")
+    leg = parse_retriever(body["retriever"]) if "retriever" in body else None
+    kind = None if leg is None else kind_of(leg)
+    if leg is None and holds_rank(body):
+        leg, body = parse_rank(body)
+        kind = "rank"
     for key, value in body.items():
         if key not in (*PAGE_OPTIONS, *OTHER_OPTIONS, *COMMON_OPTIONS):
             raise InvalidRequest(f"[{key}] cannot be combined with a fused search")
         if value is None:
             raise MalformedRequest(f"[{key}] must not be null")
-    leg = parse_retriever(body["retriever"]) if "retriever" in body else None
     # Elasticsearch returns the whole window of a retriever when the request has no size.
-    window = leg.window if isinstance(leg, Fusion | Wrapper | FieldsLeg) else None
+    window = leg.window if isinstance(leg, Fusion | Wrapper | FieldsLeg | ServerLeg) else None
     start = integer(body, "from", 0, low=0, high=MAX_WINDOW)
     size = integer(body, "size", max(0, (window or 10) - (start if window else 0)), low=0, high=MAX_WINDOW)
     if start + size > MAX_WINDOW:
@@ -86,7 +92,7 @@ def parse_search(body: dict[str, Any]) -> Search:
     total = _track_total_hits(body)
     if leg is not None and window is not None and window < size:
         raise FailedValidation(
-            f"[{kind_of(leg)}] requires [{_window_key(leg)}: {window}] be greater than or equal to [size: {size}]"
+            f"[{kind}] requires [{window_key(kind or '')}: {window}] be greater than or equal to [size: {size}]"
         )
     ranking = leg or _hybrid_ranking(body, size=size, start=start)
     sort = _sort(body)
@@ -133,10 +139,6 @@ def _track_total_hits(body: dict[str, Any]) -> bool | int:
         return given
     total: int = integer(body, "track_total_hits", 10_000, low=-1, high=2**31 - 1)
     return False if total == -1 else total  # -1 turns tracking off
-
-
-def _window_key(leg: Leg) -> str:
-    return "window_size" if isinstance(leg, RescorerLeg) else "rank_window_size"
 
 
 def _hybrid_ranking(body: dict[str, Any], *, size: int, start: int) -> Hybrid | Leg:

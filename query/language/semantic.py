@@ -1,10 +1,11 @@
 """Parses `semantic` clauses, `inner_hits` of passages, and texts in place of query vectors."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from esblend.errors import InvalidRequest, MalformedRequest
-from query.language.checks import filters_of, inner_object, integer, number, refuse_unknown
+from query.language.checks import filters_of, inner_object, integer, number, objects_of, refuse_unknown
 
 SEMANTIC_KEYS = frozenset(("query", "field", "k", "filter", "min_score", "inner_hits", "boost", "_name"))
 INNER_HITS_KEYS = frozenset(("size", "from", "name"))
@@ -67,6 +68,18 @@ def parse_inner_hits(body: dict[str, Any], where: str) -> PassageHits | None:
     size = integer(options, "size", 1, low=0, high=_MAX_PASSAGES, where=where)
     start = integer(options, "from", 0, low=0, high=_MAX_PASSAGES - size, where=where)
     return PassageHits(size, start, options.get("name", "passages"))
+
+
+def text_sections(body: Any) -> Iterator[dict[str, Any]]:
+    """Every kNN retriever in a tree that has a text, or another builder, in place of a vector."""
+    for value in objects_of(body):
+        if "query_vector_builder" in value and isinstance(value.get("field"), str):
+            yield value
+
+
+def is_text(builder: Any) -> bool:
+    """Whether a `query_vector_builder` has a text for the gateway. Any other is Elasticsearch's, such as `lookup`."""
+    return not isinstance(builder, dict) or "text_embedding" in builder or not builder
 
 
 def text_to_embed(builder: Any) -> str:

@@ -19,6 +19,8 @@ class StandardLeg:
     """`sort`, `search_after`, `collapse`, `terminate_after`: sent unchanged."""
     is_named: bool = False
     """Whether the caller has chosen the name, which then appears in `matched_queries`."""
+    indices: tuple[str, ...] = ()
+    """The indices of the search that the leg is for; empty: all."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class KnnLeg:
     """The similarity of an attached field; it converts a score to the dot product."""
     is_named: bool = False
     """Whether the caller has chosen the name, which then appears in `matched_queries`."""
+    indices: tuple[str, ...] = ()
+    """The indices of the search that the leg is for; empty: all."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +81,18 @@ class FieldsLeg:
 
 @dataclass(frozen=True)
 class RescorerLeg:
-    """Scores the best `window` hits of a leg again with further queries, one after the other."""
+    """Scores the best hits of a leg again with further queries, one after the other, and returns the best `window`."""
 
     leg: "Leg"
     rescorers: tuple["Rescorer", ...]
     window: int
     min_score: float | None = None
     name: str = "rescorer"
+
+    @property
+    def depth(self) -> int:
+        """How many hits of the leg are read: the largest window of a rescorer."""
+        return max(rescorer.window or 10 for rescorer in self.rescorers)
 
 
 @dataclass(frozen=True)
@@ -138,9 +147,24 @@ class DiversifyLeg:
     name: str = "diversify"
 
 
+@dataclass(frozen=True)
+class ServerLeg:
+    """A retriever that Elasticsearch executes itself: `rescorer`, `diversify` or `rule` over retrievers of any licence."""
+
+    retriever: dict[str, Any]
+    leg: "Leg"
+    """What it changes the order of: its matches are counted."""
+    window: int
+    parsed: "Leg | None" = None
+    """The same for esblend; None: only Elasticsearch can execute it."""
+    min_score: float | None = None
+    name: str = "rule"
+
+
 Fusion = RrfLeg | LinearLeg
 Wrapper = RescorerLeg | RerankLeg | PinnedLeg | DiversifyLeg
-Leg = StandardLeg | KnnLeg | FieldsLeg | Fusion | Wrapper
+Leaf = StandardLeg | KnnLeg | ServerLeg
+Leg = Leaf | FieldsLeg | Fusion | Wrapper
 
 
 _KINDS: dict[type, str] = {
@@ -151,6 +175,8 @@ _KINDS: dict[type, str] = {
 
 def kind_of(leg: Leg) -> str:
     """The name of the retriever in Elasticsearch's syntax."""
+    if isinstance(leg, ServerLeg):
+        return next(iter(leg.retriever))
     return leg.kind if isinstance(leg, FieldsLeg) else _KINDS[type(leg)]
 
 
@@ -161,9 +187,9 @@ def inside(leg: Leg) -> tuple[Leg, ...]:
     return (leg.leg,) if isinstance(leg, Wrapper) else ()
 
 
-def leaves(leg: Leg) -> Iterator[StandardLeg | KnnLeg]:
+def leaves(leg: Leg) -> Iterator[Leaf]:
     """The legs that Elasticsearch answers, in the order of their first appearance."""
-    if isinstance(leg, StandardLeg | KnnLeg):
+    if isinstance(leg, Leaf):
         yield leg
     for inner in inside(leg):
         yield from leaves(inner)
@@ -171,10 +197,11 @@ def leaves(leg: Leg) -> Iterator[StandardLeg | KnnLeg]:
 
 def leaf_windows(leg: Leg, window: int) -> Iterator[int]:
     """The window of each of `leaves`: the enclosing leg's window, else `window`."""
-    if isinstance(leg, StandardLeg | KnnLeg):
+    if isinstance(leg, Leaf):
         yield window
     for inner in inside(leg):
-        yield from leaf_windows(inner, window if isinstance(leg, StandardLeg | KnnLeg) else leg.window)
+        wanted = leg.depth if isinstance(leg, RescorerLeg) else window if isinstance(leg, Leaf) else leg.window
+        yield from leaf_windows(inner, wanted)
 
 
 @dataclass(frozen=True)
@@ -281,6 +308,11 @@ class Search:
     def pit(self) -> str | None:
         pit = self.common.get("pit")
         return pit["id"] if pit else None
+
+    @property
+    def shows_no_ids(self) -> bool:
+        """Whether hits have neither ids nor sources: `stored_fields: _none_`."""
+        return self.page.get("stored_fields") in ("_none_", ["_none_"])
 
     @property
     def counts_more(self) -> bool:

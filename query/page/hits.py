@@ -63,7 +63,7 @@ def show_fused_scores(hits: Sequence[dict[str, Any]], fused: Mapping[Key, FusedH
     """Replace the positions by which Elasticsearch sorted or collapsed with fused scores, also in groups, in place."""
     for hit in every_hit(hits):
         candidate = fused.get(key_of(hit))
-        if candidate is not None:
+        if candidate is not None and hit.get("_score") is not None:  # inner hits with a sort have no score
             hit["_score"] = candidate.score
     for hit in every_hit(hits):
         for group in _groups(hit):

@@ -15,6 +15,13 @@ def total_of(response: Mapping[str, Any], search: Search) -> dict[str, Any] | No
     return total
 
 
+def counted_up_to(most: bool | int, value: int) -> dict[str, Any]:
+    """`hits.total` for a number of documents. `most`: the request's `track_total_hits`."""
+    if most is not True and most is not False and value > most:
+        return {"value": most, "relation": "gte"}
+    return {"value": value, "relation": "eq"}
+
+
 def totals_as_integers(response: dict[str, Any]) -> None:
     """`rest_total_hits_as_int`: every `hits.total` of a response as a number, those of inner hits too, in place."""
     for value in objects_of(response):

@@ -27,9 +27,10 @@ def matching_body(keys: Sequence[Key], query: dict[str, Any], search: Search) ->
     return _body(keys, search) | {"query": {"bool": {"filter": [documents_query(keys)], "must": [query]}}}
 
 
-def vectors_body(keys: Sequence[Key], field: str, search: Search) -> dict[str, Any]:
-    """Returns the values of a vector field as they were written."""
-    return _body(keys, search) | {"_source": {"includes": [field], "exclude_vectors": False}}
+def vectors_body(keys: Sequence[Key], field: str, search: Search, *, hidden: bool = True) -> dict[str, Any]:
+    """The values of a vector field, as they were written. `hidden`: the server leaves vectors out of `_source` unless asked."""
+    source: dict[str, Any] = {"includes": [field]}
+    return _body(keys, search) | {"_source": {**source, "exclude_vectors": False} if hidden else source}
 
 
 def source_body(keys: Sequence[Key], fields: Sequence[str], search: Search) -> dict[str, Any]:

@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-from query.language.tree import KnnLeg, Search, StandardLeg
+from query.language.tree import Leaf, Search, ServerLeg, StandardLeg
 from query.plan.documents import filtered
 from query.plan.knn import num_candidates
 from query.plan.shown import bare
 
 
-def leaf_body(
-    leg: StandardLeg | KnnLeg, window: int, search: Search, *, track_total_hits: bool | int = False
-) -> dict[str, Any]:
+def leaf_body(leg: Leaf, window: int, search: Search, *, track_total_hits: bool | int = False) -> dict[str, Any]:
     """The request for one leg's ranked list: ids and scores only."""
     body: dict[str, Any] = {"size": window, "_source": False, "track_total_hits": track_total_hits}
-    if isinstance(leg, StandardLeg):
+    if isinstance(leg, ServerLeg):
+        body |= {"retriever": leg.retriever, "size": min(window, leg.window)}
+    elif isinstance(leg, StandardLeg):
         body |= {"query": filtered(bare(leg.query), list(map(bare, leg.filters))), **leg.options}
         if "sort" in leg.options:
             body["track_scores"] = True  # a linear combination adds up the scores of a sorted leg
@@ -23,7 +23,7 @@ def leaf_body(
         body["knn"] = {"k": k, "num_candidates": num_candidates(k), **leg.section}
         if leg.filters:
             body["knn"]["filter"] = list(map(bare, leg.filters))
-    if leg.min_score is not None:
+    if leg.min_score is not None and not isinstance(leg, ServerLeg):
         body["min_score"] = leg.min_score
     if search.profile:
         body["profile"] = True

@@ -115,6 +115,8 @@ def scored_documents(scores: Mapping[Key, float]) -> Query:
 
 def _page_options(search: Search, highlighted: Sequence[Query]) -> dict[str, Any]:
     page = _with_words_highlighted(search.page, highlighted)
+    if search.shows_no_ids:  # the page's hits are known by their ids, which are left out at the end
+        page = {key: value for key, value in page.items() if key != "stored_fields"} | {"_source": False}
     return {**search.common, **page, "track_total_hits": False}
 
 

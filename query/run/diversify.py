@@ -5,17 +5,23 @@ from typing import Any
 
 import numpy as np
 
-from query.fusion.ranked_lists import FusedHit, Key, LegContribution
+from esblend.errors import InvalidRequest
+from mappings.capabilities import Version
+from query.fusion.ranked_lists import FusedHit, Key, LegContribution, Method
 from query.language.tree import DiversifyLeg
 from query.page.hits import key_of
 from query.plan.documents import vectors_body
 from query.plan.knn import Vector
 from query.run.requests import SearchRequests
+from query.run.server_retrievers import HIDES_VECTORS
 
 
-async def read_vectors(requests: SearchRequests, keys: Sequence[Key], field: str) -> dict[Key, Vector]:
-    """The vectors of documents that have any: (passages, dims) each."""
-    [response] = await requests.ask("vectors", [vectors_body(keys, field, requests.search)])
+async def read_vectors(
+    requests: SearchRequests, keys: Sequence[Key], field: str, version: Version | None
+) -> dict[Key, Vector]:
+    """The vectors of documents that have any: (passages, dims) each. `version`: of the server."""
+    hides = version is None or version >= HIDES_VECTORS
+    [response] = await requests.ask("vectors", [vectors_body(keys, field, requests.search, hidden=hides)])
     by_key = {key_of(hit): _vectors_at(hit.get("_source") or {}, field) for hit in response["hits"]["hits"]}
     return {key: rows for key, rows in by_key.items() if rows is not None}
 
@@ -23,40 +29,48 @@ async def read_vectors(requests: SearchRequests, keys: Sequence[Key], field: str
 def diversified(
     leg: DiversifyLeg, candidates: Sequence[FusedHit], vectors: Mapping[Key, Vector], query: Vector | None
 ) -> list[FusedHit]:
-    """Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998): repeatedly select the document with the highest
-    lambda * relevance - (1 - lambda) * (highest cosine to the selected documents). Relevance is the cosine to the query vector,
-    or without a query vector the leg's own score, scaled to [0, 1]. A document without a vector is similar to none.
+    """Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998) as Elasticsearch's `diversify`.
 
-    `vectors`: (passages, dims) of each document; the most similar passages count.
+    The first selected document is the most similar to the query, or without a query vector the best candidate. Then the document
+    with the highest lambda * relevance - (1 - lambda) * (highest similarity to the selected documents) is selected repeatedly.
+    Similarity is the score of an inner product, whatever similarity the field has; relevance is the similarity to the query
+    vector, or 0 without one. Documents without a vector are not selected. The selected documents keep their order and scores.
+
+    `vectors`: (passages, dims) of each document; the most similar passages count. Raises InvalidRequest on a query vector of
+    other dimensions.
     """
-    unit = {key: rows / np.linalg.norm(rows, axis=1, keepdims=True) for key, rows in vectors.items()}
-    low, high = candidates[-1].score, candidates[0].score
-    relevance = {hit.key: (hit.score - low) / (high - low) if high > low else 1.0 for hit in candidates}
+    usable = [hit for hit in candidates if hit.key in vectors]
+    if not usable:
+        return []
+    relevance = {hit.key: np.float32(0) for hit in usable}
+    newest = max(usable, key=lambda hit: hit.score).key
     if query is not None:
-        direction = query / np.linalg.norm(query)
-        relevance = {
-            hit.key: float((unit[hit.key] @ direction).max()) if hit.key in unit else 0.0 for hit in candidates
-        }
-    similarity = dict.fromkeys(relevance, 0.0)
-    remaining = dict.fromkeys(relevance)
-    selected: list[FusedHit] = []
-    while remaining and len(selected) < leg.size:
-        gain = {key: leg.relevance * relevance[key] - (1 - leg.relevance) * similarity[key] for key in remaining}
-        best = max(remaining, key=lambda key: gain[key])
-        del remaining[best]
-        gained = leg.relevance * relevance[best]
-        parts = (
-            LegContribution("relevance", leg.relevance, None, relevance[best], relevance[best], gained),
-            LegContribution(
-                "similarity", leg.relevance - 1, None, similarity[best], similarity[best], gain[best] - gained
-            ),
-        )
-        selected.append(FusedHit(best, gain[best], parts))
-        if best in unit:
-            for key in remaining:
-                if key in unit:
-                    similarity[key] = max(similarity[key], float((unit[key] @ unit[best].T).max()))
-    return selected
+        dims = next(iter(vectors.values())).shape[1]
+        if query.shape != (dims,):
+            raise InvalidRequest(f"[{leg.name}.query_vector]: vector dimensions differ: {dims}!={query.size}")
+        relevance = {hit.key: inner_product_score(vectors[hit.key] @ query).max() for hit in usable}
+        newest = max(relevance, key=lambda key: relevance[key])
+    share = np.float32(leg.relevance)
+    similarity = {hit.key: np.float32(0) for hit in usable}  # every score of an inner product is above 0
+    selected = {newest}
+    while len(selected) < min(leg.size, len(usable)):
+        del similarity[newest]
+        for key in similarity:
+            similar = inner_product_score(vectors[key] @ vectors[newest].T).max()
+            similarity[key] = max(similarity[key], similar)
+        newest = max(similarity, key=lambda key: share * relevance[key] - (1 - share) * similarity[key])
+        selected.add(newest)
+    return [_kept(leg.name, hit) for hit in candidates if hit.key in selected]
+
+
+def inner_product_score(product: Any) -> Any:
+    """Elasticsearch's score of `max_inner_product`: 1 / (1 - product) below 0, else product + 1."""
+    return np.where(product < 0, 1 / (1 - np.minimum(product, 0)), product + 1).astype(np.float32)
+
+
+def _kept(name: str, hit: FusedHit) -> FusedHit:
+    part = LegContribution(name, 1.0, None, hit.score, hit.score, hit.score, inner=hit)
+    return FusedHit(hit.key, hit.score, (part,), Method("diversify"))
 
 
 def _vectors_at(source: Mapping[str, Any], path: str) -> Vector | None:

@@ -9,7 +9,8 @@ from query.language.tree import Hybrid, Search
 from query.page.cursors import add_cursors, after_cursor, after_position, positions_of
 from query.page.explanation import explanation
 from query.page.hits import fused_page, in_order_of, key_of, show_fused_scores, with_ties
-from query.plan.documents import source_body
+from query.page.totals import counted_up_to
+from query.plan.documents import filtered, source_body
 from query.plan.page import counted_query, page_body, sorted_page_body, tied_page_body, totals_body
 from query.run.candidates import RankedCandidates
 from query.run.passages import add_passages, highlighted_by_words, passage_hits, shown_in_hits
@@ -36,7 +37,7 @@ async def _fused_page(requests: SearchRequests, candidates: RankedCandidates) ->
     bodies = []
     known_total = candidates.total
     if _counts_candidates_only(search, candidates):
-        known_total = {"value": len(candidates.fused), "relation": "eq"}
+        known_total = counted_up_to(search.track_total_hits, len(candidates.fused))
     is_counted = bool(keys) and known_total is not None and not search.counts_more
     if not is_counted:
         bodies.append(_totals_body(search, candidates))
@@ -69,6 +70,8 @@ async def _sorted_page(requests: SearchRequests, candidates: RankedCandidates) -
         others = None
         if search.collapse is not None and not search.sort and not _counts_candidates_only(search, candidates):
             others = counted_query(candidates.match_queries, candidates.nearest)
+            if search.post_filter is not None:
+                others = filtered(others, [search.post_filter])
             shown = replace(shown, size=max(0, min(search.size, len(fused) - search.start)))
         positions = positions_of(fused)
         added = shown_in_hits(search, candidates)

@@ -131,7 +131,9 @@ class HybridSearch:
             raise InvalidRequest("the indices have different query defaults; search them one by one")
         if len({target.attachment.generation.vector.similarity for target in targets}) > 1:
             raise InvalidRequest("the indices compare vectors by different similarities; search them one by one")
-        legs_by_target = [await self._legs(_only(hybrid, target), target) for target in targets]
+        legs_by_target = await asyncio.gather(
+            *(self._legs(_only(hybrid, target), target, apart=True) for target in targets)
+        )
         # The weights of a target without a query vector would disable the semantic legs of the other targets.
         weights = next((legs.weights for legs in legs_by_target if not legs.failed), legs_by_target[0].weights)
         lists: dict[str, Scores] = {
@@ -171,31 +173,36 @@ class HybridSearch:
         self.requests.took("fusion", began)
         return fused
 
-    async def _legs(self, hybrid: Hybrid, target: Target) -> HybridLegs:
+    async def _legs(self, hybrid: Hybrid, target: Target, *, apart: bool = False) -> HybridLegs:
         """All legs in one request; a leg of weight 0 is not sent. If the semantic legs fail, the lexical leg ranks alone.
+
+        `apart`: the search has other targets, whose shards do not know this target's vectors.
 
         Raises InvalidRequest on a field that no index has.
         """
         self._refuse_unknown_fields(hybrid, target)
         attachment = target.attachment
+        own = (*target.indices, *target.unattached) if apart else ()
         weights, blending = weights_of(hybrid, attachment), blending_of(hybrid, attachment)
         if not any(weight for name, weight in weights.items() if name != LEXICAL):
-            return await self._lexical_leg(hybrid, target, weights)
+            return await self._lexical_leg(hybrid, target, weights, own)
         vector, count, mean = await asyncio.gather(
             self._embed(hybrid.texts, attachment),
             self.exact_knn.count_if_small(self.requests, semantic_filters(hybrid)),
             self._mean_vector(target, blending),
         )
         if vector is not None:
-            legs = await self._all_legs(hybrid, target, weights, vector, count)
+            legs = await self._all_legs(hybrid, target, weights, vector, count, own)
             if legs is not None:
                 return legs if not blending.is_calibrated else _calibrated(legs, target, vector, mean)
         alone = {name: 1.0 if name == LEXICAL else 0.0 for name in weights}
-        return replace(await self._lexical_leg(hybrid, target, alone), failed=True)
+        return replace(await self._lexical_leg(hybrid, target, alone, own), failed=True)
 
-    async def _lexical_leg(self, hybrid: Hybrid, target: Target, weights: Mapping[str, float]) -> HybridLegs:
+    async def _lexical_leg(
+        self, hybrid: Hybrid, target: Target, weights: Mapping[str, float], own: Sequence[str]
+    ) -> HybridLegs:
         body = self._lexical_body(hybrid, target, is_exact=_is_exact(hybrid, target.attachment, weights))
-        [response] = map(whole, await self.requests.legs(["lexical"], [body]))
+        [response] = map(whole, await self.requests.legs(["lexical"], [body], indices=[own]))
         lists: dict[str, Scores] = {name: scores_of(response) if name == LEXICAL else {} for name in weights}
         return HybridLegs(lists, [], None, weights)
 
@@ -207,11 +214,17 @@ class HybridSearch:
         return leaf_body(lexical_leg(hybrid, target), window, search, track_total_hits=total)
 
     async def _all_legs(
-        self, hybrid: Hybrid, target: Target, weights: Mapping[str, float], vector: Vector, count: int | None
+        self,
+        hybrid: Hybrid,
+        target: Target,
+        weights: Mapping[str, float],
+        vector: Vector,
+        count: int | None,
+        own: Sequence[str],
     ) -> HybridLegs | None:
         """The semantic legs, and the lexical leg unless its weight is 0. None if the server fails on the semantic legs.
 
-        `count`: the number of documents if they are few enough for exact kNN.
+        `count`: the number of documents if they are few enough for exact kNN. `own`: the target's indices, if there are others.
         """
         search, attachment = self.requests.search, target.attachment
         is_exact = _is_exact(hybrid, attachment, weights)
@@ -224,7 +237,9 @@ class HybridSearch:
         if is_exact:
             lexical = lexical_leg(hybrid, target)
             bodies = [with_true_scores(body, hybrid, lexical, attachment, vector, weights) for body in bodies]
-        responses = await self.requests.legs(kinds, bodies, named_scores=is_exact)
+        vectors = target.indices if own or target.unattached else ()
+        indices = [vectors, own][: len(bodies)]
+        responses = await self.requests.legs(kinds, bodies, named_scores=is_exact, indices=indices)
         fault = server_fault(responses[0])
         if fault is not None:
             self.requests.degrade(SEMANTIC, fault)

@@ -1,6 +1,7 @@
 """Ranks by a tree of retrievers: vectors for its texts, all leaves in one request, then fusion from the bottom up."""
 
 import asyncio
+import copy
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -10,20 +11,24 @@ from typing import Any
 import numpy as np
 
 from esblend.errors import EncodingError, InvalidRequest, ModelError, NotAttached
+from mappings.attachment import Attachment
+from mappings.capabilities import Version
 from query.fusion.linear import linear_fusion
 from query.fusion.ranked_lists import FusedHit, Key, LegContribution, Method, RankedLeg, Scores
 from query.fusion.rrf import reciprocal_rank_fusion
-from query.language.semantic import text_to_embed
+from query.language.semantic import is_text, text_sections, text_to_embed
 from query.language.tree import (
     DiversifyLeg,
     FieldsLeg,
     Fusion,
     KnnLeg,
+    Leaf,
     Leg,
     PinnedLeg,
     RerankLeg,
     RescorerLeg,
     RrfLeg,
+    ServerLeg,
     StandardLeg,
     Wrapper,
     inside,
@@ -46,17 +51,21 @@ from query.run.requests import LegKind, SearchRequests, scores_of, server_fault,
 from query.run.rerank import rerank
 from query.run.rescore import rescore
 from query.run.semantic import is_vector_name
+from query.run.server_retrievers import server_executes
 from query.targets.target import Target
 
 
 @dataclass
 class RetrieverSearch:
-    """One search by a retriever tree."""
+    """One search by a retriever tree. `targets`: the attached indices of the search, none where no index is attached."""
 
     requests: SearchRequests
     embedder: QueryEmbedder
     reranker: Reranker
     attached: Callable[[], Awaitable[Target]]
+    targets: Callable[[], Awaitable[Sequence[Target]]]
+    version: Callable[[], Awaitable[Version | None]]
+    """Of the server."""
     pinned: list[Key] = field(default_factory=list)
 
     async def run(self, leg: Leg, window: int) -> RankedCandidates:
@@ -67,14 +76,20 @@ class RetrieverSearch:
         windows = leaf_windows(leg, window)
         bodies = [leaf_body(part, size, search) for part, size in zip(parts, windows, strict=True)]
         kinds: list[LegKind] = ["semantic" if isinstance(part, KnnLeg) else "lexical" for part in parts]
-        lists = self._lists(parts, await self.requests.legs(kinds, bodies))
+        indices = [() if isinstance(part, ServerLeg) else part.indices for part in parts]
+        lists = self._lists(parts, await self.requests.legs(kinds, bodies, indices=indices))
         began = time.perf_counter()
         fused = await self._fuse(leg, iter(lists))
         self.requests.took("fusion", began)
-        nearest = [key for part, scores in zip(parts, lists, strict=True) if isinstance(part, KnnLeg) for key in scores]
+        nearest = [
+            key
+            for part, scores in zip(parts, lists, strict=True)
+            if not isinstance(part, StandardLeg)
+            for key in scores
+        ]
         if search.min_score is not None:
             fused = [hit for hit in fused if hit.score >= search.min_score]
-        match_queries = [bare(filtered(part.query, part.filters)) for part in parts if isinstance(part, StandardLeg)]
+        match_queries = [bare(filtered(part.query, part.filters)) for part in counted(parts)]
         return RankedCandidates(
             fused=fused,
             match_queries=match_queries,
@@ -83,7 +98,7 @@ class RetrieverSearch:
             only_candidates=search.min_score is not None or any_min_score(leg),
         )
 
-    def _lists(self, parts: Sequence[StandardLeg | KnnLeg], responses: Sequence[dict[str, Any]]) -> list[Scores]:
+    def _lists(self, parts: Sequence[Leaf], responses: Sequence[dict[str, Any]]) -> list[Scores]:
         """A ranked list for each leaf. A kNN leg that failed on the server gives an empty list and is reported."""
         lists: list[Scores] = []
         for part, response in zip(parts, responses, strict=True):
@@ -95,7 +110,11 @@ class RetrieverSearch:
 
     async def _expanded(self, leg: Leg) -> Leg:
         if isinstance(leg, FieldsLeg):
-            return expand_fields(leg, await self.attached())
+            return expand_fields(leg, await self.targets())
+        if isinstance(leg, ServerLeg) and leg.parsed is not None:
+            # A leg of another retriever needs its own fields only, so the retriever is asked for as a whole.
+            knows = await server_executes(leg.retriever, await self.version(), self.targets)
+            return leg if knows else await self._expanded(leg.parsed)
         if isinstance(leg, Fusion):
             legs = [replace(weighted, leg=await self._expanded(weighted.leg)) for weighted in leg.legs]
             return replace(leg, legs=tuple(legs))
@@ -109,20 +128,45 @@ class RetrieverSearch:
             return replace(leg, legs=legs)
         if isinstance(leg, Wrapper):
             return replace(leg, leg=await self._with_vectors(leg.leg))
-        if not isinstance(leg, KnnLeg) or "query_vector_builder" not in leg.section:
-            return leg
+        if isinstance(leg, ServerLeg):
+            return await self._server_leg_with_vectors(leg)
+        builder = leg.section.get("query_vector_builder") if isinstance(leg, KnnLeg) else None
+        if not isinstance(leg, KnnLeg) or builder is None or not is_text(builder):
+            return leg  # other builders, such as `lookup`, are Elasticsearch's
         try:
-            vector_field, vector = await self._embedded(leg.section["field"], leg.section["query_vector_builder"])
+            attachment = await self._attachment_of(leg)
+            vector_field, vector = await self._embedded(leg.section["field"], builder, attachment)
         except (ModelError, EncodingError) as error:
             self.requests.degrade(leg.name, error.reason)
             return StandardLeg({"match_none": {}}, name=leg.name)
         section = {key: value for key, value in leg.section.items() if key != "query_vector_builder"}
-        similarity = (await self.attached()).attachment.generation.vector.similarity
+        similarity = attachment.generation.vector.similarity
         return replace(leg, section={**section, "field": vector_field, "query_vector": vector}, similarity=similarity)
 
-    async def _embedded(self, name: str, builder: Any) -> tuple[str, Vector]:
+    async def _server_leg_with_vectors(self, leg: ServerLeg) -> Leg:
+        retriever = copy.deepcopy(leg.retriever)
+        try:
+            for section in text_sections(retriever):
+                if is_text(section["query_vector_builder"]):
+                    attachment = (await self.attached()).attachment
+                    found = await self._embedded(section["field"], section.pop("query_vector_builder"), attachment)
+                    section["field"], section["query_vector"] = found
+        except (ModelError, EncodingError) as error:
+            if leg.parsed is not None:
+                return await self._with_vectors(leg.parsed)
+            self.requests.degrade(leg.name, error.reason)
+            return StandardLeg({"match_none": {}}, name=leg.name)
+        return replace(leg, retriever=retriever)
+
+    async def _attachment_of(self, leg: KnnLeg) -> Attachment:
+        """The attachment of the indices that a leg is for."""
+        for target in await self.targets() if leg.indices else ():
+            if target.indices == leg.indices:
+                return target.attachment
+        return (await self.attached()).attachment
+
+    async def _embedded(self, name: str, builder: Any, attachment: Attachment) -> tuple[str, Vector]:
         text = text_to_embed(builder)
-        attachment = (await self.attached()).attachment
         if not is_vector_name(name, attachment):
             raise InvalidRequest(
                 f"[knn.query_vector_builder]: only the attached vector field [{attachment.vector_field}] can be searched by text, "
@@ -143,14 +187,14 @@ class RetrieverSearch:
 
     async def _fuse(self, leg: Leg, lists: Iterator[Scores], *, is_ranked: bool = False) -> list[FusedHit]:
         """`lists` gives the leaves' ranked lists in their order. `is_ranked`: the enclosing leg reads ranks."""
-        if isinstance(leg, StandardLeg | KnnLeg | FieldsLeg):
+        if isinstance(leg, Leaf | FieldsLeg):
             return ranked_leaf(leg.name, next(lists))
         if isinstance(leg, Fusion):
             reads_ranks = isinstance(leg, RrfLeg)
             inner = [await self._fuse(weighted.leg, lists, is_ranked=reads_ranks) for weighted in leg.legs]
             return await self._cut(fuse(leg, inner), leg.window, is_ranked=is_ranked)
-        candidates = (await self._fuse(leg.leg, lists))[: leg.window]
-        fused = await self._wrapped(leg, candidates)
+        candidates = (await self._fuse(leg.leg, lists))[: leg.depth if isinstance(leg, RescorerLeg) else leg.window]
+        fused = (await self._wrapped(leg, candidates))[: leg.window]
         return [hit for hit in fused if leg.min_score is None or hit.score >= leg.min_score]
 
     async def _cut(self, fused: list[FusedHit], window: int, *, is_ranked: bool) -> list[FusedHit]:
@@ -167,7 +211,7 @@ class RetrieverSearch:
         if isinstance(leg, PinnedLeg):
             pins = await pinned_documents(self.requests, leg)
             self.pinned += pins
-            return pin(leg.name, pins, candidates)[: leg.window]
+            return pin(leg.name, pins, candidates)
         if not candidates:
             return []
         if isinstance(leg, RescorerLeg):
@@ -180,12 +224,14 @@ class RetrieverSearch:
         vector_field, query = await self._vector_path(leg.vector_field), leg.query.get("query_vector")
         if "query_vector_builder" in leg.query:
             try:
-                vector_field, query = await self._embedded(leg.vector_field, leg.query["query_vector_builder"])
+                attachment = (await self.attached()).attachment
+                vector_field, query = await self._embedded(
+                    leg.vector_field, leg.query["query_vector_builder"], attachment
+                )
             except (ModelError, EncodingError) as error:
                 self.requests.degrade(leg.name, error.reason)
-        vectors = await read_vectors(self.requests, [hit.key for hit in candidates], vector_field)
-        if not vectors:
-            raise InvalidRequest(f"[{leg.name}.field]: no hit has a vector in [{leg.vector_field}]")
+        keys = [hit.key for hit in candidates]
+        vectors = await read_vectors(self.requests, keys, vector_field, await self.version())
         return diversified(leg, candidates, vectors, None if query is None else np.asarray(query, dtype=np.float32))
 
 
@@ -229,14 +275,25 @@ def tied_hits(fused: Sequence[FusedHit], window: int, *, all_ties: bool) -> list
     return [hit for hit in fused if hit.score == fused[window].score]
 
 
+def counted(parts: Sequence[Leaf]) -> Iterator[StandardLeg]:
+    """The queries whose matches are counted."""
+    for part in parts:
+        if isinstance(part, StandardLeg):
+            yield part
+        elif isinstance(part, ServerLeg):
+            yield from counted(list(leaves(part.leg)))
+
+
 def any_min_score(leg: Leg) -> bool:
     """Whether a leg or any leg below it has a minimum score."""
     return leg.min_score is not None or any(any_min_score(child) for child in inside(leg))
 
 
-def shown_queries(parts: Sequence[StandardLeg | KnnLeg], lists: Sequence[Scores]) -> Iterator[dict[str, Any]]:
+def shown_queries(parts: Sequence[Leaf], lists: Sequence[Scores]) -> Iterator[dict[str, Any]]:
     """The legs' queries with `inner_hits` or `_name`; a named leg becomes a named query, as in Elasticsearch."""
     for part, scores in zip(parts, lists, strict=True):
+        if isinstance(part, ServerLeg):
+            continue
         is_named = part.is_named
         if isinstance(part, StandardLeg):
             query = filtered(part.query, part.filters)

@@ -6,7 +6,7 @@ from typing import Any
 from esblend.errors import EncodingError, InvalidRequest, ModelError
 from mappings.attachment import Attachment
 from query.language.clauses import Clause
-from query.language.semantic import Semantic, parse_semantic, text_to_embed
+from query.language.semantic import Semantic, is_text, parse_semantic, text_to_embed
 from query.plan.documents import filtered
 from query.plan.knn import Vector, knn_query, semantic_query
 
@@ -73,6 +73,6 @@ async def embed_section(section: dict[str, Any], attachment: Attachment, embed: 
     """Give a kNN search the attached field's path and a vector in place of its text, in place; whether it changed."""
     changed = section["field"] != attachment.vector_field or "query_vector_builder" in section
     section["field"] = attachment.vector_field
-    if "query_vector_builder" in section:
+    if is_text(section.get("query_vector_builder", "")) and "query_vector_builder" in section:
         section["query_vector"] = await embed(text_to_embed(section.pop("query_vector_builder")))
     return changed

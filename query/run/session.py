@@ -6,12 +6,14 @@ request tree -> query vectors -> legs in one _msearch (each hit with both true s
 
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from elasticsearch import AsyncElasticsearch
 
-from esblend.errors import NoIndices
+from esblend.errors import NoIndices, NotAttached
+from mappings.capabilities import Version
 from query.language.tree import Hybrid, Search
 from query.language.url_parameters import Parameters
 from query.page.explanation import explanations
@@ -45,6 +47,8 @@ class Services:
     reranker: Reranker
     exact_knn: ExactKnn
     mean_vectors: MeanVectors
+    version: Callable[[], Awaitable[Version | None]]
+    """Of the server."""
 
 
 class Session:
@@ -90,7 +94,14 @@ class Session:
             if interleave is not None:
                 return await rank_interleaved(self._requests, search.ranking, interleave, self._rank_hybrid)
             return await self._rank_hybrid(self._requests, search.ranking)
-        tree = RetrieverSearch(self._requests, services.embedder, services.reranker, self._single_target)
+        tree = RetrieverSearch(
+            self._requests,
+            services.embedder,
+            services.reranker,
+            self._single_target,
+            self._attached_targets,
+            services.version,
+        )
         try:
             return await tree.run(search.ranking, search.start + search.size)
         except NoIndices:
@@ -126,6 +137,9 @@ class Session:
     ) -> dict[str, Any]:
         search, requests = self._search, self._requests
         fused = candidates.fused
+        extras = self._extras(candidates, hits)
+        if search.shows_no_ids:
+            hits = [{key: value for key, value in hit.items() if key != "_id"} for hit in hits]
         total = total_of(counts, search)
         as_int = self._parameters.response.get("rest_total_hits_as_int", "false") in ("", "true")
         body: dict[str, Any] = {} if requests.pit_id is None else {"pit_id": requests.pit_id}
@@ -135,7 +149,7 @@ class Session:
             "_shards": merged_shards(counts["_shards"], requests.failed_shards),
             "hits": {
                 **({} if total is None else {"total": total}),
-                "max_score": fused[0].score if fused else None,
+                "max_score": fused[0].score if search.size and fused else None,
                 "hits": hits,
             },
         }
@@ -147,7 +161,6 @@ class Session:
             without_scores(body)
         if search.profile:
             body["profile"] = {"shards": requests.shards}
-        extras = self._extras(candidates, hits)
         return {**body, "esblend": extras} if extras else body
 
     def _extras(self, candidates: RankedCandidates, hits: Hits) -> dict[str, Any]:
@@ -187,6 +200,13 @@ class Session:
             self._shared_target = await self._services.metadata.target(self._requester(), name)
             self._report_unattached(self._shared_target)
         return self._shared_target
+
+    async def _attached_targets(self) -> list[Target]:
+        """As `_targets`, and none where no index is attached."""
+        try:
+            return await self._services.metadata.targets(self._requester(), await self._searched_name())
+        except NotAttached:
+            return []
 
     def _report_unattached(self, *targets: Target) -> None:
         unattached = [index for target in targets for index in target.unattached]

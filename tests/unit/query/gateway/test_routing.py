@@ -9,7 +9,8 @@ from query.gateway.routing import Route, route_of
 
 def scope(method: str, path: str, *, body: bool = True) -> dict[str, Any]:
     headers = [(b"content-length", b"2")] if body else []
-    return {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "headers": headers}
+    raw = path.encode()
+    return {"type": "http", "method": method, "path": path, "raw_path": raw, "headers": headers, "query_string": b""}
 
 
 @pytest.mark.parametrize(

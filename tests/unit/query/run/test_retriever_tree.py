@@ -1,13 +1,16 @@
 """What stands around a fusion: rescoring, pins, diversity; each by hand-computed numbers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from esblend.errors import InvalidRequest
 from query.fusion.ranked_lists import FusedHit, Key
 from query.language.tree import DiversifyLeg, Rescorer, StandardLeg
-from query.run.diversify import diversified
+from query.run.diversify import diversified, inner_product_score
 from query.run.pin import MAX_ORGANIC_SCORE, pin
 from query.run.rescore import rescored
 from query.run.retriever_tree import ranked_leaf
@@ -47,10 +50,30 @@ def test_pins_stand_above_in_their_order_and_once() -> None:
 def test_diversity_by_hand() -> None:
     leg = DiversifyLeg(LEAF, "v", window=3, size=3, relevance=0.5)
     vectors = {A: np.array([[1.0, 0.0]]), B: np.array([[1.0, 0.0]]), C: np.array([[0.0, 1.0]])}
-    fused = diversified(leg, ranked_leaf("x", {A: 3.0, B: 2.0, C: 1.0}), vectors, None)
-    # After a (relevance 1): b gains .5 * .5 - .5 * 1 = -.25, c 0 - 0; then b with likeness 1 to a.
-    assert scores(fused) == {"a": 0.5, "c": 0.0, "b": -0.25}
-    assert [one.key for one in fused] == [A, C, B]
+    ranked = ranked_leaf("x", {A: 3.0, B: 2.0, C: 1.0})
+    # After a: b is as similar as a vector to itself, dot product 1, score 2; c has the dot product 0, score 1.
+    assert scores(diversified(replace(leg, size=2), ranked, vectors, None)) == {"a": 3.0, "c": 1.0}
+    # The selected documents keep their order and scores.
+    assert [one.key for one in diversified(leg, ranked, vectors, None)] == [A, B, C]
+
+
+def test_a_document_without_a_vector_is_not_selected() -> None:
+    leg = DiversifyLeg(LEAF, "v", window=3, size=3, relevance=0.5)
+    vectors = {B: np.array([[1.0, 0.0]], dtype=np.float32)}
+    ranked = ranked_leaf("x", {A: 3.0, B: 2.0, C: 1.0})
+    assert [one.key for one in diversified(leg, ranked, vectors, None)] == [B]
+    query = np.array([1.0, 0.0], dtype=np.float32)
+    assert [one.key for one in diversified(leg, ranked, vectors, query)] == [B]
+
+
+def test_a_query_vector_of_other_dimensions_is_refused() -> None:
+    leg = DiversifyLeg(LEAF, "v", window=3, size=3, relevance=0.5)
+    with pytest.raises(InvalidRequest, match="dimensions differ: 2!=3"):
+        diversified(leg, ranked_leaf("x", {A: 1.0}), {A: np.ones((1, 2))}, np.ones(3, dtype=np.float32))
+
+
+def test_similarity_is_the_score_of_an_inner_product() -> None:
+    assert inner_product_score(np.array([2.0, 0.0, -1.0])).tolist() == [3.0, 1.0, 0.5]
 
 
 def test_relevance_by_a_query_vector() -> None:
@@ -61,9 +84,12 @@ def test_relevance_by_a_query_vector() -> None:
 
 
 @given(st.dictionaries(st.sampled_from("abcdefgh"), st.floats(0, 10), min_size=1), st.integers(1, 8))
-def test_with_all_weight_on_relevance_diversity_keeps_the_order(found: dict[str, float], size: int) -> None:
+def test_with_all_weight_on_relevance_the_most_similar_to_the_query_are_selected(
+    found: dict[str, float], size: int
+) -> None:
     ranked = dict(sorted(((Key("i", id_), score) for id_, score in found.items()), key=lambda pair: -pair[1]))
-    vectors = {key: np.array([[1.0, float(number)]]) for number, key in enumerate(ranked)}
+    vectors = {key: np.array([[1.0, float(number)]], dtype=np.float32) for number, key in enumerate(ranked)}
     leg = DiversifyLeg(LEAF, "v", window=10, size=size, relevance=1.0)
-    fused = diversified(leg, ranked_leaf("x", ranked), vectors, None)
-    assert [found[one.key.id] for one in fused] == list(ranked.values())[:size]
+    fused = diversified(leg, ranked_leaf("x", ranked), vectors, np.array([0.0, 1.0], dtype=np.float32))
+    assert [one.key for one in fused] == list(ranked)[-size:]
+    assert [one.score for one in fused] == list(ranked.values())[-size:]

@@ -1,0 +1,105 @@
+"""Checks that several retrievers share. Each error has Elasticsearch's type, and its wording where clients match on it."""
+
+from typing import Any
+
+from esblend.errors import FailedValidation, InvalidRequest, MalformedRequest, UnreadableField
+from query.language.checks import MAX_WINDOW, integer, number
+from query.language.tree import KnnLeg, Leg, StandardLeg, inside, kind_of
+
+MAX_LEGS = 32
+NORMALIZERS = ("none", "minmax", "l2_norm")
+Filters = tuple[dict[str, Any], ...]
+COMMON = frozenset(("filter", "min_score", "_name"))
+"""Keys that every retriever has."""
+
+
+def refuse_unknown(body: dict[str, Any], known: set[str] | frozenset[str], where: str) -> None:
+    for key in body:
+        if key not in known:
+            raise UnreadableField(
+                f"[{where.rpartition('.')[2]}] unknown field [{key}]; it accepts {', '.join(sorted(known))}"
+            )
+
+
+def weight_of(body: dict[str, Any], where: str) -> float:
+    weight = number(body, "weight", where=where, default=1.0) or 0.0
+    if weight < 0:
+        raise InvalidRequest("[weight] must be non-negative")
+    return weight
+
+
+def normalizer_of(body: dict[str, Any], where: str) -> str | None:
+    name = body.get("normalizer")
+    if "normalizer" in body and name not in NORMALIZERS:
+        cause = InvalidRequest(f"Unknown normalizer [{name}]")
+        raise UnreadableField(f"[{where}] failed to parse field [normalizer]", cause)
+    return name
+
+
+def window_of(body: dict[str, Any], where: str) -> int:
+    """`rank_window_size`, or 10. Raises FailedValidation on a negative one, InvalidRequest on any other that is out of range."""
+    window: int = integer(body, "rank_window_size", 10, low=-(2**31), high=2**31 - 1, where=where)
+    if window < 0:
+        raise FailedValidation(f"[rank_window_size] parameter cannot be negative, found [{window}]")
+    if not 1 <= window <= MAX_WINDOW:
+        raise InvalidRequest(f"[{where}.rank_window_size] is {window}; it must be from 1 to {MAX_WINDOW}")
+    return window
+
+
+def legs_of(body: dict[str, Any], where: str) -> list[Any]:
+    legs = body.get("retrievers")
+    if legs in (None, []):
+        raise FailedValidation(f"[{where.rpartition('.')[2]}] must provide [retrievers] or [query]")
+    if not isinstance(legs, list):
+        raise MalformedRequest(f"[{where}.retrievers] must be a list of retrievers")
+    if len(legs) > MAX_LEGS:
+        raise InvalidRequest(f"[{where}.retrievers] has {len(legs)} legs; at most {MAX_LEGS} are allowed")
+    return legs
+
+
+def query_and_fields(body: dict[str, Any], where: str) -> tuple[str, tuple[str, ...] | None]:
+    kind = where.rpartition(".")[2]
+    if "query" not in body:
+        raise FailedValidation(f"[{kind}] [query] must be provided when [fields] is specified")
+    if body["query"] == "":
+        raise FailedValidation(f"[{kind}] [query] cannot be empty")
+    if body.get("fields") == []:
+        raise FailedValidation(f"[{kind}] [fields] cannot be empty")
+    if body.get("retrievers"):
+        raise FailedValidation(f"[{kind}] cannot combine [retrievers] and [query]")
+    fields = body.get("fields")
+    if fields is not None and not (
+        isinstance(fields, list) and fields and all(isinstance(name, str) for name in fields)
+    ):
+        raise MalformedRequest(f"[{where}.fields] must be a list of field names, with boosts as in [title^2]")
+    return text_of(body, "query", where), tuple(fields) if fields else None
+
+
+def text_of(body: dict[str, Any], key: str, where: str) -> str:
+    value = body.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidRequest(f"[{where}.{key}] must be a text")
+    return value
+
+
+def or_default(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def check_windows(kind: str, leg: Leg) -> None:
+    """Raises FailedValidation when a retriever needs more hits than the fusion below it returns."""
+    own = window_key(kind), getattr(leg, "window", 0)
+    for below in inside(leg):
+        if isinstance(below, StandardLeg | KnnLeg):
+            continue
+        if own[1] > below.window:
+            name = kind_of(below)
+            raise FailedValidation(
+                f"[{kind}] requires [{own[0]}: {own[1]}] to be smaller than or equal to its sub retriever's {name} "
+                f"[{window_key(name)}: {below.window}]"
+            )
+
+
+def window_key(kind: str) -> str:
+    """The name of the window in a retriever's syntax."""
+    return "window_size" if kind == "rescorer" else "rank_window_size"
