@@ -29,7 +29,7 @@ demo: install ## Start everything, index Python's documentation, search it
 
 test: test-programs install ## Run all tests: unit, real servers, command line
 	@$(RUN)/python -m tests.programs download
-	$(RUN)/python -m pytest
+	$(RUN)/python -m pytest $(PARALLEL)
 
 test-programs: ## Install the programs that the tests start (Debian), or print how
 	@$(NEEDS_PYTHON)

@@ -93,17 +93,6 @@ def stop_stack(stack: Stack) -> None:
     assert stopped.returncode == 0, stopped.stderr
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `pytest -n`, tests that share a stack run in one process, so that each stack starts once.
-
-    Two groups need servers: `stack` and `fault_stack`. The other modules are a group each. Without the plug-in this has no effect.
-    """
-    for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        shared = next((name for name in ("fault_stack", "stack") if name in fixtures), item.nodeid.partition("::")[0])
-        item.add_marker(pytest.mark.xdist_group(shared))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A failure on real servers shows the ends of their logs."""

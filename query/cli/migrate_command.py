@@ -180,7 +180,8 @@ def _roll_back(es: "Elasticsearch", path: str) -> dict[str, Any]:
         err.print("The index has only one generation, so it cannot be rolled back.", style="red")
         raise typer.Exit(FAILED)
     call(es, "POST", f"{path}/{others[0]}/_activate")
-    return {"index": described["index"], "generation": others[0], "switched": True}
+    active = next(name for name in described["generations"] if name not in others)
+    return {"index": described["index"], "generation": others[0], "before": active, "switched": True}
 
 
 def _drop_others(es: "Elasticsearch", path: str) -> dict[str, Any]:
@@ -215,7 +216,7 @@ def _report(done: dict[str, Any], *, as_json: bool) -> None:
         out.print(f"The index already uses this model and these settings ({done['generation']}); nothing was changed.")
     elif done.get("switched"):
         out.print(
-            f"[green]Searches use {done['generation']}.[/] `--roll-back` switches back, `--drop-old` removes the old one."
+            f"[green]Searches use {done['generation']}.[/] `--roll-back` switches back, `--drop-old` removes {done['before']}."
         )
     if done.get("dropped"):
         out.print(f"Dropped {', '.join(done['dropped'])}.", highlight=False)

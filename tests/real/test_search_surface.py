@@ -34,8 +34,9 @@ RRF = {"rrf": {"retrievers": [LEXICAL, SEMANTIC], "rank_window_size": 20}}
 
 
 def unknown(text: str) -> str:
-    """The text and a word that no document has: the gateway knows the vectors of texts that it embedded, also too late."""
-    return f"{text} {uuid.uuid4().hex}"
+    """The text and words that no document has. The gateway knows the vectors of texts that it embedded, also too late, and a timer
+    of a millisecond may come after a short text's vector."""
+    return " ".join([text, *(uuid.uuid4().hex for _ in range(20))])
 
 
 def search(client: Elasticsearch, **body: Any) -> dict[str, Any]:
