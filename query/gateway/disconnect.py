@@ -14,8 +14,12 @@ async def unless_caller_leaves(receive: Receive, answering: Coroutine[Any, Any, 
 
     `receive` must have given the whole body. Raises ConnectionResetError when the caller has left.
     """
-    answer = asyncio.ensure_future(answering)
     departure = asyncio.ensure_future(_disconnected(receive))
+    await asyncio.sleep(0)
+    if departure.done():  # it left before the work began
+        answering.close()
+        raise ConnectionResetError("the caller closed the connection")
+    answer = asyncio.ensure_future(answering)
     try:
         await asyncio.wait((answer, departure), return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():

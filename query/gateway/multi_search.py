@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from elasticsearch import ApiError
@@ -61,10 +62,10 @@ class _MultiSearch:
     async def run(self) -> tuple[dict[str, Any] | None, dict[str, str]]:
         """The response and its headers; no response when Elasticsearch can answer all searches unchanged."""
         began = time.monotonic()
-        limit = asyncio.Semaphore(self._max_concurrent())
+        numbers = iter(range(len(self._items)))
         async with asyncio.TaskGroup() as tasks:
-            for number in range(len(self._items)):
-                tasks.create_task(self._answer(number, limit))
+            for _ in range(min(self._max_concurrent(), len(self._items))):
+                tasks.create_task(self._answer_next(numbers))
         rest = [number for number, response in enumerate(self._responses) if response is None]
         if len(rest) == len(self._items) and not any(item.is_changed for item in self._items):
             return None, {}
@@ -77,26 +78,28 @@ class _MultiSearch:
         given = self._given.get("max_concurrent_searches", "")
         return min(int(given), _MAX_CONCURRENT) if given.isdigit() and int(given) > 0 else _MAX_CONCURRENT
 
-    async def _answer(self, number: int, limit: asyncio.Semaphore) -> None:
+    async def _answer_next(self, numbers: Iterator[int]) -> None:
+        for number in numbers:
+            await self._answer(number)
+            await asyncio.sleep(0)  # others get their turn, also beside a thousand searches that need no waiting
+
+    async def _answer(self, number: int) -> None:
         """Answer a fused search; leave any other for Elasticsearch, with vectors in place of its texts."""
         item = self._items[number]
         target = target_of(item.header, self._target)
-        async with limit:
-            try:
-                parameters = parameters_of(item.header, self._given)
-                is_fused = await is_answered_here(self._context, self._scope, item.body, target, parameters)
-                changes = await embed_texts(
-                    self._context, self._scope, item.body, target, parameters, is_fused=is_fused
-                )
-                item.is_changed = changes.is_changed
-                self._changes[number] = changes
-                if not is_fused:
-                    return
-                fused = await fused_search(self._context, self._scope, item.body, target, parameters, changes)
-                response, _ = with_degraded(*fused, changes.degraded)
-                self._responses[number] = {**response, "status": 200}
-            except (EsblendError, ApiError) as error:
-                self._responses[number] = _failed(error)
+        try:
+            parameters = parameters_of(item.header, self._given)
+            is_fused = await is_answered_here(self._context, self._scope, item.body, target, parameters)
+            changes = await embed_texts(self._context, self._scope, item.body, target, parameters, is_fused=is_fused)
+            item.is_changed = changes.is_changed
+            self._changes[number] = changes
+            if not is_fused:
+                return
+            fused = await fused_search(self._context, self._scope, item.body, target, parameters, changes)
+            response, _ = with_degraded(*fused, changes.degraded)
+            self._responses[number] = {**response, "status": 200}
+        except (EsblendError, ApiError) as error:
+            self._responses[number] = _failed(error)
 
     async def _ask_elasticsearch(self, rest: list[int]) -> dict[str, str]:
         """Fill in the responses of searches that do not fuse. Returns Elasticsearch's headers for the caller."""
