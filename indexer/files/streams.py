@@ -28,7 +28,7 @@ class TooLarge(Exception):  # noqa: N818 -- named for what went wrong
 
 
 class _Counted(io.RawIOBase):
-    """Tells how many bytes were read from the file below."""
+    """Counts the bytes read from the wrapped file."""
 
     def __init__(self, raw: IO[bytes], advance: Advance) -> None:
         self.raw, self.advance, self.count = raw, advance, 0

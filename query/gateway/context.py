@@ -3,9 +3,10 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import structlog
 from elastic_transport import TransportError
@@ -25,7 +26,7 @@ from query.run.mean_vectors import MeanVectors
 from query.run.query_encoder import QueryEmbedder
 from query.run.requests import Caller
 from query.run.session import Services
-from query.targets.metadata import Metadata, Requester
+from query.targets.metadata import Metadata, Requester, indices_of
 
 log = structlog.get_logger()
 # Elasticsearch derives the caller's rights from these headers.
@@ -122,3 +123,13 @@ class GatewayContext:
         """The sender of a request, as the metadata cache needs it."""
         key = self.caller(scope).key
         return Requester(self.client_for(scope), key, already_authorised=already_authorised, options=options or {})
+
+    async def searched(
+        self, scope: Scope, body: dict[str, Any], target: str, parameters: Mapping[str, str]
+    ) -> tuple[Requester, str]:
+        """The sender of a search and the index expression that it searches: the indices of its point in time, if it has one."""
+        pit = body.get("pit")
+        if isinstance(pit, dict):
+            target = await indices_of(self.client_for(scope), pit) or "-*"
+        requester = self.requester(scope, already_authorised=isinstance(pit, dict), options=dict(parameters))
+        return requester, target or "*"

@@ -24,7 +24,6 @@ from query.page.passages import HIGHLIGHT, semantic_highlights, without_fields
 from query.plan.highlighting import with_words_highlighted
 from query.run.semantic import embed_section, is_for, is_vector_name, replace_knn, replace_semantic
 from query.run.session import Session
-from query.targets.metadata import indices_of
 
 _DEFAULT_SIZE = 10
 _MIN_K, _MAX_K = 100, 10_000
@@ -112,7 +111,8 @@ async def _replace_vectors(
     found: _Found, changes: Changes,
 ) -> None:  # fmt: skip
     try:
-        attachment = await _attachment(context, scope, body, target, parameters)
+        requester, searched = await context.searched(scope, body, target, parameters)
+        attachment = (await context.metadata.target(requester, searched)).attachment
     except (NoIndices, IndexNotFound):
         for clause in found.semantic:  # Elasticsearch answers as for any query on a name without indices
             clause.replace({"match_none": {}})
@@ -157,16 +157,6 @@ def _highlight_by_passages(body: dict[str, Any], clause: Clause, attachment: Att
     rest = without_fields(body.pop("highlight"), highlights)
     if rest is not None:
         body["highlight"] = rest
-
-
-async def _attachment(
-    context: GatewayContext, scope: Scope, body: dict[str, Any], target: str, parameters: Mapping[str, str]
-) -> Attachment:
-    pit = body.get("pit")
-    if isinstance(pit, dict):
-        target = await indices_of(context.client_for(scope), pit) or "-*"
-    requester = context.requester(scope, already_authorised=isinstance(pit, dict), options=dict(parameters))
-    return (await context.metadata.target(requester, target or "*")).attachment
 
 
 async def _replace_hybrid(

@@ -15,7 +15,6 @@ from query.language.rank import holds_rank
 from query.language.retrievers import PAID, kinds_of
 from query.language.search_body import is_ours
 from query.run.server_retrievers import server_executes
-from query.targets.metadata import indices_of
 from query.targets.target import Target
 
 
@@ -43,11 +42,8 @@ async def _attached(
     context: GatewayContext, scope: Scope, body: dict[str, Any], target: str, parameters: Mapping[str, str]
 ) -> Sequence[Target]:
     """The attached indices of a search."""
-    pit = body.get("pit")
-    if isinstance(pit, dict):
-        target = await indices_of(context.client_for(scope), pit) or "-*"
-    requester = context.requester(scope, already_authorised=isinstance(pit, dict), options=dict(parameters))
+    requester, searched = await context.searched(scope, body, target, parameters)
     try:
-        return await context.metadata.targets(requester, target or "*")
+        return await context.metadata.targets(requester, searched)
     except NotAttached:
         return []

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import structlog
 
 from esblend.errors import EncodingError, InvalidRequest, ModelError, UpstreamError
@@ -44,7 +43,7 @@ from query.run.candidates import RankedCandidates
 from query.run.cross_encoder import Reranker
 from query.run.exact_knn import ExactKnn
 from query.run.mean_vectors import MeanVectors
-from query.run.query_encoder import QueryEmbedder, Vector
+from query.run.query_encoder import QueryEmbedder, Vector, mean_of
 from query.run.requests import LegKind, SearchRequests, scores_of, server_fault, whole
 from query.run.rerank import behind, rerank
 from query.targets.metadata import Requester
@@ -315,18 +314,6 @@ def has_too_many_clauses(error: UpstreamError) -> bool:
     """Whether a query has more clauses than Elasticsearch allows."""
     text = repr(error.body())
     return "too_many_nested_clauses" in text or "too_many_clauses" in text
-
-
-def mean_of(vectors: Sequence[Vector], *, is_unit: bool) -> Vector:
-    """The mean of query vectors, (dims,) each. `is_unit`: the mean has the length 1. Opposite vectors have no mean direction;
-    the first vector then represents all."""
-    if len(vectors) == 1:
-        return vectors[0]
-    mean: Vector = np.stack(vectors).mean(axis=0, dtype=np.float32)
-    length = float(np.linalg.norm(mean))
-    if not is_unit:
-        return mean
-    return (mean / length).astype(np.float32) if length > 1e-6 else vectors[0]
 
 
 def _true_scores(

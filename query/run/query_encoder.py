@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -165,6 +165,18 @@ class QueryEmbedder:
                 self._known.popitem(last=False)
         elif query.callers:
             query.vector.set_exception(outcome)
+
+
+def mean_of(vectors: Sequence[Vector], *, is_unit: bool) -> Vector:
+    """The mean of query vectors, (dims,) each. `is_unit`: the mean has the length 1. Opposite vectors have no mean direction;
+    the first vector then represents all."""
+    if len(vectors) == 1:
+        return vectors[0]
+    mean: Vector = np.stack(vectors).mean(axis=0, dtype=np.float32)
+    length = float(np.linalg.norm(mean))
+    if not is_unit:
+        return mean
+    return (mean / length).astype(np.float32) if length > 1e-6 else vectors[0]
 
 
 async def _run(pool: ThreadPoolExecutor, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:

@@ -40,7 +40,7 @@ def send(
 
 
 def vectors_after(stack: Stack, index: str, write: Callable[[], dict[str, Any]]) -> bool:
-    """Whether the very version that a write made of document 0 has vectors. The feed may be quicker: then again."""
+    """Whether document 0 has vectors in the version that the write made. If the feed has already changed it, write again."""
     while True:
         result = write()
         document = stack.es.get(index=index, id="0")

@@ -1,5 +1,5 @@
 """Forms of a retriever search beside the plain tree: `query` and `fields`, the form before 8.16, `source`, other formats, and
-what is left to Elasticsearch itself."""
+retrievers that Elasticsearch executes."""
 
 import json
 from collections.abc import Callable, Iterator
