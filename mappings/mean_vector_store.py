@@ -69,7 +69,9 @@ async def sample_mean_vector(
 
 
 def _with_vectors(attachment: Attachment) -> dict[str, Any]:
-    if attachment.generation.is_followed:
+    # The vectors of a nested field are in other Lucene documents, so a document with passages is found by its state. Adopted
+    # vectors are there before any state is.
+    if attachment.generation.adopted is None:
         return {"term": {attachment.state_field: EMBEDDED}}
     return {"exists": {"field": attachment.vector_field}}
 

@@ -34,3 +34,14 @@ def packed_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
         batches[-1].append(position)
         used += lengths[position]
     return batches
+
+
+def equal_length_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """As `token_batches`, in batches of one length each, which need no padding."""
+    batches: list[list[int]] = []
+    for position in sorted(range(len(lengths)), key=lambda position: -lengths[position]):
+        last = batches[-1] if batches else []
+        if not last or lengths[last[0]] != lengths[position] or (len(last) + 1) * lengths[position] > budget:
+            batches.append([])
+        batches[-1].append(position)
+    return batches

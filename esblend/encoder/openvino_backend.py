@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from esblend.encoder.backend import Precision, Use
 from esblend.encoder.batches import token_batches
 from esblend.encoder.model_folder import ModelFolder
 from esblend.encoder.openvino_export import exported_model
+from esblend.encoder.silent_openvino import openvino
 from esblend.errors import ModelError
 from esblend.metrics import BATCH_FILL
 

@@ -82,10 +82,10 @@ def export(folder: ModelFolder, precision: Precision, target: Path) -> None:
 
     Raises ModelError when the exported model does not give the vectors of the PyTorch model.
     """
-    import openvino
     import torch
 
     from esblend.encoder.pooled_model import PooledModel
+    from esblend.encoder.silent_openvino import openvino
 
     source = PooledModel(folder).eval()
     example = torch.ones((2, 16), dtype=torch.long)
@@ -104,8 +104,9 @@ def export(folder: ModelFolder, precision: Precision, target: Path) -> None:
 def _compare(source: Any, model: Any, folder: ModelFolder) -> None:
     """Compare both on shapes other than the example's: a trace can freeze masks and positions that depend on the input."""
     import numpy as np
-    import openvino
     import torch
+
+    from esblend.encoder.silent_openvino import openvino
 
     width = min(max(_COMPARED_LENGTHS), folder.max_tokens)
     tokens = np.zeros((len(_COMPARED_LENGTHS), width), dtype=np.int64)
@@ -115,21 +116,36 @@ def _compare(source: Any, model: Any, folder: ModelFolder) -> None:
         mask[row, :length] = 1
     with torch.no_grad():
         expected = source(torch.from_numpy(tokens), torch.from_numpy(mask)).numpy()
+        lengths = mask.sum(axis=1)
+        rows = [
+            [torch.from_numpy(one[row : row + 1, :length]) for one in (tokens, mask)]
+            for row, length in enumerate(lengths)
+        ]
+        alone = np.concatenate([source(*row).numpy() for row in rows])
+    if not (cosine := _smallest_cosine(expected, alone)) >= _SAME_COSINE:
+        raise ModelError(f"padding changes the vectors of this model (smallest cosine {cosine:.4f})")
     compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    vectors = compiled([tokens, mask])[0]
-    cosines = (expected * vectors).sum(axis=1) / (np.linalg.norm(expected, axis=1) * np.linalg.norm(vectors, axis=1))
-    if not (cosines >= _SAME_COSINE).all():
+    if not (cosine := _smallest_cosine(expected, compiled([tokens, mask])[0])) >= _SAME_COSINE:
         raise ModelError(
-            f"the export gives other vectors than PyTorch (smallest cosine {float(np.min(cosines)):.4f}), so it is not used"
+            f"the export gives other vectors than PyTorch (smallest cosine {cosine:.4f}), so it is not used"
         )
+
+
+def _smallest_cosine(expected: Any, vectors: Any) -> float:
+    import numpy as np
+
+    lengths = np.linalg.norm(expected, axis=1) * np.linalg.norm(vectors, axis=1)
+    return float(((expected * vectors).sum(axis=1) / lengths).min())
 
 
 def _quantize(model: Any, folder: ModelFolder) -> Any:
     """Weights and activations in int8, calibrated on real texts (NNCF post-training quantisation with SmoothQuant)."""
-    import nncf
     import numpy as np
 
+    from esblend.encoder.silent_openvino import import_nncf
     from esblend.encoder.tokenizer import load_tokenizer
+
+    nncf = import_nncf()
 
     def inputs(ids: Sequence[int]) -> dict[str, Any]:
         tokens = np.array([ids], dtype=np.int64)

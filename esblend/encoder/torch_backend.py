@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from esblend.encoder.backend import Precision
-from esblend.encoder.batches import packed_batches, token_batches
+from esblend.encoder.batches import equal_length_batches, packed_batches, token_batches
 from esblend.encoder.model_folder import ModelFolder
 from esblend.encoder.packed_attention import PACKED, runs
 from esblend.encoder.pooled_model import PooledModel
@@ -37,10 +37,17 @@ class TorchModel:
         self._model = model.to(self._device).eval()
         self._pad = int(getattr(self._model.transformer.config, "pad_token_id", 0) or 0)
         self.is_packed, self.detail = False, ""
+        self._batches = token_batches
         if folder.input_kind == "Transformer":
             obstacle = self._pack()
             self.is_packed = obstacle is None
             self.detail = "" if obstacle is None else f"PyTorch pads the batches of this model: {obstacle}"
+            if obstacle is not None and not self._ignores_padding():
+                self._batches = equal_length_batches
+                self.detail = (
+                    "PyTorch computes texts of one length together: padding changes the vectors of this model, and its batches "
+                    f"cannot be packed: {obstacle}"
+                )
 
     def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         with torch.inference_mode():
@@ -67,10 +74,15 @@ class TorchModel:
         transformer.set_attn_implementation(original)
         return obstacle
 
+    def _ignores_padding(self) -> bool:
+        """Some architectures mix the padding into a text (convolutions, Fourier transforms), whatever the mask says."""
+        alone = np.concatenate([self.embed_padded([ids]) for ids in _PROBE])
+        return _are_same(alone, self.embed_padded(_PROBE))
+
     def embed_padded(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """As `embed`, in rows that are padded to the longest text of their batch."""
         rows: list[Any] = [None] * len(ids)
-        for batch in token_batches([len(row) for row in ids], self._budget):
+        for batch in self._batches([len(row) for row in ids], self._budget):
             width = max(len(ids[position]) for position in batch)
             tokens = torch.full((len(batch), width), self._pad, dtype=torch.long)
             mask = torch.zeros((len(batch), width), dtype=torch.long)

@@ -11,6 +11,8 @@ Normalize = Callable[[Scores], dict[Key, float]]
 OPENSEARCH_MIN_SCORE = 0.001
 """OpenSearch's normalization processor gives at least this to each document of a list."""
 _EPSILON = 1e-9
+_SMALLEST_DISTANCE = 1e-3
+"""Of `Calibration`. Rounding errors of dot products of float32 vectors are about 1e-7."""
 
 
 def normalize(scores: Scores, normalizer: str | Normalize) -> dict[Key, float]:
@@ -55,10 +57,13 @@ class Calibration:
     perfect: float = 1.0
     of_raw: Callable[[float], float] = lambda raw: raw
     """The similarity behind a raw score of the list."""
+    scale: float = 1.0
+    """The size of the similarities, which rounding errors are relative to: 1 for dot products of unit vectors."""
 
     def calibrate(self, raw: float) -> float:
-        # A query that equals every document has no spread to measure: the floor keeps the order and the value finite.
-        return (self.of_raw(raw) - self.mean) / max(self.perfect - self.mean, 1e-6)
+        # To a query that equals nearly every document all of them are alike: the distance from random to perfect vanishes, and
+        # dividing by it would show rounding errors as large values. The floor keeps the order.
+        return (self.of_raw(raw) - self.mean) / max(self.perfect - self.mean, _SMALLEST_DISTANCE * self.scale)
 
 
 def calibrated(calibrations: Mapping[str, Calibration]) -> Normalize:

@@ -10,6 +10,7 @@ from query.fusion.blend import CALIBRATED
 from query.fusion.ranked_lists import Key, Scores
 from query.lab.judged import Judged
 from query.lab.searching import Advance, search_all
+from query.lab.systems import WHOLE
 from query.plan.hybrid_legs import LEXICAL, SEMANTIC
 
 
@@ -43,6 +44,7 @@ def fetch_candidates(
             "_source": False,
             "size": 3 * window,
             "track_total_hits": False,
+            **WHOLE,
             "explain": True,
             "query": {"hybrid": {"query": text, **options}},
         }

@@ -14,7 +14,7 @@ from esblend.cli.console import count_progress, err, out, print_json
 from esblend.cli.gateway_client import FAILED, USAGE, DataDir, Json, call, gateway, stating_errors
 from esblend.errors import InvalidRequest, MissingExtra
 from esblend.extras import require
-from query.lab.judged import Judged, from_titles, read_beir, read_judgements, refuse_other_documents, write_qrels
+from query.lab.judged import Judged, from_titles, missing_documents, read_beir, read_judgements, write_qrels
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -81,19 +81,19 @@ def evaluate(
         return
     with gateway(data_dir) as es:
         from_files = _read_judged(target, queries, qrels, split, titles, sample)
-        other_runs = {file.stem: _read_run(file) for file in compare_run or []}
+        options: dict[str, Any] = {"generation": generation} if generation else {}
+        systems = standard_systems(rerank=rerank, shared_options=options)
+        other_runs = _read_runs(compare_run or [], [system.name for system in systems])
         _refuse_unwritable(html, runs)
 
         def check(index: str) -> None:
-            if from_files is not None:
-                refuse_other_documents(es, index, from_files)
+            _check_documents(es, index, from_files)
             if rerank:
                 _refuse_without_reranker(es, index, from_files)
 
         with _target(es, target, keep, check) as index:
             judged = from_files or from_titles(es, index, str(titles), size=sample or 300, seed=0)
-            options: dict[str, Any] = {"generation": generation} if generation else {}
-            systems = standard_systems(rerank=rerank, shared_options=options)
+            _warn_of_missing_vectors(es, index)
             with _bar("Searching", (len(systems) + 1) * len(judged.queries)) as advance:
                 evaluation = measure(es, index, judged, systems, shared_options=options, advance=advance)
             for name, run in other_runs.items():
@@ -169,13 +169,14 @@ def tune(
         from_files = _read_judged(target, queries, qrels, split, titles, sample)
 
         def check(index: str) -> None:
+            _check_documents(es, index, from_files)
             if from_files is not None:
-                refuse_other_documents(es, index, from_files)
                 _refuse_few(from_files, folds)
 
         with _target(es, target, keep, check) as index:
             judged = from_files or from_titles(es, index, str(titles), size=sample or 300, seed=0)
             _refuse_few(judged, folds)
+            _warn_of_missing_vectors(es, index)
             attachment = call(es, "GET", f"/_esblend/indices/{quote(index, safe='')}")["attachment"]
             present = tuning.present_settings(attachment["defaults"], attachment["source_fields"])
             choices = list(dict.fromkeys([present.fields, *tuning.field_choices(present.fields)]))
@@ -189,7 +190,9 @@ def tune(
                 advice = tuning.tune(candidates, judged, present, folds=folds, advance=advance)
             if apply and advice.is_recommended:
                 path = f"/_esblend/indices/{quote(index, safe='')}/defaults"
-                call(es, "PUT", path, tuning.as_defaults(advice.settings))
+                profiles = attachment["defaults"].get("profiles")
+                kept = {"profiles": profiles} if profiles else {}
+                call(es, "PUT", path, {**tuning.as_defaults(advice.settings), **kept})
     _show_advice(tuning.describe(advice), as_json=as_json, applied=apply and advice.is_recommended)
     if not advice.is_recommended:
         raise typer.Exit(FAILED)
@@ -203,6 +206,33 @@ def _require_lab(command: str) -> None:
 def _refuse_few(judged: Judged, folds: int) -> None:
     if len(judged.queries) < 2 * folds:
         raise InvalidRequest(f"{len(judged.queries)} queries are too few for {folds} folds")
+
+
+def _check_documents(es: "Elasticsearch", index: str, judged: Judged | None) -> None:
+    """Raises InvalidRequest when the judgements are of other documents, and warns when the index lacks some of them."""
+    if judged is None:
+        return
+    missing, total = missing_documents(es, index, judged)
+    if missing:
+        err.print(
+            f"The index lacks {missing} of the {total} documents that are judged relevant. No system can find them.",
+            style="yellow",
+        )
+
+
+def _warn_of_missing_vectors(es: "Elasticsearch", index: str) -> None:
+    from elasticsearch import ApiError
+
+    try:
+        status = call(es, "GET", f"/_esblend/indices/{quote(index, safe='')}/status")
+    except ApiError:  # several indices, or a caller that may only search
+        return
+    if status["coverage"] < 1:
+        err.print(
+            f"Only {status['coverage']:.1%} of the documents have current vectors, so the semantic leg cannot find the others. "
+            f"Wait for them: esblend status {index} --wait 600",
+            style="yellow",
+        )
 
 
 def _show_advice(advice: dict[str, Any], *, as_json: bool, applied: bool) -> None:
@@ -289,6 +319,16 @@ def _bar(what: str, total: int) -> Iterator[Any]:
     with count_progress() as progress:
         task = progress.add_task(what, total=total)
         yield lambda count: progress.advance(task, count)
+
+
+def _read_runs(files: list[Path], systems: list[str]) -> dict[str, dict[str, dict[str, float]]]:
+    """Run files by their names. Raises InvalidRequest when two systems would have one name."""
+    runs: dict[str, dict[str, dict[str, float]]] = {}
+    for file in files:
+        if file.stem in (*systems, *runs):
+            raise InvalidRequest(f"--run {file}: another system is named [{file.stem}], too; rename the file")
+        runs[file.stem] = _read_run(file)
+    return runs
 
 
 def _read_run(file: Path) -> dict[str, dict[str, float]]:

@@ -21,6 +21,7 @@ _QUERY_COLUMNS = ("query", "query_text", "question", "q")
 _DOCUMENT_COLUMNS = ("document", "doc_id", "document_id", "corpus-id", "_id", "id")
 _GRADE_COLUMNS = ("grade", "relevance", "score", "rating", "judgement", "judgment")
 _CLICK_COLUMNS = ("clicks", "clicked", "count")
+_COUNTED_IDS = 10_000
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def read_qrels(file: Path) -> dict[str, dict[str, int]]:
     """TREC (query, 0, document, grade) or BEIR (query-id, corpus-id, score; with a header)."""
     grades: dict[str, dict[str, int]] = defaultdict(dict)
     for number, line in enumerate(_text(file).splitlines(), 1):
-        parts = line.split()
+        parts = [part.strip() for part in line.split("\t" if "\t" in line else None)] if line.strip() else []
         if not parts or (number == 1 and not parts[-1].lstrip("-").isdecimal()):
             continue
         if len(parts) not in (3, 4) or not parts[-1].lstrip("-").isdecimal():
@@ -112,19 +113,27 @@ def _read_spreadsheet(file: Path) -> Judged:
     grades: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     are_clicks = grade is None or grade.lower().strip() in _CLICK_COLUMNS
     for number, row in enumerate(rows, 2):
-        try:
-            value = 1 if grade is None else int(float(row[grade] or 0))
-        except ValueError as error:
-            raise InvalidRequest(f"[{file}:{number}] has no number in [{grade}]: {row[grade or '']!r}") from error
-        text = row[query].strip()
-        if are_clicks:
-            grades[text][row[document].strip()] += value
-        else:
-            grades[text][row[document].strip()] = max(value, grades[text][row[document].strip()])
+        text, id_ = ((row[column] or "").strip() for column in (query, document))
+        if not text or not id_:
+            raise InvalidRequest(f"[{file}:{number}] has no value in [{document if text else query}]")
+        value = 1 if grade is None else _whole_number(row[grade] or "0", f"[{file}:{number}]", grade)
+        grades[text][id_] = grades[text][id_] + value if are_clicks else max(value, grades[text].get(id_, value))
     if are_clicks:
         grades = {text: _grades_of_clicks(clicks) for text, clicks in grades.items()}
     ids = {text: query_id(text) for text in grades}
     return Judged(file.stem, {ids[t]: t for t in grades}, {ids[t]: dict(g) for t, g in grades.items()}, are_clicks)
+
+
+def _whole_number(text: str, where: str, column: str) -> int:
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise InvalidRequest(f"{where} has no number in [{column}]: {text!r}") from error
+    if not value.is_integer():
+        raise InvalidRequest(
+            f"{where} has [{column}: {text}], but grades are whole numbers, such as 0 to 3: multiply them"
+        )
+    return int(value)
 
 
 def _grades_of_clicks(clicks: Mapping[str, int]) -> dict[str, int]:
@@ -159,15 +168,22 @@ def from_titles(es: "Elasticsearch", index: str, field: str, *, size: int, seed:
     )
 
 
-def refuse_other_documents(es: "Elasticsearch", index: str, judged: Judged) -> None:
-    """Raises InvalidRequest when the index has none of the documents that are judged relevant, or of a sample of them."""
-    relevant = {id_ for grades in judged.grades.values() for id_, grade in grades.items() if grade > 0}
-    sample = sorted(relevant)[:1000]
-    count = es.count(index=index, query={"ids": {"values": sample}})["count"] if sample else 0
-    if not count:
+def missing_documents(es: "Elasticsearch", index: str, judged: Judged) -> tuple[int, int]:
+    """(documents that are judged relevant and that the index lacks, all that are judged relevant).
+
+    Raises InvalidRequest when the index has none of them.
+    """
+    relevant = sorted({id_ for grades in judged.grades.values() for id_, grade in grades.items() if grade > 0})
+    found = 0
+    for start in range(0, len(relevant), _COUNTED_IDS):
+        ids = relevant[start : start + _COUNTED_IDS]
+        # An alias or pattern may have several indices with the same id.
+        found += min(len(ids), int(es.count(index=index, query={"ids": {"values": ids}})["count"]))
+    if not found:
         raise InvalidRequest(
             f"index [{index}] has none of the documents that [{judged.name}] judges relevant; check the document ids"
         )
+    return len(relevant) - found, len(relevant)
 
 
 def _judged(name: str, texts: Mapping[str, str], grades: Mapping[str, Grades]) -> Judged:
@@ -188,6 +204,8 @@ def _jsonl(file: Path) -> Iterator[dict[str, Any]]:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text("utf-8")
+        return file.read_text("utf-8-sig")  # spreadsheet programs write a byte order mark
     except OSError as error:
         raise InvalidRequest(f"[{file}] cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"[{file}] cannot be read: it is not UTF-8; save it in this encoding") from error

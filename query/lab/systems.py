@@ -14,6 +14,9 @@ BLEND = "linear exact"
 DEPTH = 100
 """Hits per query; recall is measured down to this rank."""
 
+WHOLE: Body = {"on_leg_failure": "fail"}
+"""A search without its semantic leg ranks as BM25 does, under the name of another system: it ends the measurement."""
+
 
 @dataclass(frozen=True)
 class System:
@@ -23,7 +26,7 @@ class System:
     make: Callable[[str], Body]
 
     def body(self, text: str) -> Body:
-        return {"_source": False, "size": DEPTH, "track_total_hits": False, **self.make(text)}
+        return {"_source": False, "size": DEPTH, "track_total_hits": False, **WHOLE, **self.make(text)}
 
 
 # Every option is set, so that an attachment's defaults cannot make a system differ from its name.

@@ -14,6 +14,7 @@ from mappings.mean_vectors import MeanVector
 from query.fusion.normalizers import Calibration
 
 Score = Callable[[float], float]
+_TINY = 1e-30
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def _minus_one(score: float) -> float:
 
 def _inner_product(score: float) -> float:
     """max_inner_product: score = 1 / (1 - dot) below 0, else dot + 1."""
-    return score - 1 if score >= 1 else 1 - 1 / max(score, 1e-30)
+    return score - 1 if score >= 1 else 1 - 1 / max(score, _TINY)
 
 
 def _itself(score: float) -> float:
@@ -86,8 +87,13 @@ def calibration_of(similarity: str, query: NDArray[np.float32], mean: MeanVector
     query's direction and of usual length. l2_norm: similarity -distance^2, mean -(|q|^2 - 2 q . c + s), perfect 0. For unit
     vectors all three give (dot - m) / (1 - m). Without a mean vector, c is 0 and s is |q|^2.
     """
+    query = query.astype(np.float64)
     squared = float(query @ query)
     dot, spread = (0.0, squared) if mean is None else (float(query @ mean.vector), mean.mean_squared_norm)
     if similarity == "l2_norm":
-        return Calibration(-(squared - 2 * dot + spread), 0.0, lambda score: 1 - 1 / max(score, 1e-30))
-    return Calibration(dot, float(np.sqrt(squared * spread)) if similarity == "max_inner_product" else 1.0)
+        distance = max(0.0, squared - 2 * dot + spread)
+        return Calibration(-distance, 0.0, lambda score: 1 - 1 / max(score, _TINY), squared + spread)
+    if similarity == "max_inner_product":
+        perfect = float(np.sqrt(squared * spread))
+        return Calibration(dot, perfect, scale=perfect or squared)
+    return Calibration(dot)

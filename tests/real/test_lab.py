@@ -101,11 +101,13 @@ def test_an_index_is_evaluated_with_judgements_or_its_titles(stack: Stack, index
 
 
 def test_tuning_applies_what_is_better(stack: Stack, index: str, collection: Path) -> None:
-    stack.call("PUT", f"/_esblend/indices/{index}/defaults", {"alpha": 0})
+    profiles = {"meaning": {"alpha": 1.0}}
+    stack.call("PUT", f"/_esblend/indices/{index}/defaults", {"alpha": 0, "profiles": profiles})
     found = run(stack, "tune", index, *judgements(collection), "--apply")
     assert (found["recommended"], found["applied"]) == (True, True)
     defaults = stack.call("GET", f"/_esblend/indices/{index}")["attachment"]["defaults"]
     assert defaults["alpha"] == found["settings"]["alpha"] > 0
+    assert defaults["profiles"] == profiles
     again = stack.esblend("tune", index, *judgements(collection))
     assert again.returncode == 1
     assert "Not recommended" in again.stdout

@@ -47,8 +47,9 @@ def evaluate(stack: Stack, index: str, *arguments: str) -> dict[str, Any]:
 def test_defaults_of_the_attachment_change_no_figure(stack: Stack, index: str, files: list[str]) -> None:
     path = f"/_esblend/indices/{index}/defaults"
     before = evaluate(stack, index, *files)
+    weights = {"lexical": 0, "semantic": 1}
     try:
-        stack.call("PUT", path, {"fusion": "rrf", "alpha": 0, "normalizer": "dbsf", "rank_window_size": 2})
+        stack.call("PUT", path, {"fusion": "rrf", "weights": weights, "normalizer": "dbsf", "rank_window_size": 2})
         after = evaluate(stack, index, *files)
     finally:
         stack.call("PUT", path, {})
@@ -86,6 +87,16 @@ def test_a_sample_of_weak_judgements_is_weak(stack: Stack, index: str, tmp_path:
     assert evaluate(stack, index, "--qrels", str(clicks), "--sample", "3")["weak"] is True
 
 
+def test_relevant_documents_that_the_index_lacks_are_counted(
+    stack: Stack, index: str, files: list[str], tmp_path: Path
+) -> None:
+    more = tmp_path / "more.txt"
+    more.write_text(Path(files[3]).read_text() + "a 0 nobody 2\na 0 nothing 0\n")
+    done = stack.esblend("eval", index, *files[:2], "--qrels", str(more))
+    assert done.returncode == 0, done.stderr
+    assert "lacks 1 of the 6 documents that are judged relevant" in " ".join(done.stderr.split())
+
+
 def test_what_cannot_work_is_refused_first(stack: Stack, index: str, files: list[str], tmp_path: Path) -> None:
     other = tmp_path / "other.txt"
     other.write_text("a 0 nobody 1\n")
@@ -94,6 +105,9 @@ def test_what_cannot_work_is_refused_first(stack: Stack, index: str, files: list
     (folder / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\na\t1\t1\n")
     (folder / "queries.jsonl").write_text('{"_id": "a", "text": "cat"}\n')
     (folder / "corpus.jsonl").write_text('{"_id": "1", "title": "", "text": "The feline"}\n')
+    for name in ("kNN.run", "mine.run", "again/mine.run"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("a Q0 1 1 1.0 x\n")
     indices = set(stack.es.indices.get_alias(index="*"))
     for arguments, reason in (
         ([index, files[0], files[1], "--qrels", str(other)], "has none of the documents"),
@@ -102,6 +116,11 @@ def test_what_cannot_work_is_refused_first(stack: Stack, index: str, files: list
         ([index, *files, "--html", str(tmp_path)], "is a folder"),
         ([index, *files, "--rerank"], "ESBLEND_RERANKER"),
         ([index, *files, "--run", str(tmp_path / "no.run")], "cannot be read"),
+        ([index, *files, "--run", str(tmp_path / "kNN.run")], "another system is named [kNN]"),
+        (
+            [index, *files, "--run", str(tmp_path / "mine.run"), "--run", str(tmp_path / "again" / "mine.run")],
+            "another system is named [mine]",
+        ),
     ):
         done = stack.esblend("eval", *arguments)
         assert done.returncode != 0, arguments

@@ -80,22 +80,41 @@ def test_other_similarities_and_layouts_have_the_same_calibrated_value(
         assert values["normalized"] == pytest.approx((dot - dots.mean()) / (1 - dots.mean()), abs=1e-3)
 
 
-def test_adopted_vectors_are_sampled(stack: Stack, make_index: Callable[..., str], encoder: Encoder) -> None:
+@pytest.mark.parametrize("keep_current", [False, True])
+def test_adopted_vectors_are_sampled(
+    stack: Stack, make_index: Callable[..., str], encoder: Encoder, keep_current: bool
+) -> None:
+    """All of them, also where esblend embedded one of the documents itself."""
     texts = TEXTS[::20]
     vectors = encoder.encode_documents(texts)
     properties = {
         "title": {"type": "text"},
         "own": {"type": "dense_vector", "dims": 384, "index": True, "similarity": "cosine"},
     }
-    documents = ({"title": text, "own": vector.tolist()} for text, vector in zip(texts, vectors, strict=True))
+    documents = [{"title": text, "own": vector.tolist()} for text, vector in zip(texts, vectors, strict=True)]
+    if keep_current:
+        del documents[0]["own"]
     index = make_index(*documents, properties=properties)
-    stack.attach(index, "title", adopt={"field": "own"})
+    stack.attach(index, "title", adopt={"field": "own", "keep_current": keep_current})
+    if keep_current:
+        stack.wait(index)
     dots = vectors @ encoder.encode_query("frozen water")
     evidence, source = explained(stack, index, "frozen water")
     assert source == "mean vector of 6 passages of 6 documents, drawn from 6; sampled by the gateway"
     for id_, values in evidence.items():
         dot = float(dots[int(id_)])
         assert values["normalized"] == pytest.approx((dot - dots.mean()) / (1 - dots.mean()), abs=1e-3)
+
+
+def test_an_index_of_one_text_has_finite_scores_near_zero(
+    stack: Stack, make_index: Callable[..., str], encoder: Encoder
+) -> None:
+    """To a query that equals every document, the distance between a random and a perfect document is 0."""
+    index = make_index(*({"title": "cats sleep"} for _ in range(5)))
+    stack.attach(index, "title", vector={"similarity": "l2_norm"})
+    stack.wait(index)
+    evidence, _ = explained(stack, index, "cats sleep")
+    assert [values["normalized"] for values in evidence.values()] == pytest.approx([0] * 5, abs=1e-2)
 
 
 def test_indices_of_one_search_share_a_mean_vector(

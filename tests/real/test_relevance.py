@@ -67,9 +67,7 @@ def _mean(stack: Stack, index: str, collection: Collection, query: Callable[[str
 
 
 @pytest.mark.parametrize("name", ["cranfield", "scifact"])
-def test_the_blend_is_above_its_legs_and_rrf(
-    stack: Stack, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_blend_is_above_its_legs_and_rrf(stack: Stack, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     folder = find_collection(name)
     collection = read_collection(folder) if folder else SMALL
     measured = measure(stack, name, collection, seconds=900)

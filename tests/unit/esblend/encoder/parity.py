@@ -26,12 +26,12 @@ def load(folder: Path, backend: Any = "torch") -> Encoder:
     return load_encoder(str(folder), EncoderOptions(backend=backend))
 
 
-def reference(folder: Path, texts: list[str] = TEXTS, *, task: str | None = None, **options: Any) -> np.ndarray:
-    """Unit vectors by sentence-transformers, computed in float32."""
+def reference(folder: Path, *batches: list[str], task: str | None = None, **options: Any) -> np.ndarray:
+    """Unit vectors by sentence-transformers, computed in float32; of TEXTS unless `batches` are given."""
     model = SentenceTransformer(str(folder), device="cpu", **options)
     encode = {"query": model.encode_query, "document": model.encode_document, None: model.encode}[task]
-    vectors: np.ndarray = encode(texts, normalize_embeddings=True)
-    return vectors
+    vectors: list[np.ndarray] = [encode(texts, normalize_embeddings=True) for texts in batches or [TEXTS]]
+    return np.concatenate(vectors)
 
 
 def assert_same(vectors: np.ndarray, expected: np.ndarray, cosine: float = 0.9999) -> None:

@@ -11,14 +11,17 @@ from typing import Any
 import pytest
 
 from esblend.encoder.encoder import Encoder
+from esblend.errors import ModelError
 from mappings.attachment import PassageSettings
 from mappings.passages import split
 from mappings.source import SourceText
 from tests.unit.esblend.encoder.parity import LONG, TEXTS, assert_same, load, reference
 from tests.unit.esblend.encoder.tiny_models import ARCHITECTURES, write_model
 
-PADDED = {"MPNet", "DeBERTa-v2", "ModernBERT", "T5", "ByT5"}
+PADDED = {"MPNet", "DeBERTa-v2", "ModernBERT", "Gemma3", "T5", "ByT5"}
 """Architectures whose attention cannot be replaced by the packed one."""
+NEVER_PADDED = {"ConvBERT"}
+"""Its convolutions mix padding into the texts, so that sentence-transformers' vectors depend on the batch."""
 
 
 @pytest.fixture(scope="module", params=list(ARCHITECTURES))
@@ -36,13 +39,15 @@ def encoder(folder: Path) -> Encoder:
     return load(folder)
 
 
-def test_vectors_on_pytorch(encoder: Encoder, folder: Path) -> None:
-    assert_same(encoder.encode_documents(TEXTS), reference(folder))
+def test_vectors_on_pytorch(encoder: Encoder, folder: Path, architecture: str) -> None:
+    batches = [[text] for text in TEXTS] if architecture in NEVER_PADDED else [TEXTS]
+    assert_same(encoder.encode_documents(TEXTS), reference(folder, *batches))
 
 
 def test_padding_is_told(encoder: Encoder, architecture: str) -> None:
     detail = encoder.describe().get("detail", "")
     assert ("PyTorch pads the batches of this model: " in detail) == (architecture in PADDED), detail
+    assert ("padding changes the vectors of this model" in detail) == (architecture in NEVER_PADDED), detail
 
 
 def test_passages_fit_the_model_and_cover_the_text(encoder: Encoder) -> None:
@@ -55,6 +60,12 @@ def test_passages_fit_the_model_and_cover_the_text(encoder: Encoder) -> None:
     for passage in passages:
         assert passage.text == LONG[passage.start : passage.end]
         assert len(tokenizer.ids([passage.text])[0]) <= 40
+
+
+def test_a_model_that_padding_changes_is_not_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ESBLEND_CACHE_DIR", str(tmp_path / "cache"))
+    with pytest.raises(ModelError, match="padding changes the vectors of this model"):
+        load(write_model(tmp_path, "ConvBERT"), "openvino")
 
 
 @pytest.mark.parametrize("name", ["MPNet", "Qwen2"])

@@ -1,5 +1,6 @@
 """The encoder gives the reference's vectors, whatever stands beside a text in its batch."""
 
+import importlib
 import json
 import os
 import pickle
@@ -14,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esblend.encoder.batches import packed_batches, token_batches
+from esblend.encoder.batches import equal_length_batches, packed_batches, token_batches
 from esblend.encoder.calibration import calibration_texts
 from esblend.encoder.encoder import Encoder, EncoderOptions, load_encoder, unit_vectors
 from esblend.encoder.folder import find_model
@@ -119,6 +120,16 @@ def test_mixing_both_precisions_in_one_index_costs_little(fast: Encoder) -> None
     assert mean_reciprocal_rank(mixed) >= mean_reciprocal_rank(by_exact) - 0.01
 
 
+def test_openvino_reports_nothing_to_its_vendor() -> None:
+    """Its own stub is in use, and the package that reports cannot be imported, by NNCF either."""
+    importlib.import_module("esblend.encoder.openvino_backend")
+    from openvino.tools.ovc import telemetry_utils
+
+    assert telemetry_utils.tm.__name__ == "openvino.tools.ovc.telemetry_stub"
+    with pytest.raises(ImportError):
+        importlib.import_module("openvino_telemetry")
+
+
 def test_fast_on_pytorch_needs_a_gpu() -> None:
     if torch.cuda.is_available():
         assert load_encoder("minilm", EncoderOptions(backend="torch", precision="fast")).dims == 384
@@ -173,11 +184,13 @@ def test_unusable_vectors_are_named(bad: float) -> None:
 @given(st.lists(st.integers(0, 600), max_size=60), st.integers(512, 2048))
 def test_batches_hold_each_text_once_within_the_budget(lengths: list[int], budget: int) -> None:
     batches, packed = token_batches(lengths, budget), packed_batches(lengths, budget)
-    for found in (batches, packed):
+    equal = equal_length_batches(lengths, budget)
+    for found in (batches, packed, equal):
         assert sorted(position for batch in found for position in batch) == list(range(len(lengths)))
     for batch in packed:
         assert len(batch) == 1 or sum(lengths[position] for position in batch) <= budget
-    for batch in batches:
+    assert all(len({lengths[position] for position in batch}) == 1 for batch in equal)
+    for batch in (*batches, *equal):
         assert len(batch) == 1 or len(batch) * max(lengths[position] for position in batch) <= budget
 
 

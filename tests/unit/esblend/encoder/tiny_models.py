@@ -112,6 +112,13 @@ ARCHITECTURES = {
         "cls",
     ),
     "Qwen2": Architecture("Qwen2Model", _named("Qwen2Config", **_BERT, num_key_value_heads=1), "bytes", "lasttoken"),
+    "Gemma3": Architecture(
+        "Gemma3TextModel",
+        _named("Gemma3TextConfig", **_BERT, num_key_value_heads=1, head_dim=16, sliding_window=16,
+               use_bidirectional_attention=True, layer_types=["sliding_attention", "full_attention"]),
+        "bytes",
+    ),
+    "ConvBERT": Architecture("ConvBertModel", _named("ConvBertConfig", **_BERT, embedding_size=HIDDEN), "wordpiece"),
     "T5": Architecture("T5EncoderModel", _named("T5Config", **_T5), "unigram"),
     "ByT5": Architecture(
         "T5EncoderModel", _named("T5Config", **_T5 | {"vocab_size": 384}, tokenizer_class="ByT5Tokenizer"), "byt5"

@@ -35,6 +35,19 @@ def test_a_spreadsheet_holds_queries_and_grades(tmp_path: Path) -> None:
     assert by_text == {"a, b": {"x": 3, "y": 0}, "c": {"x": 1}}
 
 
+def test_a_spreadsheet_with_a_byte_order_mark_and_grades_with_a_decimal_point(tmp_path: Path) -> None:
+    judged = read_judgements(write(tmp_path, "s.csv", "\ufeffquery,document,grade\na,x,2.0\na,y,-1\n"), None)
+    assert list(judged.grades.values()) == [{"x": 2, "y": -1}]
+    (tmp_path / "latin.csv").write_bytes("query,document\nGröße,x\n".encode("latin-1"))
+    with pytest.raises(InvalidRequest, match="it is not UTF-8"):
+        read_judgements(tmp_path / "latin.csv", None)
+
+
+def test_ids_between_tabs_may_contain_spaces(tmp_path: Path) -> None:
+    file = write(tmp_path, "b", "query-id\tcorpus-id\tscore\nq 1\tthe document\t2\n")
+    assert read_qrels(file) == {"q 1": {"the document": 2}}
+
+
 def test_clicks_become_grades_by_the_share_of_the_most_clicked_and_are_weak(tmp_path: Path) -> None:
     judged = read_judgements(
         write(tmp_path, "c.csv", "query,document,clicks\nq,x,40\nq,x,60\nq,y,50\nq,z,10\nq,w,0\n"), None
@@ -49,6 +62,9 @@ def test_clicks_become_grades_by_the_share_of_the_most_clicked_and_are_weak(tmp_
         ("title,document\na,b\n", r"needs a column \[query\]"),
         ("query,document,grade\na,b,many\n", r":2\] has no number in \[grade\]"),
         ("", r"it has none"),
+        ("query,document,grade\na,b,0.5\n", r":2\] has \[grade: 0.5\], but grades are whole numbers"),
+        ("query,document,grade\na,b,nan\n", r":2\] has \[grade: nan\]"),
+        ("query,document,grade\na\n", r":2\] has no value in \[document\]"),
     ],
 )
 def test_a_wrong_spreadsheet_is_named(tmp_path: Path, text: str, reason: str) -> None:
