@@ -108,9 +108,15 @@ class GatewayContext:
     def services(self, scope: Scope) -> Services:
         """The parts that a search of this caller uses."""
         return Services(
-            self.upstream, self.client_for(scope), self.metadata, self.embedder, self.reranker, self.exact_knn, self.mean_vectors,
+            self.upstream,
+            partial(self.client_for, scope),
+            self.metadata,
+            self.embedder,
+            self.reranker,
+            self.exact_knn,
+            self.mean_vectors,
             partial(self.version, scope),
-        )  # fmt: skip
+        )
 
     def caller(self, scope: Scope) -> Caller:
         """The sender of a request."""
@@ -122,7 +128,9 @@ class GatewayContext:
     ) -> Requester:
         """The sender of a request, as the metadata cache needs it."""
         key = self.caller(scope).key
-        return Requester(self.client_for(scope), key, already_authorised=already_authorised, options=options or {})
+        return Requester(
+            partial(self.client_for, scope), key, already_authorised=already_authorised, options=options or {}
+        )
 
     async def searched(
         self, scope: Scope, body: dict[str, Any], target: str, parameters: Mapping[str, str]

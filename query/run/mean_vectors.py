@@ -86,7 +86,7 @@ class MeanVectors:
             id_ = f"{hashlib.sha256(pit.encode()).hexdigest()}-{index}-{target.attachment.active}"
             async with self._lock(requester.key, id_):
                 if not _is_known(self._sampled, requester.key, id_):
-                    mean = await sample_mean_vector(requester.es, index, target.attachment, pit=pit)
+                    mean = await sample_mean_vector(requester.client(), index, target.attachment, pit=pit)
                     until = time.monotonic() + _LARGE_SAMPLE_SECONDS
                     _keep(self._sampled, (requester.key, id_), _Cached(until, mean))
             if (known := _fresh(self._sampled, requester.key, id_)) is not None:
@@ -106,7 +106,7 @@ class MeanVectors:
         if not wanted or now < self._denied.get(rights, 0.0):
             return
         try:
-            stored = await load_mean_vectors(self._own or requester.es, wanted)
+            stored = await load_mean_vectors(self._own or requester.client(), wanted)
         except (ApiError, TransportError) as error:
             _keep(self._denied, rights, now + _FAILURE_SECONDS)
             log.info("stored mean vectors not readable, sampling instead", cause=str(error)[:200])
@@ -120,7 +120,7 @@ class MeanVectors:
             return
         seconds, mean = _FAILURE_SECONDS, None
         try:
-            mean = await sample_mean_vector(requester.es, index, attachment)
+            mean = await sample_mean_vector(requester.client(), index, attachment)
             is_large = mean is not None and mean.documents > SAMPLE_DOCUMENTS
             seconds = _LARGE_SAMPLE_SECONDS if is_large else _FRESH_SECONDS
         except (ApiError, TransportError) as error:

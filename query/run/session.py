@@ -38,10 +38,11 @@ from query.targets.target import Target
 
 @dataclass(frozen=True)
 class Services:
-    """The parts of the gateway that a search uses. `es` has the caller's rights."""
+    """The parts of the gateway that a search uses."""
 
     upstream: Upstream
-    es: AsyncElasticsearch
+    client: Callable[[], AsyncElasticsearch]
+    """Makes a client with the caller's rights. Most searches find everything in caches and need none."""
     metadata: Metadata
     embedder: QueryEmbedder
     reranker: Reranker
@@ -186,7 +187,7 @@ class Session:
         """The request's target, or the indices of its point in time."""
         if self._search.pit is None:
             return self._target or "*"
-        return await indices_of(self._services.es, self._search.common["pit"]) or "-*"
+        return await indices_of(self._services.client(), self._search.common["pit"]) or "-*"
 
     async def _targets(self, generation: str | None) -> list[Target]:
         targets = await self._services.metadata.targets(self._requester(), await self._searched_name())
@@ -218,7 +219,7 @@ class Session:
 
     def _requester(self) -> Requester:
         return Requester(
-            self._services.es,
+            self._services.client,
             self._caller.key,
             already_authorised=self._search.pit is not None,
             options=self._parameters.header,

@@ -1,8 +1,14 @@
-"""Attachments of search targets, read from Elasticsearch and cached for a second."""
+"""Attachments of search targets, read from Elasticsearch and cached for a second.
 
+cached, under half a second old -> used
+cached, up to a second old      -> used, and read again in the background
+older or unknown                -> read once; all searches that need it wait for the same read
+"""
+
+import asyncio
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,17 +20,22 @@ from mappings.index_lookup import IndexView, not_attached, view_indices
 from query.targets.target import Target
 
 _CACHE_SECONDS = 1.0
+_REFRESH_SECONDS = 0.5
+"""The age at which an entry that is used is read again in the background, so that under steady traffic no search waits."""
 _CACHE_ENTRIES = 1000
 _MAX_INDICES = 1000
 _DATE_MATH = re.compile(r"<[^<>]*>")
+_Key = tuple[str, str, str]
+"""Name, rights of the caller, and options that decide how names are resolved."""
 _RESOLUTION = ("ignore_unavailable", "allow_no_indices", "expand_wildcards")
 
 
 @dataclass(frozen=True)
 class Requester:
-    """The caller on whose behalf metadata is read: a client with the caller's rights, and a cache key for those rights."""
+    """The caller on whose behalf metadata is read, and a cache key for the caller's rights."""
 
-    es: AsyncElasticsearch
+    client: Callable[[], AsyncElasticsearch]
+    """Makes a client with the caller's rights."""
     key: str
     already_authorised: bool = False
     """Whether Elasticsearch has already authorised the caller for these indices, by a point in time or by a write."""
@@ -41,7 +52,8 @@ class Metadata:
 
     def __init__(self, own: AsyncElasticsearch | None) -> None:
         self._own = own
-        self._cache: dict[tuple[str, str, str], tuple[float, dict[str, IndexView]]] = {}
+        self._cache: dict[_Key, tuple[float, dict[str, IndexView]]] = {}
+        self._reads: dict[_Key, asyncio.Task[dict[str, IndexView]]] = {}
 
     async def target(self, requester: Requester, name: str) -> Target:
         """The indices behind `name` that the caller may search.
@@ -89,28 +101,49 @@ class Metadata:
         return attached
 
     def forget(self) -> None:
+        """Read everything again. Reads in progress may be older than the change, so no further search uses them."""
         self._cache.clear()
+        self._reads.clear()
 
     async def _views(self, requester: Requester, name: str) -> dict[str, IndexView]:
         options = {key: value for key, value in requester.options.items() if key in _RESOLUTION}
         _refuse_remote(name)
         key = (name, requester.key, repr(sorted(options.items())))
-        cached = self._cache.get(key)
-        if cached and time.monotonic() - cached[0] < _CACHE_SECONDS:
-            return cached[1]
+        read_at, views = self._cache.get(key, (float("-inf"), {}))
+        age = time.monotonic() - read_at
+        if age < _REFRESH_SECONDS:
+            return views
+        read = self._reads.get(key)
+        if read is None:
+            read = self._reads[key] = asyncio.create_task(self._read(key, requester, name, options))
+            read.add_done_callback(lambda done: self._read_ended(key, done))
+        # The read is shared, so it goes on when the search that began it is cancelled.
+        return views if age < _CACHE_SECONDS else await asyncio.shield(read)
+
+    def _read_ended(self, key: _Key, read: asyncio.Task[dict[str, IndexView]]) -> None:
+        if self._reads.get(key) is read:
+            del self._reads[key]
+        if not read.cancelled() and read.exception() is not None:
+            self._cache.pop(key, None)  # the next search reads it again, and reports the error
+
+    async def _read(
+        self, key: _Key, requester: Requester, name: str, options: Mapping[str, Any]
+    ) -> dict[str, IndexView]:
+        began = time.monotonic()
         if self._own is None or requester.already_authorised:
-            views = await view_indices(self._own or requester.es, name, **options)
+            views = await view_indices(self._own or requester.client(), name, **options)
         else:
-            searchable = set((await requester.es.field_caps(index=name, fields="_id", **options))["indices"])
+            searchable = set((await requester.client().field_caps(index=name, fields="_id", **options))["indices"])
             every = await view_indices(self._own, name, **options) if searchable else {}
             views = {index: view for index, view in every.items() if index in searchable}
         closed = [index for index, view in views.items() if view.is_closed]
         if closed and str(options.get("ignore_unavailable", "false")).lower() not in ("", "true"):
             raise IndexClosed(f"index [{closed[0]}] is closed")
         views = {index: view for index, view in views.items() if not view.is_closed}
-        if len(self._cache) >= _CACHE_ENTRIES:
-            self._cache.clear()
-        self._cache[key] = (time.monotonic(), views)
+        if self._reads.get(key) is asyncio.current_task():  # not forgotten meanwhile
+            if len(self._cache) >= _CACHE_ENTRIES:
+                self._cache.clear()
+            self._cache[key] = (began, views)
         return views
 
 
