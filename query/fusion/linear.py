@@ -5,21 +5,34 @@ from collections.abc import Sequence
 from esblend.errors import InvalidRequest
 from query.fusion.combinations import COMBINATIONS
 from query.fusion.normalizers import absent_value, normalize
-from query.fusion.ranked_lists import FusedHit, Key, LegContribution, Method, RankedLeg, fuse_lists
+from query.fusion.ranked_lists import (
+    FusedHit,
+    Key,
+    LegContribution,
+    Method,
+    RankedLeg,
+    fuse_lists,
+    single_precision_sum,
+)
 
 
-def linear_fusion(legs: Sequence[RankedLeg], combination: str = "sum") -> list[FusedHit]:
+def linear_fusion(
+    legs: Sequence[RankedLeg], combination: str = "sum", *, single_precision: bool = False
+) -> list[FusedHit]:
     """Fuse normalised scores, best first. Ties go to the document that the earlier legs rank better.
 
     sum: score(d) = sum over legs of weight * normalizer(raw score), as Elasticsearch's `linear` retriever. The means have the
     formulas of OpenSearch's normalization processor, w being a leg's weight and s its normalised score: arithmetic_mean:
     sum(w * s) / sum(w); geometric_mean: exp(sum(w * ln s) / sum(w)) and harmonic_mean: sum(w) / sum(w / s), with s at least
-    0.001. A list without d counts with `absent_value`, usually 0.
+    0.001. A list without d counts with `absent_value`, usually 0. `single_precision`: a sum is of 32-bit floats, as in
+    Elasticsearch.
     Raises InvalidRequest on an unknown combination.
     """
     combine = COMBINATIONS.get(combination)
     if combine is None:
         raise InvalidRequest(f"unknown combination [{combination}]; known are {', '.join(COMBINATIONS)}")
+    if single_precision and combination == "sum":
+        combine = single_precision_sum
     normalized = [normalize(leg.scores, leg.normalizer) for leg in legs]
     absent = [absent_value(leg.normalizer, values) for leg, values in zip(legs, normalized, strict=True)]
     ranks = [{key: rank for rank, key in enumerate(leg.scores, start=1)} for leg in legs]

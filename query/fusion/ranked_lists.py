@@ -1,9 +1,15 @@
 """Ranked lists and fused hits: the input and output of fusion."""
 
 import math
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import numpy as np
+
+_SINGLE = struct.Struct("f")
+_MAX_SINGLE = 2.0**127 * (2 - 2.0**-23)
 
 
 class Key(NamedTuple):
@@ -33,7 +39,7 @@ class LegContribution(NamedTuple):
     """The query's mean similarity to the documents of the index, where the normaliser is calibrated by it."""
     normalizer: str | None = None
     inner: "FusedHit | None" = None
-    """How the leg computed `raw`, where the leg itself consists of legs."""
+    """How the leg computed `raw`, where it is part of a retriever tree."""
 
 
 class Method(NamedTuple):
@@ -43,6 +49,8 @@ class Method(NamedTuple):
     """`rrf`, `linear`, or the name of the retriever that changed the score or the order."""
     combination: str = "sum"
     rank_constant: int | None = None
+    leaf: int | None = None
+    """With the name `leg`: which of the tree's leaves gave the score, from 0."""
 
 
 class FusedHit(NamedTuple):
@@ -67,7 +75,7 @@ class RankedLeg:
     means: Mapping[str, float] = field(default_factory=dict)
     """By index, the mean similarity that a calibrated normaliser uses."""
     hits: Mapping[Key, FusedHit] = field(default_factory=dict)
-    """How each score was computed, where the leg itself consists of legs."""
+    """How each score was computed."""
 
     def dot_of(self, key: Key) -> float | None:
         return self.dot(self.scores[key]) if self.dot is not None and key in self.scores else None
@@ -94,3 +102,21 @@ def fuse_lists(
 
 def sum_of_contributions(contributions: Sequence[LegContribution]) -> float:
     return math.fsum(part.contribution for part in contributions)
+
+
+def single_precision_sum(contributions: Sequence[LegContribution]) -> float:
+    """The sum as Elasticsearch's retrievers compute it: 32-bit floats, added in the order of the legs.
+
+    Documents tie exactly where they tie there. The result is the shortest decimal number that stands for the 32-bit float,
+    as in Elasticsearch's responses.
+    """
+    total = 0.0
+    for part in contributions:
+        total = _single(total + _single(_single(part.weight) * _single(part.normalized)))
+    return float(str(np.float32(total)))
+
+
+def _single(value: float) -> float:
+    """The nearest finite 32-bit float."""
+    single: float = _SINGLE.unpack(_SINGLE.pack(max(-_MAX_SINGLE, min(_MAX_SINGLE, value))))[0]
+    return single

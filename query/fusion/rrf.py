@@ -9,15 +9,18 @@ from query.fusion.ranked_lists import (
     Method,
     RankedLeg,
     fuse_lists,
+    single_precision_sum,
     sum_of_contributions,
 )
 
 
-def reciprocal_rank_fusion(legs: Sequence[RankedLeg], rank_constant: int = 60) -> list[FusedHit]:
+def reciprocal_rank_fusion(
+    legs: Sequence[RankedLeg], rank_constant: int = 60, *, single_precision: bool = False
+) -> list[FusedHit]:
     """Fuse ranked lists by reciprocal rank (Cormack et al., SIGIR 2009), best first.
 
     score(d) = sum over legs of weight / (rank_constant + rank), rank from 1; a list without d adds 0. Ties go to the
-    document that the earlier legs rank better, as in Elasticsearch.
+    document that the earlier legs rank better. `single_precision`: scores are 32-bit floats, as in Elasticsearch.
     """
     ranks = [{key: rank for rank, key in enumerate(leg.scores, start=1)} for leg in legs]
 
@@ -35,4 +38,5 @@ def reciprocal_rank_fusion(legs: Sequence[RankedLeg], rank_constant: int = 60) -
             inner=leg.hits.get(key),
         )
 
-    return fuse_lists(legs, part, sum_of_contributions, Method("rrf", rank_constant=rank_constant))
+    combine = single_precision_sum if single_precision else sum_of_contributions
+    return fuse_lists(legs, part, combine, Method("rrf", rank_constant=rank_constant))

@@ -15,18 +15,19 @@ async def unless_caller_leaves(receive: Receive, answering: Coroutine[Any, Any, 
     `receive` must have given the whole body. Raises ConnectionResetError when the caller has left.
     """
     departure = asyncio.ensure_future(_disconnected(receive))
-    await asyncio.sleep(0)
-    if departure.done():  # it left before the work began
-        answering.close()
-        raise ConnectionResetError("the caller closed the connection")
-    answer = asyncio.ensure_future(answering)
+    answer: asyncio.Future[T] | None = None
     try:
-        await asyncio.wait((answer, departure), return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done():
-            raise ConnectionResetError("the caller closed the connection")
-        return answer.result()
+        await asyncio.sleep(0)
+        if not departure.done():  # otherwise it left before the work began
+            answer = asyncio.ensure_future(answering)
+            await asyncio.wait((answer, departure), return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return answer.result()
+        raise ConnectionResetError("the caller closed the connection")
     finally:
-        unfinished = [task for task in (answer, departure) if not task.done()]
+        if answer is None:  # also when the gateway stops within the first tick
+            answering.close()
+        unfinished = [task for task in (answer, departure) if task is not None and not task.done()]
         for task in unfinished:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)

@@ -47,7 +47,7 @@ def parse_rank(body: dict[str, Any]) -> tuple[Leg, dict[str, Any]]:
 
 def _queries(body: dict[str, Any]) -> list[Leg]:
     if "sub_searches" not in body:
-        return [StandardLeg(_object(body["query"], "query"))] if "query" in body else []
+        return [_standard(_object(body["query"], "query"))] if "query" in body else []
     if "query" in body:
         raise InvalidRequest("cannot specify both [query] and [sub_searches]")
     searches = body["sub_searches"]
@@ -57,8 +57,19 @@ def _queries(body: dict[str, Any]) -> list[Leg]:
     for search in searches:
         if set(_object(search, "sub_searches")) != {"query"}:
             raise MalformedRequest("[sub_searches] must be a list of objects with a [query] and nothing else")
-        legs.append(StandardLeg(_object(search["query"], "sub_searches.query")))
+        legs.append(_standard(_object(search["query"], "sub_searches.query")))
     return legs
+
+
+def _standard(query: dict[str, Any]) -> StandardLeg:
+    """A leg with the name of its query, as Elasticsearch names it in explanations."""
+    for options in query.values():
+        for inside in (
+            (options, *options.values()) if isinstance(options, dict) else ()
+        ):  # {"term": {field: {"_name": ...}}}
+            if isinstance(inside, dict) and isinstance(inside.get("_name"), str):
+                return StandardLeg(query, name=inside["_name"])
+    return StandardLeg(query)
 
 
 def _nearest(body: dict[str, Any]) -> list[Leg]:

@@ -24,7 +24,8 @@ def refuse_unknown(body: dict[str, Any], known: set[str] | frozenset[str], where
 def weight_of(body: dict[str, Any], where: str) -> float:
     weight = number(body, "weight", where=where, default=1.0) or 0.0
     if weight < 0:
-        raise InvalidRequest("[weight] must be non-negative")
+        cause = InvalidRequest(f"[weight] must be non-negative, found [{weight}]")
+        raise UnreadableField(f"[{where}] failed to parse field [weight]", cause)
     return weight
 
 

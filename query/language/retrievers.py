@@ -149,14 +149,16 @@ def _rrf_leg(body: Any, where: str, filters: Filters, depth: int) -> Weighted:
 
 def _linear(body: dict[str, Any], where: str, filters: Filters, depth: int) -> Leg:
     refuse_unknown(body, {"retrievers", "query", "fields", "normalizer", "rank_window_size", *COMMON}, where)
-    default = normalizer_of(body, where) or "none"
+    default = normalizer_of(body, where)
     window, min_score = window_of(body, where), number(body, "min_score", where=where)
+    if min_score is not None and min_score < 0:
+        raise InvalidRequest(f"[min_score] must be greater than or equal to 0, was: [{min_score}]")
     name = body.get("_name", "linear")
     if "query" in body or "fields" in body:
         text, fields = query_and_fields(body, where)
         if "normalizer" not in body:
             raise FailedValidation("[linear] [normalizer] must be provided when [query] is specified")
-        return FieldsLeg("linear", text, fields, window, default, 60, filters, min_score, name)
+        return FieldsLeg("linear", text, fields, window, default or "none", 60, filters, min_score, name)
     legs = legs_of(body, where)
     weighted = tuple(
         _linear_leg(leg, f"{where}.retrievers[{n}]", filters, depth, default) for n, leg in enumerate(legs)
@@ -164,14 +166,20 @@ def _linear(body: dict[str, Any], where: str, filters: Filters, depth: int) -> L
     return LinearLeg(weighted, window, min_score, name)
 
 
-def _linear_leg(body: Any, where: str, filters: Filters, depth: int, default: str) -> Weighted:
+def _linear_leg(body: Any, where: str, filters: Filters, depth: int, default: str | None) -> Weighted:
     if not isinstance(body, dict) or "retriever" not in body:
         raise InvalidRequest(
             f"[{where}] must be an object with [retriever], and with [weight] and [normalizer] if wanted"
         )
     refuse_unknown(body, {"retriever", "weight", "normalizer"}, where)
     leg = _parse(body["retriever"], f"{where}.retriever", filters, depth + 1)
-    return Weighted(leg, weight_of(body, where), normalizer_of(body, where) or default)
+    own = normalizer_of(body, where) or default or "none"
+    if default is not None and own != default:
+        raise InvalidRequest(
+            f"[linear] All per-retriever normalizers must match the top-level normalizer: expected [{default}], found [{own}] "
+            f"in [{where}]"
+        )
+    return Weighted(leg, weight_of(body, where), own)
 
 
 _PARSERS: dict[str, Callable[[dict[str, Any], str, Filters, int], Leg]] = {

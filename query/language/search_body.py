@@ -83,8 +83,12 @@ def parse_search(body: dict[str, Any]) -> Search:
             raise MalformedRequest(f"[{key}] must not be null")
     # Elasticsearch returns the whole window of a retriever when the request has no size.
     window = leg.window if isinstance(leg, Fusion | Wrapper | FieldsLeg | ServerLeg) else None
-    start = integer(body, "from", 0, low=0, high=MAX_WINDOW)
-    size = integer(body, "size", max(0, (window or 10) - (start if window else 0)), low=0, high=MAX_WINDOW)
+    start = integer(body, "from", 0, low=-(2**31), high=MAX_WINDOW)
+    size = integer(body, "size", max(0, (window or 10) - (start if window else 0)), low=-(2**31), high=MAX_WINDOW)
+    if start < 0:
+        raise InvalidRequest(f"[from] parameter cannot be negative but was [{start}]")
+    if size < 0:
+        raise InvalidRequest(f"[size] parameter cannot be negative, found [{size}]")
     if start + size > MAX_WINDOW:
         raise InvalidRequest(f"[from] + [size] must be at most {MAX_WINDOW}, but is {start + size}")
     if "aggs" in body and "aggregations" in body:

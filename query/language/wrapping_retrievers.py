@@ -120,7 +120,7 @@ def pinned(parse: Parse, body: Body, where: str, filters: Filters, depth: int) -
         if not isinstance(id_, str) or not isinstance(index, str | None) or ("ids" in body) != isinstance(entry, str):
             raise MalformedRequest(f"[{where}]: [ids] are texts, [docs] are objects with [_id] and perhaps [_index]")
         if (index, id_) in documents:
-            raise InvalidRequest(f"[pinned] duplicate document [{id_}] found in [{'ids' if 'ids' in body else 'docs'}]")
+            raise InvalidRequest(f"[pinned] duplicate {'id' if 'ids' in body else 'doc'} found in list: {id_}")
         documents.append((index, id_))
     leg = parse(body.get("retriever"), f"{where}.retriever", filters, depth + 1)
     _check_pinned(leg, body["retriever"])
@@ -134,7 +134,7 @@ def _check_pinned(leg: Leg, given: Body) -> None:
     if not isinstance(leg, StandardLeg):
         return
     if "query" not in given["standard"] and not leg.filters:
-        raise InvalidRequest("pinned retriever requires retriever with associated query")
+        raise InvalidRequest("Underlying query cannot be null for pinned retriever: [standard] needs a [query]")
     sort = leg.options.get("sort", [])
     for key in sort if isinstance(sort, list) else [sort]:
         name = key if isinstance(key, str) else next(iter(key), "") if isinstance(key, dict) else ""

@@ -9,29 +9,37 @@ from typing import Any
 
 import numpy as np
 
-from query.fusion.ranked_lists import FusedHit, LegContribution
+from query.fusion.ranked_lists import FusedHit, Key, LegContribution
 from query.page.hits import key_of
 
 Tree = dict[str, Any]
+OfLeaves = Mapping[tuple[int, Key], Tree]
+"""Elasticsearch's explanation of a document's score in a leaf of the retriever tree, by the leaf's position."""
+_NONE: OfLeaves = {}
 _UNNAMED = frozenset((
     "standard", "knn", "rrf", "linear", "rescorer", "text_similarity_reranker", "pinned", "diversify", "rule",
 ))  # fmt: skip
 """Legs that have the name of their kind were not named by the caller."""
 
 
-def explanation(hit: FusedHit, rank: int | None = None) -> Tree:
+def explanation(hit: FusedHit, rank: int | None = None, leaves: OfLeaves = _NONE) -> Tree:
     """The score of a hit as a tree. `rank`: from 1, in the list that the hit comes from, where it is known."""
     name = hit.method.name
     if name == "rrf":
-        return _reciprocal_ranks(hit)
+        return _reciprocal_ranks(hit, leaves)
     if name == "linear":
-        return _weighted_sum(hit)
+        return _weighted_sum(hit, leaves)
     if name == "leg":
         [part] = hit.parts
-        return _tree(hit.score, "score of the query", _facts(part))
+        known = None if hit.method.leaf is None else leaves.get((hit.method.leaf, hit.key))
+        return known or _tree(hit.score, "score of the query", _facts(part))
+    if name == "pinned":
+        original = f"doc [{hit.key.id}] with an original score of [{_java(hit.score)}]"
+        shown = original + ("" if rank is None else f" is at rank [{rank}]") + " from the following source queries."
+        return _tree(hit.score, "Pinned document, original explanation:", [_tree(rank or hit.score, shown)])
     shown = "" if rank is None else f" is at rank [{rank}]"
     description = f"[{name}] document with a score of [{_short(hit.score)}]{shown} from the following source queries."
-    return _tree(hit.score if rank is None else rank, description, [_changed(part, name) for part in hit.parts])
+    return _tree(hit.score if rank is None else rank, description, [_changed(part, name, leaves) for part in hit.parts])
 
 
 def explanations(hits: Sequence[Mapping[str, Any]], fused: Sequence[FusedHit]) -> list[dict[str, Any] | None]:
@@ -69,7 +77,7 @@ def _fields(part: LegContribution) -> dict[str, Any]:
     }
 
 
-def _reciprocal_ranks(hit: FusedHit) -> Tree:
+def _reciprocal_ranks(hit: FusedHit, leaves: OfLeaves) -> Tree:
     constant = hit.method.rank_constant
     ranks = [part.rank or 0 for part in hit.parts]
     weighted = any(part.weight != 1 for part in hit.parts)
@@ -85,7 +93,7 @@ def _reciprocal_ranks(hit: FusedHit) -> Tree:
             f"rrf score: [{_short(part.contribution)}], for rank [{part.rank}] in {query} computed as [{how}], "
             "for matching query with score"
         )
-        details.append(_tree(part.rank, described, [_source(part), *_facts(part)]))
+        details.append(_tree(part.rank, described, [_source(part, leaves), *_facts(part)]))
     description = (
         f"rrf score: [{_short(hit.score)}] computed for initial ranks {ranks} with rankConstant: [{constant}] "
         f"as sum of [{formula}] for each query"
@@ -93,7 +101,7 @@ def _reciprocal_ranks(hit: FusedHit) -> Tree:
     return _tree(hit.score, description, details)
 
 
-def _weighted_sum(hit: FusedHit) -> Tree:
+def _weighted_sum(hit: FusedHit, leaves: OfLeaves) -> Tree:
     details = []
     for position, part in enumerate(hit.parts):
         query = _query(position, part)
@@ -105,7 +113,7 @@ def _weighted_sum(hit: FusedHit) -> Tree:
             f"weighted score: [{_short(part.contribution)}] in {query} computed as [{how}] using score normalizer "
             f"[{part.normalizer}] for original matching query with score:"
         )
-        details.append(_tree(part.contribution, described, [_source(part), *_facts(part)]))
+        details.append(_tree(part.contribution, described, [_source(part, leaves), *_facts(part)]))
     how = "sum of (weight[i] * score[i])"
     if hit.method.combination != "sum":
         how = f"{hit.method.combination} of the scores with these weights"
@@ -117,17 +125,19 @@ def _weighted_sum(hit: FusedHit) -> Tree:
     return _tree(hit.score, description, details)
 
 
-def _changed(part: LegContribution, name: str) -> Tree:
+def _changed(part: LegContribution, name: str, leaves: OfLeaves) -> Tree:
     """A part of a score that a retriever such as `rescorer` computed."""
     if part.inner is not None and part.inner.score == part.contribution:
-        return explanation(part.inner)
+        return explanation(part.inner, leaves=leaves)
     details = [_tree(part.weight, "weight"), _tree(part.raw or 0.0, "score")]
-    inner = [] if part.inner is None else [explanation(part.inner)]
+    inner = [] if part.inner is None else [explanation(part.inner, leaves=leaves)]
     return _tree(part.contribution, f"score of [{part.leg}]" if part.leg != name else "score", [*details, *inner])
 
 
-def _source(part: LegContribution) -> Tree:
-    return _tree(part.raw or 0.0, "score of the query") if part.inner is None else explanation(part.inner, part.rank)
+def _source(part: LegContribution, leaves: OfLeaves) -> Tree:
+    if part.inner is None:
+        return _tree(part.raw or 0.0, "score of the query")
+    return explanation(part.inner, part.rank, leaves)
 
 
 # The m of the calibrated normaliser, (dot - m) / (1 - m). For l2_norm similarity is minus the squared distance.
@@ -160,3 +170,8 @@ def _list(values: Sequence[float]) -> str:
 def _short(value: float) -> str:
     """A number with the digits of a 32-bit float, as Elasticsearch prints scores."""
     return str(np.float32(value))
+
+
+def _java(value: float) -> str:
+    """A 32-bit float as Java prints it: 1.7014124E38."""
+    return _short(value).replace("e+", "E").replace("e", "E")

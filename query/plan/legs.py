@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from query.fusion.ranked_lists import Key
 from query.language.tree import Leaf, Search, ServerLeg, StandardLeg
-from query.plan.documents import filtered
+from query.plan.documents import documents_query, filtered
 from query.plan.knn import num_candidates
 from query.plan.shown import bare
 
@@ -28,6 +29,15 @@ def leaf_body(leg: Leaf, window: int, search: Search, *, track_total_hits: bool 
     if search.profile:
         body["profile"] = True
     return {**search.common, **body}
+
+
+def explained_body(leg: Leaf, window: int, keys: Sequence[Key], search: Search) -> dict[str, Any]:
+    """The request for Elasticsearch's explanation of documents' scores in one leg."""
+    if not isinstance(leg, StandardLeg):  # which documents are nearest depends on all documents
+        return {**leaf_body(leg, window, search), "explain": True}
+    query = filtered(bare(leg.query), list(map(bare, leg.filters)))
+    query = {"bool": {"must": [query], "filter": [documents_query(keys)]}}
+    return {**search.common, "size": len(keys), "_source": False, "explain": True, "query": query}
 
 
 def count_body(filters: Sequence[dict[str, Any]], limit: int, search: Search) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+from esblend.errors import InvalidRequest
 from query.language.tree import FieldsLeg, KnnLeg, Leg, LinearLeg, RrfLeg, StandardLeg, Weighted
 from query.plan.hybrid_legs import LEXICAL, SEMANTIC
 from query.plan.lexical import boost_of
@@ -15,8 +16,10 @@ def expand_fields(leg: FieldsLeg, targets: Sequence[Target]) -> RrfLeg | LinearL
 
     A target has a semantic leg when `fields` names the attachment's object (`esblend`) or a pattern that matches it, or when
     there are no `fields`. As in Elasticsearch, the boost of the only semantic field changes nothing where scores are
-    normalised.
+    normalised. Raises InvalidRequest on a negative boost.
     """
+    if any(boost_of(name) < 0 for name in leg.fields or ()):
+        raise InvalidRequest(f"[{leg.kind}] per-field weights must be non-negative")
     weighted = [part for target in targets for part in _legs_of(leg, target, apart=len(targets) > 1)]
     if not targets:
         fields = {} if leg.fields is None else {"fields": list(leg.fields)}

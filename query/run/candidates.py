@@ -7,6 +7,7 @@ from typing import Any
 from mappings.attachment import Attachment
 from query.fusion.ranked_lists import FusedHit, Key
 from query.fusion.team_draft import Pick
+from query.language.tree import Leaf
 from query.plan.knn import Vector
 
 
@@ -28,5 +29,7 @@ class RankedCandidates:
     """Whether totals and aggregations are over the candidates only, as with a minimum score."""
     picks: Mapping[Key, Pick] = field(default_factory=dict)
     """With `hybrid.interleave`, the side of each candidate."""
+    leaves: tuple[tuple[Leaf, int], ...] = ()
+    """The leaves of a retriever tree with their windows, for explanations."""
     total: dict[str, Any] | None = None
     """`hits.total` if the legs counted it; None if it must be requested."""

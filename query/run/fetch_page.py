@@ -1,10 +1,8 @@
 """Fetches the page: the hits of the request's `from` and `size`, their total and aggregations, in one _msearch."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from query.fusion.ranked_lists import FusedHit
 from query.language.tree import Hybrid, Search
 from query.page.cursors import add_cursors, after_cursor, after_position, positions_of
 from query.page.explanation import explanation
@@ -13,6 +11,7 @@ from query.page.totals import counted_up_to
 from query.plan.documents import filtered, source_body
 from query.plan.page import counted_query, page_body, sorted_page_body, tied_page_body, totals_body
 from query.run.candidates import RankedCandidates
+from query.run.leaf_explanations import leaf_explanations
 from query.run.passages import add_passages, highlighted_by_words, passage_hits, shown_in_hits
 from query.run.requests import SearchRequests
 
@@ -57,7 +56,7 @@ async def _fused_page(requests: SearchRequests, candidates: RankedCandidates) ->
     await add_passages(requests, candidates, hits, sources)
     if search.sort:
         add_cursors(hits)
-    _explain(search, hits, candidates.fused)
+    await _explain(requests, hits, candidates)
     return hits, counts
 
 
@@ -81,7 +80,7 @@ async def _sorted_page(requests: SearchRequests, candidates: RankedCandidates) -
     by_key = {hit.key: hit for hit in fused}
     show_fused_scores(hits, by_key, search)
     await add_passages(requests, candidates, hits)
-    _explain(search, hits, fused)
+    await _explain(requests, hits, candidates)
     return hits, responses[0]
 
 
@@ -102,11 +101,13 @@ def _counts_candidates_only(search: Search, candidates: RankedCandidates) -> boo
     return candidates.only_candidates or ranking.min_score is not None or is_cut
 
 
-def _explain(search: Search, hits: Hits, fused: Sequence[FusedHit]) -> None:
-    if not search.explain:
+async def _explain(requests: SearchRequests, hits: Hits, candidates: RankedCandidates) -> None:
+    if not requests.search.explain:
         return
-    by_key = {hit.key: (rank, hit) for rank, hit in enumerate(fused, 1)}
+    by_key = {hit.key: (rank, hit) for rank, hit in enumerate(candidates.fused, 1)}
+    shown = [key for hit in hits if (key := key_of(hit)) in by_key]
+    leaves = await leaf_explanations(requests, candidates, shown)
     for hit in hits:
         if key_of(hit) in by_key:
             rank, of = by_key[key_of(hit)]
-            hit["_explanation"] = explanation(of, rank)
+            hit["_explanation"] = explanation(of, rank, leaves)

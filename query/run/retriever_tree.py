@@ -45,9 +45,11 @@ from query.plan.similarity import SIMILARITY_SCALES, Score
 from query.run.candidates import RankedCandidates
 from query.run.cross_encoder import Reranker
 from query.run.diversify import diversified, read_vectors
+from query.run.failed_legs import raise_failures
+from query.run.leaf_explanations import indices_of
 from query.run.pin import pin, pinned_documents
 from query.run.query_encoder import QueryEmbedder
-from query.run.requests import LegKind, SearchRequests, scores_of, server_fault, whole
+from query.run.requests import LegKind, SearchRequests, scores_of, server_fault
 from query.run.rerank import rerank
 from query.run.rescore import rescore
 from query.run.semantic import is_vector_name
@@ -73,13 +75,13 @@ class RetrieverSearch:
         search = self.requests.search
         leg = await self._with_vectors(await self._expanded(leg))
         parts = list(leaves(leg))
-        windows = leaf_windows(leg, window)
+        windows = list(leaf_windows(leg, window))
         bodies = [leaf_body(part, size, search) for part, size in zip(parts, windows, strict=True)]
         kinds: list[LegKind] = ["semantic" if isinstance(part, KnnLeg) else "lexical" for part in parts]
-        indices = [() if isinstance(part, ServerLeg) else part.indices for part in parts]
-        lists = self._lists(parts, await self.requests.legs(kinds, bodies, indices=indices))
+        responses = await self.requests.legs(kinds, bodies, indices=list(map(indices_of, parts)))
+        lists = self._lists(leg, parts, responses)
         began = time.perf_counter()
-        fused = await self._fuse(leg, iter(lists))
+        fused = await self._fuse(leg, enumerate(lists))
         self.requests.took("fusion", began)
         nearest = [
             key
@@ -95,18 +97,21 @@ class RetrieverSearch:
             match_queries=match_queries,
             nearest=[*self.pinned, *nearest],
             shown=tuple(shown_queries(parts, lists)),
+            leaves=tuple(zip(parts, windows, strict=True)),
             only_candidates=search.min_score is not None or any_min_score(leg),
         )
 
-    def _lists(self, parts: Sequence[Leaf], responses: Sequence[dict[str, Any]]) -> list[Scores]:
+    def _lists(self, leg: Leg, parts: Sequence[Leaf], responses: Sequence[dict[str, Any]]) -> list[Scores]:
         """A ranked list for each leaf. A kNN leg that failed on the server gives an empty list and is reported."""
-        lists: list[Scores] = []
-        for part, response in zip(parts, responses, strict=True):
-            fault = server_fault(response) if isinstance(part, KnnLeg) else None
+        faults = [
+            server_fault(response) if isinstance(part, KnnLeg) else None
+            for part, response in zip(parts, responses, strict=True)
+        ]
+        raise_failures(leg, [None if fault else answer for answer, fault in zip(responses, faults, strict=True)])
+        for part, fault in zip(parts, faults, strict=True):
             if fault is not None:
                 self.requests.degrade(part.name, fault)
-            lists.append({} if fault is not None else scores_of(whole(response)))
-        return lists
+        return [{} if fault else scores_of(answer) for answer, fault in zip(responses, faults, strict=True)]
 
     async def _expanded(self, leg: Leg) -> Leg:
         if isinstance(leg, FieldsLeg):
@@ -185,10 +190,11 @@ class RetrieverSearch:
             return name
         return attachment.vector_field if is_vector_name(name, attachment) else name
 
-    async def _fuse(self, leg: Leg, lists: Iterator[Scores], *, is_ranked: bool = False) -> list[FusedHit]:
-        """`lists` gives the leaves' ranked lists in their order. `is_ranked`: the enclosing leg reads ranks."""
+    async def _fuse(self, leg: Leg, lists: Iterator[tuple[int, Scores]], *, is_ranked: bool = False) -> list[FusedHit]:
+        """`lists` gives the leaves' positions and ranked lists in their order. `is_ranked`: the enclosing leg reads ranks."""
         if isinstance(leg, Leaf | FieldsLeg):
-            return ranked_leaf(leg.name, next(lists))
+            position, scores = next(lists)
+            return ranked_leaf(leg.name, scores, position)
         if isinstance(leg, Fusion):
             reads_ranks = isinstance(leg, RrfLeg)
             inner = [await self._fuse(weighted.leg, lists, is_ranked=reads_ranks) for weighted in leg.legs]
@@ -235,9 +241,11 @@ class RetrieverSearch:
         return diversified(leg, candidates, vectors, None if query is None else np.asarray(query, dtype=np.float32))
 
 
-def ranked_leaf(name: str, scores: Scores) -> list[FusedHit]:
+def ranked_leaf(name: str, scores: Scores, position: int | None = None) -> list[FusedHit]:
+    """`position`: of the leaf among all leaves of the tree."""
+    method = Method("leg", leaf=position)
     return [
-        FusedHit(key, score, (LegContribution(name, 1.0, rank, score, score, score),), Method("leg"))
+        FusedHit(key, score, (LegContribution(name, 1.0, rank, score, score, score),), method)
         for rank, (key, score) in enumerate(scores.items(), 1)
     ]
 
@@ -251,14 +259,14 @@ def fuse(leg: Fusion, inner: Sequence[list[FusedHit]]) -> list[FusedHit]:
             weighted.weight,
             weighted.normalizer,
             _dot_of(weighted.leg),
-            hits={hit.key: hit for hit in hits} if inside(weighted.leg) else {},
+            hits={hit.key: hit for hit in hits},
         )
         for weighted, hits in zip(leg.legs, inner, strict=True)
     ]
     fused = (
-        reciprocal_rank_fusion(legs, leg.rank_constant)
+        reciprocal_rank_fusion(legs, leg.rank_constant, single_precision=True)
         if isinstance(leg, RrfLeg)
-        else linear_fusion(legs, leg.combination)
+        else linear_fusion(legs, leg.combination, single_precision=True)
     )
     if leg.min_score is not None:
         fused = [hit for hit in fused if hit.score >= leg.min_score]

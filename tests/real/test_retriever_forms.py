@@ -439,8 +439,8 @@ def test_fused_searches_in_other_formats_are_refused_by_name_and_plain_ones_pass
 @pytest.mark.parametrize(
     ("pinned", "reason"),
     [
-        ({"ids": ["1"], "retriever": {"standard": {}}}, "requires retriever with associated query"),
-        ({"ids": ["1", "1"], "retriever": LEG_X}, "duplicate document [1]"),
+        ({"ids": ["1"], "retriever": {"standard": {}}}, "Underlying query cannot be null for pinned retriever"),
+        ({"ids": ["1", "1"], "retriever": LEG_X}, "duplicate id found in list: 1"),
         ({"ids": ["1"], "retriever": {"standard": {"query": X, "sort": ["n"]}}}, "only supports sorting by score"),
         ({"ids": ["1"], "docs": [{"_id": "1"}], "retriever": LEG_X}, "cannot be specified at the same time"),
         ({"ids": [], "retriever": LEG_X}, "must be provided and non-empty"),

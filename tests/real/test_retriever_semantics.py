@@ -204,8 +204,16 @@ def test_values_that_elasticsearch_coerces_are_coerced(stack: Stack) -> None:
         ({"retriever": {}}, "parsing_exception", "retriever malformed, empty clause found"),
         ({"retriever": {"rrf": {"retrievers": [leg(X)], "query": "x"}}}, "action_request_validation_exception",
          "[rrf] cannot combine [retrievers] and [query]"),
-        ({"retriever": {"linear": {"retrievers": [{"retriever": leg(X), "weight": -1}]}}}, "illegal_argument_exception",
-         "[weight] must be non-negative"),
+        ({"retriever": {"linear": {"retrievers": [{"retriever": leg(X), "weight": -1}]}}}, "x_content_parse_exception",
+         "failed to parse field [weight]"),
+        ({"retriever": {"linear": {"normalizer": "l2_norm", "retrievers": [{"retriever": leg(X), "normalizer": "minmax"}]}}},
+         "illegal_argument_exception", "All per-retriever normalizers must match the top-level normalizer"),
+        ({"retriever": {"linear": {"query": "x", "fields": ["b^-1"], "normalizer": "none"}}}, "illegal_argument_exception",
+         "[linear] per-field weights must be non-negative"),
+        ({"retriever": linear(leg(X), min_score=-1)}, "illegal_argument_exception",
+         "[min_score] must be greater than or equal to 0"),
+        ({"from": -1}, "illegal_argument_exception", "[from] parameter cannot be negative but was [-1]"),
+        ({"size": -5}, "illegal_argument_exception", "[size] parameter cannot be negative, found [-5]"),
         ({"retriever": {"rrf": {"retrievers": [leg(X)], "foo": 1}}}, "x_content_parse_exception", "[rrf] unknown field [foo]"),
     ],
 )  # fmt: skip
@@ -216,6 +224,64 @@ def test_errors_have_elasticsearchs_type_and_wording(
         search(stack, **{"retriever": rrf(leg(X)), **body})
     assert caught.value.body["error"]["type"] == error
     assert reason in caught.value.body["error"]["reason"]
+
+
+def test_a_negative_weight_is_the_cause_of_a_parse_error(stack: Stack) -> None:
+    with pytest.raises(ApiError) as caught:
+        search(stack, retriever={"rrf": {"retrievers": [{"retriever": leg(X), "weight": -0.5}]}})
+    assert caught.value.body["error"]["caused_by"] == {
+        "type": "illegal_argument_exception",
+        "reason": "[weight] must be non-negative, found [-0.5]",
+    }
+
+
+def test_a_leg_that_elasticsearch_rejects_fails_as_in_its_own_compound_retrievers(stack: Stack) -> None:
+    wrong = leg({"match": {"v": "x"}})
+    rescore = {"window_size": 10, "query": {"rescore_query": X}}
+    with pytest.raises(ApiError) as of_the_server:
+        stack.es.search(index=INDEX, body={"retriever": {"rescorer": {"retriever": wrong, "rescore": rescore}}})
+    for tree, kind in ((rrf(wrong, leg(X)), "rrf"), (rrf(linear(wrong, leg(X)), leg(X)), "linear")):
+        with pytest.raises(ApiError) as caught:
+            search(stack, retriever=tree)
+        assert caught.value.status_code == 400
+        given, expected = caught.value.body["error"], of_the_server.value.body["error"]
+        assert given["type"] == expected["type"]
+        assert given["reason"] == expected["reason"].replace("[rescorer]", f"[{kind}]")
+        assert given["suppressed"][0].keys() == expected["suppressed"][0].keys()
+        reason = given["suppressed"][0]["failed_shards"][0]["reason"]["reason"]
+        assert reason == expected["suppressed"][0]["failed_shards"][0]["reason"]["reason"]
+
+
+def test_a_leg_that_cannot_be_parsed_fails_with_elasticsearchs_own_error(stack: Stack) -> None:
+    with pytest.raises(ApiError) as caught:
+        search(stack, retriever=rrf(leg({"foo": {}}), leg(X)))
+    assert caught.value.body["error"]["type"] == "parsing_exception"
+
+
+def test_an_explanation_holds_elasticsearchs_own_of_each_leg(stack: Stack) -> None:
+    nearest = {"knn": {"field": "v", "query_vector": [1, 0], "k": 5, "num_candidates": 40}}
+    filtered = leg(Y, filter={"range": {"n": {"lte": 30}}})
+    response = search(stack, retriever=rrf(leg(X), linear(filtered, nearest)), explain=True, size=20)
+    seen = 0
+    for hit in response["hits"]["hits"]:
+        words, inner = hit["_explanation"]["details"]
+        for detail, query in ((words, X), *((one, Y) for one in _details(inner)[:1])):
+            if _details(detail):
+                own = stack.es.explain(index=INDEX, id=hit["_id"], query=query)["explanation"]
+                assert _weights(_details(detail)[0]) == _weights(own)
+                seen += 1
+    assert seen > 20
+    assert "within top" in str(response["hits"]["hits"])
+
+
+def _details(tree: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a detail of a fusion explains further: nothing where the leg lacks the document."""
+    return [] if "not found" in tree["description"] else tree["details"]
+
+
+def _weights(tree: dict[str, Any]) -> list[tuple[float, str]]:
+    own = [(tree["value"], tree["description"].split(" in ")[0])] if tree["description"].startswith("weight(") else []
+    return own + [found for detail in tree["details"] for found in _weights(detail)]
 
 
 def test_an_unknown_normalizer_is_the_cause_of_a_parse_error(stack: Stack) -> None:
@@ -246,4 +312,4 @@ def test_a_search_that_allows_no_partial_results_fails(stack: Stack) -> None:
             retriever=rrf(leg(FAILS_ON_ONE_SHARD), leg(X)),
             params={"allow_partial_search_results": False},
         )
-    assert caught.value.body["error"]["type"] == "search_phase_execution_exception"
+    assert caught.value.body["error"]["suppressed"][0]["type"] == "search_phase_execution_exception"

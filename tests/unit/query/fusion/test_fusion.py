@@ -176,3 +176,25 @@ def ranked(*found: float) -> list[FusedHit]:
 )
 def test_autocut_by_hand(found: list[float], jumps: int, left: int) -> None:
     assert len(autocut(ranked(*found), jumps)) == left
+
+
+def test_single_precision_adds_in_the_order_of_the_legs_as_elasticsearch() -> None:
+    """With 32-bit floats, 1/61 + 1/62 + 1/63 and 1/62 + 1/63 + 1/61 differ, so the two documents do not tie."""
+    a, b, c = (Key("i", name) for name in "abc")
+    lists = ({a: 3.0, b: 2.0, c: 1.0}, {c: 3.0, a: 2.0, b: 1.0}, {b: 3.0, c: 2.0, a: 1.0})
+    legs = [RankedLeg(str(position), scores) for position, scores in enumerate(lists)]
+    scores = {hit.key: hit.score for hit in reciprocal_rank_fusion(legs, 60, single_precision=True)}
+    assert scores == {a: 0.048395492, b: 0.04839549, c: 0.048395492}
+    assert len({hit.score for hit in reciprocal_rank_fusion(legs, 60)}) == 1
+
+
+def test_single_precision_gives_the_shortest_decimal_number() -> None:
+    a, b = Key("i", "a"), Key("i", "b")
+    legs = [RankedLeg("first", {b: 2.0, a: 1.0}), RankedLeg("second", {a: 1.0})]
+    assert reciprocal_rank_fusion(legs, 1, single_precision=True)[0].score == 0.8333334
+    assert linear_fusion([RankedLeg("first", {a: 0.1}, 3.0)], single_precision=True)[0].score == 0.3
+
+
+def test_a_single_precision_score_stays_finite() -> None:
+    [hit] = linear_fusion([RankedLeg("pinned", {Key("i", "a"): 1.7014124e38}, 1000.0)], single_precision=True)
+    assert hit.score == 3.4028235e38

@@ -58,9 +58,12 @@ def test_weights_of_rrf_legs() -> None:
 
 def test_linear_normalizers_per_leg_and_above() -> None:
     legs = [{"retriever": {"standard": {"query": MATCH}}, "weight": 2, "normalizer": "l2_norm"}, {"retriever": KNN}]
-    ranking = parse_search({"retriever": {"linear": {"retrievers": legs, "normalizer": "minmax"}}}).ranking
+    ranking = parse_search({"retriever": {"linear": {"retrievers": legs}}}).ranking
     assert isinstance(ranking, LinearLeg)
-    assert [(weighted.weight, weighted.normalizer) for weighted in ranking.legs] == [(2.0, "l2_norm"), (1.0, "minmax")]
+    assert [(weighted.weight, weighted.normalizer) for weighted in ranking.legs] == [(2.0, "l2_norm"), (1.0, "none")]
+    ranking = parse_search({"retriever": {"linear": {"retrievers": legs, "normalizer": "l2_norm"}}}).ranking
+    assert isinstance(ranking, LinearLeg)
+    assert [(weighted.weight, weighted.normalizer) for weighted in ranking.legs] == [(2.0, "l2_norm"), (1.0, "l2_norm")]
 
 
 HYBRID: dict[str, Any] = {"query": {"hybrid": {"query": "x"}}}
