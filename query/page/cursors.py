@@ -16,6 +16,11 @@ def positions_of(fused: Sequence[FusedHit]) -> dict[Key, int]:
     return {hit.key: by_score[hit.score] for hit in fused}
 
 
+def positions_below(fused: Sequence[FusedHit]) -> dict[Key, float]:
+    """Positions between 0 and 0.5, which no candidate has, in the order of the scores."""
+    return {hit.key: 0.5 * (len(fused) - number) / (len(fused) + 1) for number, hit in enumerate(fused)}
+
+
 def after_position(search: Search, fused: Sequence[FusedHit]) -> Search:
     """The search with each `_score` in `search_after` replaced by the position that belongs to it."""
     after = list(search.search_after)

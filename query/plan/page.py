@@ -38,23 +38,27 @@ def tied_page_body(
 
 
 def sorted_page_body(
-    positions: Mapping[Key, int],
+    positions: Mapping[Key, float],
     search: Search,
     highlighted: Sequence[Query],
     shown: Sequence[Query] = (),
     *,
     others: Query | None = None,
+    only_in_groups: bool = False,
 ) -> dict[str, Any]:
     """The page of a search with other sort keys than the fused score, or with `collapse`: Elasticsearch sorts the candidates.
 
     `positions`: each candidate's position from the worst (1) up; the request uses it as the candidate's score.
-    `others`: documents that match a leg but are not candidates. They have the score 0 and appear in separate groups.
+    `others`: documents that match a leg but are not candidates. They have the score 0.
+    `only_in_groups`: they appear in the `inner_hits` of groups only; otherwise they also have groups without a candidate.
     """
     query = _with_unscored(scored_documents(positions), shown)
     if others is not None:
         query = {"bool": {"should": [query, _constant(others, 0.0)], "minimum_should_match": 1}}
     body = _page_options(search, highlighted)
     body |= {"query": query, "size": search.size, "from": search.start, "track_scores": True}
+    if others is not None and only_in_groups:
+        body["min_score"] = 0.5  # Elasticsearch applies it to the groups, and not to their inner hits
     if search.sort:
         body["sort"] = list(search.sort)
     if search.search_after:

@@ -29,6 +29,8 @@ class RankedCandidates:
     """Whether totals and aggregations are over the candidates only, as with a minimum score."""
     picks: Mapping[Key, Pick] = field(default_factory=dict)
     """With `hybrid.interleave`, the side of each candidate."""
+    below_minimum: tuple[FusedHit, ...] = ()
+    """Candidates that a minimum score beside the retriever removed. The groups of `collapse` still show them."""
     leaves: tuple[tuple[Leaf, int], ...] = ()
     """The leaves of a retriever tree with their windows, for explanations."""
     total: dict[str, Any] | None = None

@@ -3,8 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
+from query.fusion.ranked_lists import Key
 from query.language.tree import Hybrid, Search
-from query.page.cursors import add_cursors, after_cursor, after_position, positions_of
+from query.page.cursors import add_cursors, after_cursor, after_position, positions_below, positions_of
 from query.page.explanation import explanation
 from query.page.hits import fused_page, in_order_of, key_of, show_fused_scores, with_ties
 from query.page.totals import counted_up_to
@@ -67,17 +68,25 @@ async def _sorted_page(requests: SearchRequests, candidates: RankedCandidates) -
     if fused:
         shown = after_position(search, fused)
         others = None
-        if search.collapse is not None and not search.sort and not _counts_candidates_only(search, candidates):
+        only_in_groups = bool(search.sort) or _counts_candidates_only(search, candidates)
+        if search.collapse is not None and (not only_in_groups or "inner_hits" in search.collapse):
             others = counted_query(candidates.match_queries, candidates.nearest)
             if search.post_filter is not None:
                 others = filtered(others, [search.post_filter])
-            shown = replace(shown, size=max(0, min(search.size, len(fused) - search.start)))
-        positions = positions_of(fused)
+            if not only_in_groups:
+                shown = replace(shown, size=max(0, min(search.size, len(fused) - search.start)))
+        positions: dict[Key, float] = {**positions_of(fused)}
+        if others is not None:
+            positions |= positions_below(candidates.below_minimum)
         added = shown_in_hits(search, candidates)
-        bodies.append(sorted_page_body(positions, shown, candidates.match_queries, added, others=others))
+        bodies.append(
+            sorted_page_body(
+                positions, shown, candidates.match_queries, added, others=others, only_in_groups=only_in_groups
+            )
+        )
     responses = await requests.ask("page", bodies)
     hits = responses[1]["hits"]["hits"] if fused else []
-    by_key = {hit.key: hit for hit in fused}
+    by_key = {hit.key: hit for hit in (*fused, *candidates.below_minimum)}
     show_fused_scores(hits, by_key, search)
     await add_passages(requests, candidates, hits)
     await _explain(requests, hits, candidates)

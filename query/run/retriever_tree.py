@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from esblend.errors import EncodingError, InvalidRequest, ModelError, NotAttached
+from esblend.errors import EncodingError, EsblendError, InvalidRequest, ModelError, NotAttached
 from mappings.attachment import Attachment
 from mappings.capabilities import Version
 from query.fusion.linear import linear_fusion
@@ -66,6 +66,8 @@ class RetrieverSearch:
     reranker: Reranker
     attached: Callable[[], Awaitable[Target]]
     targets: Callable[[], Awaitable[Sequence[Target]]]
+    report_unattached: Callable[[Target], None]
+    """Reports the indices of the search without attachment, which kNN legs cannot search."""
     version: Callable[[], Awaitable[Version | None]]
     """Of the server."""
     pinned: list[Key] = field(default_factory=list)
@@ -89,14 +91,15 @@ class RetrieverSearch:
             if not isinstance(part, StandardLeg)
             for key in scores
         ]
-        if search.min_score is not None:
-            fused = [hit for hit in fused if hit.score >= search.min_score]
+        below = [hit for hit in fused if search.min_score is not None and hit.score < search.min_score]
+        fused = fused[: len(fused) - len(below)]
         match_queries = [bare(filtered(part.query, part.filters)) for part in counted(parts)]
         return RankedCandidates(
             fused=fused,
             match_queries=match_queries,
             nearest=[*self.pinned, *nearest],
             shown=tuple(shown_queries(parts, lists)),
+            below_minimum=tuple(below),
             leaves=tuple(zip(parts, windows, strict=True)),
             only_candidates=search.min_score is not None or any_min_score(leg),
         )
@@ -135,8 +138,12 @@ class RetrieverSearch:
             return replace(leg, leg=await self._with_vectors(leg.leg))
         if isinstance(leg, ServerLeg):
             return await self._server_leg_with_vectors(leg)
-        builder = leg.section.get("query_vector_builder") if isinstance(leg, KnnLeg) else None
-        if not isinstance(leg, KnnLeg) or builder is None or not is_text(builder):
+        if not isinstance(leg, KnnLeg):
+            return leg
+        indices = await self._indices_with_field(leg.section["field"])
+        leg = replace(leg, indices=leg.indices or indices)
+        builder = leg.section.get("query_vector_builder")
+        if builder is None or not is_text(builder):
             return leg  # other builders, such as `lookup`, are Elasticsearch's
         try:
             attachment = await self._attachment_of(leg)
@@ -162,6 +169,18 @@ class RetrieverSearch:
             self.requests.degrade(leg.name, error.reason)
             return StandardLeg({"match_none": {}}, name=leg.name)
         return replace(leg, retriever=retriever)
+
+    async def _indices_with_field(self, field: str) -> tuple[str, ...]:
+        """The attached indices, if `field` is theirs and others of the search lack it; their shards would fail."""
+        try:
+            targets = await self.targets()
+        except EsblendError:  # whoever may not read the mappings names a field as it is
+            return ()
+        for target in targets:
+            if target.unattached and is_vector_name(field, target.attachment):
+                self.report_unattached(target)
+                return target.indices
+        return ()
 
     async def _attachment_of(self, leg: KnnLeg) -> Attachment:
         """The attachment of the indices that a leg is for."""

@@ -101,6 +101,7 @@ class Session:
             services.reranker,
             self._single_target,
             self._attached_targets,
+            self._report_unattached,
             services.version,
         )
         try:

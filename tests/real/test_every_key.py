@@ -154,7 +154,7 @@ GROUPS = {
         "size": [2, "2"], "from": [1], "name": ["near"],
     }),
     "hybrid.rerank": Group(hybrid.RERANK_KEYS, in_options("rerank", {}), {}, {
-        "rank_window_size": "needs a cross-encoder: test_search_surface", "model": "needs a cross-encoder: test_search_surface",
+        "rank_window_size": "needs a cross-encoder: test_reranking", "model": "needs a cross-encoder: test_reranking",
     }),
     "hybrid.boost_by": Group(boost_by.BOOST_KEYS, in_options("boost_by", {"field": "year", "origin": 2001, "scale": 2}), {
         "field": ["absent"], "weight": [0.7, "0.7"], "pivot": [3], "origin": [2003], "scale": [1], "offset": [1], "decay": [0.2],

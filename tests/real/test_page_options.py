@@ -191,6 +191,19 @@ def test_collapse_sees_all_matches(stack: Stack, one_large_group: str) -> None:
     assert [id_ for page in pages for id_ in page] == ids(response)
 
 
+@pytest.mark.parametrize("more", [{"sort": ["_doc"]}, {"min_score": 0.5}])
+def test_groups_show_all_matches_where_only_candidates_are_hits(
+    stack: Stack, one_large_group: str, more: dict[str, Any]
+) -> None:
+    collapse = {"field": "group", "inner_hits": {"name": "all", "size": 1}}
+    options = {"query": "wing", "rank_window_size": 20, "alpha": 0}
+    response = search(stack, options, one_large_group, collapse=collapse, size=20, **more)
+    totals = {
+        hit["_source"]["group"]: hit["inner_hits"]["all"]["hits"]["total"]["value"] for hit in response["hits"]["hits"]
+    }
+    assert totals["large"] == 130
+
+
 def test_a_boost_by_a_field_without_numbers_is_rejected(stack: Stack) -> None:
     with pytest.raises(BadRequestError, match="runtime error"):
         search(stack, {**HYBRID, "boost_by": {"field": "title", "pivot": 1}})

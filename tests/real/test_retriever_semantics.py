@@ -146,6 +146,21 @@ def test_collapse_shows_groups_beyond_the_candidates_and_counts_all_matches(stac
     assert as_integer["hits"]["hits"][0]["inner_hits"]["all"]["hits"]["total"] == 10
 
 
+def test_groups_show_all_matches_under_a_minimum_score(stack: Stack) -> None:
+    tree = rrf(leg(X), leg(Y))
+    collapse = {"field": "group", "inner_hits": {"name": "all", "size": 40}}
+    plain = search(stack, retriever=tree, collapse=collapse, size=3)["hits"]
+    first, second = (hit["_score"] for hit in plain["hits"][:2])
+    cut = search(stack, retriever=tree, collapse=collapse, size=3, min_score=(first + second) / 2)["hits"]
+    assert [hit["_id"] for hit in cut["hits"]] == [plain["hits"][0]["_id"]]
+    assert cut["total"]["value"] < plain["total"]["value"]
+    groups = [found["hits"][0]["inner_hits"]["all"]["hits"] for found in (plain, cut)]
+    assert groups[0]["total"] == groups[1]["total"]
+    assert [(hit["_id"], hit["_score"]) for hit in groups[0]["hits"]] == [
+        (hit["_id"], hit["_score"]) for hit in groups[1]["hits"]
+    ]
+
+
 def test_inner_hits_and_names_of_a_leg_come_with_the_page(stack: Stack) -> None:
     nested = {"nested": {"path": "parts", "query": {"term": {"parts.p": "b"}}, "inner_hits": {"name": "found"}}}
     named = {"bool": {"must": [nested, {"match": {"b": {"query": "x", "_name": "words"}}}]}}
