@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from esblend.blend_vocabulary import has_valid_boost
 from esblend.errors import InvalidRequest
-from mappings.attachment import Adopted
+from mappings.attachment import Adopted, QueryDefaults
 from mappings.requests import AttachRequest
 
 TEXT_TYPES = frozenset({"text", "match_only_text", "annotated_text", "search_as_you_type"})
@@ -14,13 +15,21 @@ def check_text_fields(index: str, properties: Mapping[str, Any], request: Attach
     """Raises InvalidRequest unless the request's source fields can be embedded and its default fields can be searched."""
     for field in request.source_fields:
         _check_source_field(index, properties, field)
-    for field in request.defaults.fields or ():
-        check_searched_field(index, properties, field)
+    check_default_fields(index, properties, request.defaults)
 
 
-def check_searched_field(index: str, properties: Mapping[str, Any], field: str) -> None:
+def check_default_fields(index: str, properties: Mapping[str, Any], defaults: QueryDefaults) -> None:
+    """Raises InvalidRequest unless the default fields of queries, also those of profiles, can be searched."""
+    for options in (defaults, *(defaults.profiles or {}).values()):
+        for field in options.fields or ():
+            _check_searched_field(index, properties, field)
+
+
+def _check_searched_field(index: str, properties: Mapping[str, Any], field: str) -> None:
     """Raises InvalidRequest unless `field` (dotted, with or without `^boost`) is a text field or multi-field outside nested
     objects."""
+    if not has_valid_boost(field):
+        raise InvalidRequest(f"[defaults.fields] has [{field}]; a boost is a number of at least 0, as in [title^2]")
     name = field.partition("^")[0]
     mapped = _find(index, properties, name) or _multi_field(index, properties, name)
     _check_is_text(index, properties, name, mapped, "searched")

@@ -29,7 +29,7 @@ class IndexView:
     analyzers: dict[str, str]
     uuid: str = ""
     fields: frozenset[str] = frozenset()
-    """The names of all fields, with their multi-fields."""
+    """The names of all fields that a query can search, with their multi-fields: no objects, and no fields of nested objects."""
     is_closed: bool = False
 
 
@@ -148,6 +148,10 @@ def _analyzers(properties: Mapping[str, Any], prefix: str = "") -> dict[str, str
 
 def _names(properties: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for name, field in properties.items():
-        yield prefix + name
+        kind = field.get("type", "object" if "properties" in field else None)
+        if kind == "nested":
+            continue
+        if kind not in (None, "object"):
+            yield prefix + name
         for inside in ("properties", "fields"):
             yield from _names(field.get(inside) or {}, f"{prefix}{name}.")

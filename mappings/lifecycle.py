@@ -23,7 +23,7 @@ from mappings.attachment import (
 from mappings.attachment_copies import read_copy
 from mappings.builder import detached_marks, has_lost_attachment, is_claim_conflict, mapping_additions, own_generations
 from mappings.capabilities import check_capabilities, read_settings
-from mappings.fields import adopted_field, check_searched_field, check_text_fields
+from mappings.fields import adopted_field, check_default_fields, check_text_fields
 from mappings.guard import check_guard, install_guard, read_final_pipeline, remove_guard
 from mappings.index_lookup import (
     AttachedIndex,
@@ -87,8 +87,7 @@ async def set_defaults(es: AsyncElasticsearch, name: str, defaults: QueryDefault
     Raises IndexNotFound, NotAttached, or InvalidRequest on a field that is not a text field.
     """
     attached = await find_attached(es, name)
-    for field in defaults.fields or ():
-        check_searched_field(attached.index, attached.mapping.get("properties") or {}, field)
+    check_default_fields(attached.index, attached.mapping.get("properties") or {}, defaults)
     changed = attached.attachment.model_copy(update={"defaults": defaults})
     await _rewrite(es, attached, changed)
     return attached.index, changed

@@ -62,7 +62,9 @@ R = TypeVar("R", AttachRequest, GenerationRequest, QueryDefaults)
 
 def parse_attach_request(body: Any) -> AttachRequest:
     """Raises MalformedRequest, or InvalidRequest that names the wrong key."""
-    return _parse(AttachRequest, body, "[source_fields]")
+    request = _parse(AttachRequest, body, "[source_fields]")
+    _check_weights(request.defaults)
+    return request
 
 
 def parse_generation_request(body: Any) -> GenerationRequest:
@@ -72,7 +74,21 @@ def parse_generation_request(body: Any) -> GenerationRequest:
 
 def parse_defaults(body: Any) -> QueryDefaults:
     """As `parse_attach_request`."""
-    return _parse(QueryDefaults, body, "defaults of a [hybrid] query")
+    defaults = _parse(QueryDefaults, body, "defaults of a [hybrid] query")
+    _check_weights(defaults)
+    return defaults
+
+
+def _check_weights(defaults: QueryDefaults) -> None:
+    """Raises InvalidRequest when all legs have the weight 0: every document would have the score 0.
+
+    Not part of the model, which has to read attachments that earlier versions accepted.
+    """
+    for options in (defaults, *(defaults.profiles or {}).values()):
+        weights = dict(options.weights or {})
+        lexical = weights.pop("lexical", 1.0)
+        if lexical == 0 and weights and not any(weights.values()):
+            raise InvalidRequest("[weights]: at least one weight must be above 0")
 
 
 def _parse(kind: type[R], body: Any, key: str) -> R:

@@ -1,10 +1,10 @@
 """`esblend eval` and `esblend tune`."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
@@ -101,9 +101,11 @@ def evaluate(
             # The figures come first: they are not lost when a file cannot be written.
             _show(evaluation, as_json=as_json)
             if html is not None:
-                write_html(evaluation, read_circumstances(es, evaluation, sys.argv[1:], generation), html)
-    if runs is not None:
-        _write_runs(evaluation, judged, runs)
+                with _writing("--html", html):
+                    write_html(evaluation, read_circumstances(es, evaluation, sys.argv[1:], generation), html)
+            if runs is not None:
+                with _writing("--runs", runs):
+                    _write_runs(evaluation, judged, runs)
     if not as_json:
         err.print(f"{evaluation.seconds:.0f} s" + (f"; the report is in {html}" if html else ""), highlight=False)
 
@@ -297,15 +299,30 @@ def _read_judged(
 
 
 def _refuse_unwritable(html: Path | None, runs: Path | None) -> None:
-    """Raises InvalidRequest before the measurement starts, not an hour later."""
-    for option, file, folder in (("--html", html, html and html.parent), ("--runs", runs, runs)):
-        if file is None or folder is None:
-            continue
-        parent = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
-        if file.is_dir() != (option == "--runs") and file.exists():
-            raise InvalidRequest(f"{option} {file} is {'a folder' if file.is_dir() else 'not a folder'}")
-        if not parent.is_dir() or not os.access(parent, os.W_OK) or (option == "--html" and not folder.is_dir()):
-            raise InvalidRequest(f"{option} {file} cannot be written: [{folder}] is not a folder with write access")
+    """Raises InvalidRequest before the measurement starts, not an hour later. Permissions do not tell: it tries to write."""
+    if html is not None:
+        if html.is_dir():
+            raise InvalidRequest(f"--html {html} is a folder")
+        with _writing("--html", html):
+            is_new = not html.exists()
+            html.open("a").close()
+            if is_new:
+                html.unlink()
+    if runs is not None:
+        if runs.exists() and not runs.is_dir():
+            raise InvalidRequest(f"--runs {runs} is not a folder")
+        parent = next(path for path in (runs.absolute(), *runs.absolute().parents) if path.exists())
+        with _writing("--runs", runs), TemporaryFile(dir=parent):
+            pass
+
+
+@contextmanager
+def _writing(option: str, path: Path) -> Iterator[None]:
+    """Raises InvalidRequest when a file cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise InvalidRequest(f"{option} {path} cannot be written: {error.strerror}") from error
 
 
 def _refuse_without_reranker(es: "Elasticsearch", index: str, judged: Judged | None) -> None:

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from esblend.blend_vocabulary import COMBINATIONS, NORMALIZERS
+from esblend.blend_vocabulary import COMBINATIONS, NORMALIZERS, has_valid_boost
 from esblend.errors import InvalidRequest, MalformedRequest
 from esblend.plugins import FUSIONS, names
 from query.language.boost_by import parse_boosts
@@ -122,6 +122,9 @@ def _fields(body: dict[str, Any]) -> tuple[str, ...] | None:
         raise InvalidRequest("[hybrid.fields] must be a list of field names, with boosts as in [title^2]")
     if len(fields) > _MAX_FIELDS:
         raise InvalidRequest(f"[hybrid.fields] has {len(fields)} names; at most {_MAX_FIELDS} are allowed")
+    for field in fields:
+        if not has_valid_boost(field):
+            raise InvalidRequest(f"[hybrid.fields] has [{field}]; a boost is a number of at least 0, as in [title^2]")
     return tuple(fields)
 
 

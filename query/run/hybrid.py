@@ -263,7 +263,10 @@ class HybridSearch:
         fields = [name for name in hybrid.fields or () if name.partition("^")[0] not in runtime]
         unknown = ", ".join(f"[{name}]" for name in target.unknown_fields(fields))
         if unknown:
-            raise InvalidRequest(f"[hybrid.fields] names {unknown}, which no index of the search has")
+            raise InvalidRequest(
+                f"[hybrid.fields] names {unknown}, which no index of the search has as a field outside nested objects; "
+                "[hybrid.lexical] accepts any query, also a nested one"
+            )
 
     async def _mean_vector(self, target: Target, blending: Blending) -> MeanVector | None:
         if not blending.is_calibrated:

@@ -18,7 +18,7 @@ class Target:
     uuids: tuple[str, ...] = ()
     """The UUIDs of the indices, in the same order."""
     fields: frozenset[str] = frozenset()
-    """The names of all fields of any of the indices."""
+    """The names of all fields of any of the indices, without objects and fields of nested objects."""
     unattached: tuple[str, ...] = ()
     """Further indices of the search that have no attachment yet, as after a rollover. Only BM25 finds their documents."""
 

@@ -171,7 +171,9 @@ def test_a_leg_of_weight_zero_is_not_a_failed_leg(stack: Stack, index: str) -> N
     assert "degraded" not in answer["esblend"]
 
 
-@pytest.mark.parametrize("fields", [["titel"], ["title^2", "nothing"], ["no*"]])
+@pytest.mark.parametrize(
+    "fields", [["titel"], ["title^2", "nothing"], ["no*"], ["esblend"], ["esblend.g1.passages.vector"]]
+)
 def test_an_unknown_field_is_refused(stack: Stack, index: str, fields: list[str]) -> None:
     with pytest.raises(BadRequestError, match="no index of the search has"):
         hybrid(stack, "kitten", fields=fields)
