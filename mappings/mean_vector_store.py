@@ -4,6 +4,7 @@ random documents -> mean of each document's passages -> mean of the documents ->
 """
 
 import base64
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -108,6 +109,12 @@ async def store_mean_vector(
         "sampled": mean.sampled, "passages": mean.passages, "documents": mean.documents,
     }  # fmt: skip
     await es.index(index=MEAN_VECTORS_INDEX, id=mean_vector_id(uuid, generation), document=document)
+
+
+async def delete_mean_vector(es: AsyncElasticsearch, id_: str) -> None:
+    """Delete a stored mean vector; one that does not exist is not an error."""
+    with contextlib.suppress(NotFoundError):
+        await es.delete(index=MEAN_VECTORS_INDEX, id=id_)
 
 
 async def load_mean_vectors(es: AsyncElasticsearch, ids: Sequence[str]) -> dict[str, tuple[MeanVector, int]]:

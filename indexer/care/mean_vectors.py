@@ -14,6 +14,7 @@ from elasticsearch import ApiError, AsyncElasticsearch
 from mappings.attachment import Attachment
 from mappings.mean_vector_store import (
     MEAN_VECTORS_INDEX,
+    delete_mean_vector,
     ensure_mean_vectors_index,
     load_mean_vectors,
     mean_vector_id,
@@ -95,6 +96,10 @@ class MeanVectorRefresh:
             sample = await sample_mean_vector(self._es, index, attachment)
             if sample is not None and sample.documents >= STORED_FROM:
                 await self._store(sample, index, uuid, attachment.active, writes)
+            elif id_ in self._sampled and self._sampled[id_].documents >= STORED_FROM:
+                # Gateways would use the mean of the deleted documents.
+                await delete_mean_vector(self._es, id_)
+                log.info("mean vector deleted", index=index, documents=0 if sample is None else sample.documents)
             self._sampled[id_] = Sampled(writes, 0 if sample is None else sample.documents)
         except (ApiError, TransportError) as error:
             self._pause_until = asyncio.get_running_loop().time() + _RETRY_SECONDS

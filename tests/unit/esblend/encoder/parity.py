@@ -16,14 +16,15 @@ TEXTS = [*UNRELATED, LONG, "word", "Ünïcode — 混合搜索 🚀", LONG[:300]
 
 
 def load(folder: Path, backend: Any = "torch") -> Encoder:
-    """The encoder on a backend. An export is made in this process, which spares the start of another one."""
+    """The encoder on a backend, with one thread: handing such small models to several takes longer than computing them. An
+    export is made in this process, which spares the start of another one."""
     if backend == "openvino":
         described = find_model(str(folder))
         for route in filter(None, (described, described.queries)):
             target = export_folder(route, route.digest(), "exact")
             target.mkdir(parents=True)
             export(route, "exact", target)
-    return load_encoder(str(folder), EncoderOptions(backend=backend))
+    return load_encoder(str(folder), EncoderOptions(backend=backend, threads=1))
 
 
 def reference(folder: Path, *batches: list[str], task: str | None = None, **options: Any) -> np.ndarray:

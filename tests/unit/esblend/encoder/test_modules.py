@@ -22,6 +22,7 @@ from sentence_transformers.sentence_transformer.modules import (
 )
 from tokenizers import Tokenizer
 
+from esblend.encoder import pickled_weights
 from esblend.encoder.encoder import EncoderOptions, load_encoder
 from esblend.encoder.folder_reader import POOLING_MODES
 from esblend.errors import EncodingError, ModelError
@@ -180,10 +181,8 @@ class _Exploit:
 
 def test_the_conversion_runs_no_code_from_a_pickled_file(tmp_path: Path) -> None:
     torch.save({"weight": _Exploit(tmp_path / "hacked")}, tmp_path / "pytorch_model.bin")
-    command = [sys.executable, "-m", "esblend.encoder.pickled_weights", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    assert "cannot be converted" in done.stderr
+    with pytest.raises(SystemExit, match="cannot be converted"):
+        pickled_weights.main([str(tmp_path)])
     assert not (tmp_path / "hacked").exists()
 
 
