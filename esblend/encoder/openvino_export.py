@@ -9,6 +9,7 @@ export only once.
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -65,6 +66,7 @@ def export_folder(folder: ModelFolder, digest: str, precision: Precision) -> Pat
 
 def _export_in_process(folder: ModelFolder, precision: Precision, target: Path) -> None:
     log.info("exporting the model to OpenVINO", model=folder.name, precision=precision)
+    began = time.monotonic()
     partial = target.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -75,6 +77,8 @@ def _export_in_process(folder: ModelFolder, precision: Precision, target: Path) 
         last = " ".join(done.stderr.strip().splitlines()[-_LAST_LINES:])
         raise ModelError(f"model [{folder.name}] cannot be exported to OpenVINO: {last[-500:]}")
     partial.rename(target)
+    seconds = round(time.monotonic() - began)
+    log.info("model exported to OpenVINO", model=folder.name, precision=precision, seconds=seconds)
 
 
 def export(folder: ModelFolder, precision: Precision, target: Path) -> None:

@@ -68,10 +68,14 @@ def test_the_mean_of_deleted_documents_is_not_used(stack: Stack, make_index: Cal
     stack.attach(index, "title")
     stack.wait(index)
     wait_for("the stored mean vector", lambda: stored(stack, index))
-    stack.es.delete_by_query(index=index, query={"bool": {"must_not": {"ids": {"values": ["0", "1", "2"]}}}}, refresh=True)
+    stack.es.delete_by_query(
+        index=index, query={"bool": {"must_not": {"ids": {"values": ["0", "1", "2"]}}}}, refresh=True
+    )
     wait_for("the removal of the mean vector", lambda: not stored(stack, index))
     expected = "mean vector of 3 passages of 3 documents, drawn from 3; sampled by the gateway"
-    wait_for("the mean vector of the other documents", lambda: explained(stack, index, "frozen water")[1] == expected, 10)
+    wait_for(
+        "the mean vector of the other documents", lambda: explained(stack, index, "frozen water")[1] == expected, 10
+    )
 
 
 @pytest.mark.parametrize("similarity", ["l2_norm", "max_inner_product"])
