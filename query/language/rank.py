@@ -12,6 +12,7 @@ from query.language.retriever_checks import Filters, refuse_unknown, window_of
 from query.language.retrievers import parse_knn
 from query.language.tree import Leg, RrfLeg, StandardLeg, Weighted
 
+RRF_KEYS = frozenset(("rank_constant", "rank_window_size", "window_size"))
 _PARTS = ("rank", "query", "knn", "sub_searches")
 _NOT_WITH_RANK = ("sort", "search_after", "rescore", "slice", "scroll")
 
@@ -31,7 +32,7 @@ def parse_rank(body: dict[str, Any]) -> tuple[Leg, dict[str, Any]]:
     if set(rank) != {"rrf"} or not isinstance(rank["rrf"], dict):
         raise MalformedRequest("[rank] must be an object with [rrf]")
     rrf = dict(rank["rrf"])
-    refuse_unknown(rrf, {"rank_constant", "rank_window_size", "window_size"}, "rank.rrf")
+    refuse_unknown(rrf, RRF_KEYS, "rank.rrf")
     if "window_size" in rrf:  # its name before 8.14
         rrf.setdefault("rank_window_size", rrf["window_size"])
     legs = (*_queries(body), *_nearest(body))

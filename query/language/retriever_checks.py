@@ -11,6 +11,32 @@ NORMALIZERS = ("none", "minmax", "l2_norm")
 Filters = tuple[dict[str, Any], ...]
 COMMON = frozenset(("filter", "min_score", "_name"))
 """Keys that every retriever has."""
+LEAF_OPTIONS = ("sort", "search_after", "collapse", "terminate_after")
+RETRIEVER_KEYS: dict[str, frozenset[str]] = {
+    "standard": frozenset(("query", *LEAF_OPTIONS)),
+    "knn": frozenset((
+        "field", "query_vector", "query_vector_builder", "k", "num_candidates", "visit_percentage", "similarity", "rescore_vector",
+    )),
+    "rrf": frozenset(("retrievers", "query", "fields", "rank_constant", "rank_window_size")),
+    "linear": frozenset(("retrievers", "query", "fields", "normalizer", "rank_window_size")),
+    "rescorer": frozenset(("retriever", "rescore")),
+    "text_similarity_reranker": frozenset(("retriever", "field", "inference_text", "inference_id", "rank_window_size")),
+    "pinned": frozenset(("retriever", "ids", "docs", "rank_window_size")),
+    "diversify": frozenset((
+        "retriever", "type", "field", "lambda", "size", "rank_window_size", "query_vector", "query_vector_builder",
+    )),
+    "rule": frozenset(("retriever", "match_criteria", "ruleset_ids", "rank_window_size")),
+}  # fmt: skip
+"""The keys of each retriever beside those of `COMMON`."""
+FUSED_LEG_KEYS = {"rrf": frozenset(("retriever", "weight")), "linear": frozenset(("retriever", "weight", "normalizer"))}
+"""The keys of one of `retrievers`."""
+RESCORE_KEYS = frozenset(("query", "window_size"))
+RESCORE_QUERY_KEYS = frozenset(("rescore_query", "query_weight", "rescore_query_weight", "score_mode"))
+
+
+def refuse_unknown_keys(body: dict[str, Any], kind: str, where: str) -> None:
+    """Raises UnreadableField when a retriever has a key that its kind does not have."""
+    refuse_unknown(body, RETRIEVER_KEYS[kind] | COMMON, where)
 
 
 def refuse_unknown(body: dict[str, Any], known: set[str] | frozenset[str], where: str) -> None:

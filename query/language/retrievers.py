@@ -9,6 +9,8 @@ from esblend.errors import FailedValidation, InvalidRequest, MalformedRequest
 from query.language.checks import MAX_WINDOW, filters_of, inner_object, integer, number
 from query.language.retriever_checks import (
     COMMON,
+    FUSED_LEG_KEYS,
+    LEAF_OPTIONS,
     MAX_LEGS,
     Filters,
     check_windows,
@@ -16,6 +18,7 @@ from query.language.retriever_checks import (
     normalizer_of,
     query_and_fields,
     refuse_unknown,
+    refuse_unknown_keys,
     weight_of,
     window_of,
 )
@@ -39,7 +42,6 @@ PAID = frozenset(("rrf", "linear", "text_similarity_reranker", "pinned"))
 FREE = frozenset(("rescorer", "diversify"))
 """Retrievers that Elasticsearch executes on any licence, but not in every version and not over those of `PAID`."""
 _ON_SERVER = frozenset((*FREE, "rule"))
-_LEAF_OPTIONS = ("sort", "search_after", "collapse", "terminate_after")
 
 
 def kinds_of(retriever: Any, depth: int = 0) -> frozenset[str]:
@@ -100,22 +102,19 @@ def _on_server(kind: str, body: dict[str, Any], filters: Filters, leg: Leg) -> L
 
 
 def _standard(body: dict[str, Any], where: str, filters: Filters, _: int) -> Leg:
-    refuse_unknown(body, {"query", *_LEAF_OPTIONS, *COMMON}, where)
+    refuse_unknown_keys(body, "standard", where)
     if "search_after" in body and "sort" not in body:
         raise InvalidRequest(f"[{where}.search_after] needs a [sort]")
     integer(body, "terminate_after", None, low=0, high=2**31 - 1, where=where)
     query = inner_object(body, "query", where, {"match_all": {}})
     name = body.get("_name", "standard")
-    given = {key: body[key] for key in _LEAF_OPTIONS if key in body}
+    given = {key: body[key] for key in LEAF_OPTIONS if key in body}
     return StandardLeg(query, filters, number(body, "min_score", where=where), name, given, "_name" in body)
 
 
 def parse_knn(body: dict[str, Any], where: str, filters: Filters, _: int) -> KnnLeg:
     """A `knn` retriever. Raises MalformedRequest or InvalidRequest naming the field at fault."""
-    known = {
-        "field", "query_vector", "query_vector_builder", "k", "num_candidates", "visit_percentage", "similarity", "rescore_vector",
-    }  # fmt: skip
-    refuse_unknown(body, known | COMMON, where)
+    refuse_unknown_keys(body, "knn", where)
     if not isinstance(body.get("field"), str):
         raise InvalidRequest(f"[{where}.field] must name a vector field")
     if ("query_vector" in body) == ("query_vector_builder" in body):
@@ -128,7 +127,7 @@ def parse_knn(body: dict[str, Any], where: str, filters: Filters, _: int) -> Knn
 
 
 def _rrf(body: dict[str, Any], where: str, filters: Filters, depth: int) -> Leg:
-    refuse_unknown(body, {"retrievers", "query", "fields", "rank_constant", "rank_window_size", *COMMON}, where)
+    refuse_unknown_keys(body, "rrf", where)
     constant = integer(body, "rank_constant", 60, low=1, high=2**31 - 1, where=where)
     window, min_score, name = window_of(body, where), number(body, "min_score", where=where), body.get("_name", "rrf")
     if "query" in body or "fields" in body:
@@ -141,14 +140,14 @@ def _rrf(body: dict[str, Any], where: str, filters: Filters, depth: int) -> Leg:
 
 def _rrf_leg(body: Any, where: str, filters: Filters, depth: int) -> Weighted:
     if isinstance(body, dict) and "retriever" in body:
-        refuse_unknown(body, {"retriever", "weight"}, where)
+        refuse_unknown(body, FUSED_LEG_KEYS["rrf"], where)
         leg = _parse(body["retriever"], f"{where}.retriever", filters, depth + 1)
         return Weighted(leg, weight_of(body, where))
     return Weighted(_parse(body, where, filters, depth + 1))
 
 
 def _linear(body: dict[str, Any], where: str, filters: Filters, depth: int) -> Leg:
-    refuse_unknown(body, {"retrievers", "query", "fields", "normalizer", "rank_window_size", *COMMON}, where)
+    refuse_unknown_keys(body, "linear", where)
     default = normalizer_of(body, where)
     window, min_score = window_of(body, where), number(body, "min_score", where=where)
     if min_score is not None and min_score < 0:
@@ -171,7 +170,7 @@ def _linear_leg(body: Any, where: str, filters: Filters, depth: int, default: st
         raise InvalidRequest(
             f"[{where}] must be an object with [retriever], and with [weight] and [normalizer] if wanted"
         )
-    refuse_unknown(body, {"retriever", "weight", "normalizer"}, where)
+    refuse_unknown(body, FUSED_LEG_KEYS["linear"], where)
     leg = _parse(body["retriever"], f"{where}.retriever", filters, depth + 1)
     own = normalizer_of(body, where) or default or "none"
     if default is not None and own != default:

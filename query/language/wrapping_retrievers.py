@@ -5,7 +5,16 @@ from typing import Any
 
 from esblend.errors import FailedValidation, InvalidRequest, MalformedRequest, UnreadableField
 from query.language.checks import MAX_WINDOW, choice, integer, number
-from query.language.retriever_checks import COMMON, Filters, or_default, refuse_unknown, text_of, window_of
+from query.language.retriever_checks import (
+    RESCORE_KEYS,
+    RESCORE_QUERY_KEYS,
+    Filters,
+    or_default,
+    refuse_unknown,
+    refuse_unknown_keys,
+    text_of,
+    window_of,
+)
 from query.language.tree import (
     DiversifyLeg,
     FieldsLeg,
@@ -29,7 +38,7 @@ Body = dict[str, Any]
 
 def rescorer(parse: Parse, body: Body, where: str, filters: Filters, depth: int) -> Leg:
     """Rescorers other than `query` are Elasticsearch's: they need the scores of a shard's own query."""
-    refuse_unknown(body, {"retriever", "rescore", *COMMON}, where)
+    refuse_unknown_keys(body, "rescorer", where)
     missing = [key for key in ("retriever", "rescore") if key not in body]
     if missing:
         raise MalformedRequest(f"Required [{', '.join(missing)}]")
@@ -65,9 +74,9 @@ def _query_rescorer(body: Any, where: str) -> Rescorer:
             f"[{where}] needs a [query] with a [rescore_query]; the rescorer {named}cannot follow a retriever that esblend "
             "executes"
         )
-    refuse_unknown(body, {"query", "window_size"}, where)
+    refuse_unknown(body, RESCORE_KEYS, where)
     inside = body["query"]
-    refuse_unknown(inside, {"rescore_query", "query_weight", "rescore_query_weight", "score_mode"}, f"{where}.query")
+    refuse_unknown(inside, RESCORE_QUERY_KEYS, f"{where}.query")
     if not isinstance(inside.get("rescore_query"), dict):
         raise MalformedRequest(f"[{where}.query.rescore_query] must be a query")
     return Rescorer(
@@ -81,7 +90,7 @@ def _query_rescorer(body: Any, where: str) -> Rescorer:
 
 def rule(parse: Parse, body: Body, where: str, filters: Filters, depth: int) -> Leg:
     """Query rules, which only Elasticsearch has."""
-    refuse_unknown(body, {"retriever", "match_criteria", "ruleset_ids", "rank_window_size", *COMMON}, where)
+    refuse_unknown_keys(body, "rule", where)
     leg = parse(body.get("retriever"), f"{where}.retriever", filters, depth + 1)
     if _is_fused(leg):
         raise InvalidRequest(
@@ -97,7 +106,7 @@ def text_similarity_reranker(parse: Parse, body: Body, where: str, filters: Filt
         raise InvalidRequest(
             f"[{where}.chunk_rescorer] is not available: the gateway's cross-encoder reads the whole text of [field]"
         )
-    refuse_unknown(body, {"retriever", "field", "inference_text", "inference_id", "rank_window_size", *COMMON}, where)
+    refuse_unknown_keys(body, "text_similarity_reranker", where)
     return RerankLeg(
         parse(body.get("retriever"), f"{where}.retriever", filters, depth + 1),
         text_of(body, "inference_text", where), text_of(body, "field", where), window_of(body, where),
@@ -106,7 +115,7 @@ def text_similarity_reranker(parse: Parse, body: Body, where: str, filters: Filt
 
 
 def pinned(parse: Parse, body: Body, where: str, filters: Filters, depth: int) -> Leg:
-    refuse_unknown(body, {"retriever", "ids", "docs", "rank_window_size", *COMMON}, where)
+    refuse_unknown_keys(body, "pinned", where)
     if "ids" in body and "docs" in body:
         raise MalformedRequest("Both 'ids' and 'docs' cannot be specified at the same time")
     if not body.get("ids") and not body.get("docs"):
@@ -143,8 +152,7 @@ def _check_pinned(leg: Leg, given: Body) -> None:
 
 
 def diversify(parse: Parse, body: Body, where: str, filters: Filters, depth: int) -> Leg:
-    known = {"retriever", "type", "field", "lambda", "size", "rank_window_size", "query_vector", "query_vector_builder"}
-    refuse_unknown(body, known | COMMON, where)
+    refuse_unknown_keys(body, "diversify", where)
     missing = [key for key in ("retriever", "type", "field") if key not in body]
     if missing:
         raise InvalidRequest(f"Required [{', '.join(missing)}]")

@@ -32,6 +32,7 @@ from query.language.tree import (
     StandardLeg,
     Wrapper,
     inside,
+    kind_of,
     leaf_windows,
     leaves,
 )
@@ -71,6 +72,8 @@ class RetrieverSearch:
     version: Callable[[], Awaitable[Version | None]]
     """Of the server."""
     pinned: list[Key] = field(default_factory=list)
+    named: list[dict[str, Any]] = field(default_factory=list)
+    """Named queries for the results of the named retrievers above the leaves."""
 
     async def run(self, leg: Leg, window: int) -> RankedCandidates:
         """`window`: the size of a leg's list outside of any fusion. Raises EsblendError."""
@@ -98,7 +101,7 @@ class RetrieverSearch:
             fused=fused,
             match_queries=match_queries,
             nearest=[*self.pinned, *nearest],
-            shown=tuple(shown_queries(parts, lists)),
+            shown=(*shown_queries(parts, lists), *self.named),
             below_minimum=tuple(below),
             leaves=tuple(zip(parts, windows, strict=True)),
             only_candidates=search.min_score is not None or any_min_score(leg),
@@ -214,6 +217,14 @@ class RetrieverSearch:
         if isinstance(leg, Leaf | FieldsLeg):
             position, scores = next(lists)
             return ranked_leaf(leg.name, scores, position)
+        fused = await self._fuse_inner(leg, lists, is_ranked=is_ranked)
+        if leg.name != kind_of(leg) and fused:
+            self.named.append(named_documents([hit.key for hit in fused], leg.name))
+        return fused
+
+    async def _fuse_inner(
+        self, leg: Fusion | Wrapper, lists: Iterator[tuple[int, Scores]], *, is_ranked: bool
+    ) -> list[FusedHit]:
         if isinstance(leg, Fusion):
             reads_ranks = isinstance(leg, RrfLeg)
             inner = [await self._fuse(weighted.leg, lists, is_ranked=reads_ranks) for weighted in leg.legs]
@@ -329,7 +340,12 @@ def shown_queries(parts: Sequence[Leaf], lists: Sequence[Scores]) -> Iterator[di
             continue
         yield from filter(is_shown, part.filters)
         if is_named and scores:
-            yield {"bool": {"filter": [documents_query(list(scores))], "_name": part.name}}
+            yield named_documents(list(scores), part.name)
+
+
+def named_documents(keys: Sequence[Key], name: str) -> dict[str, Any]:
+    """A query that shows `name` in the `matched_queries` of the documents."""
+    return {"bool": {"filter": [documents_query(keys)], "_name": name}}
 
 
 def _dot_of(leg: Leg) -> Score | None:

@@ -240,7 +240,11 @@ def test_every_declared_key_has_a_probe(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "key", "value"), CASES, ids=lambda part: str(part)[:50])
 def test_a_key_has_an_effect_or_is_refused_by_name(stack: Stack, name: str, key: str, value: Any) -> None:
-    group = GROUPS[name]
+    check_key(stack, GROUPS[name], key, value)
+
+
+def check_key(stack: Stack, group: Group, key: str, value: Any) -> None:
+    """A key with a value changes the response, or is refused by name."""
     status, plain = ask(stack, group.place("", None))
     assert status == 200, plain
     status, changed = ask(stack, group.place(key, value))

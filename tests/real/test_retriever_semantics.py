@@ -172,6 +172,14 @@ def test_inner_hits_and_names_of_a_leg_come_with_the_page(stack: Stack) -> None:
     assert by_id["2"]["matched_queries"] == ["near"]
 
 
+def test_a_named_fusion_appears_in_matched_queries(stack: Stack) -> None:
+    inner = linear(leg({"term": {"n": 1}}), _name="inner")
+    response = search(stack, retriever=rrf(leg(X), inner, _name="outer"), size=40)
+    names = {hit["_id"]: set(hit.get("matched_queries", [])) for hit in response["hits"]["hits"]}
+    assert names.pop("1") == {"inner", "outer"}
+    assert set(map(frozenset, names.values())) == {frozenset({"outer"})}
+
+
 def test_a_linear_leg_with_a_sort_cuts_by_the_sort_and_adds_the_score(stack: Stack) -> None:
     tree = linear(leg(X, sort=[{"n": "desc"}]), rank_window_size=5)
     expected = stack.es.search(index=INDEX, query=X, sort=[{"n": "desc"}], size=5, track_scores=True)["hits"]["hits"]
