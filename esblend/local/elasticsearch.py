@@ -3,7 +3,7 @@
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,10 +67,17 @@ def start_node(
         "JAVA_TYPE": "ES_JAVA_HOME",
         "ES_JAVA_HOME": str(java.home),
         "JAVA": str(java.executable),
-        "ES_JAVA_OPTS": f"-Xms{min(heap_mb, _FIRST_HEAP_MB)}m -Xmx{heap_mb}m",  # grows on demand: a laptop has other users
+        "ES_JAVA_OPTS": java_options(heap_mb, os.environ),
     }
     command = _command(distribution.version, java.executable, home, config)
     return launch(command, log=node_folder / "logs" / "stdout.log", env=env, cwd=home, user=user)
+
+
+def java_options(heap_mb: int, environment: Mapping[str, str]) -> str:
+    """Options of the JVM: the heap's limits, and the caller's `ES_JAVA_OPTS`, which take precedence."""
+    # The heap grows on demand: a laptop has other users.
+    heap = f"-Xms{min(heap_mb, _FIRST_HEAP_MB)}m -Xmx{heap_mb}m"
+    return f"{heap} {environment.get('ES_JAVA_OPTS', '')}".rstrip()
 
 
 def _command(version: str, java: Path, home: Path, config: Path) -> list[str]:

@@ -27,7 +27,7 @@ from esblend.local.distribution import DEFAULT_VERSION, find_distribution
 from esblend.local.elasticsearch import Credentials, Node, new_credentials, start_node
 from esblend.local.gpus import worker_device
 from esblend.local.paths import elasticsearch_dir
-from esblend.local.ports import FreePorts, turn_to_choose
+from esblend.local.ports import FreePorts
 from esblend.local.processes import Launched, family, find, launch, stop
 from esblend.local.valkey import start_valkey
 from esblend.settings import Settings, mask_passwords
@@ -113,15 +113,14 @@ def up(data_dir: Path, options: StackOptions, settings: Settings, say: Say) -> S
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LocalStackError(f"the folder {folder} cannot be created: {error.strerror}") from error
-    # A free port is only reserved once a server listens on it, so stacks that start at the same time take turns.
-    with FileLock(data_dir / "stack.lock"), turn_to_choose(cache_dir() / "ports.lock"):
+    with FileLock(data_dir / "stack.lock"), FreePorts(lock_folder=cache_dir()) as ports:
         state = load_state(data_dir)
         if state is None and is_root():
             # Files of an earlier stack whose data dir was removed: for root, Elasticsearch's files are elsewhere.
             shutil.rmtree(elasticsearch_dir(data_dir), ignore_errors=True)
         if state is None or not state.is_running():
-            with FreePorts() as ports:
-                state = _plan(options, settings, state, ports)
+            state = _plan(options, settings, state, ports)
+            ports.let_servers_listen()
         else:
             _refuse_changes(state, options)
         started: list[Launched] = []

@@ -9,8 +9,9 @@ import pytest
 
 from esblend.errors import LocalStackError
 from esblend.local.distribution import find_distribution
+from esblend.local.elasticsearch import java_options
 from esblend.local.java import no_java_message, read_java
-from esblend.local.ports import FreePorts, turn_to_choose
+from esblend.local.ports import FreePorts
 from esblend.local.processes import family, find, launch, stop
 
 
@@ -48,6 +49,11 @@ def test_versions_may_be_shortened_and_unknown_ones_are_listed() -> None:
         find_distribution("7.17")
 
 
+def test_options_of_the_caller_follow_the_heap_so_that_they_take_precedence() -> None:
+    assert java_options(1024, {}) == "-Xms256m -Xmx1024m"
+    assert java_options(1024, {"ES_JAVA_OPTS": "-Xmx4g"}) == "-Xms256m -Xmx1024m -Xmx4g"
+
+
 def test_busy_ports_are_passed_over() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -59,16 +65,27 @@ def test_busy_ports_are_passed_over() -> None:
         assert ports.choose(busy) == busy
 
 
-def test_one_process_at_a_time_chooses(tmp_path: Path) -> None:
+def test_a_port_stays_reserved_while_its_server_starts(tmp_path: Path) -> None:
+    """Another process gets another port, and the same one once the first process is done."""
     code = (
-        "import sys; from pathlib import Path; from esblend.local.ports import turn_to_choose\n"
-        "with turn_to_choose(Path(sys.argv[1])): print('mine', flush=True)"
+        "import sys; from pathlib import Path; from esblend.local.ports import FreePorts\n"
+        "with FreePorts(Path(sys.argv[1])) as ports: print(ports.choose(int(sys.argv[2])))"
     )
-    with turn_to_choose(tmp_path / "lock"):
-        other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "lock")], stdout=subprocess.PIPE)
-        with pytest.raises(subprocess.TimeoutExpired):
-            other.wait(timeout=1)
-    assert other.communicate(timeout=60)[0] == b"mine\n"
+
+    def choose_elsewhere(port: int) -> int:
+        chosen = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path), str(port)], capture_output=True, text=True, check=True
+        )
+        return int(chosen.stdout)
+
+    with FreePorts(tmp_path) as ports:
+        port = ports.choose(0)
+        ports.let_servers_listen()
+        assert choose_elsewhere(port) != port
+        with socket.socket() as server:
+            server.bind(("127.0.0.1", port))
+            server.listen()
+    assert choose_elsewhere(port) == port
 
 
 def test_no_port_is_chosen_twice() -> None:
