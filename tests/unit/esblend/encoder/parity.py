@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sentence_transformers import SentenceTransformer
 
 from esblend.encoder.encoder import Encoder, EncoderOptions, load_encoder
 from esblend.encoder.folder import find_model
 from esblend.encoder.openvino_export import export, export_folder
+from tests.later import sentence_transformers
 from tests.unit.esblend.encoder.texts import UNRELATED
 
 LONG = " ".join(UNRELATED)
@@ -29,7 +29,7 @@ def load(folder: Path, backend: Any = "torch") -> Encoder:
 
 def reference(folder: Path, *batches: list[str], task: str | None = None, **options: Any) -> np.ndarray:
     """Unit vectors by sentence-transformers, computed in float32; of TEXTS unless `batches` are given."""
-    model = SentenceTransformer(str(folder), device="cpu", **options)
+    model = sentence_transformers.SentenceTransformer(str(folder), device="cpu", **options)
     encode = {"query": model.encode_query, "document": model.encode_document, None: model.encode}[task]
     vectors: list[np.ndarray] = [encode(texts, normalize_embeddings=True) for texts in batches or [TEXTS]]
     return np.concatenate(vectors)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,12 +21,13 @@ from esblend.encoder.folder import find_model
 from esblend.encoder.folder_reader import read_folder
 from esblend.encoder.local_model import LocalModel
 from esblend.encoder.openvino_export import exported_model
-from esblend.encoder.pooling import pool
 from esblend.encoder.threads import available_threads
 from esblend.encoder.tokenizer import load_tokenizer
-from esblend.encoder.torch_backend import TorchModel
 from esblend.errors import EncodingError, ModelError
+from tests.later import Later, torch
 
+pooling = Later("esblend.encoder.pooling")
+torch_backend = Later("esblend.encoder.torch_backend")
 VARIED = [
     "",
     "word",
@@ -139,7 +139,7 @@ def test_fast_on_pytorch_needs_a_gpu() -> None:
 
 
 def test_pytorch_packs_without_padding_and_pads_to_the_same_vectors() -> None:
-    model = TorchModel(find_model("minilm"), precision="exact", threads=1, token_budget=600)
+    model = torch_backend.TorchModel(find_model("minilm"), precision="exact", threads=1, token_budget=600)
     assert model.is_packed
     ids = load_tokenizer(find_model("minilm")).ids([*VARIED, *VARIED])
     packed = model.embed(ids)
@@ -206,15 +206,15 @@ def test_pooling_by_hand() -> None:
         "lasttoken": [3.0, 0.0],
     }
     for mode, values in expected.items():
-        assert pool(hidden, mask, [mode])[0].tolist() == pytest.approx(values), mode
-    assert pool(hidden, mask, ["mean", "cls"]).shape == (1, 4)
+        assert pooling.pool(hidden, mask, [mode])[0].tolist() == pytest.approx(values), mode
+    assert pooling.pool(hidden, mask, ["mean", "cls"]).shape == (1, 4)
 
 
 def test_padding_on_the_left_is_no_token() -> None:
     hidden = torch.tensor([[[9.0], [1.0], [3.0]]])
     mask = torch.tensor([[0, 1, 1]])
-    assert pool(hidden, mask, ["cls"]).item() == 1.0
-    assert pool(hidden, mask, ["lasttoken"]).item() == 3.0
+    assert pooling.pool(hidden, mask, ["cls"]).item() == 1.0
+    assert pooling.pool(hidden, mask, ["lasttoken"]).item() == 3.0
 
 
 @pytest.fixture

@@ -9,23 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import (
-    Dense,
-    LayerNorm,
-    Normalize,
-    Pooling,
-    Router,
-    StaticEmbedding,
-    Transformer,
-)
 from tokenizers import Tokenizer
 
 from esblend.encoder import pickled_weights
 from esblend.encoder.encoder import EncoderOptions, load_encoder
 from esblend.encoder.folder_reader import POOLING_MODES
 from esblend.errors import EncodingError, ModelError
+from tests.later import modules, sentence_transformers, torch
 from tests.unit.esblend.encoder.parity import TEXTS, assert_same, load, reference
 from tests.unit.esblend.encoder.tiny_models import (
     ARCHITECTURES,
@@ -45,13 +35,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ESBLEND_CACHE_DIR", str(tmp_path / "cache"))
 
 
-def static_embedding() -> StaticEmbedding:
+def static_embedding() -> Any:
     torch.manual_seed(19)
-    return StaticEmbedding(Tokenizer.from_str(tokenizer_json("wordpiece")), torch.randn(VOCABULARY, HIDDEN))
+    return modules.StaticEmbedding(Tokenizer.from_str(tokenizer_json("wordpiece")), torch.randn(VOCABULARY, HIDDEN))
 
 
-def save(folder: Path, *modules: Any) -> Path:
-    SentenceTransformer(modules=list(modules), device="cpu").save(str(folder))
+def save(folder: Path, *chain: Any) -> Path:
+    sentence_transformers.SentenceTransformer(modules=list(chain), device="cpu").save(str(folder))
     return folder
 
 
@@ -64,14 +54,14 @@ def test_each_pooling_mode(mode: str, tmp_path: Path) -> None:
 @BACKENDS
 def test_all_pooling_modes_and_layers_in_their_order(backend: str, tmp_path: Path) -> None:
     torch.manual_seed(20)
-    norm = LayerNorm(24)
+    norm = modules.LayerNorm(24)
     torch.nn.init.normal_(norm.norm.weight)
     layers = [
-        Normalize(),
-        Dense(6 * HIDDEN, 24, activation_function=torch.nn.Tanh()),
+        modules.Normalize(),
+        modules.Dense(6 * HIDDEN, 24, activation_function=torch.nn.Tanh()),
         norm,
-        Dense(24, 24, activation_function=torch.nn.GELU(), use_residual=True),
-        Dense(24, 12, bias=False, activation_function=torch.nn.Identity(), use_residual=True),
+        modules.Dense(24, 24, activation_function=torch.nn.GELU(), use_residual=True),
+        modules.Dense(24, 12, bias=False, activation_function=torch.nn.Identity(), use_residual=True),
     ]
     folder = write_model(tmp_path, "BERT", more=layers, pooling=list(POOLING_MODES))
     assert_same(load(folder, backend).encode_documents(TEXTS), reference(folder))
@@ -79,7 +69,7 @@ def test_all_pooling_modes_and_layers_in_their_order(backend: str, tmp_path: Pat
 
 @BACKENDS
 def test_static_embeddings(backend: str, tmp_path: Path) -> None:
-    folder = save(tmp_path / "model", static_embedding(), Normalize())
+    folder = save(tmp_path / "model", static_embedding(), modules.Normalize())
     encoder = load(folder, backend)
     assert_same(encoder.encode_documents(TEXTS), reference(folder))
     with pytest.raises(EncodingError, match=r"\[1\]"):
@@ -103,9 +93,9 @@ def test_static_embeddings_as_model2vec_saves_them(tmp_path: Path) -> None:
 
 def test_a_router_has_its_own_modules_for_queries_and_documents(tmp_path: Path) -> None:
     plain = write_transformer(tmp_path / "plain", ARCHITECTURES["BERT"])
-    documents = [Transformer(str(plain), max_seq_length=512), Pooling(HIDDEN, "cls")]
-    router = Router.for_query_document(query_modules=[static_embedding()], document_modules=documents)
-    folder = save(tmp_path / "model", router, Normalize())
+    documents = [modules.Transformer(str(plain), max_seq_length=512), modules.Pooling(HIDDEN, "cls")]
+    router = modules.Router.for_query_document(query_modules=[static_embedding()], document_modules=documents)
+    folder = save(tmp_path / "model", router, modules.Normalize())
     encoder = load(folder)
     assert_same(encoder.encode_documents(TEXTS), reference(folder, task="document"))
     assert_same(encoder.encode_queries(TEXTS), reference(folder, task="query"))
@@ -114,17 +104,17 @@ def test_a_router_has_its_own_modules_for_queries_and_documents(tmp_path: Path) 
 def test_a_router_after_a_shared_transformer(tmp_path: Path) -> None:
     """As Asym was used: one transformer, and a Dense module for each side. Names and places are those of old folders."""
     torch.manual_seed(22)
-    sides = {side: [Dense(HIDDEN, HIDDEN, activation_function=torch.nn.Tanh())] for side in ("query", "doc")}
-    folder = write_model(tmp_path, "BERT", more=[Router(sides, route_mappings={("document", None): "doc"})])
+    sides = {side: [modules.Dense(HIDDEN, HIDDEN, activation_function=torch.nn.Tanh())] for side in ("query", "doc")}
+    folder = write_model(tmp_path, "BERT", more=[modules.Router(sides, route_mappings={("document", None): "doc"})])
     expected = {task: reference(folder, task=task) for task in ("document", "query")}
     [config] = folder.rglob("router_config.json")
     old = json.loads(config.read_text())
     del old["parameters"]["route_mappings"]
     config.unlink()
     (config.parent / "config.json").write_text(json.dumps(old))
-    modules = json.loads((folder / "modules.json").read_text())
-    modules[2]["type"] = "sentence_transformers.models.Asym"
-    (folder / "modules.json").write_text(json.dumps(modules))
+    chain = json.loads((folder / "modules.json").read_text())
+    chain[2]["type"] = "sentence_transformers.models.Asym"
+    (folder / "modules.json").write_text(json.dumps(chain))
     encoder = load(folder)
     assert_same(encoder.encode_documents(TEXTS), expected["document"])
     assert_same(encoder.encode_queries(TEXTS), expected["query"])
@@ -133,29 +123,31 @@ def test_a_router_after_a_shared_transformer(tmp_path: Path) -> None:
 
 def test_each_route_has_its_own_export(tmp_path: Path) -> None:
     documents = static_embedding()
-    queries = StaticEmbedding(documents.tokenizer, torch.flip(documents.embedding.weight.detach(), [0]))
-    folder = save(tmp_path / "model", Router.for_query_document(query_modules=[queries], document_modules=[documents]))
+    queries = modules.StaticEmbedding(documents.tokenizer, torch.flip(documents.embedding.weight.detach(), [0]))
+    folder = save(
+        tmp_path / "model", modules.Router.for_query_document(query_modules=[queries], document_modules=[documents])
+    )
     encoder = load(folder, "openvino")
     assert_same(encoder.encode_documents(TEXTS), reference(folder, task="document"))
     assert_same(encoder.encode_queries(TEXTS), reference(folder, task="query"))
 
 
 def test_a_router_without_a_route_for_queries_is_refused(tmp_path: Path) -> None:
-    router = Router({"one": [static_embedding()], "other": [static_embedding()]}, allow_empty_key=False)
+    router = modules.Router({"one": [static_embedding()], "other": [static_embedding()]}, allow_empty_key=False)
     folder = save(tmp_path / "model", router)
     with pytest.raises(ModelError, match="without a route for a document; its routes are one, other"):
         load(folder)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_weights_are_computed_in_full_precision(dtype: torch.dtype, tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_weights_are_computed_in_full_precision(dtype: str, tmp_path: Path) -> None:
     folder = write_model(tmp_path, "BERT", dtype=dtype)
     expected = reference(folder, model_kwargs={"dtype": torch.float32})
     assert_same(load(folder).encode_documents(TEXTS), expected)
 
 
 def test_pickled_weights_are_converted_by_the_command_in_the_error(tmp_path: Path) -> None:
-    folder = write_model(tmp_path, "BERT", more=[Dense(HIDDEN, 8)])
+    folder = write_model(tmp_path, "BERT", more=[modules.Dense(HIDDEN, 8)])
     expected = reference(folder)
     from safetensors.torch import load_file
 
@@ -220,7 +212,7 @@ def test_what_openvino_cannot_do_is_done_by_pytorch_and_told(tmp_path: Path, mon
 def test_what_cannot_be_run_is_refused_by_name(
     file: str, content: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    folder = write_model(tmp_path, "BERT", more=[Dense(HIDDEN, 8)])
+    folder = write_model(tmp_path, "BERT", more=[modules.Dense(HIDDEN, 8)])
     (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": {"query": "query: "}}))
     config = json.loads((folder / file / "config.json").read_text())
     (folder / file / "config.json").write_text(json.dumps(config | content))

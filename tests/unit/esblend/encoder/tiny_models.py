@@ -6,13 +6,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from esblend.encoder.calibration import calibration_texts
+from tests.later import modules, sentence_transformers, torch, transformers
 
 VOCABULARY = 1000
 HIDDEN = 32
@@ -126,11 +123,11 @@ ARCHITECTURES = {
 }  # fmt: skip
 
 
-def write_transformer(folder: Path, architecture: Architecture, *, dtype: torch.dtype = torch.float32) -> Path:
+def write_transformer(folder: Path, architecture: Architecture, *, dtype: str = "float32") -> Path:
     """A plain transformers folder."""
     torch.manual_seed(16)
     model = getattr(transformers, architecture.model)(architecture.config())
-    model.to(dtype).save_pretrained(folder)
+    model.to(getattr(torch, dtype)).save_pretrained(folder)
     if architecture.tokenizer == "byt5":
         transformers.ByT5Tokenizer(model_max_length=512).save_pretrained(folder)
     else:
@@ -142,9 +139,8 @@ def write_model(folder: Path, name: str, *, more: Sequence[Any] = (), pooling: A
     """A sentence-transformers folder: transformer, pooling and the modules of `more`."""
     architecture = ARCHITECTURES[name]
     plain = write_transformer(folder / "plain", architecture, **options)
-    transformer = Transformer(
-        str(plain), max_seq_length=512, model_kwargs={"dtype": options.get("dtype", torch.float32)}
-    )
-    modules = [transformer, Pooling(HIDDEN, pooling or architecture.pooling), *more]
-    SentenceTransformer(modules=modules, device="cpu").save(str(folder / "model"))
+    dtype = getattr(torch, options.get("dtype", "float32"))
+    transformer = modules.Transformer(str(plain), max_seq_length=512, model_kwargs={"dtype": dtype})
+    chain = [transformer, modules.Pooling(HIDDEN, pooling or architecture.pooling), *more]
+    sentence_transformers.SentenceTransformer(modules=chain, device="cpu").save(str(folder / "model"))
     return folder / "model"
