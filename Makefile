@@ -3,8 +3,9 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 VENV := .venv
 RUN := $(VENV)/bin
-# Two test processes; the tests of a file run in one of them.
-PARALLEL = -n 2 --dist loadfile
+# The tests of a file run in one process; tests/scheduling.py chooses it. Tests on servers wait much, so there are four processes.
+PARALLEL = -n $(PROCESSES) --dist loadfile
+PROCESSES = 4
 NEEDS_PYTHON = test -n "$(PYTHON)" || { echo "esblend needs Python 3.11 or newer with venv (Debian: apt-get install python3-venv);" \
 	"to choose one: make PYTHON=/path/to/python3" >&2; exit 1; }
 
@@ -35,6 +36,7 @@ test-programs: ## Install the programs that the tests start (Debian), or print h
 	@$(NEEDS_PYTHON)
 	@"$(PYTHON)" -m tests.programs install
 
+test-unit: PROCESSES = 2
 test-unit: install ## Run the tests without servers
 	$(RUN)/python -m pytest $(PARALLEL) tests/unit
 

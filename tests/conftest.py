@@ -17,10 +17,14 @@ from elasticsearch import Elasticsearch
 
 ROOT = Path(__file__).parent.parent
 ESBLEND = [sys.executable, "-m", "esblend"]
+DEBUG_LOGS = {"ESBLEND_LOG_LEVEL": "debug", "ESBLEND_LOG_FORMAT": "json"}
 
 
 # Threads that wait for work in a busy loop would slow down the servers and the other test processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# In a server that lives for minutes, the optimising compiler costs more time than it saves: a start takes 28 CPU seconds with it
+# and 17 without.
+os.environ.setdefault("ES_JAVA_OPTS", "-XX:TieredStopAtLevel=1")
 # How long an example takes depends on what else the machine does; that is no property of the code.
 _EVERY_RUN: dict[str, Any] = {"deadline": None, "suppress_health_check": list(hypothesis.HealthCheck)}
 # The suite tries the same examples each time; `make fuzz` looks for new ones.
@@ -93,6 +97,15 @@ def stop_stack(stack: Stack) -> None:
     assert stopped.returncode == 0, stopped.stderr
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from tests.scheduling import ByServers
+
+    return ByServers(config, log)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A failure on real servers shows the ends of their logs."""
@@ -137,6 +150,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory, plugins: Path) -> Iterator[S
 def fault_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack for tests that kill its parts. Whoever kills one revives it."""
     started = start_stack(tmp_path_factory.mktemp("faults"), own_elasticsearch=True)
+    yield started
+    stop_stack(started)
+
+
+@pytest.fixture(scope="session")
+def secured_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack with security on, whose processes log everything."""
+    started = start_stack(tmp_path_factory.mktemp("secured"), "--security", **DEBUG_LOGS)
     yield started
     stop_stack(started)
 

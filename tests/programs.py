@@ -68,7 +68,7 @@ PROGRAMS = (
     Program(
         f"JDK {OLDEST_JAVA} or newer",
         _jdk,
-        r"stack: Stack\b|\bstart_stack\(",
+        r"(stack|secured): Stack\b|\bstart_stack\(",
         {
             "apt": "openjdk-25-jdk-headless openjdk-21-jdk-headless",
             "dnf": "java-latest-openjdk-devel",

@@ -4,6 +4,7 @@ import gzip
 import http.client
 import json
 import socket
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
 from elasticsearch.helpers import bulk, scan
 
 from tests.conftest import Stack
+from tests.real.test_metrics import read
 
 JSON = {"content-type": "application/json"}
 Reply = tuple[int, dict[str, str], bytes]
@@ -262,3 +264,19 @@ def test_waiting_for_coverage_ends_in_time(stack: Stack, index_name: str) -> Non
         status, _, _ = send(stack.described["gateway"], "GET", f"/_esblend/indices/{index_name}/status?{parameter}")
         assert status == 400
     stack.es.indices.delete(index=index_name)
+
+
+def test_metrics_count_searches_and_contain_no_index_names(stack: Stack, make_index: Callable[..., str]) -> None:
+    index = make_index({"body": "whales"})
+    stack.attach(index, "body")
+    stack.wait(index)
+    url = f"{stack.described['gateway']}/_esblend/metrics"
+    before = read(url).get('esblend_searches_total{kind="hybrid",outcome="answered"}', 0)
+    stack.gateway.search(index=index, query={"hybrid": {"query": "marine animals"}})
+    stack.gateway.search(index=index, query={"match_all": {}})
+    metrics = read(url)
+    assert metrics['esblend_searches_total{kind="hybrid",outcome="answered"}'] == before + 1
+    assert metrics['esblend_search_step_seconds_count{step="legs"}'] >= 1
+    for leg in ("lexical", "semantic"):
+        assert metrics[f'esblend_search_leg_seconds_count{{leg="{leg}"}}'] >= 1
+    assert not any(index in name for name in metrics)

@@ -1,6 +1,5 @@
-"""Feed, worker and gateway serve metrics, and the gateway's contain no index names."""
+"""Feed and worker serve metrics."""
 
-from collections.abc import Callable
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -54,19 +53,3 @@ def test_feed_and_worker(fault_stack: Stack, index_name: str, tmp_path: Path) ->
     finally:
         revive(stack)
         stack.es.indices.delete(index=index_name)
-
-
-def test_gateway(stack: Stack, make_index: Callable[..., str]) -> None:
-    index = make_index({"body": "whales"})
-    stack.attach(index, "body")
-    stack.wait(index)
-    url = f"{stack.described['gateway']}/_esblend/metrics"
-    before = read(url).get('esblend_searches_total{kind="hybrid",outcome="answered"}', 0)
-    stack.gateway.search(index=index, query={"hybrid": {"query": "marine animals"}})
-    stack.gateway.search(index=index, query={"match_all": {}})
-    found = read(url)
-    assert found['esblend_searches_total{kind="hybrid",outcome="answered"}'] == before + 1
-    assert found['esblend_search_step_seconds_count{step="legs"}'] >= 1
-    for leg in ("lexical", "semantic"):
-        assert found[f'esblend_search_leg_seconds_count{{leg="{leg}"}}'] >= 1
-    assert not any(index in name for name in found)

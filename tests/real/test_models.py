@@ -1,4 +1,4 @@
-"""Truncated vectors, a separate query model, and a model behind an HTTP service."""
+"""Truncated vectors, and a separate query model."""
 
 import json
 import shutil
@@ -13,9 +13,7 @@ from esblend.encoder.encoder import load_encoder
 from esblend.encoder.folder import find_model
 from esblend.encoder.model import Form
 from tests.conftest import Stack
-from tests.embedding_service import embedding_service
-from tests.real.faults import kill, process, revive, with_vectors
-from tests.real.gateways import gateway_with
+from tests.real.faults import with_vectors
 
 QUESTION = "marine animals"
 
@@ -71,28 +69,3 @@ def test_a_model_of_another_width_cannot_embed_the_queries(
     index = make_index({"body": "whales"})
     with pytest.raises(ApiError, match=r"gives vectors of 768 dimensions, but the documents' vectors have 384"):
         stack.attach(index, "body", query_model=str(folder))
-
-
-def test_a_service_embeds_for_worker_and_gateway(fault_stack: Stack, index_name: str, tmp_path: Path) -> None:
-    stack = fault_stack
-    stack.es.indices.create(index=index_name, mappings={"properties": {"body": {"type": "text"}}})
-    stack.es.index(index=index_name, id="1", document={"body": "whales"}, refresh=True)
-    kill(stack, "worker")
-    try:
-        with (
-            embedding_service() as service,
-            process(stack, "esblend", "worker", place=tmp_path, ESBLEND_ENCODER_URL=service.url),
-            gateway_with(stack, tmp_path, encoder_url=service.url) as gateway,
-        ):
-            headers = {"accept": "application/json", "content-type": "application/json"}
-            body = {"source_fields": ["body"], "model": "openai:some-model"}
-            gateway.perform_request("PUT", f"/_esblend/indices/{index_name}", headers=headers, body=body)
-            stack.wait(index_name)
-            service.refusals = [429, 503]
-            stack.es.index(index=index_name, id="2", document={"body": "bread"}, refresh=True)
-            stack.wait(index_name)
-            answer = gateway.search(index=index_name, query={"hybrid": {"query": QUESTION, "alpha": 1}})
-            assert [hit["_id"] for hit in answer["hits"]["hits"]] == ["1", "2"]
-    finally:
-        revive(stack)
-        stack.es.indices.delete(index=index_name)

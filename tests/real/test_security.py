@@ -11,17 +11,16 @@ from esblend.broker import EMBED_TASK, make_celery, queue_name
 from esblend.settings import Settings
 from indexer.care.credentials_command import least_privileges
 from mappings.dead_letter_index import DEAD_LETTERS_INDEX, DEAD_LETTERS_MAPPINGS, DEAD_LETTERS_SETTINGS
-from tests.conftest import Stack, run_esblend, start_stack, stop_stack
+from tests.conftest import DEBUG_LOGS, Stack, run_esblend
 from tests.real.faults import kill, process, revive
 
-LOGS = {"ESBLEND_LOG_LEVEL": "debug", "ESBLEND_LOG_FORMAT": "json"}
 HYBRID = {"hybrid": {"query": "a secret"}}
 
 
 @pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def secured(secured_stack: Stack) -> Iterator[Stack]:
     """A stack with security on; two attached indices, and a user for each kind of right."""
-    own = start_stack(tmp_path_factory.mktemp("secured"), "--security", **LOGS)
+    own = secured_stack
     for index in ("open-docs", "secret-docs"):
         own.es.index(index=index, id="1", document={"body": f"a secret of {index}"}, refresh=True)
         own.attach(index, "body")
@@ -45,7 +44,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         }
         own.es.index(index=DEAD_LETTERS_INDEX, id=index, document=letter, refresh=True)
     yield own
-    stop_stack(own)
+    own.es.indices.delete(index=["open-docs", "secret-docs", DEAD_LETTERS_INDEX], ignore_unavailable=True)
 
 
 def as_user(stack: Stack, name: str) -> Elasticsearch:
@@ -240,7 +239,7 @@ def test_feed_and_worker_do_with_the_least_privileges(secured: Stack, tmp_path: 
             secured.wait("least-1", seconds=60)
             assert not secured.call("GET", "/_esblend/dead-letters", index="least-1")["dead_letters"]
     finally:
-        revive(secured, **LOGS)
+        revive(secured, **DEBUG_LOGS)
     with Elasticsearch(secured.described["elasticsearch"], api_key=key) as client:
         refused: list[Callable[[], object]] = [
             lambda: client.search(index="secret-docs"),

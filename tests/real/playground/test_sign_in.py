@@ -1,12 +1,14 @@
 """People sign in with their own credentials, which stay in the tab; what their rights do not allow is said in words."""
 
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.conftest import Stack
-from tests.real.playground.documents import INDEX, ask
+from tests.real.playground.documents import INDEX, QUESTION, ask
+from tests.real.playground.test_copying import copied, run
 
 JUDGEMENTS = ".esblend-judgements"
 
@@ -99,3 +101,17 @@ def test_the_named_rights_are_enough(closed: Page, make_key: Callable[..., str],
     stored = secured.es.search(index=JUDGEMENTS, query={"term": {"index": INDEX}})["hits"]["hits"]
     assert sorted(hit["_source"].get("grade", -1) for hit in stored) == [-1, 2]
     assert secured.es.indices.get_settings(index=JUDGEMENTS)[JUDGEMENTS]["settings"]["index"]["hidden"] == "true"
+
+
+def test_with_security_credentials_are_placeholders(context: BrowserContext, secured: Stack) -> None:
+    page = context.new_page()
+    page.goto(f"{secured.described['gateway']}/_esblend/?index={INDEX}&q={QUESTION.replace(' ', '+')}")
+    sign_in(page, secured.described["username"], secured.described["password"])
+    expect(page.locator(".hit").first).to_be_visible()
+    credentials = {"ES_USERNAME": secured.described["username"], "ES_PASSWORD": secured.described["password"]}
+    for form, command in (("curl", ["sh", "-c"]), ("python", [sys.executable, "-c"])):
+        text = copied(page, form)
+        assert secured.described["password"] not in text
+        assert "ES_PASSWORD" in text
+        assert "whale" in run([*command, text], **credentials)
+    assert "process.env.ES_PASSWORD" in copied(page, "javascript")
