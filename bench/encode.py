@@ -145,7 +145,7 @@ def measure(model: str, path: str) -> list[dict[str, Any]]:
 
 
 def start_up(name: str, path: str) -> tuple[float, float]:
-    """(seconds until the first vector, peak memory in MB) of a fresh process; what is exported is exported before."""
+    """(seconds until the first vector, peak memory in MB) of a fresh process; exports are made before."""
     code = f"from bench.encode import one_start; one_start({name!r}, {path!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout.strip().splitlines()[-1])
@@ -179,7 +179,7 @@ def main(models: Sequence[str] = tuple(MODELS)) -> None:
     note = (
         f"{TEXTS} texts of {SHORTEST} to {LONGEST} word pieces, {ROUNDS} interleaved rounds, medians; relative to "
         "sentence-transformers' default `encode` in the same run. The DistilBERT has random weights. Start-up: from the first "
-        "import of a contender to its first vector, what is exported being there. sentence-transformers' own ONNX and OpenVINO "
+        "import of a contender to its first vector, with the exports already made. sentence-transformers' own ONNX and OpenVINO "
         "backends need `optimum`, which does not install beside the current transformers; fastembed and infinity-emb fetch their "
         "models from a hub. Printed by `python -m bench encode`."
     )

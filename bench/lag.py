@@ -71,7 +71,7 @@ def main() -> None:
                 break
             busy.append(lag)
             time.sleep(PAUSE_SECONDS)
-        rows = [row("nothing else goes on", idle), row("a backfill runs", busy)]
+        rows = [row("idle", idle), row("a backfill runs", busy)]
     note = (
         "One write after another; refresh_interval 1 s, MiniLM exact, one worker, everything on one machine. "
         f"Backfill: {BACKFILL_DOCUMENTS} texts of 20 to 200 words. Printed by `python -m bench lag`."

@@ -1,4 +1,4 @@
-"""Ordinary searches alone, then beside callers that send hostile requests: the latency of the ordinary ones must not move."""
+"""Latency of ordinary searches, first alone, then while other callers send hostile requests: it must not change."""
 
 import asyncio
 import contextlib

@@ -56,7 +56,7 @@ def measure(model: str, path: str) -> list[dict[str, Any]]:
 def main() -> None:
     note = (
         f"{QUERIES - WARM_UP} queries of 12 to 14 word pieces, {ROUNDS} processes a contender in turns, medians. "
-        "Ready: from the first import to the first vector, what is exported being there. Printed by `python -m bench queries`."
+        "Ready: from the first import to the first vector, with the exports already made. Printed by `python -m bench queries`."
     )
     rows: list[dict[str, Any]] = []
     for model, path in (("MiniLM", str(find_model("minilm").path)), ("DistilBERT shape", str(distilbert_shape()))):

@@ -1,5 +1,5 @@
-"""Checks that the packages beside `esblend` are esblend's own: `mappings`, `indexer`, `workers` and `query` are names that other
-distributions may use too (docs/decisions/007-top-level-packages.md)."""
+"""Checks that esblend installed the packages `mappings`, `indexer`, `workers` and `query`: other distributions may use these names
+too (docs/decisions/007-top-level-packages.md)."""
 
 import base64
 import hashlib

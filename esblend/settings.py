@@ -309,13 +309,13 @@ def _refuse_unknown(given: Mapping[str, Any], where: str) -> None:
     for name in sorted(given):
         if name in known or name in _ELSEWHERE or _FOREIGN.fullmatch(name):
             continue
-        near = get_close_matches(name, known, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        similar = get_close_matches(name, known, 1)
+        hint = f"; did you mean {similar[0]}?" if similar else ""
         raise _error((name,), f"unknown setting{where}{hint}")
 
 
-def _error(place: tuple[str, ...], message: str) -> ValidationError:
+def _error(location: tuple[str, ...], message: str) -> ValidationError:
     detail = InitErrorDetails(
-        type=PydanticCustomError("setting", "{message}", {"message": message}), loc=place, input=None
+        type=PydanticCustomError("setting", "{message}", {"message": message}), loc=location, input=None
     )
     return ValidationError.from_exception_data("Settings", [detail])

@@ -68,18 +68,21 @@ class _Pinned(ssl.SSLContext):
 
 def _presented(url: str) -> list[bytes]:
     """The certificates that a server presents, in DER, unverified."""
-    place = urlsplit(url)
+    address = urlsplit(url)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # nothing is sent over this connection; only its certificates are compared
+    context.verify_mode = ssl.CERT_NONE  # this connection sends no data; only its certificates are compared
     try:
         with (
-            socket.create_connection((place.hostname or "", place.port or 443), timeout=_FETCH_SECONDS) as plain,
-            context.wrap_socket(plain, server_hostname=place.hostname) as secure,
+            socket.create_connection((address.hostname or "", address.port or 443), timeout=_FETCH_SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=address.hostname) as secure,
         ):
             # Public from Python 3.13 on.
             holder: Any = secure if hasattr(secure, "get_unverified_chain") else secure._sslobj  # type: ignore[attr-defined]
-            return [one if isinstance(one, bytes) else _der(one) for one in holder.get_unverified_chain()]
+            return [
+                certificate if isinstance(certificate, bytes) else _der(certificate)
+                for certificate in holder.get_unverified_chain()
+            ]
     except OSError as error:
         raise UpstreamUnavailable(f"Elasticsearch presents no certificate: {type(error).__name__}") from error
 

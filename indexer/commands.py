@@ -113,9 +113,11 @@ def backfill(
         if progress["documents_per_second"]
         else ""
     )
-    left = f", about {progress['seconds_left']:.0f} s" if progress["remaining"] and progress["seconds_left"] else ""
+    time_left = (
+        f", about {progress['seconds_left']:.0f} s" if progress["remaining"] and progress["seconds_left"] else ""
+    )
     state = "paused" if progress["paused"] else "running" if progress["remaining"] else "done"
-    out.print(f"{state}: {progress['remaining']} changes left{left}{limit}", highlight=False)
+    out.print(f"{state}: {progress['remaining']} changes left{time_left}{limit}", highlight=False)
 
 
 @app.command()

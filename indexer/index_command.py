@@ -90,7 +90,7 @@ def _options(
     ignore: list[str] | None,
     rename: list[str] | None,
 ) -> LoadOptions:
-    pairs = [one.partition("=")[::2] for one in rename or []]
+    pairs = [pair.partition("=")[::2] for pair in rename or []]
     delimiter = {"tab": "\t", "\\t": "\t"}.get(str(delimiter), delimiter)
     if any(not old or not new for old, new in pairs):
         _refuse("--map takes FROM=TO, such as: --map headline=title")
@@ -128,22 +128,22 @@ def _load(
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task(f"Indexing into {name}", total=total)
-        found = read_documents(files, options, lambda count: progress.advance(task, count))
-        _write(es, name, _actions(found, loaded, limit), loaded, limit)
+        items = read_documents(files, options, lambda count: progress.advance(task, count))
+        _write(es, name, _actions(items, loaded, limit), loaded, limit)
     es.indices.refresh(index=name, ignore_unavailable=True)
 
 
-def _actions(found: Iterator[Any], loaded: Loaded, limit: int) -> Iterator[dict[str, Any]]:
-    for one in found:
+def _actions(items: Iterator[Any], loaded: Loaded, limit: int) -> Iterator[dict[str, Any]]:
+    for item in items:
         if loaded.errors >= limit:
             loaded.is_stopped = True
             return
-        if isinstance(one, Skipped):
-            loaded.skipped[one.kind] += 1
-        elif isinstance(one, Unreadable):
-            loaded.add_error(f"{one.where}: {one.reason}")
+        if isinstance(item, Skipped):
+            loaded.skipped[item.kind] += 1
+        elif isinstance(item, Unreadable):
+            loaded.add_error(f"{item.where}: {item.reason}")
         else:
-            yield {"_id": one.id, "_source": one.source}
+            yield {"_id": item.id, "_source": item.source}
 
 
 def _write(es: "Elasticsearch", name: str, actions: Iterator[dict[str, Any]], loaded: Loaded, limit: int) -> None:

@@ -191,11 +191,11 @@ class Attachment(Frozen):
         """The same attachment with another active generation. Raises InvalidRequest on an unknown name."""
         if generation not in self.generations:
             known = ", ".join(f"[{name}]" for name in self.generations)
-            raise InvalidRequest(f"there is no generation [{generation}]; there are {known}")
+            raise InvalidRequest(f"no generation is called [{generation}]; the generations are {known}")
         return self if generation == self.active else self.model_copy(update={"active": generation})
 
     def with_profile(self, profile: str) -> "Attachment":
-        """The same attachment with the options of a profile; options that it lacks are those of the defaults.
+        """The same attachment with the options of a profile; the defaults supply the other options.
 
         Raises InvalidRequest on an unknown name.
         """

@@ -86,7 +86,7 @@ def detached_marks(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def has_lost_attachment(mapping: Mapping[str, Any]) -> bool:
-    """Whether an index is not attached although nobody detached it: another client overwrote `_meta`."""
+    """Whether another client overwrote `_meta`: the index is not attached, and no one detached it."""
     if META_KEY in (mapping.get("_meta") or {}):
         return False
     fields = (own_generations(field) for field in (mapping.get("properties") or {}).values())

@@ -41,7 +41,7 @@ def _check_source_field(index: str, properties: Mapping[str, Any], field: str) -
     if mapped is None and _multi_field(index, properties, field) is not None:
         parent = field.rpartition(".")[0]
         kind = (_find(index, properties, parent) or {}).get("type")
-        fix = f"attach [{parent}]" if kind in TEXT_TYPES else "map the text as a field of its own, and attach that"
+        fix = f"attach [{parent}]" if kind in TEXT_TYPES else "map the text as a separate field, and attach that field"
         raise InvalidRequest(
             f"[{field}] of index [{index}] is a multi-field; documents contain only [{parent}], of type [{kind}]: {fix}"
         )
@@ -116,7 +116,7 @@ def _walk(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def _find(index: str, properties: Mapping[str, Any], field: str) -> Mapping[str, Any] | None:
-    """The mapping of a dotted name; None when there is no such field. With `subobjects: false`, the keys of a mapping contain
+    """The mapping of a dotted name; None when the field does not exist. With `subobjects: false`, the keys of a mapping contain
     dots themselves. Raises InvalidRequest for a field inside a nested one."""
     if field in properties and properties[field].get("type") != "nested":
         return dict(properties[field])

@@ -45,7 +45,7 @@ def problems_of(
 
 
 def name_problem(index: str) -> Problem | None:
-    """Why an index of this name cannot be attached, if so: esblend's own indices and those of Elasticsearch and Kibana."""
+    """Why an index of this name cannot be attached: it belongs to esblend, Elasticsearch or Kibana. None if it can."""
     if index in _OWN_INDICES:
         return Problem("name", f"index [{index}] belongs to esblend", "attach an index of your own")
     if index.startswith(".") and not index.startswith(_DATA_STREAM_PREFIXES):

@@ -1,4 +1,4 @@
-"""Removes stored vectors from documents: those of dropped generations, of earlier attachments, or all of them."""
+"""Removes stored vectors from documents: of dropped generations, of earlier attachments, or all vectors."""
 
 import time
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Makes and writes dead letters, and deletes those of documents that were embedded or deleted since."""
+"""Makes and writes dead letters, and deletes letters of documents that were embedded or deleted since then."""
 
 import time
 from collections.abc import Collection, Sequence

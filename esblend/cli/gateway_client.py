@@ -1,4 +1,4 @@
-"""The command line's client for the gateway: the configured one, or that of the stack on this machine."""
+"""The command line's client for the gateway: the configured gateway, or the gateway of the stack on this machine."""
 
 import sys
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ def connect_gateway(data_dir: Path | None) -> "Elasticsearch":
 
 
 def process_settings(data_dir: Path | None) -> "Settings":
-    """The settings of feed and workers: those of the stack of the data dir, else those of the environment.
+    """The settings of feed and workers: from the stack of the data dir, else from the environment.
 
     Raises LocalStackError when `data_dir` is given and has no stack.
     """
@@ -72,7 +72,7 @@ def _state(settings: "Settings", data_dir: Path | None) -> Any:
         return None
     state = load_state((data_dir or default_data_dir()).expanduser())
     if state is None and data_dir is not None:  # another gateway would be another cluster
-        raise LocalStackError(f"there is no stack in {data_dir}; start one with: esblend up --data-dir {data_dir}")
+        raise LocalStackError(f"no stack in {data_dir}; start one with: esblend up --data-dir {data_dir}")
     return state
 
 

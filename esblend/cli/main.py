@@ -82,8 +82,8 @@ class _Commands(TyperGroup):
 
 def _load(name: str) -> Any:
     panel, module = _PLACES[name]
-    found = import_module(module)
-    made = found.gateway_command(_find_routes) if name == "gateway" else found.app
+    imported = import_module(module)
+    made = imported.gateway_command(_find_routes) if name == "gateway" else imported.app
     group: Any = get_group(made)
     command = group if made.info.name == name else group.commands[name]
     command.rich_help_panel = panel

@@ -35,15 +35,21 @@ def reference() -> str:
 
 
 def _command(title: str, command: Any) -> Iterator[str]:
-    arguments = [one for one in command.params if one.param_type_name == "argument"]
-    options = [one for one in command.params if one.param_type_name == "option" and one.name not in _SHARED]
-    names = " ".join(_argument(one) for one in arguments)
-    shared = {one.name: one.opts[0] for one in command.params if one.name in ("data_dir", "as_json")}
+    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    options = [
+        parameter
+        for parameter in command.params
+        if parameter.param_type_name == "option" and parameter.name not in _SHARED
+    ]
+    names = " ".join(_argument(parameter) for parameter in arguments)
+    shared = {
+        parameter.name: parameter.opts[0] for parameter in command.params if parameter.name in ("data_dir", "as_json")
+    }
     yield f"### esblend {title}\n"
     yield f"`esblend {' '.join(filter(None, [title, names]))}`\n"
     yield f"{_text(command.help)}\n"
-    rows = [(_argument(one), one.help) for one in arguments if one.help]
-    rows += [(", ".join([*one.opts, *one.secondary_opts]), one.help) for one in options]
+    rows = [(_argument(parameter), parameter.help) for parameter in arguments if parameter.help]
+    rows += [(", ".join([*parameter.opts, *parameter.secondary_opts]), parameter.help) for parameter in options]
     if rows:
         yield "| | |\n|---|---|"
         yield "\n".join(f"| `{name}` | {_text(text).replace('|', '&#124;')} |" for name, text in rows) + "\n"
@@ -59,7 +65,7 @@ def _argument(argument: Any) -> str:
 
 def _text(text: str | None) -> str:
     paragraphs = (text or "").replace("\f", "").strip().split("\n\n")
-    return "\n\n".join(" ".join(one.split()) for one in paragraphs)
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 if __name__ == "__main__":

@@ -59,18 +59,18 @@ def demo(
     from esblend.local.stack import StackOptions, down, up
     from esblend.settings import Settings
 
-    place = (data_dir or default_data_dir().parent / "demo").expanduser().resolve()
+    folder = (data_dir or default_data_dir().parent / "demo").expanduser().resolve()
     leave_in_order()
     with stating_errors():
         try:
             settings = Settings()
             es_url, redis_url = servers_in_environment(settings)
             options = StackOptions(es=es_url, redis=redis_url, model=MODEL)
-            state = up(place, options, settings, lambda line: err.print(line, highlight=False))
+            state = up(folder, options, settings, lambda line: err.print(line, highlight=False))
             err.print(
                 f"Elasticsearch {state.elasticsearch}, Redis {state.redis}, gateway {state.gateway}", highlight=False
             )
-            with connect_gateway(place) as es:
+            with connect_gateway(folder) as es:
                 _fill(es)
                 for question in QUESTIONS:
                     _ask(es, question)
@@ -78,7 +78,7 @@ def demo(
                     _converse(es, state.gateway)
         finally:
             err.print("Stopping everything")
-            down(place)
+            down(folder)
 
 
 def _fill(es: "Elasticsearch") -> None:

@@ -24,7 +24,7 @@ class Encoder:
     """
 
     def __init__(self, model: Model, query_model: Model | None = None) -> None:
-        """`query_model`: embeds the queries, if another model than that of the documents does. Both have the same width.
+        """`query_model`: the model that embeds the queries, if it differs from the documents' model. Both have the same width.
 
         Raises ModelError when the widths differ, EncodingError when the model gives unusable vectors.
         """

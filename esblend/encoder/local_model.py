@@ -31,7 +31,7 @@ class EncoderOptions:
 
 
 class LocalModel:
-    """See `esblend.encoder.model.Model`. Computes one batch at a time, and tokenises the next one meanwhile."""
+    """See `esblend.encoder.model.Model`. Computes one batch at a time while it tokenises the next one."""
 
     def __init__(self, folder: ModelFolder, options: EncoderOptions) -> None:
         self.folder = folder

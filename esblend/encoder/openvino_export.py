@@ -122,7 +122,7 @@ def _compare(source: Any, model: Any, folder: ModelFolder) -> None:
         expected = source(torch.from_numpy(tokens), torch.from_numpy(mask)).numpy()
         lengths = mask.sum(axis=1)
         rows = [
-            [torch.from_numpy(one[row : row + 1, :length]) for one in (tokens, mask)]
+            [torch.from_numpy(array[row : row + 1, :length]) for array in (tokens, mask)]
             for row, length in enumerate(lengths)
         ]
         alone = np.concatenate([source(*row).numpy() for row in rows])

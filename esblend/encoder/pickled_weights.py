@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
     folder = Path(arguments[0])
     try:
         written = convert(folder)
-    except Exception as error:  # whatever PyTorch raises for a file that it refuses to read
+    except Exception as error:  # any exception that PyTorch raises for a file that it cannot read
         raise SystemExit(f"the weights in {folder} cannot be converted: {error}") from error
     if not written:
         raise SystemExit(f"{folder} has no pickled weights (pytorch_model*.bin) that need to be converted")

@@ -19,8 +19,8 @@ def probe_of(vector: NDArray[np.float32]) -> Probe:
     return tuple(round(float(value), _DIGITS) for value in first / max(float(np.linalg.norm(first)), 1e-12))
 
 
-def is_same_model(one: Sequence[float] | None, other: Sequence[float] | None) -> bool:
-    """Whether two probes can be of one model. A missing probe proves nothing."""
-    if one is None or other is None:
+def is_same_model(first: Sequence[float] | None, other: Sequence[float] | None) -> bool:
+    """Whether both probes can come from the same model. True when one of them is missing."""
+    if first is None or other is None:
         return True
-    return len(one) == len(other) and float(np.dot(one, other)) >= _MIN_COSINE
+    return len(first) == len(other) and float(np.dot(first, other)) >= _MIN_COSINE

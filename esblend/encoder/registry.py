@@ -1,4 +1,4 @@
-"""The encoders of one process. Each model is loaded once, and used only if its files are those of the attachment."""
+"""The encoders of one process. Each model is loaded once, and used only if its files match the attachment."""
 
 import threading
 from collections.abc import Sequence

@@ -68,8 +68,8 @@ def _counts_bytes(text: str, end: int) -> bool:
     """Whether `end`, the end of the last token, is a position in bytes. The last token reaches the end of the text, or of its
     last word."""
     texts = (text, text.rstrip())
-    in_bytes = end in [len(one.encode("utf-8", "replace")) for one in texts]
-    return end > len(text) or (in_bytes and end not in [len(one) for one in texts])
+    in_bytes = end in [len(encoded.encode("utf-8", "replace")) for encoded in texts]
+    return end > len(text) or (in_bytes and end not in [len(encoded) for encoded in texts])
 
 
 def _character_of_byte(text: str) -> list[int]:

@@ -66,7 +66,7 @@ class VectorCache:
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute(f"PRAGMA journal_size_limit={_LOG_BYTES}")
         connection.execute("PRAGMA wal_autocheckpoint=200")
-        # Earlier versions had a table WITHOUT ROWID. Each of its vectors filled a page of its own, three times the size.
+        # Earlier versions had a table WITHOUT ROWID. Each of its vectors filled a separate page, three times the size.
         connection.execute("DROP TABLE IF EXISTS vectors")
         connection.execute(
             "CREATE TABLE IF NOT EXISTS embeddings (key BLOB NOT NULL UNIQUE, vector BLOB NOT NULL, used INTEGER NOT NULL)"

@@ -107,7 +107,8 @@ def _save(state: StackState, data_dir: Path) -> None:
 
 
 def up(data_dir: Path, options: StackOptions, settings: Settings, say: Say) -> StackState:
-    """Start missing processes and return when all are ready. Raises LocalStackError after it ended what it started."""
+    """Start missing processes and return when all are ready. On a failure, ends the processes that it started, and raises
+    LocalStackError."""
     for folder in (data_dir, cache_dir()):
         try:
             folder.mkdir(parents=True, exist_ok=True)

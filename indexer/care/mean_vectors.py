@@ -1,4 +1,4 @@
-"""Keeps the stored mean vector of each followed index up to date: sampled anew when enough of the index was written since.
+"""Keeps the stored mean vector of each followed index up to date: samples again after enough writes to the index.
 
 sum of global checkpoints (known to the feed) -> enough writes since the last sample? -> sample -> esblend-mean-vectors
 """

@@ -82,7 +82,7 @@ def _remaining(backfill: dict[str, Any]) -> str | None:
 
 
 def _other_generations(status: dict[str, Any]) -> list[RenderableType]:
-    """A line for each generation beside the active one: a migration under way, or an old one to roll back to."""
+    """A line for each inactive generation: a running migration, or an old generation for a rollback."""
     return [
         Text(f"also {name}: {value['model'].rsplit('/', 1)[-1]}", style="cyan")
         for name, value in status["generations"].items()

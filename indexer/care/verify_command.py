@@ -127,10 +127,10 @@ def _show(report: "Report", *, as_json: bool) -> None:
         print_json(shown)
         return
     meanings = FAULTS | {"orphaned_letters": "dead letters without a document"}
-    found = {fault: count for fault, count in shown["faults"].items() if count}
-    if found:
+    faults = {fault: count for fault, count in shown["faults"].items() if count}
+    if faults:
         table = Table("fault", Column("documents", justify="right", no_wrap=True), "for example")
-        for fault, count in found.items():
+        for fault, count in faults.items():
             table.add_row(meanings[fault], f"[red]{count}[/]", Text(", ".join(shown["examples"].get(fault, []))))
         out.print(table)
     out.print(

@@ -100,7 +100,7 @@ class IndexFeed:
         self._written.append((time.monotonic(), outcome.result.written))
 
     def lose(self, tasks: Collection[str]) -> None:
-        """Read the changes of these tasks again: they failed, or nobody works on them any more."""
+        """Read the changes of these tasks again: they failed, or no worker processes them any more."""
         for task in tasks:
             sent = self.tasks.pop(task, None)
             if sent is not None:
@@ -138,7 +138,7 @@ class IndexFeed:
         if not self.tasks:
             return
         outcomes = await asyncio.to_thread(self._queue.collect, list(self.tasks))
-        await self._learn_worker_writes()  # those of finished tasks are complete now
+        await self._learn_worker_writes()  # the writes of finished tasks are complete now
         for outcome in outcomes:
             self.finish(outcome)
 

@@ -43,7 +43,7 @@ class IndexProblems:
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _look(self, indices: frozenset[str]) -> None:
-        found: dict[str, list[Problem]] = {}
+        by_index: dict[str, list[Problem]] = {}
         for names in _portions(sorted(indices)):
             response = await self._es.indices.get(
                 index=names, features=["settings", "mappings"], flat_settings=True, ignore_unavailable=True
@@ -51,16 +51,16 @@ class IndexProblems:
             for index, body in response.items():
                 attachment = readable_attachment(body["mappings"])
                 if attachment is not None:
-                    found[index] = current_problems(index, body["settings"], body["mappings"], attachment)
-        for index, problems in found.items():
+                    by_index[index] = current_problems(index, body["settings"], body["mappings"], attachment)
+        for index, problems in by_index.items():
             INDEX_PROBLEMS.labels(index).set(len(problems))
             for problem in problems:
                 if problem not in self._problems.get(index, []):
                     log.error("index has a problem", index=index, problem=problem.detail, advice=problem.advice)
-        for index in self._problems.keys() - found.keys():
+        for index in self._problems.keys() - by_index.keys():
             with contextlib.suppress(KeyError):
                 INDEX_PROBLEMS.remove(index)
-        self._problems = found
+        self._problems = by_index
 
 
 def _portions(names: list[str]) -> Iterator[list[str]]:

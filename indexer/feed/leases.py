@@ -81,7 +81,7 @@ class Leases:
         self._beaten_at = began
 
     async def look(self) -> None:
-        """Compare the counters of the watched processes with those of the last look."""
+        """Compare the counters of the watched processes with the counters of the previous check."""
         owners = sorted(self.watched - {self.me})
         if not owners:
             return

@@ -42,8 +42,8 @@ def remove_progress(feed: IndexFeed) -> None:
 
 
 class CoverageMetrics:
-    """Coverage and dead letters need searches. They are read for few indices at a time, and only for those that changed since
-    they were read last; an index at rest costs nothing."""
+    """Coverage and dead letters need searches. Each round reads a few indices, and only indices that changed since the last
+    round; an idle index costs nothing."""
 
     def __init__(self, es: AsyncElasticsearch, feeds: Callable[[], Collection[IndexFeed]]) -> None:
         self._es = es

@@ -1,4 +1,4 @@
-"""The change feed process: runs the rounds of the feed beside its heartbeat, and survives outages of Elasticsearch and Redis."""
+"""The change feed process: runs the feed's rounds and its heartbeat, and survives outages of Elasticsearch and Redis."""
 
 import asyncio
 import contextlib

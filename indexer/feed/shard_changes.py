@@ -32,7 +32,7 @@ class ShardState:
 
 @dataclass(frozen=True)
 class IndexShards:
-    """An index by its uuid, with those of its primary shards that are assigned."""
+    """An index, identified by uuid, with its assigned primary shards."""
 
     uuid: str
     shards: dict[int, ShardState]

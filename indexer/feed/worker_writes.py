@@ -21,7 +21,7 @@ class WorkerWrites:
 
     def end_of_run(self, shard: int, after: int, limit: int) -> int:
         """The last sequence number, at most `limit`, of an unbroken run of workers' writes that starts directly after `after`.
-        Returns `after` when there is no such run."""
+        Returns `after` if the run is empty."""
         writes = self._by_shard[shard]
         end = after
         while end < limit and end + 1 in writes:

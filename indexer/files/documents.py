@@ -1,4 +1,4 @@
-"""What a reader gives: documents, and lines or files that hold none. Ids are stable, so that reading again changes nothing."""
+"""What a reader gives: documents, and lines or files without a document. Ids are stable: reading a file again adds no documents."""
 
 import hashlib
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file or folder that is left out on purpose. `kind`: what it is, in the plural."""
+    """A file or folder that the reader skips by design. `kind`: a plural noun."""
 
     kind: str
 

@@ -28,24 +28,24 @@ def total_bytes(paths: list[Path], options: LoadOptions) -> int | None:
     """Bytes of all files; None if one is standard input. Raises InvalidRequest on a path that cannot be read."""
     if STDIN in paths:
         return None
-    return sum(one.stat().st_size for path in paths for one in _files(path, options) if isinstance(one, Path))
+    return sum(file.stat().st_size for path in paths for file in _files(path, options) if isinstance(file, Path))
 
 
 def read_documents(paths: list[Path], options: LoadOptions, advance: Advance) -> Iterator[Found]:
-    """Documents of all paths; `advance` is told the bytes read. Raises InvalidRequest on a path of an unknown kind."""
+    """Documents of all paths; `advance` gets the number of bytes read. Raises InvalidRequest on a path of an unknown kind."""
     seen: dict[str, Path] = {}
     for path in paths:
         for file in _files(path, options):
             if isinstance(file, Skipped):
                 yield file
                 continue
-            for found in _read(file, path, options, advance):
-                if isinstance(found, Read) and suffix_of(file) in TEXTS:
-                    first = seen.setdefault(found.id, file)
+            for item in _read(file, path, options, advance):
+                if isinstance(item, Read) and suffix_of(file) in TEXTS:
+                    first = seen.setdefault(item.id, file)
                     if first != file:
-                        yield Unreadable(str(file), f"it has the same id [{found.id}] as {first}")
+                        yield Unreadable(str(file), f"it has the same id [{item.id}] as {first}")
                         continue
-                yield found
+                yield item
 
 
 def _read(file: Path, path: Path, options: LoadOptions, advance: Advance) -> Iterator[Found]:
@@ -93,7 +93,7 @@ def _files(path: Path, options: LoadOptions) -> Iterator[Path | Skipped]:
         yield path
         return
     if not path.is_dir():
-        raise InvalidRequest(f"there is no file {path}")
+        raise InvalidRequest(f"the file {path} does not exist")
     for folder, folders, names in os.walk(path):
         here = Path(folder)
         kept = []
@@ -116,7 +116,7 @@ def _files(path: Path, options: LoadOptions) -> Iterator[Path | Skipped]:
 def _left_out(path: Path, top: Path, options: LoadOptions) -> str | None:
     """Why a file or folder is not read; None if it is."""
     relative = path.relative_to(top).as_posix()
-    if any(fnmatch(relative, one) or fnmatch(path.name, one) for one in options.ignore):
+    if any(fnmatch(relative, pattern) or fnmatch(path.name, pattern) for pattern in options.ignore):
         return "files or folders that --ignore names"
     if path.name.startswith("."):
         return "hidden files or folders"

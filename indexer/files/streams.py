@@ -66,8 +66,8 @@ class _Expanded(io.RawIOBase):
 
 @contextmanager
 def opened(file: Path, advance: Advance) -> Iterator["io.BufferedReader[Any]"]:
-    """The file's bytes, decompressed if its name or its first bytes say so. `advance` is told each byte of the file once, also of
-    those that nobody read. Raises OSError."""
+    """The file's bytes, decompressed if its name or its first bytes say so. `advance` gets the number of bytes read,
+    including bytes that are skipped. Raises OSError."""
     raw: IO[bytes] = sys.stdin.buffer if file == STDIN else file.open("rb")
     try:
         counted = _Counted(raw, advance)

@@ -19,11 +19,11 @@ _ROWS = 500
 
 
 class _BadLine(Exception):  # noqa: N818
-    """A line cannot be decoded; a table cannot go on after it."""
+    """A line cannot be decoded. The reader stops, because later rows could be misaligned."""
 
 
 def read_csv(stream: BinaryIO, name: str, delimiter: str | None, options: LoadOptions) -> Iterator[Found]:
-    """A document for each row below the header. `delimiter`: None: found from the first lines. Empty cells are no fields."""
+    """A document for each row below the header. `delimiter`: None detects it from the first lines. Empty cells give no field."""
     csv.field_size_limit(MAX_DOCUMENT)
     text = _lines(stream, options.encoding)
     where = name
@@ -72,7 +72,7 @@ def _lines(stream: BinaryIO, encoding: str | None) -> Iterator[str]:
 
 
 def read_parquet(file: Path, options: LoadOptions) -> Iterator[Found]:
-    """A document for each row. Nulls are no fields; binary values that are no UTF-8 become Base64."""
+    """A document for each row. Nulls give no field; binary values that are not UTF-8 become Base64."""
     require("pyarrow", purpose="a Parquet file", error=MissingExtra)
     import pyarrow
     from pyarrow import parquet
@@ -100,7 +100,7 @@ def _plain(value: Any) -> Any:
         except UnicodeError:
             return base64.b64encode(value).decode()
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items() if not _is_nothing(one)}
+        return {key: _plain(element) for key, element in value.items() if not _is_nothing(element)}
     if isinstance(value, list):
-        return [None if _is_nothing(one) else _plain(one) for one in value]
+        return [None if _is_nothing(element) else _plain(element) for element in value]
     return value

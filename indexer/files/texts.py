@@ -55,8 +55,8 @@ def read_text(content: bytes, suffix: str, path: str, where: str, options: LoadO
 def _markdown(text: str, suffix: str) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if suffix in MARKDOWN:
-        if found := _FRONT_MATTER.match(text):
-            fields, text = _front_matter(found[1], found[2]), text[found.end() :]
+        if match := _FRONT_MATTER.match(text):
+            fields, text = _front_matter(match[1], match[2]), text[match.end() :]
         if not fields.get("title") and (heading := _HEADING.search(text)):
             fields["title"] = heading.group(1)
     return {**fields, "body": text}
@@ -100,9 +100,9 @@ def _html(content: bytes, encoding: str | None) -> dict[str, Any]:
 def _html_text(content: bytes, encoding: str | None) -> str:
     """By the named encoding, the byte order mark, the page's own `charset`, UTF-8, or windows-1252 as browsers do."""
     declared = _CHARSET.search(content[:1024])
-    for one in (encoding, None, declared and declared[1].decode("ascii"), "cp1252"):
+    for name in (encoding, None, declared and declared[1].decode("ascii"), "cp1252"):
         try:
-            return decoded(content, one)
+            return decoded(content, name)
         except (UnicodeError, LookupError):
             if encoding is not None:
                 raise

@@ -113,18 +113,20 @@ def parse_click(body: Any) -> Click:
 async def _require_document(es: AsyncElasticsearch, click: Click) -> None:
     """Raises InvalidRequest unless the index has the document, and ApiError when the caller may not search the index."""
     query = {"ids": {"values": [click.document]}}
-    found = await es.search(index=click.index, query=query, size=1, source=False, track_total_hits=False)
+    response = await es.search(index=click.index, query=query, size=1, source=False, track_total_hits=False)
     # A pattern or an alias finds the document too, but the log is read by the names of concrete indices.
-    if not any(hit["_index"] == click.index for hit in found["hits"]["hits"]):
+    if not any(hit["_index"] == click.index for hit in response["hits"]["hits"]):
         raise InvalidRequest("[clicks] must name the [_index] and [_id] of a hit; the index has no such document")
 
 
 async def _searchable(es: AsyncElasticsearch, name: str) -> list[str]:
     """The concrete indices that the caller may search by a name or a pattern. Raises ApiError when no index has the name."""
     aggregation = {"indices": {"terms": {"field": "_index", "size": 1000}}}
-    found = await es.search(index=name, size=0, aggs=aggregation, track_total_hits=False)
+    response = await es.search(index=name, size=0, aggs=aggregation, track_total_hits=False)
     # Elasticsearch answers a pattern that matches no index without aggregations.
-    return [bucket["key"] for bucket in found.get("aggregations", {"indices": {"buckets": []}})["indices"]["buckets"]]
+    return [
+        bucket["key"] for bucket in response.get("aggregations", {"indices": {"buckets": []}})["indices"]["buckets"]
+    ]
 
 
 def _index_of(request: Request) -> str:

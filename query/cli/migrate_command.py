@@ -185,7 +185,7 @@ def _roll_back(es: "Elasticsearch", path: str) -> dict[str, Any]:
 
 
 def _drop_others(es: "Elasticsearch", path: str) -> dict[str, Any]:
-    """Drop the inactive generation, and remove its vectors and those of earlier attachments from the documents."""
+    """Drop the inactive generation, and remove its vectors, and vectors of earlier attachments, from the documents."""
     described = call(es, "GET", path)
     dropped = [name for name, generation in described["generations"].items() if not generation["active"]]
     for name in dropped:

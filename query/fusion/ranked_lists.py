@@ -15,7 +15,7 @@ _MAX_SINGLE = 2.0**127 * (2 - 2.0**-23)
 class Key(NamedTuple):
     """A document: ids are unique within an index only."""
 
-    index: str  # type: ignore[assignment]  # hides the method of tuples, which nobody needs here
+    index: str  # type: ignore[assignment]  # hides the method of tuples, which is not used here
     id: str
 
 
@@ -96,7 +96,7 @@ def fuse_lists(
         parts = tuple(part(position, key) for position in range(len(legs)))
         fused.append(FusedHit(key, combine(parts), parts, method))
     # A missing rank sorts after every rank; the order of first appearance decides the remaining ties (sort is stable).
-    fused.sort(key=lambda one: (-one.score, [one.rank or math.inf for one in one.parts]))
+    fused.sort(key=lambda hit: (-hit.score, [part.rank or math.inf for part in hit.parts]))
     return fused
 
 

@@ -14,7 +14,7 @@ class Pick:
     hit: FusedHit
     side: str
     counts: bool = True
-    """False below the end of the shorter ranking: there only one side can pick, which is no contest."""
+    """False below the end of the shorter ranking: there only one side can pick, so the pick says nothing about the sides."""
 
 
 def team_draft(a: Sequence[FusedHit], b: Sequence[FusedHit], seed: bytes) -> list[Pick]:

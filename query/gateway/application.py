@@ -86,7 +86,7 @@ class Gateway:
         except ConnectionResetError:
             log.info("caller disconnected", path=scope["path"])
         except Exception as error:
-            if has_begun:  # the status line is sent; only breaking the connection tells the caller
+            if has_begun:  # the status line is sent; only closing the connection shows the failure to the caller
                 raise
             await error_response(error)(scope, receive, send)
 

@@ -1,4 +1,4 @@
-"""Reads and decompresses request bodies, and recognises those that use esblend's extensions."""
+"""Reads and decompresses request bodies, and recognises bodies that use esblend's extensions."""
 
 import zlib
 from collections.abc import AsyncIterator

@@ -32,8 +32,8 @@ class _Keys(NamedTuple):
     hybrid: re.Pattern[bytes]
 
     def name_a_fused_search(self, raw: bytes) -> bool:
-        found = self.retriever.search(raw)
-        return bool((found and self.kinds.search(raw, found.end() - 1)) or self.hybrid.search(raw))
+        match = self.retriever.search(raw)
+        return bool((match and self.kinds.search(raw, match.end() - 1)) or self.hybrid.search(raw))
 
 
 def _keys(retriever: bytes, kinds: bytes, query: bytes, hybrid: bytes) -> _Keys:

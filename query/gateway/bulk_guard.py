@@ -66,11 +66,11 @@ class GuardedIndices:
         cached = self._cache.get(key)
         if cached and time.monotonic() - cached[0] < _CACHE_SECONDS:
             return cached[1]
-        found = await self._read(context, scope, name)
+        guards = await self._read(context, scope, name)
         if len(self._cache) >= _CACHE_ENTRIES:
             self._cache.clear()
-        self._cache[key] = (time.monotonic(), found)
-        return found
+        self._cache[key] = (time.monotonic(), guards)
+        return guards
 
     async def _read(self, context: GatewayContext, scope: Scope, name: str) -> GuardedIndex | None:
         es = context.own_es or context.client_for(scope)

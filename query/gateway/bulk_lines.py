@@ -21,7 +21,7 @@ class Action:
 
 
 Replace = Callable[[Action], Awaitable[Callable[[bytes], bytes] | None]]
-"""Decides by an update's first line what replaces its second; None: nothing."""
+"""Takes an update's action line and returns the replacement of its second line; None keeps the line."""
 
 
 async def with_replaced_updates(pieces: AsyncIterator[bytes], replace: Replace) -> AsyncIterator[bytes]:

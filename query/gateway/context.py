@@ -59,7 +59,7 @@ class GatewayContext:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Connections are open, and the default model is loaded if possible; models of attached indices load meanwhile."""
+        """Connections are open, and the default model is loaded if possible; models of attached indices load in the background."""
         await self.upstream.open()
         try:
             await self.embedder.load(self.settings.model)

@@ -57,10 +57,10 @@ class _Found:
 
     @property
     def needs_attachment(self) -> bool:
-        """Whether Elasticsearch could not answer the body as it is. A clause that names a field may be for a field of its own."""
+        """Whether Elasticsearch cannot answer the body unchanged. A clause with a field may target a `semantic_text` field."""
         unnamed = any("field" not in clause.options for clause in self.semantic)
         knn = (*self.sections, *(clause.options for clause in self.knn))
-        by_text = any("text_embedding" in (one.get("query_vector_builder") or ()) for one in knn)
+        by_text = any("text_embedding" in (section.get("query_vector_builder") or ()) for section in knn)
         return unnamed or by_text or bool(self.hybrid)
 
 
@@ -74,17 +74,19 @@ async def embed_texts(
 
     Raises EsblendError.
     """
-    found = _find(body, is_fused=is_fused)
+    clauses = _find(body, is_fused=is_fused)
     changes = Changes()
-    if found is None:
+    if clauses is None:
         return changes
-    if found.semantic or found.knn or found.sections:
-        await _replace_vectors(context, scope, body, target, parameters, found, changes)
-    if len(found.hybrid) > _MAX_HYBRID:
-        raise InvalidRequest(f"the search has {len(found.hybrid)} [hybrid] clauses; at most {_MAX_HYBRID} are allowed")
-    for clause in found.hybrid:
+    if clauses.semantic or clauses.knn or clauses.sections:
+        await _replace_vectors(context, scope, body, target, parameters, clauses, changes)
+    if len(clauses.hybrid) > _MAX_HYBRID:
+        raise InvalidRequest(
+            f"the search has {len(clauses.hybrid)} [hybrid] clauses; at most {_MAX_HYBRID} are allowed"
+        )
+    for clause in clauses.hybrid:
         await _replace_hybrid(context, scope, clause, body, target, parameters, changes)
-    if found.hybrid and not is_fused:
+    if clauses.hybrid and not is_fused:
         body.pop("on_leg_failure", None)  # Elasticsearch does not know it
     if changes.is_changed and not is_fused:
         with_words_highlighted(body)
@@ -97,13 +99,17 @@ def _find(body: dict[str, Any], *, is_fused: bool) -> _Found | None:
     sections = [section for section in knn_sections(body) if isinstance(section.get("field"), str)]
     if is_fused:  # a fused search embeds the texts of its legs itself, and degrades each on its own
         sections = [section for section in sections if "query_vector_builder" not in section]
-    found = _Found(
-        [one for one in clauses if one.kind == "semantic" and "query" in one.options],
-        [one for one in clauses if one.kind == "knn" and not one.is_leg and isinstance(one.options.get("field"), str)],
-        [one for one in clauses if one.kind == "hybrid"],
+    result = _Found(
+        [candidate for candidate in clauses if candidate.kind == "semantic" and "query" in candidate.options],
+        [
+            candidate
+            for candidate in clauses
+            if candidate.kind == "knn" and not candidate.is_leg and isinstance(candidate.options.get("field"), str)
+        ],
+        [candidate for candidate in clauses if candidate.kind == "hybrid"],
         sections,
     )
-    return found if found.semantic or found.knn or found.hybrid or found.sections else None
+    return result if result.semantic or result.knn or result.hybrid or result.sections else None
 
 
 async def _replace_vectors(

@@ -13,7 +13,7 @@ _NOTHING = object()
 
 
 def filtered(content: dict[str, Any], filter_path: str) -> dict[str, Any]:
-    """The parts of `content` that comma-separated patterns select, without those that patterns after a `-` select.
+    """The parts of `content` that comma-separated patterns select, without the parts that patterns after a `-` select.
 
     Items of lists are filtered one by one, and empty results are left out, as in Elasticsearch. Raises InvalidRequest.
     """
@@ -68,7 +68,7 @@ def _remaining(patterns: Iterable[Pattern], name: str) -> set[Pattern]:
     remaining: set[Pattern] = set()
     for pattern in patterns:
         position = 0
-        while position < len(pattern) and pattern[position] == "**":  # matches `name`, and also nothing
+        while position < len(pattern) and pattern[position] == "**":  # matches `name`, and also an empty path
             remaining.add(pattern[position:])
             position += 1
         if position == len(pattern):

@@ -81,7 +81,7 @@ class _MultiSearch:
     async def _answer_next(self, numbers: Iterator[int]) -> None:
         for number in numbers:
             await self._answer(number)
-            await asyncio.sleep(0)  # others get their turn, also beside a thousand searches that need no waiting
+            await asyncio.sleep(0)  # other requests get their turn, even during a thousand searches that never wait
 
     async def _answer(self, number: int) -> None:
         """Answer a fused search; leave any other for Elasticsearch, with vectors in place of its texts."""

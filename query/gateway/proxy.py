@@ -18,7 +18,7 @@ _NOT_FORWARDED = HOP_BY_HOP | {b"host"}
 
 
 async def pass_through(upstream: Upstream, scope: Scope, receive: Receive, send: Send) -> None:
-    """Forward a request whose body nobody has read."""
+    """Forward a request whose body is still unread."""
     if not has_body(scope):
         await forward(upstream, scope, b"", receive, send)
         return

@@ -1,4 +1,4 @@
-"""APIs beside `_search` that take a query: esblend's clauses are replaced, or refused where a ranking makes no sense.
+"""APIs other than `_search` that take a query: esblend's clauses are replaced, or rejected where a ranking makes no sense.
 
 _count, _explain, _validate/query                               -> the query with its clauses replaced, to Elasticsearch
 _delete_by_query, _update_by_query, _reindex, templates, _rank_eval -> refused, with the request to use instead
@@ -72,7 +72,8 @@ def _searches(body: dict[str, Any]) -> list[Any]:
         except ValueError:
             source = None
     listed = body.get("requests")
-    rated = [one.get("request") for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    items = listed if isinstance(listed, list) else []
+    rated = [item.get("request") for item in items if isinstance(item, dict)]
     return [body, source, *rated]
 
 

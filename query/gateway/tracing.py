@@ -19,7 +19,7 @@ from query.gateway.written_documents import written_changes
 
 log = structlog.get_logger()
 _MAX_CHANGES = 10_000
-"""Changes of one request whose context is stored. Larger bulk requests are imports, which nobody traces."""
+"""Changes of one request whose context is stored. Larger bulk requests are imports; their changes are not traced."""
 
 
 class Traced:

@@ -33,7 +33,7 @@ class Blend:
     rank_constant: int = 60
 
     def options(self) -> dict[str, Any]:
-        """As `hybrid` accepts them. Each is named, so that defaults of the attachment change nothing."""
+        """As `hybrid` accepts them. Every option is set, so that the attachment's defaults have no effect."""
         options: dict[str, Any] = {"alpha": self.alpha, "fusion": self.fusion, "rank_window_size": self.window}
         if self.fusion == "rrf":
             return {**options, "rank_constant": self.rank_constant}
@@ -59,7 +59,7 @@ class CandidateArrays:
     def ndcg(self, blend: Blend) -> dict[str, float]:
         """nDCG@10 of each query under a blend, as the gateway would rank these candidates."""
         scores = self._scores(blend)
-        # Equal scores: the earlier column first, or the better rank if there is no lexical leg. The step is far below any
+        # Equal scores: the earlier column first, or the better rank without a lexical leg. The step is far below any
         # difference that is not rounding.
         last = scores.shape[1]
         place = np.minimum(self.semantic_rank, last) if blend.alpha == 1 else np.arange(last)

@@ -34,7 +34,7 @@ class Circumstances:
 def read_circumstances(
     es: Elasticsearch, evaluation: Evaluation, arguments: Sequence[str], generation: str | None = None
 ) -> Circumstances:
-    """Read what the report shows beside the figures, with the caller's rights. `arguments`: the command line, without secrets
+    """Read what the report shows about the run, with the caller's rights. `arguments`: the command line, without secrets
     that are options' values."""
     attachment = call(es, "GET", f"/_esblend/indices/{quote(evaluation.index, safe='')}")["attachment"]
     used = generation or attachment["active"]
@@ -50,7 +50,7 @@ def read_circumstances(
         "Model": f"{model['name']}, {model['dims']} dimensions (generation {used})",
         "Passages": f"at most {passages['max_tokens']} word pieces, {passages['overlap_tokens']} shared",
         "Vectors": f"{settings['vector']['type']}, {settings['vector']['similarity']}",
-        "Defaults of the index": _listed(defaults) or "those of esblend",
+        "Defaults of the index": _listed(defaults) or "esblend's defaults",
         "Versions": f"esblend {__version__}, Elasticsearch {version.get('number', 'of unknown version')}",
         "Date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "Duration": f"{evaluation.seconds:.0f} s",

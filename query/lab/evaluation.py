@@ -30,7 +30,7 @@ class Measured:
     latency: tuple[float, float]
     unjudged: float
     """Share of the first ten hits that have no judgement. They count as not relevant, which is unfair to a system that finds
-    documents nobody has judged."""
+    unjudged documents."""
 
 
 @dataclass(frozen=True)

@@ -174,16 +174,16 @@ def missing_documents(es: "Elasticsearch", index: str, judged: Judged) -> tuple[
     Raises InvalidRequest when the index has none of them.
     """
     relevant = sorted({id_ for grades in judged.grades.values() for id_, grade in grades.items() if grade > 0})
-    found = 0
+    count = 0
     for start in range(0, len(relevant), _COUNTED_IDS):
         ids = relevant[start : start + _COUNTED_IDS]
         # An alias or pattern may have several indices with the same id.
-        found += min(len(ids), int(es.count(index=index, query={"ids": {"values": ids}})["count"]))
-    if not found:
+        count += min(len(ids), int(es.count(index=index, query={"ids": {"values": ids}})["count"]))
+    if not count:
         raise InvalidRequest(
             f"index [{index}] has none of the documents that [{judged.name}] judges relevant; check the document ids"
         )
-    return len(relevant) - found, len(relevant)
+    return len(relevant) - count, len(relevant)
 
 
 def _judged(name: str, texts: Mapping[str, str], grades: Mapping[str, Grades]) -> Judged:

@@ -45,7 +45,7 @@ class Curve:
 
 def forest(differences: Mapping[str, Difference]) -> Forest:
     """Rows in the order of `differences` on one axis that contains zero."""
-    gains = [one.gain for one in differences.values()]
+    gains = [difference.gain for difference in differences.values()]
     low, high = min([0.0, *(gain.low for gain in gains)]), max([0.0, *(gain.high for gain in gains)])
     margin = 0.05 * (high - low) or 0.01
     low, high = low - margin, high + margin
@@ -59,7 +59,10 @@ def forest(differences: Mapping[str, Difference]) -> Forest:
 
 def curve(values: Mapping[float, Interval], alpha: float | None) -> Curve:
     """The main measure by alpha, with its intervals."""
-    low, high = min(one.low for one in values.values()), max(one.high for one in values.values())
+    low, high = (
+        min(difference.low for difference in values.values()),
+        max(difference.high for difference in values.values()),
+    )
     margin = 0.08 * (high - low) or 0.01
     low, high = low - margin, high + margin
 
@@ -72,12 +75,12 @@ def curve(values: Mapping[float, Interval], alpha: float | None) -> Curve:
     def points(pairs: Sequence[tuple[float, float]]) -> str:
         return " ".join(f"{x(alpha)},{y(value)}" for alpha, value in pairs)
 
-    upper = [(alpha, one.high) for alpha, one in values.items()]
-    lower = [(alpha, one.low) for alpha, one in reversed(list(values.items()))]
+    upper = [(alpha, difference.high) for alpha, difference in values.items()]
+    lower = [(alpha, difference.low) for alpha, difference in reversed(list(values.items()))]
     return Curve(
-        points([(alpha, one.mean) for alpha, one in values.items()]),
+        points([(alpha, difference.mean) for alpha, difference in values.items()]),
         points(upper + lower),
-        [(x(alpha), y(one.mean), alpha, one) for alpha, one in values.items()],
+        [(x(alpha), y(difference.mean), alpha, difference) for alpha, difference in values.items()],
         [(y(value), value) for value in ticks(low, high, 5)],
         [(x(value), value) for value in (0, 0.25, 0.5, 0.75, 1)],
         None if alpha is None else x(alpha),
@@ -87,6 +90,6 @@ def curve(values: Mapping[float, Interval], alpha: float | None) -> Curve:
 def ticks(low: float, high: float, most: int) -> list[float]:
     """At most `most` round values between `low` and `high`: multiples of 1, 2 or 5 times a power of ten. Needs low < high."""
     power = 10 ** math.floor(math.log10((high - low) / most))
-    step = next(one for factor in (1, 2, 5, 10, 20) if (high - low) / (one := factor * power) <= most - 0.5)
+    step = next(candidate for factor in (1, 2, 5, 10, 20) if (high - low) / (candidate := factor * power) <= most - 0.5)
     first = math.ceil(low / step)
     return [round(n * step, 10) for n in range(first, math.floor(high / step) + 1)][:most]

@@ -59,12 +59,12 @@ def query_data(evaluation: Evaluation, documents: Mapping[str, tuple[str, str]])
     for id_, text in evaluation.judged.queries.items():
         grades = evaluation.judged.grades[id_]
         hits = [list(evaluation.systems[name].run.get(id_, {}))[:SHOWN_HITS] for name in systems]
-        shown = {document for one in hits for document in one if document in grades}
+        shown = {document for ranking in hits for document in ranking if document in grades}
         queries.append(
             {
                 "text": text,
                 "values": [round(evaluation.systems[name].values[MAIN][id_], 4) for name in systems],
-                "hits": [[place(document) for document in one] for one in hits],
+                "hits": [[place(document) for document in ranking] for ranking in hits],
                 "grades": {str(place(document)): grades[document] for document in sorted(shown)},
                 "relevant": sum(grade > 0 for grade in grades.values()),
             }

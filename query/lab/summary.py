@@ -46,7 +46,7 @@ def p_text(value: float) -> str:
 
 def best_values(evaluation: Evaluation) -> dict[str, float]:
     """Of each measure, over all systems."""
-    return {measure: max(one.means[measure].mean for one in evaluation.systems.values()) for measure in MEASURES}
+    return {measure: max(system.means[measure].mean for system in evaluation.systems.values()) for measure in MEASURES}
 
 
 def table(evaluation: Evaluation, console: Console) -> Group:
@@ -78,7 +78,7 @@ def _width(cell: str) -> int:
 
 def _values(evaluation: Evaluation, measure: str) -> list[str]:
     best = best_values(evaluation)[measure]
-    values = [one.means[measure].mean for one in evaluation.systems.values()]
+    values = [system.means[measure].mean for system in evaluation.systems.values()]
     return [f"[bold green]{value:.4f}[/]" if value >= best - 1e-9 else f"{value:.4f}" for value in values]
 
 

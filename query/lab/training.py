@@ -124,7 +124,7 @@ def mine(
 def held_back(
     es: Elasticsearch, index: str, attachment: Attachment, judged: Judged, *, documents: int, seed: int
 ) -> HeldBack:
-    """The queries with their right answers among `documents` documents: BM25's hits for them, which are hard to tell apart."""
+    """The queries with their right answers among `documents` documents: BM25's hits for them, which are hard to distinguish."""
     wanted: dict[str, None] = {
         document: None for grades in judged.grades.values() for document, grade in grades.items() if grade > 0
     }

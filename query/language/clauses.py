@@ -55,13 +55,13 @@ class Clause:
 
 def clauses_of(body: Any) -> Iterator[Clause]:
     """Every clause of a search body, inner clauses before the clauses that contain them."""
-    found: list[Clause] = []
+    clauses: list[Clause] = []
     waiting = [Clause(query) for query in _queries_of_body(body) if _is_clause(query)]
     while waiting:
         clause = waiting.pop()
-        found.append(clause)
+        clauses.append(clause)
         waiting += _inside(clause)
-    yield from reversed(found)
+    yield from reversed(clauses)
 
 
 def ranked_clauses(body: Any) -> Iterator[Clause]:
@@ -244,6 +244,6 @@ def _of_aggregation(kind: str, options: dict[str, Any]) -> Iterator[Any]:
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
     """An object, or the objects of a list."""
-    for one in value if isinstance(value, list) else (value,):
-        if isinstance(one, dict):
-            yield one
+    for item in value if isinstance(value, list) else (value,):
+        if isinstance(item, dict):
+            yield item

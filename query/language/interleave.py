@@ -42,9 +42,12 @@ def interleave_of(body: dict[str, Any], parse: Callable[[dict[str, Any]], Hybrid
     sides = {side: _side(given, side, shared) for side in ("a", "b")}
     if sides["a"] == sides["b"]:
         raise InvalidRequest("[hybrid.interleave]: [a] and [b] are the same configuration; there is nothing to compare")
-    options = [{key: one[key] for key in sorted(SIDE_OPTIONS & set(one))} for one in sides.values()]
+    options = [
+        {key: configuration[key] for key in sorted(SIDE_OPTIONS & set(configuration))}
+        for configuration in sides.values()
+    ]
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:_DIGEST]
-    parsed = {side: _parsed(side, one, parse) for side, one in sides.items()}
+    parsed = {side: _parsed(side, configuration, parse) for side, configuration in sides.items()}
     return Interleave(f"{experiment}-{digest}", session, parsed["a"], parsed["b"])
 
 

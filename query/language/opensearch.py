@@ -68,8 +68,8 @@ def translate_neural(body: dict[str, Any]) -> None:
             continue
         inside = clause.options[field]
         refuse_unknown(inside, set(NEURAL_KEYS), f"neural.{field}")
-        kept = {key: inside[key] for key in ("k", "filter", "min_score", "boost", "_name") if key in inside}
-        clause.replace({"semantic": {"query": inside["query_text"], "field": field, **kept}})
+        options = {key: inside[key] for key in ("k", "filter", "min_score", "boost", "_name") if key in inside}
+        clause.replace({"semantic": {"query": inside["query_text"], "field": field, **options}})
 
 
 def _translate_leg(clause: dict[str, Any]) -> None:
@@ -88,9 +88,9 @@ def _translate_leg(clause: dict[str, Any]) -> None:
             if kind == "knn"
             else {"query_vector_builder": {"text_embedding": {"model_text": inside[key]}}}
         )
-        more = {name: inside[name] for name in ("filter", "boost", "_name") if name in inside}
+        options = {name: inside[name] for name in ("filter", "boost", "_name") if name in inside}
         del clause[kind]
-        clause["knn"] = {"field": field, "k": k, "num_candidates": max(100, k), **query, **more}
+        clause["knn"] = {"field": field, "k": k, "num_candidates": max(100, k), **query, **options}
 
 
 def _field_of(clause: dict[str, Any], kind: str, key: str) -> str | None:

@@ -102,4 +102,6 @@ def _weights(combination: dict[str, Any], count: int) -> list[float]:
         return [1.0 / count] * count
     if not isinstance(given, list) or len(given) != count:
         raise InvalidRequest(f"[combination.parameters.weights] must be a list of {count} numbers, one for each query")
-    return [number({"weight": one}, "weight", where="combination.parameters", low=0, high=1) or 0.0 for one in given]
+    return [
+        number({"weight": weight}, "weight", where="combination.parameters", low=0, high=1) or 0.0 for weight in given
+    ]

@@ -24,7 +24,7 @@ def holds_rank(body: dict[str, Any]) -> bool:
 
 
 def parse_rank(body: dict[str, Any]) -> tuple[Leg, dict[str, Any]]:
-    """The tree that the form stands for, and the rest of the body. Raises InvalidRequest or MalformedRequest."""
+    """The tree that the form means, and the rest of the body. Raises InvalidRequest or MalformedRequest."""
     for key in _NOT_WITH_RANK:
         if key in body:
             raise FailedValidation(f"[rank] cannot be used with [{key}]")
@@ -88,7 +88,7 @@ def _nearest(body: dict[str, Any]) -> list[Leg]:
 
 def _filters(section: dict[str, Any]) -> Filters:
     given = section.get("filter", [])
-    return tuple(_object(one, "knn.filter") for one in (given if isinstance(given, list) else [given]))
+    return tuple(_object(query, "knn.filter") for query in (given if isinstance(given, list) else [given]))
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:

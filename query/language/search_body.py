@@ -26,7 +26,7 @@ _NOT_WITH_RETRIEVER = ("query", "knn", "sort", "search_after", "rescore", "termi
 
 
 AS_CLAUSE_KEYS = frozenset(("rescore", "slice", "indices_boost", "terminate_after", "stats", "ext", "knn"))
-"""Keys that only Elasticsearch can execute. A `hybrid` beside them is executed as a clause of its search."""
+"""Keys that only Elasticsearch can execute. With one of them, `hybrid` runs as a clause of the search."""
 
 
 def is_ours(body: Any, parameters: Iterable[str] = ()) -> bool:

@@ -298,7 +298,7 @@ class Search:
     collapse: dict[str, Any] | None = None
     suggest: dict[str, Any] | None = None
     min_score: float | None = None
-    """Of the fused score of a `retriever`; that of a `hybrid` is part of it."""
+    """Applies to the fused score of a `retriever`; a `hybrid` has its own `min_score`."""
     fails_without_leg: bool = False
     """`on_leg_failure: fail`: if a leg fails, the search fails."""
     common: dict[str, Any] = field(default_factory=dict)

@@ -45,8 +45,8 @@ def explanation(hit: FusedHit, rank: int | None = None, leaves: OfLeaves = _NONE
 def explanations(hits: Sequence[Mapping[str, Any]], fused: Sequence[FusedHit]) -> list[dict[str, Any] | None]:
     """`contributions` of each hit in the order of the hits; None for one that is not a candidate."""
     by_key = {hit.key: hit for hit in fused}
-    found = (by_key.get(key_of(hit)) for hit in hits)
-    return [None if hit is None else contributions(hit) for hit in found]
+    entries = (by_key.get(key_of(hit)) for hit in hits)
+    return [None if hit is None else contributions(hit) for hit in entries]
 
 
 def contributions(hit: FusedHit) -> dict[str, Any]:

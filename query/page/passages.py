@@ -75,14 +75,14 @@ def highlighted_by_passage(highlight: Any, attachment: Attachment) -> str | None
 
 def semantic_highlights(highlight: Any, attachment: Attachment) -> dict[str, int]:
     """Fields that are highlighted by passages (`type: semantic`), with the number of passages to show."""
-    found = {}
+    fragments = {}
     for name, options in _highlighted_fields(highlight):
         kind = options.get("type", highlight.get("type")) if isinstance(options, dict) else None
         if kind == "semantic" and name in (attachment.field, *attachment.source_fields):
-            found[name] = integer(
+            fragments[name] = integer(
                 options, "number_of_fragments", _FRAGMENTS, low=1, high=100, where=f"highlight.{name}"
             )
-    return found
+    return fragments
 
 
 def without_fields(highlight: dict[str, Any], names: Container[str]) -> dict[str, Any] | None:

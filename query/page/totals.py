@@ -23,7 +23,7 @@ def counted_up_to(most: bool | int, value: int) -> dict[str, Any]:
 
 
 def totals_as_integers(response: dict[str, Any]) -> None:
-    """`rest_total_hits_as_int`: every `hits.total` of a response as a number, those of inner hits too, in place."""
+    """`rest_total_hits_as_int`: every `hits.total` becomes a number, in inner hits too. Changes the response."""
     for value in objects_of(response):
         hits = value.get("hits")
         if isinstance(hits, dict) and isinstance(hits.get("hits"), list) and isinstance(hits.get("total"), dict):

@@ -54,7 +54,7 @@ def semantic_leg(hybrid: Hybrid, attachment: Attachment, vector: Vector, window:
 
 
 def exact_semantic_leg(hybrid: Hybrid, attachment: Attachment, vector: Vector) -> StandardLeg:
-    """Compares every vector, for a small number of documents. Its scores are those of `SimilarityScale.script`."""
+    """Compares every vector, for a small number of documents. Its scores equal `SimilarityScale.script`."""
     query = by_best_passage(attachment, exact_score(attachment, vector))
     return StandardLeg(query, semantic_filters(hybrid), name=SEMANTIC)
 

@@ -62,7 +62,7 @@ def knn_query(
     if not attachment.is_nested or nested != attachment.passages_path:
         raise InvalidRequest(
             f"a semantic or kNN clause on the attached field finds whole documents; move it out of [nested] with path [{nested}], "
-            "beside it in a [bool] query"
+            "next to it in a [bool] query"
         )
     if inner_hits is not None:
         raise InvalidRequest(

@@ -75,7 +75,7 @@ def document_order_body(keys: Sequence[Key], search: Search) -> dict[str, Any]:
 
 
 def counted_query(leg_queries: Sequence[Query], nearest: Sequence[Key]) -> Query:
-    """Matches the documents of all legs: those that match a query, and the nearest documents of a vector."""
+    """Matches the documents of all legs: matches of the queries, and the nearest documents of a vector."""
     should = [*leg_queries, *([documents_query(nearest)] if nearest else [])]
     return {"bool": {"should": should, "minimum_should_match": 1}} if should else {"match_none": {}}
 

@@ -14,7 +14,7 @@ def is_shown(query: Query) -> bool:
 
 
 def bare(query: Query) -> Query:
-    """The query without `inner_hits` and `_name`. Names of the caller could equal those of esblend's own queries."""
+    """The query without `inner_hits` and `_name`. A name from the caller could equal a name that esblend uses."""
     if not is_shown(query):
         return query
     copied = copy.deepcopy(query)

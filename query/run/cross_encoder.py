@@ -42,7 +42,7 @@ class Reranker:
         if name is None:
             raise InvalidRequest("no cross-encoder is configured: set ESBLEND_RERANKER of the gateway to a model")
         if model not in (None, name, ELASTICSEARCH_DEFAULT):
-            raise InvalidRequest(f"there is no cross-encoder [{model}]; this gateway has [{name}]")
+            raise InvalidRequest(f"no cross-encoder is called [{model}]; this gateway has [{name}]")
         loop = asyncio.get_running_loop()
         encoder = await loop.run_in_executor(self._compute, self._load, name)
         seconds = self._settings.reranker_budget_seconds

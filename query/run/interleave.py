@@ -73,8 +73,8 @@ def _merge(requests: SearchRequests, part: SearchRequests, side: str) -> None:
 
 
 def _distinct(queries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    distinct: list[dict[str, Any]] = []
     for query in queries:
-        if query not in found:
-            found.append(query)
-    return found
+        if query not in distinct:
+            distinct.append(query)
+    return distinct

@@ -84,11 +84,11 @@ async def _highlight(
     texts = await _texts(requests, candidates, attachment, [key_of(hit) for hit in shown], candidates.vector, size)
     for hit in shown:
         passages = texts.get(key_of(hit), [])
-        found = {field: passages[:fragments] for field, fragments in semantic.items() if passages}
+        fragments_by_field = {field: passages[:fragments] for field, fragments in semantic.items() if passages}
         if not semantic and passages and not hit.get("highlight"):
-            found = {str(fallback): passages[:1]}
-        if found:
-            hit["highlight"] = {**hit.get("highlight", {}), **found}
+            fragments_by_field = {str(fallback): passages[:1]}
+        if fragments_by_field:
+            hit["highlight"] = {**hit.get("highlight", {}), **fragments_by_field}
 
 
 async def _texts(
@@ -101,7 +101,7 @@ async def _texts(
     if vector is not None and attachment.is_nested:
         clauses = [best_passage_clause(attachment, vector, PassageHits(size, name=HIGHLIGHT))]
     bodies = [page_body(keys, plain, [], clauses), source_body(keys, attachment.source_fields, plain)]
-    found, sources = await requests.ask("best passages", bodies)
-    hits = found["hits"]["hits"]
+    responses, sources = await requests.ask("best passages", bodies)
+    hits = responses["hits"]["hits"]
     add_passage_texts(hits, sources, attachment, name=HIGHLIGHT, whole=semantic_scores(candidates.fused))
     return {key_of(hit): passage_texts(hit, HIGHLIGHT) for hit in hits}

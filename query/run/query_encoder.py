@@ -49,7 +49,7 @@ class _Query:
 
 
 class QueryEmbedder:
-    """One thread computes; the runtime uses several. Queries that arrive meanwhile form the next batch:
+    """One thread computes; the runtime uses several. Queries that arrive during a batch form the next one:
     a query never waits for a batch to fill. Equal texts are embedded once. A text whose callers have all left is not embedded,
     and a text that would wait longer than half the budget is refused at once. Loading a model waits in a separate thread."""
 

@@ -164,8 +164,10 @@ class RetrieverSearch:
             for section in text_sections(retriever):
                 if is_text(section["query_vector_builder"]):
                     attachment = (await self.attached()).attachment
-                    found = await self._embedded(section["field"], section.pop("query_vector_builder"), attachment)
-                    section["field"], section["query_vector"] = found
+                    builder = section.pop("query_vector_builder")
+                    section["field"], section["query_vector"] = await self._embedded(
+                        section["field"], builder, attachment
+                    )
         except (ModelError, EncodingError) as error:
             if leg.parsed is not None:
                 return await self._with_vectors(leg.parsed)

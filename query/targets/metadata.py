@@ -117,7 +117,7 @@ class Metadata:
         if read is None:
             read = self._reads[key] = asyncio.create_task(self._read(key, requester, name, options))
             read.add_done_callback(lambda done: self._read_ended(key, done))
-        # The read is shared, so it goes on when the search that began it is cancelled.
+        # Other searches share the read, so it continues when the search that began it is cancelled.
         return views if age < _CACHE_SECONDS else await asyncio.shield(read)
 
     def _read_ended(self, key: _Key, read: asyncio.Task[dict[str, IndexView]]) -> None:
@@ -140,7 +140,7 @@ class Metadata:
         if closed and str(options.get("ignore_unavailable", "false")).lower() not in ("", "true"):
             raise IndexClosed(f"index [{closed[0]}] is closed")
         views = {index: view for index, view in views.items() if not view.is_closed}
-        if self._reads.get(key) is asyncio.current_task():  # not forgotten meanwhile
+        if self._reads.get(key) is asyncio.current_task():  # not removed in the meantime
             if len(self._cache) >= _CACHE_ENTRIES:
                 self._cache.clear()
             self._cache[key] = (began, views)

@@ -140,7 +140,7 @@ def test_what_is_not_covered_or_active_is_refused(stack: Stack, make_index: Call
     stack.call("POST", path, {"passages": {"max_tokens": 64}})
     with pytest.raises(ApiError, match=r"1 documents .* have no vectors of generation \[g2\]"):
         stack.call("POST", f"{path}/g2/_activate")
-    with pytest.raises(ApiError, match=r"there is no generation \[g9\]"):
+    with pytest.raises(ApiError, match=r"no generation is called \[g9\]"):
         stack.call("POST", f"{path}/g9/_activate")
     with pytest.raises(ApiError, match="is active"):
         stack.call("DELETE", f"{path}/g1")
