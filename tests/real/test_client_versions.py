@@ -26,26 +26,31 @@ def other_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_other_major_version_of_the_client(
     fault_stack: Stack, index_name: str, other_client: Path, tmp_path: Path
 ) -> None:
+    check_other_client(fault_stack, index_name, other_client, tmp_path)
+
+
+def check_other_client(stack: Stack, index: str, other_client: Path, folder: Path) -> None:
+    """Attach, embed, search and verify an index with processes that use the other client."""
     path = f"{other_client}:{ROOT}"
     code = "import elasticsearch; print(elasticsearch.__versionstr__)"
     shown = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": path}, capture_output=True, text=True, check=True
     )
     assert shown.stdout.split(".")[0] != version("elasticsearch").split(".")[0]
-    fault_stack.es.indices.create(index=index_name, settings={"number_of_replicas": 0})
-    fault_stack.es.index(index=index_name, id="1", document={"body": "whales"}, refresh=True)
-    with own_processes(fault_stack, tmp_path, PYTHONPATH=path) as gateway:
+    stack.es.indices.create(index=index, settings={"number_of_replicas": 0})
+    stack.es.index(index=index, id="1", document={"body": "whales"}, refresh=True)
+    with own_processes(stack, folder, PYTHONPATH=path) as gateway:
         headers = {"accept": "application/json", "content-type": "application/json"}
-        endpoint = f"/_esblend/indices/{index_name}"
+        endpoint = f"/_esblend/indices/{index}"
         gateway.perform_request("PUT", endpoint, headers=headers, body={"source_fields": ["body"]})
-        fault_stack.wait(index_name)
-        fault_stack.es.index(index=index_name, id="2", document={"body": "bread"}, refresh=True)
-        fault_stack.wait(index_name)
-        answer = gateway.search(index=index_name, query={"hybrid": {"query": "animals of the sea", "alpha": 1}})
-        assert [hit["_id"] for hit in answer["hits"]["hits"]] == ["1", "2"]
+        stack.wait(index)
+        stack.es.index(index=index, id="2", document={"body": "bread"}, refresh=True)
+        stack.wait(index)
+        response = gateway.search(index=index, query={"hybrid": {"query": "animals of the sea", "alpha": 1}})
+        assert [hit["_id"] for hit in response["hits"]["hits"]] == ["1", "2"]
         checked = subprocess.run(
-            [sys.executable, "-m", "esblend", "verify", index_name, "--json", "--data-dir", str(fault_stack.data_dir)],
+            [sys.executable, "-m", "esblend", "verify", index, "--json", "--data-dir", str(stack.data_dir)],
             env={"PYTHONPATH": path, "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
         assert checked.returncode == 0, checked.stdout + checked.stderr
-    fault_stack.es.indices.delete(index=index_name)
+    stack.es.indices.delete(index=index)

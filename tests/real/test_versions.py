@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import Stack, start_stack, stop_stack
 from tests.real.faults import wait_for
+from tests.real.test_client_versions import check_other_client, other_client  # noqa: F401
 
 VERSIONS = os.environ.get("ESBLEND_TEST_VERSIONS", "8.16").split()
 DOCUMENTS = {
@@ -69,3 +71,13 @@ def test_what_this_version_lacks_is_refused(old_stack: Stack, vector: dict[str, 
     )
     with pytest.raises(ApiError, match=rf"needs Elasticsearch {since} or later"):
         old_stack.attach("plain", "body", vector=vector)
+
+
+def test_the_other_major_version_of_the_client(
+    old_stack: Stack,
+    index_name: str,
+    other_client: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """An environment with the client 9 works with a server 8: requests keep the media type of version 8."""
+    check_other_client(old_stack, index_name, other_client, tmp_path)
