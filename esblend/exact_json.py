@@ -12,6 +12,8 @@ import orjson
 
 # A double has 17 significant digits at most; an exponent of three digits can exceed its range.
 _LONG_NUMBER = re.compile(rb"\d{18}|\d[eE][+-]?\d{3}")
+_SHORT = 100_000
+"""Bytes that the regular expression searches in less than 2 ms."""
 
 
 def loads(data: bytes) -> Any:
@@ -19,7 +21,7 @@ def loads(data: bytes) -> Any:
 
     Raises ValueError for anything that is not JSON, including NaN, Infinity and deep nesting.
     """
-    if _LONG_NUMBER.search(data) is None:
+    if not _has_long_number(data):
         try:
             return orjson.loads(data)
         except orjson.JSONDecodeError as error:
@@ -38,6 +40,29 @@ def dumps(content: Any, *, pretty: bool = False) -> bytes:
         return orjson.dumps(content, option=options)
     except TypeError:
         return _dumps_surrogates(content, indent=2 if pretty else None)
+
+
+def _has_long_number(data: bytes) -> bool:
+    """Whether a number may have more digits than a double holds. A regular expression takes 0.6 s for 32 MB, arrays 0.05 s."""
+    if len(data) < _SHORT:
+        return _LONG_NUMBER.search(data) is not None
+    import numpy as np  # not needed by commands, which never see long responses
+
+    values = np.frombuffer(data, dtype=np.uint8)
+    is_digit = (values - np.uint8(48)) < 10
+    sampled = np.flatnonzero(is_digit[::18]) * 18  # 18 digits in a row contain a position that is a multiple of 18
+    before, after = np.zeros(len(sampled), dtype=np.int64), np.zeros(len(sampled), dtype=np.int64)
+    for length, step in ((before, -1), (after, 1)):
+        running = np.arange(len(sampled))
+        for distance in range(1, 18):
+            positions = sampled[running] + step * distance
+            running = running[(positions >= 0) & (positions < len(data))]
+            running = running[is_digit[sampled[running] + step * distance]]
+            length[running] = distance
+    if bool((before + after + 1 >= 18).any()):
+        return True
+    exponents = np.flatnonzero(is_digit[:-1] & ((values[1:] | 32) == ord("e")))
+    return any(_LONG_NUMBER.match(data, int(position)) is not None for position in exponents)
 
 
 def _reject(constant: str) -> Never:

@@ -31,6 +31,7 @@ class IndexView:
     fields: frozenset[str] = frozenset()
     """The names of all fields that a query can search, with their multi-fields: no objects, and no fields of nested objects."""
     is_closed: bool = False
+    shards: int = 1
 
 
 async def find_indices(es: AsyncElasticsearch, name: str) -> dict[str, dict[str, Any]]:
@@ -104,7 +105,9 @@ async def read_attachments(es: AsyncElasticsearch) -> dict[str, Attachment | Non
     return {index: readable_attachment(mapping) for index, mapping in mappings.items() if is_attached(mapping)}
 
 
-_VIEWED = "*.mappings,*.settings.index.uuid,*.settings.index.verified_before_close"
+_VIEWED = ",".join(
+    ("*.mappings", *(f"*.settings.index.{name}" for name in ("uuid", "verified_before_close", "number_of_shards")))
+)
 
 
 async def view_indices(es: AsyncElasticsearch, target: str, **options: Any) -> dict[str, IndexView]:
@@ -125,6 +128,7 @@ def _view(body: Mapping[str, Any]) -> IndexView:
         body["settings"]["index"]["uuid"],
         frozenset(_names(properties)),
         "verified_before_close" in body["settings"]["index"],
+        int(body["settings"]["index"]["number_of_shards"]),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from query.fusion.linear import linear_fusion
-from query.fusion.normalizers import Calibration, Normalize, calibrated
+from query.fusion.normalizers import Calibration, Normalize, calibrated, scaled_by
 from query.fusion.ranked_lists import FusedHit, RankedLeg, Scores
 from query.fusion.rrf import reciprocal_rank_fusion
 
@@ -45,15 +45,18 @@ def blend(
     blending: Blending = Blending(),
     scale: SemanticScale = SemanticScale(),
     plugin: Fuse | None = None,
+    highest: float | None = None,
 ) -> list[FusedHit]:
     """Fuse the legs of a hybrid query, best first. The first name in `weights` is the lexical leg; the others are semantic.
 
     calibrated (the default): score = w0 * BM25 / (the query's highest BM25 among the candidates) + w1 * (dot - m) / (1 - m),
     m being the query's mean dot product with the documents. raw_dot: the same with the dot product itself. theoretical: with
     (dot + 1) / 2. Other normalisers apply to both lists. The semantic leg adds 0 for a document without vectors. `plugin`: fuses
-    the legs in place of linear fusion and rrf.
+    the legs in place of linear fusion and rrf. `highest`: the query's highest BM25, if the list may lack its document.
     """
-    lexical = "max" if blending.normalizer in (CALIBRATED, RAW_DOT, THEORETICAL) else blending.normalizer
+    lexical: str | Normalize = blending.normalizer
+    if blending.normalizer in (CALIBRATED, RAW_DOT, THEORETICAL):
+        lexical = "max" if highest is None else scaled_by(highest)
     semantic = _semantic_normalizer(blending, scale)
     dot = (lambda raw: raw) if scale.is_dot else None
     means = {index: one.mean for index, one in scale.calibrations.items()} if blending.normalizer == CALIBRATED else {}

@@ -76,6 +76,15 @@ def calibrated(calibrations: Mapping[str, Calibration]) -> Normalize:
     return by_index
 
 
+def scaled_by(highest: float) -> Normalize:
+    """`max`, where the list may lack the document with the highest score."""
+
+    def scale(scores: Scores) -> dict[Key, float]:
+        return {key: value / highest for key, value in scores.items()}
+
+    return scale
+
+
 def _none(scores: Scores) -> dict[Key, float]:
     return dict(scores)
 

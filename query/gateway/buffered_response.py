@@ -6,6 +6,7 @@ from typing import Any
 from starlette.types import Send
 
 from esblend import exact_json
+from esblend.event_loop import LARGE_BODY, off_loop
 
 
 class BufferedResponse:
@@ -23,12 +24,13 @@ class BufferedResponse:
         else:
             self._chunks.append(message.get("body", b""))
 
-    def json(self) -> dict[str, Any] | None:
+    async def json(self) -> dict[str, Any] | None:
         """The JSON object of a successful response; None for any other response."""
         if self._status >= 300:
             return None
         try:
-            content = exact_json.loads(b"".join(self._chunks))
+            raw = b"".join(self._chunks)
+            content = await off_loop(len(raw) > LARGE_BODY, exact_json.loads, raw)
         except ValueError:
             return None
         return content if isinstance(content, dict) else None

@@ -44,7 +44,7 @@ async def multi_search(context: GatewayContext, route: Route, scope: Scope, rece
     if response is None:
         await forward(context.upstream, scope, raw, receive, send)
     else:
-        await json_response(scope, response, headers)(scope, receive, send)
+        await (await json_response(scope, response, headers))(scope, receive, send)
 
 
 class _MultiSearch:

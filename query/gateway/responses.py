@@ -16,6 +16,7 @@ from esblend import exact_json
 from esblend.elasticsearch_connection import error_body
 from esblend.endpoint_http import PRODUCT, answer
 from esblend.errors import CallerTooSlow, EsblendError, TooManyRequests, UpstreamUnavailable
+from esblend.event_loop import LARGE_BODY, off_loop
 from query.gateway.filter_path import filtered
 from query.gateway.routing import url_parameters
 
@@ -24,7 +25,7 @@ ENTITY_HEADERS = (b"content-length", b"content-encoding")
 """Headers that describe a body which has been replaced."""
 
 
-def json_response(scope: Scope, content: dict[str, Any], headers: dict[str, str]) -> Response:
+async def json_response(scope: Scope, content: dict[str, Any], headers: dict[str, str]) -> Response:
     """A response in the content type that the caller's client version expects."""
     asked = dict(scope["headers"])
     accept = asked.get(b"accept", b"application/json").decode("latin-1")
@@ -32,11 +33,12 @@ def json_response(scope: Scope, content: dict[str, Any], headers: dict[str, str]
     given = url_parameters(scope)
     is_pretty = given.get("pretty", "false") in ("", "true")
     if "filter_path" in given:
-        content = filtered(content, given["filter_path"])
+        # Every key of the response is compared with the patterns.
+        content = await off_loop(True, filtered, content, given["filter_path"])
     raw = exact_json.dumps(content, pretty=is_pretty)
     headers = {**PRODUCT, **headers}
     if b"gzip" in asked.get(b"accept-encoding", b"") and len(raw) > 1000:
-        raw = gzip.compress(raw, 1)
+        raw = await off_loop(len(raw) > LARGE_BODY, gzip.compress, raw, 1)
         headers["Content-Encoding"] = "gzip"
     return Response(raw, headers=headers, media_type=kind)
 

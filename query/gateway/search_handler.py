@@ -52,7 +52,7 @@ async def search(context: GatewayContext, route: Route, scope: Scope, receive: R
         fused = fused_search(context, scope, body, route.target, given, changes)
         response, headers = with_degraded(*await unless_caller_leaves(receive, fused), changes.degraded)
         response = async_search.finished(response) if is_async else response
-        await json_response(scope, response, headers)(scope, receive, send)
+        await (await json_response(scope, response, headers))(scope, receive, send)
         return
     if changes.is_changed:
         raw = exact_json.dumps(body)
@@ -70,7 +70,7 @@ async def _forward_and_complete(
     scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
     response = BufferedResponse()
     await forward(context.upstream, scope, exact_json.dumps(body), receive, response.take)
-    content = response.json()
+    content = await response.json()
     if content is not None:
         await add_texts(context, scope, route.target, url_parameters(scope), body, changes, content)
         content, headers = with_degraded(content, {}, changes.degraded)

@@ -48,7 +48,7 @@ class Traced:
             return
         answer = BufferedResponse()
         await self._app({**scope, "headers": without_compression(headers)}, receive, answer.take)
-        content = answer.json()
+        content = await answer.json()
         if content is not None:
             await self._store(context, written_changes(content))
         await answer.pass_on(send)

@@ -45,7 +45,7 @@ async def write_and_wait(
     if is_bulk(plain):
         plain, sent = await guarded_body(GuardedBulk(context, indices, route, plain), plain, raw)
     await forward(context.upstream, plain, sent, receive, response.take)
-    content = response.json()
+    content = await response.json()
     if content is not None:
         waited = await unless_caller_leaves(receive, _wait(context, scope, lines, content, deadline))
         response.replace({**content, "esblend": waited})

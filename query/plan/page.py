@@ -23,7 +23,7 @@ def page_body(
     query: Query = {"bool": {"filter": [documents_query(keys)]}}
     if shown:
         query["bool"]["should"] = list(map(_unscored, shown))
-    return {**_page_options(search, highlighted), "size": len(keys), "query": query}
+    return {**page_options(search, highlighted), "size": len(keys), "query": query}
 
 
 def tied_page_body(
@@ -34,7 +34,7 @@ def tied_page_body(
     `positions`: of the page's documents and all that tie with them. `skip`: how many of these come before the page.
     """
     query = _with_unscored(scored_documents(positions), shown)
-    return {**_page_options(search, highlighted), "size": search.size, "from": skip, "query": query}
+    return {**page_options(search, highlighted), "size": search.size, "from": skip, "query": query}
 
 
 def sorted_page_body(
@@ -55,7 +55,7 @@ def sorted_page_body(
     query = _with_unscored(scored_documents(positions), shown)
     if others is not None:
         query = {"bool": {"should": [query, _constant(others, 0.0)], "minimum_should_match": 1}}
-    body = _page_options(search, highlighted)
+    body = page_options(search, highlighted)
     body |= {"query": query, "size": search.size, "from": search.start, "track_scores": True}
     if others is not None and only_in_groups:
         body["min_score"] = 0.5  # Elasticsearch applies it to the groups, and not to their inner hits
@@ -117,7 +117,8 @@ def scored_documents(scores: Mapping[Key, float]) -> Query:
     return {"dis_max": {"queries": [_constant(documents_query(keys), score) for score, keys in by_score.items()]}}
 
 
-def _page_options(search: Search, highlighted: Sequence[Query]) -> dict[str, Any]:
+def page_options(search: Search, highlighted: Sequence[Query]) -> dict[str, Any]:
+    """What every request for hits of the page has in common."""
     page = _with_words_highlighted(search.page, highlighted)
     if search.shows_no_ids:  # the page's hits are known by their ids, which are left out at the end
         page = {key: value for key, value in page.items() if key != "stored_fields"} | {"_source": False}

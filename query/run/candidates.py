@@ -10,6 +10,9 @@ from query.fusion.team_draft import Pick
 from query.language.tree import Leaf
 from query.plan.knn import Vector
 
+MANY_CANDIDATES = 2000
+"""Fusion of more takes longer than handing it to a thread."""
+
 
 @dataclass(frozen=True)
 class RankedCandidates:
@@ -33,5 +36,7 @@ class RankedCandidates:
     """Candidates that a minimum score beside the retriever removed. The groups of `collapse` still show them."""
     leaves: tuple[tuple[Leaf, int], ...] = ()
     """The leaves of a retriever tree with their windows, for explanations."""
+    page: tuple[list[dict[str, Any]], dict[str, Any]] | None = None
+    """The page's hits and the response with their total, if one request ranked and fetched them. `fused` has these hits only."""
     total: dict[str, Any] | None = None
     """`hits.total` if the legs counted it; None if it must be requested."""

@@ -42,24 +42,29 @@ def diversified(
     usable = [hit for hit in candidates if hit.key in vectors]
     if not usable:
         return []
-    relevance = {hit.key: np.float32(0) for hit in usable}
-    newest = max(usable, key=lambda hit: hit.score).key
+    # All passages in one array, so that a step compares all documents at once: `starts` are the documents' first rows.
+    rows = np.concatenate([vectors[hit.key] for hit in usable])
+    ends = np.cumsum([len(vectors[hit.key]) for hit in usable])
+    starts = np.concatenate([[0], ends[:-1]])
+    relevance = np.zeros(len(usable), dtype=np.float32)
+    newest = max(range(len(usable)), key=lambda n: usable[n].score)
     if query is not None:
-        dims = next(iter(vectors.values())).shape[1]
-        if query.shape != (dims,):
-            raise InvalidRequest(f"[{leg.name}.query_vector]: vector dimensions differ: {dims}!={query.size}")
-        relevance = {hit.key: inner_product_score(vectors[hit.key] @ query).max() for hit in usable}
-        newest = max(relevance, key=lambda key: relevance[key])
+        if query.shape != rows.shape[1:]:
+            raise InvalidRequest(f"[{leg.name}.query_vector]: vector dimensions differ: {rows.shape[1]}!={query.size}")
+        relevance = np.maximum.reduceat(inner_product_score(rows @ query), starts)
+        newest = int(relevance.argmax())
     share = np.float32(leg.relevance)
-    similarity = {hit.key: np.float32(0) for hit in usable}  # every score of an inner product is above 0
-    selected = {newest}
-    while len(selected) < min(leg.size, len(usable)):
-        del similarity[newest]
-        for key in similarity:
-            similar = inner_product_score(vectors[key] @ vectors[newest].T).max()
-            similarity[key] = max(similarity[key], similar)
-        newest = max(similarity, key=lambda key: share * relevance[key] - (1 - share) * similarity[key])
-        selected.add(newest)
+    similarity = np.zeros(len(usable), dtype=np.float32)  # every score of an inner product is above 0
+    is_selected = np.zeros(len(usable), dtype=bool)
+    is_selected[newest] = True
+    for _ in range(min(leg.size, len(usable)) - 1):
+        products = rows @ rows[starts[newest] : ends[newest]].T
+        np.maximum(similarity, np.maximum.reduceat(inner_product_score(products).max(axis=1), starts), out=similarity)
+        value = share * relevance - (1 - share) * similarity
+        value[is_selected] = -np.inf
+        newest = int(value.argmax())
+        is_selected[newest] = True
+    selected = {hit.key for hit, chosen in zip(usable, is_selected, strict=True) if chosen}
     return [_kept(leg.name, hit) for hit in candidates if hit.key in selected]
 
 

@@ -9,6 +9,7 @@ from yarl import URL
 
 from esblend import exact_json
 from esblend.errors import UpstreamError, UpstreamUnavailable
+from esblend.event_loop import LARGE_BODY, off_loop
 from esblend.settings import Settings
 from esblend.tls import tls_context
 
@@ -93,7 +94,7 @@ class Upstream:
                     for name, value in response.headers.items()
                     if name.lower() in ("x-elastic-product", "warning", "www-authenticate")
                 }
-                content = _parse(raw)
+                content = await off_loop(len(raw) > LARGE_BODY, _parse, raw)
                 if response.status >= 400:
                     raise UpstreamError(response.status, content)
                 return ElasticsearchResponse(content, shown_headers)

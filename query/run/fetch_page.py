@@ -21,6 +21,10 @@ Hits = list[dict[str, Any]]
 
 async def fetch_page(requests: SearchRequests, candidates: RankedCandidates) -> tuple[Hits, dict[str, Any]]:
     """The hits of the page, and the response with the counts and aggregations. Raises EsblendError."""
+    if candidates.page is not None:
+        hits, counts = candidates.page
+        await add_passages(requests, candidates, hits)
+        return hits, counts
     if requests.search.needs_elasticsearch_sort:
         return await _sorted_page(requests, candidates)
     return await _fused_page(requests, candidates)

@@ -1,24 +1,24 @@
 """Ranks by the short `hybrid` form: BM25 and nearest passages, by default with both exact scores of every candidate.
 
 query vector, mean vector, small target? (at the same time) -> legs in one request -> calibration -> blend -> rerank, cut
+the page alone is wanted: see `one_request`
 """
 
-import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 
 from esblend.errors import EncodingError, InvalidRequest, ModelError, UpstreamError
+from esblend.event_loop import off_loop
 from esblend.plugins import FUSIONS, find
 from mappings.attachment import Attachment
-from mappings.mean_vectors import MeanVector, combine
+from mappings.mean_vectors import MeanVector
 from query.fusion.autocut import autocut
 from query.fusion.blend import CALIBRATED, Blending, SemanticScale, blend
-from query.fusion.normalizers import Calibration
-from query.fusion.ranked_lists import FusedHit, Key, Scores
+from query.fusion.ranked_lists import FusedHit, Scores
 from query.language.tree import Hybrid, KnnLeg, StandardLeg
 from query.plan.documents import filtered
 from query.plan.hybrid_legs import (
@@ -36,16 +36,21 @@ from query.plan.hybrid_legs import (
     with_true_scores,
 )
 from query.plan.legs import leaf_body
+from query.plan.one_request import is_possible
 from query.plan.shown import bare
 from query.plan.similarity import calibration_of, similarity_scale
 from query.run.boost import boosted
-from query.run.candidates import RankedCandidates
+from query.run.candidates import MANY_CANDIDATES, RankedCandidates
 from query.run.cross_encoder import Reranker
 from query.run.exact_knn import ExactKnn
+from query.run.hybrid_lists import HybridLegs, calibrated, shared_calibrations
 from query.run.mean_vectors import MeanVectors
+from query.run.one_request import page_in_one_request, read_lexical_window
 from query.run.query_encoder import QueryEmbedder, Vector, mean_of
 from query.run.requests import LegKind, SearchRequests, scores_of, server_fault, whole
 from query.run.rerank import behind, rerank
+from query.run.together import together
+from query.run.true_scores import best_first, total_of_legs, true_scores
 from query.targets.metadata import Requester
 from query.targets.target import Target
 
@@ -53,23 +58,16 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class HybridLegs:
-    """The legs' ranked lists by name, the lexical leg first."""
+class _Prepared:
+    """What the semantic leg needs."""
 
-    lists: dict[str, Scores]
-    nearest: list[Key]
-    """The semantic leg's own hits."""
     vector: Vector | None
-    """The query vector; None if no semantic leg was sent, or if it failed."""
-    weights: Mapping[str, float]
-    """With weight 0 for the semantic legs if they failed."""
-    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
-    """By index."""
-    total: dict[str, Any] | None = None
-    """`hits.total` over all legs; None if the legs' responses do not include it."""
-    failed: bool = False
-    mean: MeanVector | None = None
-    """The mean vector behind the calibrations."""
+    """None if the encoder failed."""
+    count: int | None
+    """The number of documents if they are few enough for exact kNN."""
+    mean: MeanVector | None
+    lexical: dict[str, Any] | None = None
+    """The lexical leg's response, if it was requested while the query was encoded."""
 
 
 @dataclass
@@ -82,6 +80,8 @@ class HybridSearch:
     exact_knn: ExactKnn
     mean_vectors: MeanVectors
     requester: Requester
+    is_page_enough: bool = False
+    """Whether nobody needs the candidates beyond the page."""
 
     async def run(self, hybrid: Hybrid, targets: Sequence[Target]) -> RankedCandidates:
         """`targets`: the indices to search, together where they share an attachment. Raises EsblendError."""
@@ -104,8 +104,11 @@ class HybridSearch:
             return await self._run_targets(hybrid, targets)
         [target] = targets
         attachment = target.attachment
-        legs = await self._legs(hybrid, target)
-        fused = await boosted(self.requests, hybrid.boosts, self._blend(hybrid, attachment, legs))
+        prepared, page = await self._page(hybrid, target) if self.is_page_enough else (None, None)
+        if page is not None:
+            return page
+        legs = await self._legs(hybrid, target, prepared=prepared)
+        fused = await boosted(self.requests, hybrid.boosts, await self._blend(hybrid, attachment, legs))
         if hybrid.rerank is not None:
             window, text = hybrid.rerank.window, "\n".join(hybrid.texts)
             best = await rerank(
@@ -122,6 +125,30 @@ class HybridSearch:
             total=legs.total,
         )
 
+    async def _page(self, hybrid: Hybrid, target: Target) -> tuple[_Prepared | None, RankedCandidates | None]:
+        """The page by one request, if that is possible, and what was found out before. Raises EsblendError."""
+        attachment, search = target.attachment, self.requests.search
+        weights, blending = weights_of(hybrid, attachment), blending_of(hybrid, attachment)
+        window = window_of(hybrid, attachment, search)
+        if not is_possible(hybrid, target, search, weights, blending, window) or not self.embedder.has_room:
+            return None, None
+        self._refuse_unknown_fields(hybrid, target)
+        prepared, lexical = await together(
+            self._prepare(hybrid, target, blending), read_lexical_window(self.requests, hybrid, target, window)
+        )
+        if prepared.vector is None or prepared.count is not None or lexical is None:
+            return prepared, None
+        similarity = attachment.generation.vector.similarity
+        calibration = calibration_of(similarity, prepared.vector, prepared.mean)
+        page = await page_in_one_request(
+            self.requests, hybrid, target, prepared.vector, calibration, weights, lexical, window
+        )
+        if page is None:
+            return prepared, None
+        self.requests.plan |= {SEMANTIC: "approximate kNN", "requests": "BM25 during encoding, then one request"}
+        matches, shown = self._matches(hybrid, target), (page.hits, page.counts)
+        return prepared, RankedCandidates(page.fused, matches, [], prepared.vector, attachment, page=shown)
+
     async def _run_targets(self, hybrid: Hybrid, targets: Sequence[Target]) -> RankedCandidates:
         """Search indices with different attachments, and blend the candidates of all as one list."""
         if hybrid.rerank is not None or hybrid.inner_hits is not None:
@@ -130,22 +157,19 @@ class HybridSearch:
             raise InvalidRequest("the indices have different query defaults; search them one by one")
         if len({target.attachment.generation.vector.similarity for target in targets}) > 1:
             raise InvalidRequest("the indices compare vectors by different similarities; search them one by one")
-        legs_by_target = await asyncio.gather(
-            *(self._legs(_only(hybrid, target), target, apart=True) for target in targets)
-        )
+        legs_by_target = await together(*(self._legs(_only(hybrid, target), target, apart=True) for target in targets))
         # The weights of a target without a query vector would disable the semantic legs of the other targets.
         weights = next((legs.weights for legs in legs_by_target if not legs.failed), legs_by_target[0].weights)
         lists: dict[str, Scores] = {
-            name: _best_first(
-                {key: score for legs in legs_by_target for key, score in legs.lists.get(name, {}).items()}
-            )
+            name: best_first({key: score for legs in legs_by_target for key, score in legs.lists.get(name, {}).items()})
             for name in weights
         }
-        calibrations = _shared_calibrations(targets, legs_by_target)
-        together = HybridLegs(
+        calibrations = shared_calibrations(targets, legs_by_target)
+        blended = HybridLegs(
             lists, [key for legs in legs_by_target for key in legs.nearest], None, weights, calibrations
         )
-        fused = await boosted(self.requests, hybrid.boosts, self._blend(hybrid, targets[0].attachment, together))
+        fused = await self._blend(hybrid, targets[0].attachment, blended)
+        fused = await boosted(self.requests, hybrid.boosts, fused)
         return RankedCandidates(
             fused=_cut(hybrid, fused),
             match_queries=[
@@ -154,7 +178,7 @@ class HybridSearch:
                 if legs.weights[LEXICAL]
                 for query in self._matches(_only(hybrid, target), target)
             ],
-            nearest=together.nearest,
+            nearest=blended.nearest,
             shown=shown_by(hybrid),
         )
 
@@ -162,18 +186,22 @@ class HybridSearch:
         leg = lexical_leg(hybrid, target)
         return [bare(filtered(leg.query, leg.filters))]
 
-    def _blend(self, hybrid: Hybrid, attachment: Attachment, legs: HybridLegs) -> list[FusedHit]:
+    async def _blend(self, hybrid: Hybrid, attachment: Attachment, legs: HybridLegs) -> list[FusedHit]:
         began = time.perf_counter()
         scale = similarity_scale(attachment)
         semantic = SemanticScale(legs.calibrations, scale.raw_dot, scale.theoretical, scale.is_dot)
         blending = blending_of(hybrid, attachment)
         plugin = None if blending.fusion in ("linear", "rrf") else find(FUSIONS, blending.fusion)
-        fused = blend(legs.lists, legs.weights, blending, semantic, plugin)
+        is_long = sum(map(len, legs.lists.values())) > MANY_CANDIDATES
+        fused = await off_loop(is_long, blend, legs.lists, legs.weights, blending, semantic, plugin)
         self.requests.took("fusion", began)
         return fused
 
-    async def _legs(self, hybrid: Hybrid, target: Target, *, apart: bool = False) -> HybridLegs:
-        """All legs in one request; a leg of weight 0 is not sent. If the semantic legs fail, the lexical leg ranks alone.
+    async def _legs(
+        self, hybrid: Hybrid, target: Target, *, apart: bool = False, prepared: _Prepared | None = None
+    ) -> HybridLegs:
+        """All legs; a leg of weight 0 is not sent. If the semantic legs fail, the lexical leg ranks alone. The lexical leg needs
+        no vector: it runs during encoding, unless each hit carries all true scores.
 
         `apart`: the search has other targets, whose shards do not know this target's vectors.
 
@@ -185,17 +213,33 @@ class HybridSearch:
         weights, blending = weights_of(hybrid, attachment), blending_of(hybrid, attachment)
         if not any(weight for name, weight in weights.items() if name != LEXICAL):
             return await self._lexical_leg(hybrid, target, weights, own)
-        vector, count, mean = await asyncio.gather(
-            self._embed(hybrid.texts, attachment),
-            self.exact_knn.count_if_small(self.requests, semantic_filters(hybrid)),
-            self._mean_vector(target, blending),
-        )
-        if vector is not None:
-            legs = await self._all_legs(hybrid, target, weights, vector, count, own)
+        if prepared is None:
+            is_early = weights[LEXICAL] and not _is_exact(hybrid, attachment, weights) and self.embedder.has_room
+            prepared = await self._prepare(hybrid, target, blending, own=own if is_early else None)
+        if prepared.vector is not None:
+            legs = await self._all_legs(hybrid, target, weights, prepared.vector, prepared, own)
             if legs is not None:
-                return legs if not blending.is_calibrated else _calibrated(legs, target, vector, mean)
+                return legs if not blending.is_calibrated else calibrated(legs, target, prepared.vector, prepared.mean)
         alone = {name: 1.0 if name == LEXICAL else 0.0 for name in weights}
         return replace(await self._lexical_leg(hybrid, target, alone, own), failed=True)
+
+    async def _prepare(
+        self, hybrid: Hybrid, target: Target, blending: Blending, *, own: Sequence[str] | None = None
+    ) -> _Prepared:
+        """`own`: the indices of a lexical leg to request at the same time; none if it is requested later."""
+        parts: list[Coroutine[Any, Any, Any]] = [
+            self._embed(hybrid.texts, target.attachment),
+            self.exact_knn.count_if_small(self.requests, semantic_filters(hybrid)),
+            self._mean_vector(target, blending),
+        ]
+        if own is not None:
+            parts.append(self._early_lexical(hybrid, target, own))
+        return _Prepared(*await together(*parts))
+
+    async def _early_lexical(self, hybrid: Hybrid, target: Target, own: Sequence[str]) -> dict[str, Any]:
+        body = self._lexical_body(hybrid, target, is_exact=False)
+        [response] = await self.requests.legs(["lexical"], [body], indices=[own])
+        return response
 
     async def _lexical_leg(
         self, hybrid: Hybrid, target: Target, weights: Mapping[str, float], own: Sequence[str]
@@ -218,19 +262,20 @@ class HybridSearch:
         target: Target,
         weights: Mapping[str, float],
         vector: Vector,
-        count: int | None,
+        prepared: _Prepared,
         own: Sequence[str],
     ) -> HybridLegs | None:
         """The semantic legs, and the lexical leg unless its weight is 0. None if the server fails on the semantic legs.
 
-        `count`: the number of documents if they are few enough for exact kNN. `own`: the target's indices, if there are others.
+        `own`: the target's indices, if there are others.
         """
+        count, early = prepared.count, prepared.lexical
         search, attachment = self.requests.search, target.attachment
         is_exact = _is_exact(hybrid, attachment, weights)
         window = window_of(hybrid, attachment, search)
         bodies = [leaf_body(self._semantic_leg(hybrid, attachment, vector, window, count), window, search)]
         kinds: list[LegKind] = ["semantic"]
-        if weights[LEXICAL]:
+        if weights[LEXICAL] and early is None:
             bodies.append(self._lexical_body(hybrid, target, is_exact=is_exact))
             kinds.append("lexical")
         if is_exact:
@@ -238,16 +283,19 @@ class HybridSearch:
             bodies = [with_true_scores(body, hybrid, lexical, attachment, vector, weights) for body in bodies]
         vectors = target.indices if own or target.unattached else ()
         indices = [vectors, own][: len(bodies)]
+        self.requests.plan["requests"] = (
+            "the legs in one request" if early is None else "BM25 during encoding, then kNN"
+        )
         responses = await self.requests.legs(kinds, bodies, named_scores=is_exact, indices=indices)
         fault = server_fault(responses[0])
         if fault is not None:
             self.requests.degrade(SEMANTIC, fault)
             return None
-        semantic, *others = map(whole, responses)
+        semantic, *others = map(whole, responses if early is None else [*responses, early])
         nearest = scores_of(semantic)
         if is_exact:
-            lists = _true_scores([semantic, *others], attachment, weights)
-            total = _total(search.track_total_hits, others[0] if others else None, semantic)
+            lists = true_scores([semantic, *others], attachment, weights)
+            total = total_of_legs(search.track_total_hits, others[0] if others else None, semantic)
             return HybridLegs(lists, list(nearest), vector, weights, total=total)
         scale = similarity_scale(attachment)
         similarity = scale.of_knn if count is None else scale.of_script
@@ -293,7 +341,7 @@ class HybridSearch:
         """The mean of the texts' vectors, with the length 1 where each of them has it."""
         began = time.perf_counter()
         try:
-            vectors = await asyncio.gather(*(self.embedder.embed(text, attachment.generation) for text in texts))
+            vectors = await together(*(self.embedder.embed(text, attachment.generation) for text in texts))
         except (ModelError, EncodingError) as error:
             log.warning("searching without the semantic leg", cause=error.reason)
             self.requests.degrade(SEMANTIC, error.reason)
@@ -308,48 +356,10 @@ def _is_exact(hybrid: Hybrid, attachment: Attachment, weights: Mapping[str, floa
     return is_by_score or set(weights) != {LEXICAL, SEMANTIC}
 
 
-def _calibrated(legs: HybridLegs, target: Target, vector: Vector, mean: MeanVector | None) -> HybridLegs:
-    calibration = calibration_of(target.attachment.generation.vector.similarity, vector, mean)
-    return replace(legs, calibrations=dict.fromkeys(target.indices, calibration), mean=mean)
-
-
 def has_too_many_clauses(error: UpstreamError) -> bool:
     """Whether a query has more clauses than Elasticsearch allows."""
     text = repr(error.body())
     return "too_many_nested_clauses" in text or "too_many_clauses" in text
-
-
-def _true_scores(
-    responses: Sequence[dict[str, Any]], attachment: Attachment, weights: Mapping[str, float]
-) -> dict[str, Scores]:
-    """Every candidate's BM25 and similarity, by leg, each list best first. A list contains the documents that the leg matches;
-    the list of a leg of weight 0 is empty."""
-    value = similarity_scale(attachment).of_script
-    scores_by_leg: dict[str, dict[Key, float]] = {name: {} for name in weights}
-    for response in responses:
-        for hit in response["hits"]["hits"]:
-            for name, score in (hit.get("matched_queries") or {}).items():
-                if weights.get(name):
-                    scores_by_leg[name][Key(hit["_index"], hit["_id"])] = score if name == LEXICAL else value(score)
-    return {name: _best_first(scores) for name, scores in scores_by_leg.items()}
-
-
-def _total(most: bool | int, lexical: Mapping[str, Any] | None, semantic: Mapping[str, Any]) -> dict[str, Any]:
-    """`hits.total` over both legs' responses: all matches of BM25, and the nearest documents that BM25 does not match. `most`: the
-    request's `track_total_hits`."""
-    matched = (lexical or {"hits": {}})["hits"].get("total", {"value": 0, "relation": "eq"})
-    nearest = semantic["hits"]["hits"]
-    apart = (
-        sum(LEXICAL not in (hit.get("matched_queries") or ()) for hit in nearest)
-        if lexical is not None
-        else len(nearest)
-    )
-    if matched["relation"] != "eq":
-        return dict(matched)
-    value = matched["value"] + apart
-    if most is not True and value > int(most):
-        return {"value": int(most), "relation": "gte"}
-    return {"value": value, "relation": "eq"}
 
 
 def blending_of(hybrid: Hybrid, attachment: Attachment) -> Blending:
@@ -368,31 +378,7 @@ def _only(hybrid: Hybrid, target: Target) -> Hybrid:
     return replace(hybrid, filters=(*hybrid.filters, {"terms": {"_index": [*target.indices, *target.unattached]}}))
 
 
-def _shared_calibrations(targets: Sequence[Target], legs_by_target: Sequence[HybridLegs]) -> dict[str, Calibration]:
-    """Calibrations by index. Indices whose vectors come from one model form one corpus and share its mean: the mean of an index
-    with few documents is little more than these documents."""
-    calibrations: dict[str, Calibration] = {}
-    for target, legs in zip(targets, legs_by_target, strict=True):
-        if not legs.calibrations or legs.vector is None:
-            continue
-        generation = target.attachment.generation
-        means = [
-            other.mean
-            for other_target, other in zip(targets, legs_by_target, strict=True)
-            if other.mean is not None
-            and other_target.attachment.generation.searched_by.digest == generation.searched_by.digest
-            and other_target.attachment.generation.form == generation.form
-        ]
-        calibration = calibration_of(generation.vector.similarity, legs.vector, combine(means))
-        calibrations |= dict.fromkeys(legs.calibrations, calibration)
-    return calibrations
-
-
 def _cut(hybrid: Hybrid, fused: list[FusedHit]) -> list[FusedHit]:
     if hybrid.min_score is not None:
         fused = [hit for hit in fused if hit.score >= hybrid.min_score]
     return fused if hybrid.autocut is None else autocut(fused, hybrid.autocut)
-
-
-def _best_first(scores: Scores) -> dict[Key, float]:
-    return dict(sorted(scores.items(), key=lambda item: -item[1]))

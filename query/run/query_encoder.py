@@ -64,6 +64,12 @@ class QueryEmbedder:
         self._seconds_per_text = 0.0
         self._worker: asyncio.Task[None] | None = None
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a new text would be embedded in time."""
+        expected = (len(self._waiting) + len(self._computing)) * self._seconds_per_text
+        return len(self._waiting) < MAX_BATCH or expected <= self._budget_seconds * _MOST_OF_BUDGET
+
     async def load(self, name: str) -> Encoder:
         """Raises ModelError when the model cannot be loaded."""
         loaded = self._encoders.loaded(name)
@@ -112,8 +118,8 @@ class QueryEmbedder:
         self._load.shutdown(wait=False, cancel_futures=True)
 
     def _refuse_when_full(self) -> None:
-        expected = (len(self._waiting) + len(self._computing)) * self._seconds_per_text
-        if len(self._waiting) >= MAX_BATCH and expected > self._budget_seconds * _MOST_OF_BUDGET:
+        if not self.has_room:
+            expected = (len(self._waiting) + len(self._computing)) * self._seconds_per_text
             raise TooManyRequests(
                 f"{len(self._waiting)} texts wait to be embedded, about {expected:.1f} s of work; a search waits at most"
                 f" {self._budget_seconds:g} s for its vector; try again later"

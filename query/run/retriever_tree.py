@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from esblend.errors import EncodingError, EsblendError, InvalidRequest, ModelError, NotAttached
+from esblend.event_loop import off_loop
 from mappings.attachment import Attachment
 from mappings.capabilities import Version
 from query.fusion.linear import linear_fusion
@@ -28,6 +29,7 @@ from query.language.tree import (
     RerankLeg,
     RescorerLeg,
     RrfLeg,
+    Search,
     ServerLeg,
     StandardLeg,
     Wrapper,
@@ -43,7 +45,7 @@ from query.plan.page import document_order_body
 from query.plan.query_and_fields import expand_fields
 from query.plan.shown import bare, is_shown
 from query.plan.similarity import SIMILARITY_SCALES, Score
-from query.run.candidates import RankedCandidates
+from query.run.candidates import MANY_CANDIDATES, RankedCandidates
 from query.run.cross_encoder import Reranker
 from query.run.diversify import diversified, read_vectors
 from query.run.failed_legs import raise_failures
@@ -55,6 +57,7 @@ from query.run.rerank import rerank
 from query.run.rescore import rescore
 from query.run.semantic import is_vector_name
 from query.run.server_retrievers import server_executes
+from query.run.together import together
 from query.targets.target import Target
 
 
@@ -78,15 +81,17 @@ class RetrieverSearch:
     async def run(self, leg: Leg, window: int) -> RankedCandidates:
         """`window`: the size of a leg's list outside of any fusion. Raises EsblendError."""
         search = self.requests.search
-        leg = await self._with_vectors(await self._expanded(leg))
+        leg = await self._expanded(leg)
+        # Legs without a text run while the texts of the others are encoded.
+        early = self._early(list(leaves(leg)))
+        leg, first = await together(self._with_vectors(leg), self._responses(leg, window, early))
         parts = list(leaves(leg))
         windows = list(leaf_windows(leg, window))
-        bodies = [leaf_body(part, size, search) for part, size in zip(parts, windows, strict=True)]
-        kinds: list[LegKind] = ["semantic" if isinstance(part, KnnLeg) else "lexical" for part in parts]
-        responses = await self.requests.legs(kinds, bodies, indices=list(map(indices_of, parts)))
-        lists = self._lists(leg, parts, responses)
+        rest = [n for n in range(len(parts)) if n not in early]
+        responses = {**first, **await self._responses(leg, window, rest)}
+        lists = self._lists(leg, parts, [responses[n] for n in range(len(parts))])
         began = time.perf_counter()
-        fused = await self._fuse(leg, enumerate(lists))
+        fused = await self._fuse(leg, enumerate(lists), shown=_shown(search))
         self.requests.took("fusion", began)
         nearest = [
             key
@@ -106,6 +111,25 @@ class RetrieverSearch:
             leaves=tuple(zip(parts, windows, strict=True)),
             only_candidates=search.min_score is not None or any_min_score(leg),
         )
+
+    def _early(self, parts: Sequence[Leaf]) -> list[int]:
+        """The numbers of the leaves to request during encoding; none where no text is encoded, or where the server's retrievers may
+        yet be replaced by their legs."""
+        early = [n for n, part in enumerate(parts) if isinstance(part, StandardLeg)]
+        encodes = any(isinstance(part, KnnLeg) and "query_vector_builder" in part.section for part in parts)
+        if not early or not encodes or not self.embedder.has_room or any(isinstance(part, ServerLeg) for part in parts):
+            return []
+        self.requests.plan["requests"] = "BM25 during encoding, then kNN"
+        return early
+
+    async def _responses(self, leg: Leg, window: int, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """The responses to some of the leaves, by their numbers. Raises EsblendError."""
+        sized = list(zip(leaves(leg), leaf_windows(leg, window), strict=True))
+        parts = [sized[n][0] for n in numbers]
+        bodies = [leaf_body(*sized[n], self.requests.search) for n in numbers]
+        kinds: list[LegKind] = ["semantic" if isinstance(part, KnnLeg) else "lexical" for part in parts]
+        responses = await self.requests.legs(kinds, bodies, indices=list(map(indices_of, parts)))
+        return dict(zip(numbers, responses, strict=True))
 
     def _lists(self, leg: Leg, parts: Sequence[Leaf], responses: Sequence[dict[str, Any]]) -> list[Scores]:
         """A ranked list for each leaf. A kNN leg that failed on the server gives an empty list and is reported."""
@@ -214,31 +238,44 @@ class RetrieverSearch:
             return name
         return attachment.vector_field if is_vector_name(name, attachment) else name
 
-    async def _fuse(self, leg: Leg, lists: Iterator[tuple[int, Scores]], *, is_ranked: bool = False) -> list[FusedHit]:
-        """`lists` gives the leaves' positions and ranked lists in their order. `is_ranked`: the enclosing leg reads ranks."""
+    async def _fuse(
+        self,
+        leg: Leg,
+        lists: Iterator[tuple[int, Scores]],
+        *,
+        is_ranked: bool = False,
+        shown: int | None = None,
+    ) -> list[FusedHit]:
+        """`lists` gives the leaves' positions and ranked lists in their order. `is_ranked`: the enclosing leg reads ranks. `shown`:
+        nobody reads hits beyond this position."""
         if isinstance(leg, Leaf | FieldsLeg):
             position, scores = next(lists)
             return ranked_leaf(leg.name, scores, position)
-        fused = await self._fuse_inner(leg, lists, is_ranked=is_ranked)
+        fused = await self._fuse_inner(leg, lists, is_ranked=is_ranked, shown=shown)
         if leg.name != kind_of(leg) and fused:
             self.named.append(named_documents([hit.key for hit in fused], leg.name))
         return fused
 
     async def _fuse_inner(
-        self, leg: Fusion | Wrapper, lists: Iterator[tuple[int, Scores]], *, is_ranked: bool
+        self, leg: Fusion | Wrapper, lists: Iterator[tuple[int, Scores]], *, is_ranked: bool, shown: int | None
     ) -> list[FusedHit]:
         if isinstance(leg, Fusion):
             reads_ranks = isinstance(leg, RrfLeg)
             inner = [await self._fuse(weighted.leg, lists, is_ranked=reads_ranks) for weighted in leg.legs]
-            return await self._cut(fuse(leg, inner), leg.window, is_ranked=is_ranked)
+            is_long = sum(map(len, inner)) > MANY_CANDIDATES
+            fused = await off_loop(is_long, fuse, leg, inner)
+            return await self._cut(fused, leg.window, is_ranked=is_ranked, shown=shown)
         candidates = (await self._fuse(leg.leg, lists))[: leg.depth if isinstance(leg, RescorerLeg) else leg.window]
         fused = (await self._wrapped(leg, candidates))[: leg.window]
         return [hit for hit in fused if leg.min_score is None or hit.score >= leg.min_score]
 
-    async def _cut(self, fused: list[FusedHit], window: int, *, is_ranked: bool) -> list[FusedHit]:
+    async def _cut(
+        self, fused: list[FusedHit], window: int, *, is_ranked: bool, shown: int | None = None
+    ) -> list[FusedHit]:
         """The best `window` hits. Where the order of equal scores matters, Elasticsearch is asked for the documents' order."""
         tied = tied_hits(fused, window, all_ties=is_ranked)
-        if tied:
+        # Which of equal hits are cut does not matter when all of them are behind the page.
+        if tied and (shown is None or tied[0].score >= fused[min(shown, len(fused)) - 1].score):
             body = document_order_body([hit.key for hit in tied], self.requests.search)
             [response] = await self.requests.ask("ties", [body])
             order = {key: position for position, key in enumerate(scores_of(response))}
@@ -270,7 +307,14 @@ class RetrieverSearch:
                 self.requests.degrade(leg.name, error.reason)
         keys = [hit.key for hit in candidates]
         vectors = await read_vectors(self.requests, keys, vector_field, await self.version())
-        return diversified(leg, candidates, vectors, None if query is None else np.asarray(query, dtype=np.float32))
+        against = None if query is None else np.asarray(query, dtype=np.float32)
+        return await asyncio.to_thread(diversified, leg, candidates, vectors, against)
+
+
+def _shown(search: Search) -> int | None:
+    """The number of hits up to the end of the page; None if the response depends on hits behind it."""
+    reads_more = search.counts_more or search.needs_elasticsearch_sort or search.search_after
+    return None if reads_more else search.start + search.size
 
 
 def ranked_leaf(name: str, scores: Scores, position: int | None = None) -> list[FusedHit]:

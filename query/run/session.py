@@ -72,7 +72,7 @@ class Session:
     async def run(self) -> dict[str, Any]:
         """The response in Elasticsearch's shape. Raises EsblendError."""
         began = time.monotonic()
-        candidates = await self._rank()
+        candidates = await self._rank(is_page_enough=True)
         candidates = await self._post_filter(candidates)
         hits, counts = await fetch_page(self._requests, candidates)
         return self._response(candidates, hits, counts, began)
@@ -88,13 +88,13 @@ class Session:
         """Failed legs and the reasons."""
         return self._requests.degraded
 
-    async def _rank(self) -> RankedCandidates:
+    async def _rank(self, *, is_page_enough: bool = False) -> RankedCandidates:
         search, services = self._search, self._services
         if isinstance(search.ranking, Hybrid):
             interleave = search.ranking.interleave
             if interleave is not None:
                 return await rank_interleaved(self._requests, search.ranking, interleave, self._rank_hybrid)
-            return await self._rank_hybrid(self._requests, search.ranking)
+            return await self._rank_hybrid(self._requests, search.ranking, is_page_enough=is_page_enough)
         tree = RetrieverSearch(
             self._requests,
             services.embedder,
@@ -109,7 +109,9 @@ class Session:
         except NoIndices:
             return RankedCandidates(fused=[], match_queries=[], nearest=[])
 
-    async def _rank_hybrid(self, requests: SearchRequests, hybrid: Hybrid) -> RankedCandidates:
+    async def _rank_hybrid(
+        self, requests: SearchRequests, hybrid: Hybrid, *, is_page_enough: bool = False
+    ) -> RankedCandidates:
         services = self._services
         targets = await self._targets(hybrid.generation)
         if not targets:
@@ -121,6 +123,7 @@ class Session:
             services.exact_knn,
             services.mean_vectors,
             self._requester(),
+            is_page_enough,
         )
         return await search.run(hybrid, targets)
 

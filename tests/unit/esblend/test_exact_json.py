@@ -53,3 +53,11 @@ def test_arrays_become_lists() -> None:
     assert (
         exact_json.dumps({"v": np.asarray([1, 2], dtype=np.float32), "a": "\ud800"}) == b'{"v":[1.0,2.0],"a":"\\ud800"}'
     )
+
+
+@given(st.text("0123456789eE+-.,a ", max_size=150))
+def test_long_responses_are_searched_for_long_numbers_as_short_ones_are(text: str) -> None:
+    padding = b" " * exact_json._SHORT
+    found = exact_json._has_long_number(text.encode())
+    assert exact_json._has_long_number(padding + text.encode()) == found
+    assert exact_json._has_long_number(text.encode() + padding) == found

@@ -93,3 +93,25 @@ def test_with_all_weight_on_relevance_the_most_similar_to_the_query_are_selected
     fused = diversified(leg, ranked_leaf("x", ranked), vectors, np.array([0.0, 1.0], dtype=np.float32))
     assert [one.key for one in fused] == list(ranked)[-size:]
     assert [one.score for one in fused] == list(ranked.values())[-size:]
+
+
+@given(st.integers(0, 1000), st.integers(1, 8), st.booleans())
+def test_diversity_is_that_of_the_formula(seed: int, size: int, has_query: bool) -> None:
+    rng = np.random.default_rng(seed)
+    keys = [Key("i", str(n)) for n in range(8)]
+    vectors = {key: rng.normal(size=(rng.integers(1, 4), 3)).astype(np.float32) for key in keys}
+    query = rng.normal(size=3).astype(np.float32) if has_query else None
+    leg = DiversifyLeg(LEAF, "v", window=8, size=size, relevance=0.6)
+
+    def similarity(a: Key, b: Key) -> float:
+        return float(inner_product_score(vectors[a] @ vectors[b].T).max())
+
+    relevance = {key: 0.0 if query is None else float(inner_product_score(vectors[key] @ query).max()) for key in keys}
+    chosen = [max(keys, key=relevance.__getitem__)]
+    while len(chosen) < size:
+        rest = [key for key in keys if key not in chosen]
+        chosen.append(
+            max(rest, key=lambda key: 0.6 * relevance[key] - 0.4 * max(similarity(key, other) for other in chosen))
+        )
+    fused = diversified(leg, ranked_leaf("x", {key: 8.0 - n for n, key in enumerate(keys)}), vectors, query)
+    assert {hit.key for hit in fused} == set(chosen)

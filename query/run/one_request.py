@@ -1,0 +1,69 @@
+"""Ranks and fetches the page of a `hybrid` search in one request; `query/plan/one_request.py` has the plan."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from query.fusion.blend import SemanticScale, blend
+from query.fusion.normalizers import Calibration
+from query.fusion.ranked_lists import FusedHit
+from query.language.tree import Hybrid
+from query.page.hits import fused_page, key_of
+from query.plan.hybrid_legs import lexical_leg
+from query.plan.knn import Vector
+from query.plan.one_request import (
+    LexicalWindow,
+    is_page_certain,
+    lexical_window,
+    lexical_window_body,
+    one_request_body,
+    total_of_both,
+)
+from query.run.requests import SearchRequests
+from query.run.true_scores import true_scores
+from query.targets.target import Target
+
+
+@dataclass(frozen=True)
+class Page:
+    """The hits of a page in fused order, and what fusion knows about them."""
+
+    fused: list[FusedHit]
+    hits: list[dict[str, Any]]
+    counts: dict[str, Any]
+    """The response that has the total."""
+
+
+async def read_lexical_window(
+    requests: SearchRequests, hybrid: Hybrid, target: Target, window: int
+) -> LexicalWindow | None:
+    """Raises UpstreamError."""
+    body = lexical_window_body(lexical_leg(hybrid, target), window, requests.search)
+    [response] = await requests.ask("lexical", [body])
+    return lexical_window(response, window)
+
+
+async def page_in_one_request(
+    requests: SearchRequests, hybrid: Hybrid, target: Target, vector: Vector, calibration: Calibration,
+    weights: Mapping[str, float], lexical: LexicalWindow, window: int,
+) -> Page | None:  # fmt: skip
+    """None if the request fails, or if 32-bit scores cannot tell which hit is the last of the page: other requests can."""
+    search, attachment = requests.search, target.attachment
+    body = one_request_body(
+        hybrid, lexical_leg(hybrid, target), attachment, vector, calibration, weights, lexical, search, window
+    )
+    [response] = await requests.raw("search", [body], named_scores=True)
+    if "error" in response or response["_shards"]["failed"]:
+        return None
+    lists = true_scores([response], attachment, weights)
+    scale = SemanticScale(dict.fromkeys(target.indices, calibration))
+    by_key = {hit.key: hit for hit in blend(lists, weights, scale=scale, highest=lexical.highest)}
+    in_order = [by_key[key_of(hit)] for hit in response["hits"]["hits"]]
+    if not is_page_certain([hit.score for hit in in_order], search.size, calibration, weights):
+        return None
+    fused = sorted(in_order[: search.size], key=lambda hit: -hit.score)  # equal scores keep Elasticsearch's order
+    hits = fused_page(fused, response)
+    for hit in hits:
+        hit.pop("matched_queries", None)
+    total = total_of_both(search.track_total_hits, lexical, response)
+    return Page(fused, hits, {"_shards": response["_shards"], "hits": {} if total is None else {"total": total}})

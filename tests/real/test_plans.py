@@ -1,0 +1,146 @@
+"""However the gateway executes a search, the hits, their order, scores and total are the same; `profile` names the plan."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from elasticsearch import Elasticsearch
+
+from tests.conftest import Stack
+from tests.real.gateways import gateway_with
+
+INDEX, ALIAS = "plans", "plans-of-b"
+WORDS = [
+    "whale",
+    "bread",
+    "kitten",
+    "sea",
+    "deep",
+    "blue",
+    "yeast",
+    "milk",
+    "oven",
+    "ship",
+    "harbour",
+    "paw",
+    "flour",
+    "tail",
+]
+ONE_REQUEST = "BM25 during encoding, then one request"
+
+
+@pytest.fixture(scope="module")
+def client(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elasticsearch]:
+    """A gateway that searches a small index by approximate kNN, as if it were large. Many documents are equal; some have no text,
+    others several passages."""
+    rng = random.Random(20)
+    text = {"type": "text", "analyzer": "english"}
+    stack.es.indices.create(
+        index=INDEX,
+        mappings={"properties": {"title": text, "body": text, "group": {"type": "keyword"}, "n": {"type": "integer"}}},
+        settings={"number_of_shards": 1, "number_of_replicas": 0},
+        aliases={ALIAS: {"filter": {"term": {"group": "b"}}}},
+    )
+    operations: list[dict[str, Any]] = []
+    for number in range(240):
+        words = rng.choices(WORDS, k=rng.choice([3, 3, 6, 6, 400]))
+        one: dict[str, Any] = {"group": rng.choice("abc"), "n": number}
+        if number % 12:
+            one |= {"title": rng.choice(WORDS), "body": " ".join(words) + "."}
+        operations += [{"index": {"_id": f"d{number}"}}, one]
+        if number % 5 == 0:
+            operations += [{"index": {"_id": f"twin{number}"}}, one]
+    assert not stack.es.bulk(index=INDEX, operations=operations, refresh=True)["errors"]
+    stack.attach(INDEX, "title", "body")
+    stack.wait(INDEX)
+    with gateway_with(stack, tmp_path_factory.mktemp("plans"), exact_knn_documents="0") as made:
+        yield made
+    stack.es.indices.delete(index=INDEX)
+
+
+def a_search(rng: random.Random) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "alpha": rng.choice([0.1, 0.5, 0.9, 0.99]), "rank_window_size": rng.choice([15, 30, 60, 200]),
+        "fields": rng.choice([["title"], ["title^2", "body"], ["body"]]),
+        "filter": rng.choice([{"term": {"group": "a"}}, {"range": {"n": {"lt": rng.randint(1, 240)}}}]),
+    }  # fmt: skip
+    page: dict[str, Any] = {
+        "size": rng.randint(0, 12), "from": rng.choice([0, 0, 3]), "track_total_hits": rng.choice([True, False, 7]),
+        "_source": rng.choice([False, ["n", "title"]]), "fields": ["n"], "docvalue_fields": ["group"], "version": True,
+        "highlight": {"fields": {"body": {}}}, "seq_no_primary_term": True, "post_filter": {"term": {"group": "c"}},
+        "aggs": {"groups": {"terms": {"field": "group"}, "aggs": {"best": {"max": {"script": "_score"}}}}},
+    }  # fmt: skip
+    text = " ".join(rng.choices([*WORDS, "submarine", "the"], k=rng.randint(1, 5)))
+    hybrid = {"query": text, **{key: value for key, value in options.items() if rng.random() < 0.4}}
+    return {"query": {"hybrid": hybrid}, **{key: value for key, value in page.items() if rng.random() < 0.2}}
+
+
+def plan_of(response: dict[str, Any]) -> str:
+    return str(response["esblend"]["profile"]["plan"]["requests"])
+
+
+def answers(
+    client: Elasticsearch, body: dict[str, Any], index: str = INDEX
+) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """The plan that the gateway chooses, its response, and the response by the plan that explains every hit."""
+    chosen = client.search(index=index, body={**body, "profile": True}).body
+    explained = client.search(index=index, body={**body, "explain": True}).body
+    for hit in explained["hits"]["hits"]:
+        hit.pop("_explanation")
+    return plan_of(chosen), chosen, explained
+
+
+def test_every_plan_gives_the_same_hits(client: Elasticsearch) -> None:
+    plans: Counter[str] = Counter()
+    for seed in range(120):
+        body = a_search(random.Random(seed))
+        plan, chosen, explained = answers(client, body)
+        plans[plan] += 1
+        for key in ("hits", "aggregations", "_shards"):
+            assert _rounded(chosen.get(key)) == _rounded(explained.get(key)), (seed, plan, body)
+    assert plans[ONE_REQUEST] > 20, plans
+    assert len(plans) > 1, plans
+
+
+def test_an_alias_with_a_filter(client: Elasticsearch) -> None:
+    for text in ("whale in the deep sea", "yeast bread", "kitten milk"):
+        body = {"query": {"hybrid": {"query": text, "rank_window_size": 30}}, "_source": ["group"]}
+        plan, chosen, explained = answers(client, body, ALIAS)
+        assert _rounded(chosen["hits"]) == _rounded(explained["hits"]), plan
+        assert {hit["_source"]["group"] for hit in chosen["hits"]["hits"]} == {"b"}
+
+
+@pytest.mark.parametrize("options", [{"fusion": "rrf"}, {"blending": "windowed"}])
+def test_bm25_runs_during_encoding(client: Elasticsearch, options: dict[str, Any]) -> None:
+    body = {"query": {"hybrid": {"query": f"bread with {sorted(options)}", **options}}, "profile": True}
+    found = client.search(index=INDEX, body=body).body
+    assert plan_of(found) == "BM25 during encoding, then kNN"
+    assert len(found["hits"]["hits"]) == 10
+
+
+def test_a_text_to_embed_in_a_retriever_does_not_delay_its_other_legs(client: Elasticsearch) -> None:
+    by_text = {"text_embedding": {"model_text": "a ship in the harbour"}}
+    knn = {"field": "esblend", "k": 20, "num_candidates": 50, "query_vector_builder": by_text}
+    legs = [{"knn": knn}, {"standard": {"query": {"match": {"body": "ship"}}}}]
+    body = {"retriever": {"rrf": {"retrievers": legs, "rank_window_size": 20}}, "profile": True}
+    found = client.search(index=INDEX, body=body).body
+    assert plan_of(found) == "BM25 during encoding, then kNN"
+    vector = {**knn, "query_vector": client.perform_request(
+        "POST", "/_esblend/embed", headers={"accept": "application/json", "content-type": "application/json"},
+        body={"texts": ["a ship in the harbour"], "index": INDEX},
+    ).body["vectors"][0]}  # fmt: skip
+    vector.pop("query_vector_builder")
+    legs[0] = {"knn": vector}
+    expected = client.search(index=INDEX, body=body).body
+    assert [hit["_id"] for hit in found["hits"]["hits"]] == [hit["_id"] for hit in expected["hits"]["hits"]]
+
+
+def _rounded(value: Any) -> Any:
+    """Scores to six digits: Elasticsearch may add the 32-bit scores of a query's words in another order."""
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    return [_rounded(inner) for inner in value] if isinstance(value, list) else value
