@@ -1,5 +1,6 @@
 """Decides when a search reaches few enough documents to compare every vector."""
 
+import hashlib
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +14,7 @@ _CACHE_ENTRIES = 1000
 
 
 class ExactKnn:
-    """Counts documents, up to `most`. For a minute it remembers targets that have more, which saves the request."""
+    """Counts documents, up to `most`. For a minute it remembers targets and filters with more, which saves the request."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -23,8 +24,10 @@ class ExactKnn:
         """The number of documents of the search's target that pass the filters; None when more than `most`, or unknown."""
         if not self.most:
             return None
-        key = (requests.caller.key, requests.target, repr(requests.parameters.header), requests.search.pit or "")
-        if time.monotonic() - self._large.get(key, float("-inf")) < _CACHE_SECONDS and not filters:
+        of_request = repr((requests.parameters.header, requests.search.common.get("runtime_mappings"), list(filters)))
+        digest = hashlib.sha256(of_request.encode("utf-8", "surrogatepass")).hexdigest()  # filters may be long
+        key = (requests.caller.key, requests.target, digest, requests.search.pit or "")
+        if time.monotonic() - self._large.get(key, float("-inf")) < _CACHE_SECONDS:
             return None
         try:
             [response] = await requests.ask("count", [count_body(filters, self.most, requests.search)])
@@ -33,8 +36,7 @@ class ExactKnn:
         count = int(response["hits"]["total"]["value"])
         if count <= self.most and not response.get("terminated_early"):
             return count
-        if not filters:
-            if len(self._large) >= _CACHE_ENTRIES:
-                self._large.clear()
-            self._large[key] = time.monotonic()
+        if len(self._large) >= _CACHE_ENTRIES:
+            self._large.clear()
+        self._large[key] = time.monotonic()
         return None

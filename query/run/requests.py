@@ -1,5 +1,6 @@
 """The requests that a search sends to Elasticsearch with the caller's rights, and their timings."""
 
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +49,9 @@ class SearchRequests:
     """Failures of all requests, by index and shard, as Elasticsearch describes them."""
     timed_out: bool = False
     pit_id: str | None = None
+    preference: str = field(default_factory=lambda: secrets.token_hex(8))
+    """Unless the caller names one. The same copy of a shard answers all requests of the search: copies differ in scores and in the
+    order of equal scores. A point in time has its own copies."""
 
     async def raw(
         self,
@@ -62,7 +66,8 @@ class SearchRequests:
             return []
         began = time.perf_counter()
         index = {"index": self.target} if self.target and self.search.pit is None else {}
-        header = {**index, **self.parameters.header}
+        preference = {"preference": self.preference} if self.search.pit is None else {}
+        header = {**index, **preference, **self.parameters.header}
         headers = [
             {**header, "index": ",".join(own)} if own and self.search.pit is None else header
             for own in indices or [()] * len(bodies)
