@@ -72,7 +72,7 @@ class MeanVectors:
         }
         rights = "" if self._own is not None else requester.key
         async with self._lock(requester.key, ",".join(indices)):
-            await self._load(requester, rights, list(indices))
+            await self._load(requester, rights, list(indices), target.attachment.generation.model.dims)
             stored = [mean for id_ in indices if (mean := _fresh(self._stored, rights, id_)) is not None]
             missing = [id_ for id_ in indices if _fresh(self._stored, rights, id_) is None][:_MAX_SAMPLED_INDICES]
             for id_ in missing:
@@ -98,9 +98,9 @@ class MeanVectors:
             self._locks = {key: lock for key, lock in self._locks.items() if lock.locked()}
         return self._locks.setdefault((rights, name), asyncio.Lock())
 
-    async def _load(self, requester: Requester, rights: str, ids: Sequence[str]) -> None:
+    async def _load(self, requester: Requester, rights: str, ids: Sequence[str], dims: int) -> None:
         """Read the stored ones. Callers without access to esblend's hidden index are remembered, and not tried again for a
-        while."""
+        while. A vector of another width than `dims` is left over from another model."""
         now = time.monotonic()
         wanted = [id_ for id_ in ids if not _is_known(self._stored, rights, id_)]
         if not wanted or now < self._denied.get(rights, 0.0):
@@ -113,6 +113,11 @@ class MeanVectors:
             return
         for id_ in wanted:
             mean = stored[id_][0] if id_ in stored else None
+            if mean is not None and len(mean.vector) != dims:
+                log.warning(
+                    "stored mean vector ignored: its width is that of another model", id=id_, width=len(mean.vector)
+                )
+                mean = None
             _keep(self._stored, (rights, id_), _Cached(now + _FRESH_SECONDS, mean))
 
     async def _sample(self, requester: Requester, id_: str, index: str, attachment: Attachment) -> None:

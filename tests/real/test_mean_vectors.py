@@ -62,6 +62,20 @@ def test_the_feed_stores_the_mean_of_the_first_hundred_documents(
     wait_for("the removal of the mean vector", lambda: not stored(stack, index))
 
 
+def test_a_stored_vector_of_another_width_is_ignored(stack: Stack, make_index: Callable[..., str]) -> None:
+    index = make_index(*({"title": text} for text in TEXTS))
+    stack.attach(index, "title")
+    stack.wait(index)
+    wait_for("the stored mean vector", lambda: stored(stack, index))
+    other = base64.b64encode(np.ones(3, dtype="<f4").tobytes()).decode()
+    stack.es.update_by_query(
+        index="esblend-mean-vectors", query={"term": {"index": index}}, refresh=True,
+        script={"source": "ctx._source.vector = params.vector", "params": {"vector": other}},
+    )  # fmt: skip
+    expected = "mean vector of 120 passages of 120 documents, drawn from 120; sampled by the gateway"
+    wait_for("a sample", lambda: explained(stack, index, "frozen water")[1] == expected, 10)
+
+
 def test_the_mean_of_deleted_documents_is_not_used(stack: Stack, make_index: Callable[..., str]) -> None:
     """The few documents that remain are too few for a stored mean, and the gateway samples them."""
     index = make_index(*({"title": text} for text in TEXTS))
