@@ -84,7 +84,7 @@ def _export_in_process(folder: ModelFolder, precision: Precision, target: Path) 
 def export(folder: ModelFolder, precision: Precision, target: Path) -> None:
     """Write `model.xml` and its weights into `target`. Imports PyTorch, OpenVINO and, for `fast`, NNCF.
 
-    Raises ModelError when the exported model does not give the vectors of the PyTorch model.
+    Raises ModelError when OpenVINO cannot convert the model, or when the result does not give the vectors of the PyTorch model.
     """
     import torch
 
@@ -95,7 +95,10 @@ def export(folder: ModelFolder, precision: Precision, target: Path) -> None:
     example = torch.ones((2, 16), dtype=torch.long)
     with torch.inference_mode(False), torch.no_grad():
         inputs = {"input_ids": example, "attention_mask": example}
-        model = openvino.convert_model(source, example_input=inputs)
+        try:
+            model = openvino.convert_model(source, example_input=inputs)
+        except Exception as error:  # whatever a model's own code raises when it is traced
+            raise ModelError(f"OpenVINO cannot convert this model: {_first_cause(error)}") from error
     for entry in model.inputs:
         entry.get_node().set_partial_shape(openvino.PartialShape([-1, -1]))
     model.validate_nodes_and_infer_types()
@@ -103,6 +106,13 @@ def export(folder: ModelFolder, precision: Precision, target: Path) -> None:
     if precision == "fast":
         model = _quantize(model, folder)
     openvino.save_model(model, target / "model.xml", compress_to_fp16=False)
+
+
+def _first_cause(error: BaseException) -> str:
+    """OpenVINO wraps the error that says what happened in general advice."""
+    while error.__cause__ is not None or error.__context__ is not None:
+        error = error.__cause__ or error.__context__ or error
+    return f"{type(error).__name__}: {error}".partition("\n")[0][:200]
 
 
 def _compare(source: Any, model: Any, folder: ModelFolder) -> None:
