@@ -258,9 +258,21 @@ def describe_validation(error: ValidationError) -> str:
 
 
 def is_attached(mapping: dict[str, Any]) -> bool:
-    """Whether a mapping holds an attachment of any version; an attach request (`mappings.mapping_requests`) does not count."""
+    """Whether a mapping holds an attachment of any version. Neither an attach request (`mappings.mapping_requests`) nor a value
+    that another client wrote (null, a string, an empty object) counts."""
     meta = (mapping.get("_meta") or {}).get(META_KEY)
-    return meta is not None and not (isinstance(meta, dict) and "generations" not in meta)
+    return isinstance(meta, dict) and "generations" in meta
+
+
+def is_damaged(mapping: dict[str, Any]) -> bool:
+    """Whether a mapping holds an attachment in this version's format that cannot be read."""
+    if not is_attached(mapping) or mapping["_meta"][META_KEY].get("format", FORMAT) != FORMAT:
+        return False
+    try:
+        Attachment.model_validate(mapping["_meta"][META_KEY])
+    except ValidationError:
+        return True
+    return False
 
 
 def read_attachment(mapping: dict[str, Any]) -> Attachment | None:

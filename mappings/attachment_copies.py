@@ -10,7 +10,7 @@ from typing import Literal
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
 from elasticsearch.helpers import async_scan
 
-from mappings.attachment import Attachment, is_attached
+from mappings.attachment import META_KEY, Attachment, is_attached, read_attachment
 from mappings.builder import has_lost_attachment
 
 FORMAT: Literal[1] = 1
@@ -76,12 +76,13 @@ async def attachment_state(
 
 
 async def read_copy(es: AsyncElasticsearch, uuid: str) -> Attachment | None:
-    """The copy of the attachment of the index with this uuid; None when there is none."""
+    """The copy of the attachment of the index with this uuid; None when there is none. Raises InvalidRequest when this version
+    cannot read it."""
     try:
         response = await es.get(index=CHECKPOINTS_INDEX, id=copy_id(uuid))
     except NotFoundError:
         return None
-    return Attachment.model_validate(response["_source"]["attachment"])
+    return read_attachment({"_meta": {META_KEY: response["_source"]["attachment"]}})
 
 
 def copy_id(uuid: str) -> str:

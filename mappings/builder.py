@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mappings.attachment import META_KEY, Attachment, Generation
+from mappings.attachment import Attachment, Generation, is_attached
 
 _UNUSED: dict[str, Any] = {"type": "keyword", "index": False, "doc_values": False}
 """A field that documents never contain."""
@@ -86,13 +86,27 @@ def detached_marks(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def has_lost_attachment(mapping: Mapping[str, Any]) -> bool:
-    """Whether another client overwrote `_meta`: the index is not attached, and no one detached it."""
-    if META_KEY in (mapping.get("_meta") or {}):
+    """Whether another client overwrote `_meta`: the index is not attached, and no one detached it.
+
+    A copy of the documents (`_reindex`) has fields of the same names by dynamic mapping, but no claim.
+    """
+    if is_attached(dict(mapping)):
         return False
     fields = (own_generations(field) for field in (mapping.get("properties") or {}).values())
-    return any(
-        "detached" not in (generation.get("properties") or {}) for inside in fields for generation in inside.values()
-    )
+    return any(_is_claimed(generation) for inside in fields for generation in inside.values())
+
+
+def _is_claimed(generation: Mapping[str, Any]) -> bool:
+    fields = generation.get("properties") or {}
+    return "claim" in fields and "detached" not in fields
+
+
+def has_same_claim(attachment: Attachment, mapping: Mapping[str, Any]) -> bool:
+    """Whether a mapping already has the active generation of `attachment` with the same settings, and no one detached it."""
+    field = (mapping.get("properties") or {}).get(attachment.field) or {}
+    present = own_generations(field).get(attachment.active) or {}
+    planned = claimed_generation_mapping(attachment, attachment.active)
+    return _is_claimed(present) and present["properties"]["claim"] == planned["properties"]["claim"]
 
 
 def own_generations(field: Mapping[str, Any]) -> Mapping[str, Any]:

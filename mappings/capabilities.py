@@ -7,9 +7,8 @@ from elasticsearch import ApiError, AsyncElasticsearch
 
 from esblend.errors import InvalidRequest
 from mappings.attachment import Generation, VectorOptions
-from mappings.guard import pipeline_name
 from mappings.index_lookup import AttachedIndex
-from mappings.problems import Problem, guard_problem, name_problem, problems_of
+from mappings.problems import name_problem, problems_of
 
 Version = tuple[int, int]
 OLDEST: Version = (8, 14)
@@ -64,14 +63,6 @@ def check_version(version: Version, vector: VectorOptions) -> None:
             raise InvalidRequest(
                 f"{key} {value} needs Elasticsearch {_show(since)} or later; this server is {_show(version)}"
             )
-
-
-async def read_problems(es: AsyncElasticsearch, attached: AttachedIndex) -> list[Problem]:
-    """The problems of an attached index now; see `mappings.problems`."""
-    settings = await read_settings(es, attached.index)
-    problems = problems_of(attached.index, settings, attached.mapping, attached.attachment)
-    guard = guard_problem(attached.index, settings, attached.attachment, pipeline_name(attached.index))
-    return problems if guard is None else [*problems, guard]
 
 
 async def read_settings(es: AsyncElasticsearch, index: str) -> dict[str, Any]:

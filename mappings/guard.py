@@ -8,8 +8,10 @@ Elasticsearch runs it on every index operation and on `_update`, but not on upda
 fingerprinted loses its vectors: no vector is better than a stale one.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from elastic_transport import ObjectApiResponse
 from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError, NotFoundError
 
 from esblend.errors import InvalidRequest
@@ -17,6 +19,7 @@ from mappings.attachment import EMBEDDED, Attachment
 from mappings.source import fingerprint_salt
 
 _PREFIX = "esblend-guard-"
+GUARD_PIPELINES = f"{_PREFIX}*"
 _PROCESSORS = {"fingerprint", "script", "pipeline"}
 # Painless functions. `values` collects what `mappings.source.fingerprinted_values` collects of one field.
 VALUES_OF_FIELD = """
@@ -117,6 +120,23 @@ def guard_pipeline(attachment: Attachment) -> dict[str, Any]:
     ]
     processors.append({"script": {**compare, "if": has_ours, "on_failure": [drop]}})
     return {"description": "Removes vectors whose text has changed. Managed by esblend.", "processors": processors}
+
+
+def is_guard_pipeline(stored: Mapping[str, Any] | None, attachment: Attachment) -> bool:
+    """Whether a stored pipeline does what the guard of this attachment does."""
+    return stored is not None and stored.get("processors") == guard_pipeline(attachment)["processors"]
+
+
+async def read_guard_pipelines(es: AsyncElasticsearch, attachments: Iterable[Attachment]) -> dict[str, Any] | None:
+    """The pipelines of all guards by name; None when none of `attachments` has a guard, or this user may not read pipelines."""
+    if not any(attachment.guard for attachment in attachments):
+        return None
+    return guard_pipelines_in(await es.options(ignore_status=(403, 404)).ingest.get_pipeline(id=GUARD_PIPELINES))
+
+
+def guard_pipelines_in(response: ObjectApiResponse[Any]) -> dict[str, Any] | None:
+    """As `read_guard_pipelines`, from the response to a request for `GUARD_PIPELINES` that ignores 403 and 404."""
+    return None if response.meta.status == 403 else dict(response.body)
 
 
 async def check_guard(es: AsyncElasticsearch) -> None:

@@ -18,10 +18,18 @@ from mappings.attachment import (
     Generation,
     QueryDefaults,
     describe_validation,
+    is_damaged,
     read_attachment,
 )
 from mappings.attachment_copies import read_copy
-from mappings.builder import detached_marks, has_lost_attachment, is_claim_conflict, mapping_additions, own_generations
+from mappings.builder import (
+    detached_marks,
+    has_lost_attachment,
+    has_same_claim,
+    is_claim_conflict,
+    mapping_additions,
+    own_generations,
+)
 from mappings.capabilities import check_capabilities, read_settings
 from mappings.fields import adopted_field, check_default_fields, check_text_fields
 from mappings.guard import check_guard, install_guard, read_final_pipeline, remove_guard
@@ -31,6 +39,7 @@ from mappings.index_lookup import (
     find_index,
     find_indices,
     not_attached,
+    readable_attachment,
 )
 from mappings.new_generation import Models, make_generation
 from mappings.pipeline_check import check_final_pipeline
@@ -111,14 +120,16 @@ async def detach(es: AsyncElasticsearch, name: str) -> str:
 async def restore(es: AsyncElasticsearch, own: AsyncElasticsearch, name: str) -> Attached:
     """Write an overwritten attachment back, and install its guard again. Nothing is embedded again.
 
-    `own`: reads esblend's copy of the attachment. Raises IndexNotFound, or NotAttached when there is no copy.
+    `own`: reads esblend's copy of the attachment. Raises IndexNotFound, NotAttached when there is no copy, or InvalidRequest when
+    the attachment or its copy is of a newer version.
     """
     index, mapping = await find_index(es, name)
-    present = attachment = read_attachment(mapping)
-    if attachment is None:
+    present = attachment = readable_attachment(mapping)
+    if attachment is None and (is_damaged(mapping) or has_lost_attachment(mapping)):
         settings = await read_settings(es, index)
-        attachment = await read_copy(own, settings["index.uuid"]) if has_lost_attachment(mapping) else None
+        attachment = await read_copy(own, settings["index.uuid"])
     if attachment is None:
+        read_attachment(mapping)  # raises for an attachment that this version cannot read
         raise not_attached(index)
     if attachment.guard:
         own_pipeline = await read_final_pipeline(es, index) or attachment.final_pipeline_before
@@ -161,17 +172,24 @@ async def _plan(
     if request.versioning == "external":
         await check_final_pipeline(es, index, own_pipeline, request.source_fields)
     field, number = choose_field(properties)
-    attachment = Attachment(
-        field=field,
-        source_fields=request.source_fields,
-        active=f"g{number}",
-        generations={f"g{number}": generation},
-        guard=request.guard,
-        final_pipeline_before=own_pipeline if request.guard else None,
-        versioning=request.versioning,
-        defaults=request.defaults,
-    )
+
+    def with_generation(name: str) -> Attachment:
+        return Attachment(
+            field=field,
+            source_fields=request.source_fields,
+            active=name,
+            generations={name: generation},
+            guard=request.guard,
+            final_pipeline_before=own_pipeline if request.guard else None,
+            versioning=request.versioning,
+            defaults=request.defaults,
+        )
+
+    attachment = with_generation(f"g{number}")
     additions = mapping_additions(attachment)
+    if has_same_claim(last := with_generation(f"g{number - 1}"), mapping):
+        # Another client has overwritten `_meta`, and the same attach call is repeated: the vectors are still there.
+        attachment, additions = last, {}
     await check_capabilities(es, AttachedIndex(index, mapping, attachment), generation, additions)
     return Attached(index, attachment, changed=True, additions=additions)
 

@@ -30,7 +30,7 @@ async def requesting_indices(es: AsyncElasticsearch) -> set[str]:
 
 def _may_request(mapping: Mapping[str, Any]) -> bool:
     meta = (mapping.get("_meta") or {}).get(META_KEY)
-    return "generations" not in meta if isinstance(meta, Mapping) else bool(mapping.get("properties"))
+    return "generations" not in meta if meta and isinstance(meta, Mapping) else bool(mapping.get("properties"))
 
 
 def requested_attachment(mapping: Mapping[str, Any]) -> AttachRequest | None:
@@ -39,7 +39,7 @@ def requested_attachment(mapping: Mapping[str, Any]) -> AttachRequest | None:
     Raises InvalidRequest or MalformedRequest when it is not a valid attach request, or its fields name different models.
     """
     meta = (mapping.get("_meta") or {}).get(META_KEY)
-    if isinstance(meta, Mapping):
+    if meta and isinstance(meta, Mapping):
         return None if "generations" in meta else parse_attach_request(dict(meta))
     fields = dict(_marked_fields(mapping.get("properties") or {}))
     if not fields:

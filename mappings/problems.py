@@ -6,7 +6,7 @@ from typing import Any
 
 from mappings.attachment import Attachment
 from mappings.fields import text_fields
-from mappings.guard import pipeline_name
+from mappings.guard import is_guard_pipeline, pipeline_name
 
 MIN_RESULT_WINDOW = 1000
 """The feed and `verify` read pages of up to 1,000 documents, and hybrid searches have windows of up to 1,000."""
@@ -147,21 +147,36 @@ def _field_problems(index: str, mapping: Mapping[str, Any], attachment: Attachme
 
 
 def current_problems(
-    index: str, settings: Mapping[str, Any], mapping: Mapping[str, Any], attachment: Attachment
+    index: str,
+    settings: Mapping[str, Any],
+    mapping: Mapping[str, Any],
+    attachment: Attachment,
+    pipelines: Mapping[str, Any] | None = None,
 ) -> list[Problem]:
-    """The problems of an attached index, as `problems_of`, and a guard without effect."""
-    guard = guard_problem(index, settings, attachment, pipeline_name(index))
+    """The problems of an attached index, as `problems_of`, and a guard without effect.
+
+    `pipelines`: the ingest pipelines of guards by name; None when this user may not read them.
+    """
+    guard = guard_problem(index, settings, attachment, pipelines)
     return [*problems_of(index, settings, mapping, attachment), *([guard] if guard else [])]
 
 
-def guard_problem(index: str, settings: Mapping[str, Any], attachment: Attachment, pipeline: str) -> Problem | None:
-    """Why the guard has no effect, if so. `pipeline`: the name of the guard's pipeline (`mappings.guard.pipeline_name`)."""
-    current = settings.get("index.final_pipeline")
-    if not attachment.guard or current == pipeline:
+def guard_problem(
+    index: str, settings: Mapping[str, Any], attachment: Attachment, pipelines: Mapping[str, Any] | None = None
+) -> Problem | None:
+    """Why the guard has no effect, if so. `pipelines`: as for `current_problems`."""
+    if not attachment.guard:
+        return None
+    pipeline, current = pipeline_name(index), settings.get("index.final_pipeline")
+    if current != pipeline:
+        cause = f"[index.final_pipeline] is [{current}], not [{pipeline}]"
+    elif pipelines is not None and not is_guard_pipeline(pipelines.get(pipeline), attachment):
+        cause = f"another client has changed its ingest pipeline [{pipeline}]"
+    else:
         return None
     return Problem(
         "index.final_pipeline",
-        f"the guard of index [{index}] has no effect: [index.final_pipeline] is [{current}], not [{pipeline}]",
+        f"the guard of index [{index}] has no effect: {cause}",
         f"esblend attach {index} --restore, or POST /_esblend/indices/{index}/_restore",
         prevents_embedding=False,
     )

@@ -19,10 +19,11 @@ from esblend.plugins import ENCODERS, find, kind_and_name
 from esblend.redis_connection import connect_redis
 from esblend.settings import Settings
 from indexer.feed.checkpoints import checkpoint_id
-from mappings.attachment import META_KEY, Attachment, ModelIdentity, read_attachment
+from mappings.attachment import Attachment, ModelIdentity, is_attached, is_damaged, read_attachment
 from mappings.attachment_copies import CHECKPOINTS_INDEX
 from mappings.builder import expected_properties, has_lost_attachment
 from mappings.dead_letter_index import DEAD_LETTERS_INDEX
+from mappings.guard import GUARD_PIPELINES, guard_pipelines_in
 from mappings.mean_vector_store import MEAN_VECTORS_INDEX
 from mappings.problems import current_problems
 
@@ -216,9 +217,7 @@ def _rights(es: Elasticsearch) -> Iterator[Check]:
 
 def _indices(es: Elasticsearch, settings: Settings) -> Iterator[Check]:
     mappings = es.indices.get_mapping(index="*", expand_wildcards=["open", "hidden"]).body
-    attached = {
-        index: body["mappings"] for index, body in mappings.items() if META_KEY in (body["mappings"].get("_meta") or {})
-    }
+    attached = {index: body["mappings"] for index, body in mappings.items() if is_attached(body["mappings"])}
     for index, body in sorted(mappings.items()):
         if has_lost_attachment(body["mappings"]):
             advice = f"esblend attach {index} --restore, or esblend detach {index}"
@@ -229,7 +228,10 @@ def _indices(es: Elasticsearch, settings: Settings) -> Iterator[Check]:
         try:
             attachment = read_attachment(mapping)
         except InvalidRequest as error:
-            yield Check(index, "failure", error.reason, "run the esblend that attached it, or a later one")
+            advice = "run the esblend that attached it, or a later one"
+            if is_damaged(mapping):
+                advice += f"; if another client changed it: esblend attach {index} --restore"
+            yield Check(index, "failure", error.reason, advice)
             continue
         if attachment is not None:
             yield from _index(es, index, attachment, mapping, settings)
@@ -240,7 +242,10 @@ def _index(
     es: Elasticsearch, index: str, attachment: Attachment, mapping: dict[str, Any], settings: Settings
 ) -> Iterator[Check]:
     current = es.indices.get_settings(index=index, flat_settings=True)[index]["settings"]
-    problems = current_problems(index, current, mapping, attachment)
+    pipelines = None
+    if attachment.guard:
+        pipelines = guard_pipelines_in(es.options(ignore_status=(403, 404)).ingest.get_pipeline(id=GUARD_PIPELINES))
+    problems = current_problems(index, current, mapping, attachment, pipelines)
     paused = _pause(es, current["index.uuid"], attachment)
     if paused is not None:
         advice = "fix the cause; the feed continues by itself. Until then new texts get no vectors"

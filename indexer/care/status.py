@@ -13,6 +13,7 @@ from indexer.feed.shard_changes import IndexShards, read_shards
 from mappings.attachment import Attachment
 from mappings.coverage import STATES_OF_COUNTS, is_counted_as, is_processed
 from mappings.dead_letter_index import DEAD_LETTERS_INDEX
+from mappings.guard import read_guard_pipelines
 from mappings.index_lookup import AttachedIndex, find_attached
 from mappings.problems import current_problems
 
@@ -114,7 +115,8 @@ async def read_status(es: AsyncElasticsearch, name: str, *, counting: AsyncElast
 async def _problems(es: AsyncElasticsearch, attached: AttachedIndex) -> list[ProblemStatus]:
     response = await es.indices.get_settings(index=attached.index, flat_settings=True)
     settings = response.body.get(attached.index, {}).get("settings", {})
-    problems = current_problems(attached.index, settings, attached.mapping, attached.attachment)
+    pipelines = await read_guard_pipelines(es, [attached.attachment])
+    problems = current_problems(attached.index, settings, attached.mapping, attached.attachment, pipelines)
     return [ProblemStatus(**asdict(problem)) for problem in problems]
 
 

@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 import structlog
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 
 from esblend.metrics import INDEX_PROBLEMS
+from mappings.attachment import Attachment
+from mappings.guard import read_guard_pipelines
 from mappings.index_lookup import readable_attachment
 from mappings.problems import Problem, current_problems
 
@@ -43,7 +46,7 @@ class IndexProblems:
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _look(self, indices: frozenset[str]) -> None:
-        by_index: dict[str, list[Problem]] = {}
+        attached: dict[str, tuple[Attachment, dict[str, Any]]] = {}
         for names in _portions(sorted(indices)):
             response = await self._es.indices.get(
                 index=names, features=["settings", "mappings"], flat_settings=True, ignore_unavailable=True
@@ -51,7 +54,12 @@ class IndexProblems:
             for index, body in response.items():
                 attachment = readable_attachment(body["mappings"])
                 if attachment is not None:
-                    by_index[index] = current_problems(index, body["settings"], body["mappings"], attachment)
+                    attached[index] = (attachment, body)
+        pipelines = await read_guard_pipelines(self._es, [attachment for attachment, _ in attached.values()])
+        by_index = {
+            index: current_problems(index, body["settings"], body["mappings"], attachment, pipelines)
+            for index, (attachment, body) in attached.items()
+        }
         for index, problems in by_index.items():
             INDEX_PROBLEMS.labels(index).set(len(problems))
             for problem in problems:

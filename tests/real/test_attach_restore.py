@@ -84,6 +84,82 @@ def test_an_overwritten_attachment_can_be_detached_or_replaced(stack: Stack, gua
         stack.call("POST", f"/_esblend/indices/{guarded}/_restore")
 
 
+VALUES: dict[str, Any] = {
+    "null": None, "an empty object": {}, "a string": "yes", "a list": [], "a part of it": {"generations": {}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_another_value_in_place_of_the_attachment(stack: Stack, make_index: Callable[..., str], value: str) -> None:
+    index = make_index({"body": "Whales sing."})
+    stack.attach(index, "body")
+    stack.wait(index)
+    wait_for("a copy of the attachment", lambda: copy_exists(stack, index), 20)
+    number = stack.es.get(index=index, id="0")["_seq_no"]
+    stack.es.indices.put_mapping(index=index, meta={"esblend": VALUES[value]})
+    assert f"esblend attach {index} --restore" in stack.esblend("doctor", "--json").stdout
+    assert stack.esblend("attach", index, "--restore").returncode == 0
+    stack.es.index(index=index, id="new", document={"body": "Rockets fly."})
+    assert stack.wait(index)["embedded"] == 2
+    assert stack.es.get(index=index, id="0")["_seq_no"] == number
+
+
+@pytest.mark.parametrize("meta", [{}, {"esblend": {"source_fields": ["body"]}}], ids=["gone", "a request"])
+def test_the_same_attach_call_keeps_the_vectors(
+    stack: Stack, make_index: Callable[..., str], meta: dict[str, Any]
+) -> None:
+    index = make_index({"body": "Whales sing."})
+    before = stack.attach(index, "body")["attachment"]
+    stack.wait(index)
+    number = stack.es.get(index=index, id="0")["_seq_no"]
+    stack.es.indices.put_mapping(index=index, meta=meta)
+    if meta:  # a worker attaches the index as its mapping requests
+        attached = {"_meta": {"esblend": before}}.items()
+        wait_for(
+            "the attachment",
+            lambda: attached <= stack.es.indices.get_mapping(index=index)[index]["mappings"].items(),
+            90,
+        )
+    else:
+        assert stack.attach(index, "body")["attachment"] == before
+    stack.es.index(index=index, id="new", document={"body": "Rockets fly."})
+    assert stack.wait(index)["embedded"] == 2
+    assert stack.es.get(index=index, id="0")["_seq_no"] == number
+
+
+def test_a_reindexed_copy_never_had_an_attachment(stack: Stack, make_index: Callable[..., str]) -> None:
+    index = make_index({"body": "Whales sing."})
+    copy = f"{index}-copy"
+    stack.attach(index, "body")
+    stack.wait(index)
+    stack.es.indices.create(index=copy, mappings={"properties": {"body": {"type": "text"}}})
+    try:
+        stack.es.reindex(source={"index": index}, dest={"index": copy}, refresh=True)
+        with pytest.raises(NotFoundError, match="is not attached"):
+            stack.call("GET", f"/_esblend/indices/{copy}/status")
+        assert copy not in stack.esblend("doctor", "--json").stdout
+        stack.attach(copy, "body")
+        assert stack.wait(copy)["embedded"] == 1
+        assert stack.esblend("verify", copy, "--repair", "--json").returncode == 0
+        assert stack.esblend("verify", copy, "--json").returncode == 0
+    finally:
+        stack.es.indices.delete(index=copy)
+
+
+def test_a_changed_pipeline_of_the_guard_is_reported_and_restored(stack: Stack, guarded: str) -> None:
+    stack.es.ingest.put_pipeline(id=f"esblend-guard-{guarded}", processors=[])
+    [problem] = stack.call("GET", f"/_esblend/indices/{guarded}/status")["problems"]
+    assert "another client has changed its ingest pipeline" in problem["detail"]
+    assert f"esblend attach {guarded} --restore" in stack.esblend("doctor", "--json").stdout
+    wait_for(
+        "the feed's report", lambda: any("has changed its ingest" in line for line in log_lines(stack, "feed")), 90
+    )
+    stack.call("POST", f"/_esblend/indices/{guarded}/_restore")
+    assert stack.call("GET", f"/_esblend/indices/{guarded}/status")["problems"] == []
+    stack.es.index(index=guarded, id="n", document={"body": "x"})
+    assert stack.es.get(index=guarded, id="n")["_source"]["seen"] is True
+
+
 def test_a_final_pipeline_that_the_owner_sets_later_is_kept(stack: Stack, guarded: str) -> None:
     stack.es.ingest.put_pipeline(id="newer-final", processors=[{"set": {"field": "newer", "value": True}}])
     stack.es.indices.put_settings(index=guarded, settings={"index.final_pipeline": "newer-final"})

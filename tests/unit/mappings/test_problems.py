@@ -1,8 +1,11 @@
 """Settings that prevent embedding, also those that the tests' Elasticsearch cannot have."""
 
+from typing import Any
+
 import pytest
 
 from mappings.attachment import Adopted, Attachment, Generation, ModelIdentity, PassageSettings, VectorOptions
+from mappings.guard import guard_pipeline, pipeline_name
 from mappings.problems import guard_problem, name_problem, problems_of
 
 MAPPING = {"properties": {"body": {"type": "text"}}}
@@ -47,11 +50,20 @@ def test_an_index_whose_vectors_are_only_searched_may_be_read_only() -> None:
 
 
 def test_a_guard_that_is_not_the_final_pipeline() -> None:
-    assert guard_problem("i", {"index.final_pipeline": "p"}, attachment(), "p") is None
-    problem = guard_problem("i", {"index.final_pipeline": "other"}, attachment(), "p")
+    assert guard_problem("i", {"index.final_pipeline": pipeline_name("i")}, attachment()) is None
+    problem = guard_problem("i", {"index.final_pipeline": "other"}, attachment())
     assert problem is not None
     assert not problem.prevents_embedding
     assert "--restore" in problem.advice
+
+
+@pytest.mark.parametrize("stored", [None, {"processors": []}])
+def test_a_guard_whose_pipeline_was_changed(stored: dict[str, Any] | None) -> None:
+    settings = {"index.final_pipeline": pipeline_name("i")}
+    assert guard_problem("i", settings, attachment(), {pipeline_name("i"): guard_pipeline(attachment())}) is None
+    problem = guard_problem("i", settings, attachment(), {pipeline_name("i"): stored} if stored else {})
+    assert problem is not None
+    assert "another client has changed" in problem.detail
 
 
 def test_backing_indices_of_data_streams_are_no_system_indices() -> None:
