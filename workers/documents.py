@@ -93,6 +93,11 @@ class Document:
         return self.vectors is None
 
     @property
+    def is_dead_letter(self) -> bool:
+        """Whether its present text is marked as a dead letter."""
+        return self.stored_state == DEAD_LETTER and self.stored_fingerprint == self.fingerprint
+
+    @property
     def is_current(self) -> bool:
         """Whether the document needs no work. Only vectors that exist prove it."""
         if self.stored_fingerprint != self.fingerprint:

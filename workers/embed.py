@@ -25,7 +25,7 @@ from esblend.encoder.vector_cache import VectorCache
 from esblend.tracing import span
 from mappings.attachment import DROPPED, NO_TEXT
 from workers.attempts import Attempts
-from workers.dead_letter_writes import has_letters
+from workers.dead_letter_writes import find_letters, has_letters
 from workers.documents import Document, Target, find_target, read_documents
 from workers.encoding import Embedded, Encode, Encoding, Failed, Vectors
 from workers.portion_writes import Portion, Report, write_portion
@@ -88,7 +88,9 @@ def _embed_portions(task: EmbedTask, target: Target, context: WorkerContext, rep
         read_at = time.monotonic()
         documents = read_documents(context.es, target, references)
         requested = [(reference.id, reference.routing) for reference in references]
-        return Portion(requested, documents, read_at, may_have_letters)
+        marked = {document.key for document in documents if document.is_dead_letter}
+        unlisted = marked - find_letters(context.es, target.uuid, target.name, marked) if may_have_letters else marked
+        return Portion(requested, documents, read_at, may_have_letters, unlisted)
 
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
         unread = _portions(task.documents)
@@ -127,7 +129,7 @@ def _to_process(task: EmbedTask, target: Target, portion: Portion) -> list[Docum
     if task.action == "embed" or target.generation.adopted is not None:
         documents = [document for document in documents if not document.is_superseded]
     if task.action == "embed":
-        documents = [document for document in documents if not document.is_current]
+        documents = [d for d in documents if not d.is_current or d.key in portion.unlisted]
     return documents
 
 

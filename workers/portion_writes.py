@@ -4,7 +4,7 @@ embedded -> conditional bulk -> written | conflict (a newer version exists) | go
 failed   -> dead letter -> conditional bulk that marks the document
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from elasticsearch import Elasticsearch
@@ -28,6 +28,9 @@ class Portion:
     documents: list[Document]
     read_at: float
     may_have_letters: bool
+    unlisted: Collection[DocumentKey] = ()
+    """Documents that are marked as dead letters, but have no letter: their index is a clone or a restored snapshot, or the letters
+    were deleted. They are tried again, so that each gets a letter of its own or vectors."""
 
 
 def write_portion(

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from elasticsearch import Elasticsearch, NotFoundError
+from elasticsearch.helpers import scan
 from numpy.typing import NDArray
 
 from esblend.broker import DocumentRef
@@ -33,6 +34,7 @@ FAULTS = {
     "wrong_dimension": "vectors of another width than the model's",
     "not_unit_length": "vectors whose length is not 1",
     "wrong_vector": "a vector that differs from the recomputed one",
+    "unlisted": "marked as dead letters, without a letter that says why",
     "orphaned": "vectors of dropped generations or earlier attachments",
 }
 
@@ -58,7 +60,7 @@ class Report:
     recomputed: int = 0
     orphaned_letters: int = 0
     findings: list[Finding] = field(default_factory=list)
-    unmarked: set[tuple[str, str | None]] = field(default_factory=set)
+    with_letters: set[tuple[str, str | None]] = field(default_factory=set)
     """Documents with dead letters, by id and routing; Elasticsearch may reject the mark in the document."""
 
     @property
@@ -130,7 +132,7 @@ def examine(held: Held, attachment: Attachment, report: Report) -> bool:
     if orphaned_generations(held.source, attachment):
         report.findings.append(Finding("orphaned", held.document))
     is_current = stored.get("fingerprint") == fingerprint(held.source, attachment.source_fields, generation)
-    if not is_current and (held.document.id, held.document.routing) in report.unmarked:
+    if not is_current and (held.document.id, held.document.routing) in report.with_letters:
         report.dead_letters += 1
         return False
     fault: str | None
@@ -146,6 +148,8 @@ def examine(held: Held, attachment: Attachment, report: Report) -> bool:
         report.dead_letters += state == DEAD_LETTER
         report.dropped += state == DROPPED
         fault = _fault_of_vectors(held, attachment, stored)
+        if state == DEAD_LETTER and (held.document.id, held.document.routing) not in report.with_letters:
+            fault = fault or "unlisted"
     if fault is not None:
         report.findings.append(Finding(fault, held.document))
     return fault is None and stored.get("state") == EMBEDDED
@@ -215,9 +219,9 @@ class Letters:
 
 
 def read_letters(es: Elasticsearch, index: str, uuid: str) -> Letters:
-    """At most ten thousand letters. A letter is an orphan when its document is gone or its index was recreated."""
+    """A letter is an orphan when its document is gone or its index was recreated."""
     try:
-        hits = es.search(index=DEAD_LETTERS_INDEX, query={"term": {"index": index}}, size=10_000)["hits"]["hits"]
+        hits = list(scan(es, index=DEAD_LETTERS_INDEX, query={"query": {"term": {"index": index}}}))
     except NotFoundError:
         return Letters(set(), [])
     orphans = [hit["_id"] for hit in hits if hit["_source"]["uuid"] != uuid]

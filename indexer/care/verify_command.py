@@ -48,7 +48,7 @@ def verify(
         index, attachment = response["index"], Attachment.model_validate(response["attachment"])
         uuid = es.indices.get_settings(index=index, flat_settings=True)[index]["settings"]["index.uuid"]
         letters = read_letters(es, index, uuid)
-        report = Report(index, orphaned_letters=len(letters.orphans), unmarked=letters.documents)
+        report = Report(index, orphaned_letters=len(letters.orphans), with_letters=letters.documents)
         orphaned: set[str] = set()
         _compare(_read(es, index, attachment, report, sample, orphaned), attachment, report)
         _show(report, as_json=as_json)

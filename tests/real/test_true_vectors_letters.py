@@ -56,6 +56,27 @@ def test_a_letter_whose_mark_is_rejected_is_no_pending_document(stack: Stack, ma
     assert stack.esblend("verify", index, "--json").returncode == 0
 
 
+def test_a_clone_has_letters_of_its_own(stack: Stack, make_index: Callable[..., str]) -> None:
+    index = make_index({"body": "Whales sing."}, {"body": "This is a sentence. " * 600})
+    clone = f"{index}-clone"
+    stack.attach(index, "body", vector={"layout": "flat"})
+    assert stack.wait(index)["dead_letters"] == 1
+    stack.es.indices.put_settings(index=index, settings={"index.blocks.write": True})
+    stack.es.indices.clone(index=index, target=clone, settings={"index.blocks.write": None})
+    try:
+        wait_for("the clone's letter", lambda: letters(stack, clone) == {("1", None)})
+        assert stack.wait(clone)["dead_letters"] == 1
+        assert stack.call("GET", "/_esblend/dead-letters", index=index)["total"] == 1
+        stack.es.delete_by_query(index="esblend-dead-letters", query={"term": {"index": clone}}, refresh=True)
+        faulty = stack.esblend("verify", clone, "--json")
+        assert json.loads(faulty.stdout)["faults"]["unlisted"] == 1
+        assert stack.esblend("verify", clone, "--repair", "--json").returncode == 0
+        assert stack.call("GET", "/_esblend/dead-letters", index=clone)["total"] == 1
+        assert stack.esblend("verify", clone, "--json").returncode == 0
+    finally:
+        stack.es.indices.delete(index=clone)
+
+
 @pytest.mark.parametrize("layout", ["passages", "flat"])
 def test_a_text_without_words_has_no_vector(stack: Stack, make_index: Callable[..., str], layout: str) -> None:
     index = make_index(
