@@ -16,6 +16,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from esblend.broker import EmbedTask
+from esblend.errors import IndexUnavailable
 from esblend.settings import Settings
 from indexer.care.letter_requests import discard, requests
 from indexer.care.mean_vectors import MeanVectorRefresh
@@ -111,7 +112,7 @@ class Feed:
                 return
             except (RedisError, OperationalError):
                 raise
-            except (ApiError, TransportError, OSError) as error:
+            except (ApiError, TransportError, OSError, IndexUnavailable) as error:
                 feed.fail(_describe(error))
                 await self._save_pause(key, feed)
             except Exception as error:

@@ -8,6 +8,7 @@ from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
 
 from esblend.broker import DocumentRef
 from esblend.elasticsearch_connection import is_passing
+from mappings.problems import MIN_RESULT_WINDOW
 
 log = structlog.get_logger()
 _MAX_URL_CHARACTERS = 3000
@@ -129,6 +130,7 @@ async def read_page(es: AsyncElasticsearch, index: str, shard: int, *, after: in
     documents have the same sequence number. A page never ends between two of them: it is shorter than `size`, or longer when
     one number has more than `size` documents.
     """
+    size = min(size, MIN_RESULT_WINDOW - 1)  # one more is read, to see whether a number ends there
     changes = await _search(es, index, shard, after=after, until=until, size=size + 1)
     if len(changes) <= size:
         return Page(changes, until)

@@ -13,6 +13,7 @@ from esblend.broker import DocumentRef
 from indexer.feed.checkpoints import CHECKPOINTS_INDEX, checkpoint_id, delete_stale_checkpoints
 from indexer.feed.shard_changes import read_page
 from mappings.index_lookup import read_attachments
+from mappings.problems import MIN_RESULT_WINDOW
 from tests.conftest import Stack
 from tests.real.faults import wait_for
 
@@ -82,6 +83,21 @@ def test_pages_end_between_two_numbers(stack: Stack, make_index: Callable[..., s
         assert len({change.seq_no for change in asyncio.run(read(5))}) < 24
     finally:
         stack.es.indices.delete(index=small)
+
+
+def test_pages_fit_into_the_smallest_result_window(stack: Stack, make_index: Callable[..., str]) -> None:
+    documents = [{"body": f"text {number}"} for number in range(MIN_RESULT_WINDOW + 100)]
+    index = make_index(*documents, number_of_shards=1, max_result_window=MIN_RESULT_WINDOW)
+
+    async def read() -> list[DocumentRef]:
+        async with AsyncElasticsearch(stack.described["elasticsearch"]) as es:
+            last = len(documents) - 1
+            first = await read_page(es, index, 0, after=-1, until=last, size=MIN_RESULT_WINDOW)
+            second = await read_page(es, index, 0, after=first.until, until=last, size=MIN_RESULT_WINDOW)
+            assert second.until == last
+            return first.changes + second.changes
+
+    assert {change.id for change in asyncio.run(read())} == {str(number) for number in range(len(documents))}
 
 
 def test_results_leave_nothing_in_redis(stack: Stack, make_index: Callable[..., str], tmp_path: Path) -> None:
