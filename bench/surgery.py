@@ -106,7 +106,7 @@ def _operate(theatre: Theatre) -> None:
     try:
         operation(theatre)
         theatre.counts[name] += 1
-    except (ApiError, TransportError) as error:
+    except (ApiError, TransportError, subprocess.TimeoutExpired) as error:
         theatre.counts[f"{name} rejected"] += 1
         if os.environ.get("SURGERY_VERBOSE"):
             print(name, str(error)[:300], file=sys.stderr)
