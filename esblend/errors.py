@@ -30,6 +30,11 @@ class InvalidRequest(EsblendError):
     type = "illegal_argument_exception"
 
 
+class UnusableFile(InvalidRequest):
+    """A file that a command names is missing, cannot be read or written, or has another format. The command line exits with 2, as
+    for any wrong usage."""
+
+
 class MalformedRequest(EsblendError):
     """The request cannot be parsed: an unknown key, a wrong type, broken JSON."""
 

@@ -50,7 +50,7 @@ def status(
     elif statuses:
         out.print(cards(statuses))
     else:
-        out.print("No index is attached. Attach one: esblend attach INDEX --fields title,body", highlight=False)
+        out.print("No index is attached. Attach one: esblend attach INDEX --fields title,body")
     if wait is not None and not _is_covered(statuses):
         raise typer.Exit(INCOMPLETE)
 
@@ -117,7 +117,7 @@ def backfill(
         f", about {progress['seconds_left']:.0f} s" if progress["remaining"] and progress["seconds_left"] else ""
     )
     state = "paused" if progress["paused"] else "running" if progress["remaining"] else "done"
-    out.print(f"{state}: {progress['remaining']} changes left{time_left}{limit}", highlight=False)
+    out.print(f"{state}: {progress['remaining']} changes left{time_left}{limit}")
 
 
 @app.command()

@@ -11,7 +11,7 @@ import typer
 
 from esblend.cli.console import err, out, print_json
 from esblend.cli.gateway_client import FAILED, INTERRUPTED, USAGE, DataDir, Json, gateway
-from esblend.errors import InvalidRequest
+from esblend.errors import UnusableFile
 from indexer.files.documents import LoadOptions, Skipped, Unreadable
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def index(
         with gateway(data_dir) as es:
             _load(es, name, files, options, mapping, max_errors, loaded)
     except KeyboardInterrupt:
-        err.print(f"Interrupted after {loaded.written} documents. The same command continues.", highlight=False)
+        err.print(f"Interrupted after {loaded.written} documents. The same command continues.")
         raise typer.Exit(INTERRUPTED) from None
     _show(name, loaded, as_json=as_json)
     if loaded.errors:
@@ -105,7 +105,7 @@ def _options(
 
 
 def _refuse(reason: str) -> None:
-    err.print(reason, style="red", markup=False, highlight=False)
+    err.print(reason, style="red", markup=False)
     raise typer.Exit(USAGE)
 
 
@@ -178,11 +178,11 @@ def _prepare(es: "Elasticsearch", name: str, file: Path) -> None:
     try:
         body = orjson.loads(file.read_bytes())
     except OSError as error:
-        raise InvalidRequest(f"--mapping {file} cannot be read: {error.strerror}") from error
+        raise UnusableFile(f"--mapping {file} cannot be read: {error.strerror}") from error
     except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"--mapping {file} is not valid JSON: {error}") from error
+        raise UnusableFile(f"--mapping {file} is not valid JSON: {error}") from error
     if not isinstance(body, dict) or not {"mappings", "properties"} & set(body):
-        raise InvalidRequest(f"--mapping {file} must contain [mappings] or [properties]")
+        raise UnusableFile(f"--mapping {file} must contain [mappings] or [properties]")
     mappings = body.get("mappings", {"properties": body.get("properties")})
     if es.indices.exists(index=name):
         es.indices.put_mapping(index=name, body=mappings)
@@ -199,12 +199,12 @@ def _show(name: str, loaded: Loaded, *, as_json: bool) -> None:
             }
         )  # fmt: skip
         return
-    out.print(f"Indexed {loaded.written} documents into {name}.", highlight=False)
+    out.print(f"Indexed {loaded.written} documents into {name}.")
     if loaded.skipped:
         kinds = ", ".join(f"{count} {kind}" for kind, count in loaded.skipped.most_common())
-        out.print(f"Skipped: {kinds}.", markup=False, highlight=False, soft_wrap=not sys.stdout.isatty())
+        out.print(f"Skipped: {kinds}.", markup=False, soft_wrap=not sys.stdout.isatty())
     for line in loaded.shown:
-        err.print(line, style="red", markup=False, highlight=False)
+        err.print(line, style="red", markup=False)
     if loaded.errors:
         stopped = "; stopped at the limit, --max-errors raises it" if loaded.is_stopped else ""
-        err.print(f"{loaded.errors} could not be indexed{stopped}.", style="red", highlight=False)
+        err.print(f"{loaded.errors} could not be indexed{stopped}.", style="red")

@@ -77,7 +77,7 @@ def advise(
         if is_present
         else f"now {present}: esblend migrate {index} --vector-type {best.type}{oversampling}"
     )
-    out.print(f"Recommended: [bold]{best.type}[/]{oversampling.replace(' --', ', ')} ({change})", highlight=False)
+    out.print(f"Recommended: [bold]{best.type}[/]{oversampling.replace(' --', ', ')} ({change})")
 
 
 def _counts(es: "Elasticsearch", index: str, attachment: "Attachment") -> tuple[int, int]:

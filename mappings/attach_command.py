@@ -82,10 +82,9 @@ def attach(
     out.print(
         f"[green]Attached[/] {response.get('index', index)}: {', '.join(attachment['source_fields'])} "
         f"with {generation['model']['name']} ({generation['model']['dims']} dimensions).",
-        highlight=False,
     )
     if template is None:
-        out.print(f"Watch the progress: esblend status {response['index']} --watch", highlight=False)
+        out.print(f"Watch the progress: esblend status {response['index']} --watch")
 
 
 def _restore(index: str, data_dir: DataDir, *, as_json: bool) -> None:
@@ -95,7 +94,7 @@ def _restore(index: str, data_dir: DataDir, *, as_json: bool) -> None:
         print_json(response)
         return
     result = "[green]Restored[/] the attachment" if response["changed"] else "Nothing to restore: the attachment exists"
-    out.print(f"{result} of {response['index']}.", highlight=False)
+    out.print(f"{result} of {response['index']}.")
 
 
 @app.command()
@@ -139,7 +138,7 @@ def detach(
     if as_json:
         print_json(response)
     else:
-        out.print(f"Detached {response.get('index', index)}; {response['remains']}.", highlight=False)
+        out.print(f"Detached {response.get('index', index)}; {response['remains']}.")
 
 
 def _path(name: str, template: str | None) -> str:

@@ -18,7 +18,7 @@ def _group() -> None:
 @app.command()
 def show(as_json: Json = False) -> None:
     """Show every setting with its value and its source; secrets are masked."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from esblend.settings import Settings
 
@@ -27,7 +27,7 @@ def show(as_json: Json = False) -> None:
     if as_json:
         print_json({name: {"value": value, "source": source} for name, value, source in rows})
         return
-    table = Table("setting", "value", "source")
+    table = Table("setting", Column("value", overflow="fold"), "source")
     for name, value, source in rows:
         colour = "dim" if source == "default" else "bold"
         table.add_row(f"[{colour}]{name}[/]", "" if value is None else str(value), source)

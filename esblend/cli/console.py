@@ -10,8 +10,9 @@ from rich.console import Console
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-out = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120)
-err = Console(stderr=True, width=None if sys.stderr.isatty() or "COLUMNS" in os.environ else 120)
+# Without `highlight`, which colours numbers and brackets inside sentences.
+out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120)
+err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() or "COLUMNS" in os.environ else 120)
 
 
 def print_json(value: Any) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from esblend.cli.console import err, print_json
-from esblend.errors import EsblendError, LocalStackError
+from esblend.errors import EsblendError, LocalStackError, UnusableFile
 
 if TYPE_CHECKING:
     from elasticsearch import ApiError, Elasticsearch
@@ -89,7 +89,8 @@ def stating_errors() -> Iterator[None]:
     try:
         yield
     except EsblendError as error:
-        _end(error.command_line or error.reason, FAILED, error.body())
+        exit_code = USAGE if isinstance(error, UnusableFile) else FAILED
+        _end(error.command_line or error.reason, exit_code, error.body())
     except Exception as error:
         _state_server_error(error)
         raise
@@ -115,7 +116,7 @@ def _end(message: str, exit_code: int, body: dict[str, Any] | None = None) -> No
     if "--json" in sys.argv[1:]:  # the error may come before or after the option is parsed
         cause = {"type": "connection_exception", "reason": message}
         print_json(body or {"error": {"root_cause": [cause], **cause}, "status": 503})
-    err.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    err.print(message, style="red", markup=False, soft_wrap=True)
     raise typer.Exit(exit_code) from None
 
 

@@ -10,7 +10,6 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
-from esblend import __version__
 from esblend.cli.console import err, out
 from esblend.cli.gateway_client import INTERRUPTED, USAGE
 
@@ -48,12 +47,7 @@ _PANELS: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 """Panel of `--help` -> module -> its commands. A module is imported when one of its commands is asked for."""
-_PLACES = {
-    command: (panel, module)
-    for panel, modules in _PANELS.items()
-    for module, names in modules.items()
-    for command in names
-}
+_PLACES = {command: module for modules in _PANELS.values() for module, names in modules.items() for command in names}
 
 
 class _Commands(TyperGroup):
@@ -61,6 +55,15 @@ class _Commands(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(_PLACES)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The commands by panel, each with its first sentence."""
+        width = max(map(len, _PLACES))
+        for panel, modules in _PANELS.items():
+            names = [name for names in modules.values() for name in names]
+            rows = [(f"{name:<{width}}", self.get_command(ctx, name).get_short_help_str(200)) for name in names]
+            with formatter.section(panel):
+                formatter.write_dl(rows)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name in _PLACES and cmd_name not in self.commands:
@@ -81,12 +84,12 @@ class _Commands(TyperGroup):
 
 
 def _load(name: str) -> Any:
-    panel, module = _PLACES[name]
-    imported = import_module(module)
+    imported = import_module(_PLACES[name])
     made = imported.gateway_command(_find_routes) if name == "gateway" else imported.app
     group: Any = get_group(made)
     command = group if made.info.name == name else group.commands[name]
-    command.rich_help_panel = panel
+    for one in (command, *getattr(command, "commands", {}).values()):
+        one.rich_markup_mode = None  # plain help: importing Rich's costs more than everything else
     return command
 
 
@@ -100,7 +103,7 @@ app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="""Hybrid search for the Elasticsearch you already run.
 
@@ -108,7 +111,7 @@ Try it:   esblend demo
 
 Your own: esblend up, then esblend attach INDEX --fields title,body, then esblend search INDEX "a question"
 
-Exit codes: 0 success, 1 rejected or failed, 2 wrong usage, 3 no answer, 4 answered but incomplete.""",
+Exit codes: 0 success, 1 rejected or failed, 2 wrong usage or an unusable file, 3 no answer, 4 answered but incomplete.""",
 )
 
 
@@ -122,7 +125,9 @@ def _before_command(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
-        out.print(__version__, highlight=False)
+        from esblend import __version__
+
+        out.print(__version__)
         raise typer.Exit
     given = {"GATEWAY_URL": gateway, "ES_USERNAME": username, "ES_API_KEY": api_key}
     if username is not None and "ESBLEND_ES_PASSWORD" not in os.environ:
@@ -147,7 +152,7 @@ def main() -> None:
             raise
         for detail in error.errors():
             name = "_".join(["ESBLEND", *map(str, detail["loc"])]).upper()
-            err.print(f"{name}: {detail['msg']}", style="red", markup=False, highlight=False)
+            err.print(f"{name}: {detail['msg']}", style="red", markup=False)
         sys.exit(USAGE)
 
 

@@ -13,7 +13,8 @@ _HEAD = """# Command line
 <!-- made by: make cli-reference -->
 
 `esblend COMMAND --help` prints the same. Options before the command: `--gateway URL`, `--username NAME`, `--api-key KEY`.
-Exit codes: 0 success, 1 rejected or failed, 2 wrong usage, 3 no answer, 4 answered but incomplete, 130 interrupted.
+Exit codes: 0 success, 1 rejected or failed, 2 wrong usage or an unusable file, 3 no answer, 4 answered but incomplete,
+130 interrupted.
 """
 _SHARED = ("help", "data_dir", "as_json")
 

@@ -66,10 +66,8 @@ def demo(
             settings = Settings()
             es_url, redis_url = servers_in_environment(settings)
             options = StackOptions(es=es_url, redis=redis_url, model=MODEL)
-            state = up(folder, options, settings, lambda line: err.print(line, highlight=False))
-            err.print(
-                f"Elasticsearch {state.elasticsearch}, Redis {state.redis}, gateway {state.gateway}", highlight=False
-            )
+            state = up(folder, options, settings, lambda line: err.print(line))
+            err.print(f"Elasticsearch {state.elasticsearch}, Redis {state.redis}, gateway {state.gateway}")
             with connect_gateway(folder) as es:
                 _fill(es)
                 for question in QUESTIONS:
@@ -181,7 +179,6 @@ def _converse(es: "Elasticsearch", address: str) -> None:
             "Type a question; an empty line ends.",
             title="Your turn",
         ),
-        highlight=False,
     )
     while True:
         try:

@@ -23,7 +23,7 @@ def sample(
         folder.mkdir(parents=True, exist_ok=True)
         for source in files("esblend.demo").joinpath("sample").iterdir():
             (folder / source.name).write_bytes(source.read_bytes())
-            out.print(f"{folder / source.name}", markup=False, highlight=False, soft_wrap=True)
+            out.print(f"{folder / source.name}", markup=False, soft_wrap=True)
     except OSError as error:
-        err.print(f"{folder} cannot be written: {error.strerror}", style="red", markup=False, highlight=False)
+        err.print(f"{folder} cannot be written: {error.strerror}", style="red", markup=False)
         raise typer.Exit(FAILED) from None

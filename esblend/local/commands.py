@@ -1,5 +1,6 @@
 """`esblend up`, `down`, `ps`, `logs`."""
 
+import shlex
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,7 +56,7 @@ def up(
         def say(line: str) -> None:
             status.update(line)
             if not err.is_terminal:
-                err.print(line, highlight=False)
+                err.print(line)
 
         es_url, redis_url = servers_in_environment(settings)
         options = StackOptions(
@@ -69,25 +70,20 @@ def up(
     if as_json:
         print_json(described)
         return
-    out.print(
-        Text.assemble(
-            ("Ready. ", "green"), "Gateway ", (state.gateway, "bold"), f"   playground {state.gateway}/_esblend/"
-        )
-    )
+    out.print(Text.assemble(("Ready.", "green"), "         Gateway ", (state.gateway, "bold")))
+    out.print(f"Playground     {state.gateway}/_esblend/", soft_wrap=True)
     if state.gateway.rpartition(":")[2] != str(settings.gateway_port):
         err.print(f"Port {settings.gateway_port} was in use, so the gateway has another one.", style="yellow")
-    out.print(
-        f"Elasticsearch {state.elasticsearch}   Redis {mask_passwords(state.redis)}   model {state.model}",
-        highlight=False,
-        markup=False,
-    )
+    lines = [
+        f"Elasticsearch  {state.elasticsearch}",
+        f"Redis          {mask_passwords(state.redis)}",
+        f"Model          {state.model}",
+    ]
     if state.username:
-        out.print(f"Username {state.username}   password {state.password}", highlight=False, markup=False)
-    where = f" --data-dir {data_dir}" if data_dir else ""
-    out.print(
-        f"Next: esblend attach INDEX --fields title,body{where}   (stop with: esblend down{where})",
-        highlight=False, markup=False,
-    )  # fmt: skip
+        lines.append(f"Sign in with   {state.username}, password {state.password}")
+    where = f" --data-dir {shlex.quote(str(data_dir))}" if data_dir else ""
+    lines += [f"Next:          esblend attach INDEX --fields title,body{where}", f"To stop:       esblend down{where}"]
+    out.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
 def servers_in_environment(settings: "Settings") -> tuple[str | None, str | None]:
@@ -116,7 +112,7 @@ def _with_usable_model(settings: "Settings", named_model: str | None) -> "Settin
     except ModelError as error:
         find_model(PACKAGED_MODEL)
         message = f"{error.reason.split('. ')[0]}; this stack uses the packaged model [{PACKAGED_MODEL}]."
-        err.print(message, style="yellow", markup=False, highlight=False)
+        err.print(message, style="yellow", markup=False)
         return settings.model_copy(update={"model": PACKAGED_MODEL})
     return settings
 
@@ -149,7 +145,6 @@ def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
         err.print(
             f"No stack in {data_folder}; start one with: esblend up --data-dir {data_folder}",
             markup=False,
-            highlight=False,
             soft_wrap=True,
         )
         raise typer.Exit(FAILED)
@@ -189,7 +184,7 @@ def logs(
     chosen: list[Path] = [file for file in files if name is None or file.name.startswith(name)]
     chosen += [file for key, file in servers.items() if file.is_file() and (name is None or key.startswith(name))]
     if not chosen:
-        err.print(f"No logs in {data_folder}", markup=False, highlight=False)
+        err.print(f"No logs in {data_folder}", markup=False)
         raise typer.Exit(FAILED)
     command = ["tail", f"--lines={lines}", *(["--follow=name"] if follow else []), *map(str, chosen)]
     raise typer.Exit(subprocess.run(command, check=False).returncode)

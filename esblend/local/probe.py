@@ -1,8 +1,11 @@
 """Checks a user's Elasticsearch before the stack starts beside it."""
 
+import socket
+from urllib.parse import urlsplit
+
 from elastic_transport import ConnectionError as TransportConnectionError
 from elastic_transport import ConnectionTimeout, TlsError
-from elasticsearch import ApiError, UnsupportedProductError
+from elasticsearch import ApiError, Elasticsearch, UnsupportedProductError
 
 from esblend.elasticsearch_connection import connect
 from esblend.errors import LocalStackError
@@ -17,6 +20,8 @@ def check_elasticsearch(settings: Settings) -> None:
     with connect(settings).options(request_timeout=_SECONDS, max_retries=0) as es:
         try:
             es.info()
+            if _is_gateway(es):
+                raise LocalStackError(f"{url} is an esblend gateway; name the address of Elasticsearch itself")
         except ApiError as error:
             if error.meta.status == 401:
                 raise LocalStackError(
@@ -34,5 +39,20 @@ def check_elasticsearch(settings: Settings) -> None:
                 "ESBLEND_ES_CA_FINGERPRINT"
             ) from error
         except (TransportConnectionError, ConnectionTimeout) as error:
-            hint = "; if it uses TLS, write https://" if url.startswith("http://") else ""
-            raise LocalStackError(f"Elasticsearch at {url} does not answer{hint}") from error
+            raise LocalStackError(_silence(url)) from error
+
+
+def _is_gateway(es: Elasticsearch) -> bool:
+    """Feed and workers behind another stack's gateway would read with that gateway's limits, and embed each document twice."""
+    return es.transport.perform_request("GET", "/_esblend/health/live", headers={"accept": "*/*"}).meta.status == 200
+
+
+def _silence(url: str) -> str:
+    """The sentence for an address without an HTTP answer: whether something listens there decides it."""
+    parts = urlsplit(url)
+    hint = "; if it uses TLS, write https://" if parts.scheme == "http" else ""
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or 9200), timeout=_SECONDS):
+            return f"{url} is no HTTP server, or it is too busy to answer{hint}"
+    except OSError:
+        return f"nothing listens at {url}; is Elasticsearch running there?"

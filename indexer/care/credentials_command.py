@@ -75,5 +75,5 @@ def setup_credentials(
     if as_json:
         print_json({"id": key["id"], "name": key["name"], "encoded": key["encoded"]})
         return
-    err.print(f"Key {key['id']} for {', '.join(patterns)}. It is shown this once:", highlight=False)
-    out.print(f"ESBLEND_ES_API_KEY={key['encoded']}", highlight=False, soft_wrap=True)
+    err.print(f"Key {key['id']} for {', '.join(patterns)}. It is shown this once:")
+    out.print(f"ESBLEND_ES_API_KEY={key['encoded']}", soft_wrap=True)

@@ -35,7 +35,7 @@ def list_(
         table.add_row(letter["index"], letter["id"], str(letter["attempts"]), _time(letter), letter["error"])
     out.print(table)
     if letters["total"] > len(letters["dead_letters"]):
-        out.print(f"{letters['total']} in all; --size shows more.", highlight=False)
+        out.print(f"{letters['total']} in all; --size shows more.")
 
 
 @app.command()
@@ -48,13 +48,13 @@ def show(
     """Show one dead letter."""
     letters = _find(index, id_, 10, data_dir)["dead_letters"]
     if not letters:
-        err.print(f"Document {id_} of {index} is not a dead letter.", style="red", markup=False, highlight=False)
+        err.print(f"Document {id_} of {index} is not a dead letter.", style="red", markup=False)
         raise typer.Exit(FAILED)
     if as_json:
         print_json(letters[0])
         return
     for key, value in letters[0].items():
-        out.print(f"{key:<12}{_time(letters[0]) if key == 'time' else value}", markup=False, highlight=False)
+        out.print(f"{key:<12}{_time(letters[0]) if key == 'time' else value}", markup=False)
 
 
 @app.command()
@@ -98,7 +98,7 @@ def _ask(
     if as_json:
         print_json(answer)
     else:
-        out.print(f"{answer['dead_letters']} dead letters {future} within seconds.", highlight=False)
+        out.print(f"{answer['dead_letters']} dead letters {future} within seconds.")
 
 
 def _time(letter: dict[str, Any]) -> str:

@@ -56,7 +56,7 @@ def verify(
             return
         if not repair:
             if not as_json:
-                err.print(f"`esblend verify {index} --repair` repairs them.", highlight=False)
+                err.print(f"`esblend verify {index} --repair` repairs them.")
             raise typer.Exit(FAILED)
         for letter in letters.orphans:
             es.options(ignore_status=404).delete(index=DEAD_LETTERS_INDEX, id=letter, refresh=True)
@@ -110,7 +110,7 @@ def _compare(sample: "list[Held]", attachment: "Attachment", report: "Report") -
     try:
         encoder = Encoders(Settings(), "documents").matching(model.name, model.digest, model.probe)
     except ModelError as error:
-        err.print(f"No vectors were recomputed: {error.reason}", style="yellow", markup=False, highlight=False)
+        err.print(f"No vectors were recomputed: {error.reason}", style="yellow", markup=False)
         return
     with err.status(f"Computing {len(sample)} documents' vectors"):
         compare(sample, encoder, attachment, report)
@@ -137,7 +137,6 @@ def _show(report: "Report", *, as_json: bool) -> None:
         f"{report.index}: {report.documents} documents, {report.embedded} embedded ({report.recomputed} recomputed), "
         f"{report.adopted} adopted, "
         f"{report.without_text} without text, {report.dead_letters} dead letters, {report.dropped} dropped.",
-        highlight=False,
     )
     out.print("[green]Clean.[/]" if report.is_clean else "[red]Not clean.[/]")
 
@@ -179,5 +178,5 @@ def _repair(report: "Report", uuid: str, attachment: "Attachment", data_dir: Pat
         is_done = False
     finally:
         queue.close()
-    err.print(f"{len(documents)} documents queued, {'done' if is_done else 'not finished yet'}.", highlight=False)
+    err.print(f"{len(documents)} documents queued, {'done' if is_done else 'not finished yet'}.")
     return is_done

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import orjson
 
-from esblend.errors import InvalidRequest
+from esblend.errors import UnusableFile
 from indexer.files.documents import Found, LoadOptions, Read, Skipped, Unreadable
 from indexer.files.json_documents import read_json, read_json_lines
 from indexer.files.streams import STDIN, Advance, opened, read_whole, reason_of, unreadable
@@ -25,14 +25,14 @@ _LEFT_OUT = ("node_modules", "__pycache__")
 
 
 def total_bytes(paths: list[Path], options: LoadOptions) -> int | None:
-    """Bytes of all files; None if one is standard input. Raises InvalidRequest on a path that cannot be read."""
+    """Bytes of all files; None if one is standard input. Raises UnusableFile on a path that cannot be read."""
     if STDIN in paths:
         return None
     return sum(file.stat().st_size for path in paths for file in _files(path, options) if isinstance(file, Path))
 
 
 def read_documents(paths: list[Path], options: LoadOptions, advance: Advance) -> Iterator[Found]:
-    """Documents of all paths; `advance` gets the number of bytes read. Raises InvalidRequest on a path of an unknown kind."""
+    """Documents of all paths; `advance` gets the number of bytes read. Raises UnusableFile on a path of an unknown kind."""
     seen: dict[str, Path] = {}
     for path in paths:
         for file in _files(path, options):
@@ -89,11 +89,11 @@ def _sniffed(start: bytes) -> str:
 def _files(path: Path, options: LoadOptions) -> Iterator[Path | Skipped]:
     if path == STDIN or path.is_file():
         if path != STDIN and suffix_of(path) not in KNOWN:
-            raise InvalidRequest(f"{path} is of an unknown kind; known kinds: {', '.join(KNOWN)}, also as .gz or .zst")
+            raise UnusableFile(f"{path} is of an unknown kind; known kinds: {', '.join(KNOWN)}, also as .gz or .zst")
         yield path
         return
     if not path.is_dir():
-        raise InvalidRequest(f"the file {path} does not exist")
+        raise UnusableFile(f"the file {path} does not exist")
     for folder, folders, names in os.walk(path):
         here = Path(folder)
         kept = []

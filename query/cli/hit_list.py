@@ -8,27 +8,38 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-LEXICAL, SEMANTIC = "yellow", "cyan"
-"""Colours of the two legs."""
+LEXICAL, SEMANTIC = "#3f7fdd", "#e8853a"
+"""Colours of the two legs: those of the playground, readable on a dark and on a light terminal."""
 _BAR_WIDTH = 40
 _PASSAGE_CHARACTERS = 320
-_FIGURES = {
-    "weight": "weight", "normalized": "normalised score", "rank": "rank", "score": "raw score", "dot_product": "dot product",
-    "mean": "mean",
+_MARK = "\ue000", "\ue001"
+_STOP_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "a about all am an and any are as at be been but by can could did do does for from had has have how i if in into is it "
+        "its me my no not of on or our should so some something than that the their them then there these they this those to was "
+        "we were what when where which who why will with would you your",
+    )
+)
+"""English function words: an analyzer without a stop list matches them, and bold ones hide the words that matter."""
+
+HIGHLIGHT: dict[str, Any] = {
+    "pre_tags": _MARK[:1], "post_tags": _MARK[1:], "number_of_fragments": 5, "fragment_size": 200, "fields": {"*": {}},
 }  # fmt: skip
+"""The highlighter to ask for, so that the list knows the words that Elasticsearch matched."""
 
 
-def hit_list(
-    hits: list[dict[str, Any]], question: str, explanations: Sequence[dict[str, Any] | None] | None = None
-) -> Group:
-    """The hits in rank order. `explanations`, in the same order, add a bar per hit in two colours, one for each leg, and the
-    figures."""
+def hit_list(hits: list[dict[str, Any]], explanations: Sequence[dict[str, Any] | None] | None = None) -> Group:
+    """The hits in rank order, with the words that Elasticsearch matched (see HIGHLIGHT) in bold.
+    `explanations`, in the same order, add a bar per hit in two colours, one for each leg, and the figures."""
     top = max((hit["_score"] or 0.0 for hit in hits), default=0.0)
     parts: list[RenderableType] = []
+    matched = matched_words(hits)
     for rank, hit in enumerate(hits, start=1):
         parts.append(_heading(rank, hit))
-        if passage := passage_of(hit):
-            parts.append(Padding(_passage(passage, question), (0, 0, 0, 4)))
+        text = passage_of(hit) or _fragment_of(hit)
+        if text := text.removeprefix(_title(hit)).strip():  # a passage may repeat the title
+            parts.append(Padding(_passage(text, matched), (0, 0, 0, 4)))
         explained = explanations[rank - 1] if explanations else None
         if explained is not None:
             parts.append(Padding(_bar(explained["legs"], top), (0, 0, 0, 4)))
@@ -42,9 +53,19 @@ def passage_of(hit: dict[str, Any]) -> str:
     return str(passages[0]["fields"]["text"][0]) if passages else ""
 
 
-def _heading(rank: int, hit: dict[str, Any]) -> Text:
+def _fragment_of(hit: dict[str, Any]) -> str:
+    """The longest highlighted fragment: the text of a hit that has no vectors."""
+    fragments = [one for found in hit.get("highlight", {}).values() for one in found]
+    return re.sub(f"[{''.join(_MARK)}]", "", max(fragments, key=len, default=""))
+
+
+def _title(hit: dict[str, Any]) -> str:
     source = hit.get("_source") or {}
-    title = str(source.get("title") or source.get("name") or "")
+    return str(source.get("title") or source.get("name") or "")
+
+
+def _heading(rank: int, hit: dict[str, Any]) -> Text:
+    title = _title(hit)
     heading = Text(f"{rank:>2}  ", style="dim")
     heading.append(title or hit["_id"], style="bold")
     if title and title != hit["_id"]:
@@ -53,26 +74,48 @@ def _heading(rank: int, hit: dict[str, Any]) -> Text:
     return heading
 
 
-def _passage(passage: str, question: str) -> Text:
-    """The start of a passage, cut at a word, with the words of the question in bold."""
+def matched_words(hits: list[dict[str, Any]]) -> set[str]:
+    """The highlighted word forms in lower case, without function words unless there are no others."""
+    fragments = "\n".join(one for hit in hits for found in hit.get("highlight", {}).values() for one in found)
+    marked = re.findall(f"{_MARK[0]}([^{_MARK[1]}]*){_MARK[1]}", fragments)
+    words = {word for text in marked for word in re.findall(r"\w+", text.lower())}
+    return words - _STOP_WORDS or words
+
+
+def _passage(passage: str, matched: set[str]) -> Text:
+    """The start of a passage, cut at a word, with the matched words in bold."""
     plain = " ".join(passage.split())
     if len(plain) > _PASSAGE_CHARACTERS:
         plain = plain[:_PASSAGE_CHARACTERS].rsplit(" ", 1)[0] + " …"
     text = Text(plain, style="none")
-    for word in set(re.findall(r"\w{3,}", question.lower())):
-        text.highlight_regex(rf"(?i)\b{re.escape(word)}\w*", "bold")
+    for word in re.finditer(r"\w+", plain):
+        if word.group().lower() in matched:
+            text.stylize("bold", *word.span())
     return text
 
 
 def _bar(legs: list[dict[str, Any]], top: float) -> Group:
-    """Each leg's contribution as a coloured share of the best score, and as a line of figures."""
+    """Each leg's contribution as a coloured share of the best score, and as a line that derives it."""
     bar, lines = Text(), []
+    names = max((len(leg["leg"]) for leg in legs), default=0)
     for position, leg in enumerate(legs):
         colour = (LEXICAL, SEMANTIC)[position] if position < 2 else "magenta"
         share = leg["contribution"] / top if top > 0 else 0.0
         bar.append("█" * max(0, round(_BAR_WIDTH * min(1.0, share))), style=colour)
-        line = Text(f"{leg['contribution']:.4f} ", style=colour)
-        line.append(leg["leg"])
-        figures = "  ".join(f"{label} {round(leg[key], 4):g}" for key, label in _FIGURES.items() if key in leg)
-        lines.append(line.append(f"  {figures}", style="dim"))
+        line = Text(f"{leg['leg']:<{names}} {leg['contribution']:>7.4f}", style=colour)
+        lines.append(line.append(_derivation(leg), style="dim"))
     return Group(bar, *lines)
+
+
+def _derivation(leg: dict[str, Any]) -> str:
+    """The product of weight and normalised score, then what the score was made of. It fits a terminal of 80 columns."""
+    product = f" = {leg['weight']:g} × {leg['normalized']:.4f}" if {"weight", "normalized"} <= leg.keys() else ""
+    if leg.get("rank") is None and leg.get("score") is None:
+        return f"{product}  no match"
+    facts = [f"rank {leg['rank']}"] if leg.get("rank") is not None else []
+    if "dot_product" in leg:
+        mean = f", mean {leg['mean']:.4f}" if "mean" in leg else ""
+        facts.append(f"dot product {leg['dot_product']:.4f}{mean}")
+    elif leg.get("score") is not None:
+        facts.append(f"score {leg['score']:.4f}")
+    return f"{product}  {', '.join(facts)}"

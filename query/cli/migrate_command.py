@@ -100,7 +100,7 @@ def _saying_what_remains(index: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         text = f"Interrupted. Embedding continues, and searches of {index} use the old vectors until the same command runs again."
-        err.print(text, style="yellow", markup=False, highlight=False)
+        err.print(text, style="yellow", markup=False)
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -114,7 +114,7 @@ def _confirm_newer(es: "Elasticsearch", path: str) -> None:
         return
     text = f"{', '.join(newer)} is newer than {active}, which searches use."
     if not sys.stdin.isatty():
-        err.print(f"{text} Add --yes to drop it.", style="red", markup=False, highlight=False)
+        err.print(f"{text} Add --yes to drop it.", style="red", markup=False)
         raise typer.Exit(USAGE)
     if not typer.confirm(f"{text} Drop it?"):
         raise typer.Exit(FAILED)
@@ -207,7 +207,7 @@ def _report(done: dict[str, Any], *, as_json: bool) -> None:
         return
     if "nDCG@10" in done:
         figures = ", ".join(f"{name} {value:.4f}" for name, value in done["nDCG@10"].items())
-        out.print(f"nDCG@10: {figures} (gain {done['gain']:+.4f}, p {done['p_value']:.3f})", highlight=False)
+        out.print(f"nDCG@10: {figures} (gain {done['gain']:+.4f}, p {done['p_value']:.3f})")
     if not done.get("covered", True):
         out.print("Some documents have no new vectors yet; run the same command again to continue.", style="yellow")
     elif done.get("significantly_worse"):
@@ -219,4 +219,4 @@ def _report(done: dict[str, Any], *, as_json: bool) -> None:
             f"[green]Searches use {done['generation']}.[/] `--roll-back` switches back, `--drop-old` removes {done['before']}."
         )
     if done.get("dropped"):
-        out.print(f"Dropped {', '.join(done['dropped'])}.", highlight=False)
+        out.print(f"Dropped {', '.join(done['dropped'])}.")

@@ -8,7 +8,7 @@ import typer
 
 from esblend.cli.console import err, out, print_json
 from esblend.cli.gateway_client import USAGE, DataDir, Json, gateway
-from query.cli.hit_list import hit_list
+from query.cli.hit_list import HIGHLIGHT, hit_list
 
 app = typer.Typer()
 
@@ -46,11 +46,13 @@ def search(
             body["query"]["hybrid"]["alpha"] = 1
         if explain:
             body["explain"] = True
+        if not as_json:
+            body["highlight"] = HIGHLIGHT
         answer = es.search(index=index, body=body)
     if as_json:
         print_json(answer.body)
         return
-    _show(answer.body, question, explain=explain)
+    _show(answer.body, explain=explain)
 
 
 def _filter(text: str) -> dict[str, Any]:
@@ -63,14 +65,12 @@ def _filter(text: str) -> dict[str, Any]:
         raise typer.Exit(USAGE) from error
 
 
-def _show(answer: dict[str, Any], question: str, *, explain: bool) -> None:
+def _show(answer: dict[str, Any], *, explain: bool) -> None:
     for reason in answer.get("esblend", {}).get("degraded", []):
         err.print(f"Answered from BM25 alone: {reason}", style="yellow", markup=False)
     total = answer["hits"]["total"]
-    out.print(
-        f"{'at least ' if total['relation'] == 'gte' else ''}{total['value']} hits in {answer['took']} ms",
-        highlight=False,
-    )
+    count = f"{'at least ' if total['relation'] == 'gte' else ''}{total['value']}"
+    out.print(f"{count} {'hit' if total['value'] == 1 else 'hits'} in {answer['took']} ms")
     if answer["hits"]["hits"]:
         explanations = answer.get("esblend", {}).get("explanations") if explain else None
-        out.print(hit_list(answer["hits"]["hits"], question, explanations))
+        out.print(hit_list(answer["hits"]["hits"], explanations))

@@ -12,7 +12,7 @@ import typer
 
 from esblend.cli.console import count_progress, err, out, print_json
 from esblend.cli.gateway_client import FAILED, USAGE, DataDir, Json, call, gateway, stating_errors
-from esblend.errors import InvalidRequest, MissingExtra
+from esblend.errors import InvalidRequest, MissingExtra, UnusableFile
 from esblend.extras import require
 from query.lab.judged import Judged, from_titles, missing_documents, read_beir, read_judgements, write_qrels
 
@@ -107,7 +107,7 @@ def evaluate(
                 with _writing("--runs", runs):
                     _write_runs(evaluation, judged, runs)
     if not as_json:
-        err.print(f"{evaluation.seconds:.0f} s" + (f"; the report is in {html}" if html else ""), highlight=False)
+        err.print(f"{evaluation.seconds:.0f} s" + (f"; the report is in {html}" if html else ""))
 
 
 def _show(evaluation: Any, *, as_json: bool) -> None:
@@ -120,7 +120,7 @@ def _show(evaluation: Any, *, as_json: bool) -> None:
     out.print(table(evaluation, out))
     if evaluation.judged.is_weak:
         err.print("Weak judgements: derived from the index or from clicks, not made by people.", style="yellow")
-    out.print(sentence(evaluation), style="bold", markup=False, highlight=False)
+    out.print(sentence(evaluation), style="bold", markup=False)
 
 
 def _judge_clicks(index: str, data_dir: Path | None, *, as_json: bool) -> None:
@@ -133,7 +133,7 @@ def _judge_clicks(index: str, data_dir: Path | None, *, as_json: bool) -> None:
     if as_json:
         print_json({"index": index, "experiments": [to_json(verdict) for verdict in verdicts]})
     for verdict in verdicts if not as_json else []:
-        out.print(verdict.sentence, highlight=False, soft_wrap=True)
+        out.print(verdict.sentence, soft_wrap=True)
     if not verdicts:
         err.print(
             f"No clicks on interleaved hits of [{index}] are stored: POST /_esblend/clicks reports them.", style="red"
@@ -246,7 +246,6 @@ def _show_advice(advice: dict[str, Any], *, as_json: bool, applied: bool) -> Non
     out.print(
         f"nDCG@10 now {now:.4f}; on held-out queries {gain:+.4f} (95 % interval {low:+.4f} to {high:+.4f}, "
         f"p {advice['p_value']:.4f}, {advice['queries']} queries)",
-        highlight=False,
     )
     out.print_json(data=advice["settings"])
     if not advice["recommended"]:
@@ -299,10 +298,10 @@ def _read_judged(
 
 
 def _refuse_unwritable(html: Path | None, runs: Path | None) -> None:
-    """Raises InvalidRequest before the measurement starts, not an hour later. Permissions do not tell: it tries to write."""
+    """Raises UnusableFile before the measurement starts, not an hour later. Permissions do not tell: it tries to write."""
     if html is not None:
         if html.is_dir():
-            raise InvalidRequest(f"--html {html} is a folder")
+            raise UnusableFile(f"--html {html} is a folder")
         with _writing("--html", html):
             is_new = not html.exists()
             html.open("a").close()
@@ -310,7 +309,7 @@ def _refuse_unwritable(html: Path | None, runs: Path | None) -> None:
                 html.unlink()
     if runs is not None:
         if runs.exists() and not runs.is_dir():
-            raise InvalidRequest(f"--runs {runs} is not a folder")
+            raise UnusableFile(f"--runs {runs} is not a folder")
         parent = next(path for path in (runs.absolute(), *runs.absolute().parents) if path.exists())
         with _writing("--runs", runs), TemporaryFile(dir=parent):
             pass
@@ -318,11 +317,11 @@ def _refuse_unwritable(html: Path | None, runs: Path | None) -> None:
 
 @contextmanager
 def _writing(option: str, path: Path) -> Iterator[None]:
-    """Raises InvalidRequest when a file cannot be written."""
+    """Raises UnusableFile when a file cannot be written."""
     try:
         yield
     except OSError as error:
-        raise InvalidRequest(f"{option} {path} cannot be written: {error.strerror}") from error
+        raise UnusableFile(f"{option} {path} cannot be written: {error.strerror}") from error
 
 
 def _refuse_without_reranker(es: "Elasticsearch", index: str, judged: Judged | None) -> None:
@@ -349,7 +348,7 @@ def _read_runs(files: list[Path], systems: list[str]) -> dict[str, dict[str, dic
 
 
 def _read_run(file: Path) -> dict[str, dict[str, float]]:
-    """A TREC run file. Raises InvalidRequest when it cannot be read."""
+    """A TREC run file. Raises UnusableFile when it cannot be read."""
     import ir_measures
 
     run: dict[str, dict[str, float]] = {}
@@ -357,7 +356,7 @@ def _read_run(file: Path) -> dict[str, dict[str, float]]:
         for row in ir_measures.read_trec_run(str(file)):  # type: ignore[no-untyped-call]
             run.setdefault(row.query_id, {})[row.doc_id] = row.score
     except (OSError, ValueError, IndexError) as error:
-        raise InvalidRequest(f"--run {file} cannot be read as a TREC run: {error}") from error
+        raise UnusableFile(f"--run {file} cannot be read as a TREC run: {error}") from error
     return {id_: dict(sorted(hits.items(), key=lambda hit: -hit[1])) for id_, hits in run.items()}
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from esblend.errors import InvalidRequest
+from esblend.errors import InvalidRequest, UnusableFile
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -43,11 +43,11 @@ class Judged:
 
 
 def read_beir(folder: Path, split: str) -> Judged:
-    """`queries.jsonl` and `qrels/<split>.tsv` of a folder in BEIR's layout. Raises InvalidRequest if the split is missing."""
+    """`queries.jsonl` and `qrels/<split>.tsv` of a folder in BEIR's layout. Raises UnusableFile if the split is missing."""
     file = folder / "qrels" / f"{split}.tsv"
     if not file.is_file():
         splits = ", ".join(sorted(file.stem for file in (folder / "qrels").glob("*.tsv"))) or "none"
-        raise InvalidRequest(f"[{folder}] has no split [{split}]; it has {splits}")
+        raise UnusableFile(f"[{folder}] has no split [{split}]; it has {splits}")
     texts = {query["_id"]: query["text"] for query in _jsonl(folder / "queries.jsonl")}
     grades = read_qrels(file)
     return _judged(f"{folder.name}/{split}", texts, grades)
@@ -61,7 +61,7 @@ def read_corpus(folder: Path) -> Iterator[dict[str, Any]]:
 def read_judgements(qrels: Path, queries: Path | None) -> Judged:
     """Qrels with a file of queries, or one CSV that holds both: columns for the query's text, the document and the grade.
 
-    Raises InvalidRequest when a file is missing or has another format.
+    Raises UnusableFile when a file is missing or has another format.
     """
     if queries is None:
         return _read_spreadsheet(qrels)
@@ -74,7 +74,7 @@ def read_queries(file: Path) -> dict[str, str]:
         return {str(query["_id"]): str(query["text"]) for query in _jsonl(file)}
     rows = [line.split("\t", 1) for line in _text(file).splitlines() if line.strip()]
     if any(len(row) != 2 for row in rows):
-        raise InvalidRequest(f"[{file}] must have a query's id and text on each line, separated by a tab")
+        raise UnusableFile(f"[{file}] must have a query's id and text on each line, separated by a tab")
     return {id_.strip(): text.strip() for id_, text in rows}
 
 
@@ -86,7 +86,7 @@ def read_qrels(file: Path) -> dict[str, dict[str, int]]:
         if not parts or (number == 1 and not parts[-1].lstrip("-").isdecimal()):
             continue
         if len(parts) not in (3, 4) or not parts[-1].lstrip("-").isdecimal():
-            raise InvalidRequest(f"[{file}:{number}] is neither a TREC nor a BEIR judgement: {line[:80]!r}")
+            raise UnusableFile(f"[{file}:{number}] is neither a TREC nor a BEIR judgement: {line[:80]!r}")
         grades[parts[0]][parts[-2]] = int(parts[-1])
     return dict(grades)
 
@@ -107,7 +107,7 @@ def _read_spreadsheet(file: Path) -> Judged:
         for names in (_QUERY_COLUMNS, _DOCUMENT_COLUMNS, (*_GRADE_COLUMNS, *_CLICK_COLUMNS))
     )
     if query is None or document is None:
-        raise InvalidRequest(
+        raise UnusableFile(
             f"[{file}] needs a column [query] and a column [document]; it has {', '.join(header) or 'none'}"
         )
     grades: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
@@ -115,7 +115,7 @@ def _read_spreadsheet(file: Path) -> Judged:
     for number, row in enumerate(rows, 2):
         text, id_ = ((row[column] or "").strip() for column in (query, document))
         if not text or not id_:
-            raise InvalidRequest(f"[{file}:{number}] has no value in [{document if text else query}]")
+            raise UnusableFile(f"[{file}:{number}] has no value in [{document if text else query}]")
         value = 1 if grade is None else _whole_number(row[grade] or "0", f"[{file}:{number}]", grade)
         grades[text][id_] = grades[text][id_] + value if are_clicks else max(value, grades[text].get(id_, value))
     if are_clicks:
@@ -128,9 +128,9 @@ def _whole_number(text: str, where: str, column: str) -> int:
     try:
         value = float(text)
     except ValueError as error:
-        raise InvalidRequest(f"{where} has no number in [{column}]: {text!r}") from error
+        raise UnusableFile(f"{where} has no number in [{column}]: {text!r}") from error
     if not value.is_integer():
-        raise InvalidRequest(
+        raise UnusableFile(
             f"{where} has [{column}: {text}], but grades are whole numbers, such as 0 to 3: multiply them"
         )
     return int(value)
@@ -199,13 +199,13 @@ def _jsonl(file: Path) -> Iterator[dict[str, Any]]:
             try:
                 yield json.loads(line)
             except ValueError as error:
-                raise InvalidRequest(f"[{file}:{number}] is not valid JSON") from error
+                raise UnusableFile(f"[{file}:{number}] is not valid JSON") from error
 
 
 def _text(file: Path) -> str:
     try:
         return file.read_text("utf-8-sig")  # spreadsheet programs write a byte order mark
     except OSError as error:
-        raise InvalidRequest(f"[{file}] cannot be read: {error.strerror}") from error
+        raise UnusableFile(f"[{file}] cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InvalidRequest(f"[{file}] cannot be read: it is not UTF-8; save it in this encoding") from error
+        raise UnusableFile(f"[{file}] cannot be read: it is not UTF-8; save it in this encoding") from error

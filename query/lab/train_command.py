@@ -83,11 +83,10 @@ def train(
     if as_json:
         print_json(done)
     else:
-        out.print(f"{done['pairs']} pairs, {done['steps']} steps: the model is in {done['model']}", highlight=False)
+        out.print(f"{done['pairs']} pairs, {done['steps']} steps: the model is in {done['model']}")
         if held is not None:
             out.print(
                 f"nDCG@10 on {len(held.queries)} held-back queries: {done['before']} -> {done['after']}",
-                highlight=False,
             )
     if held is not None and done["after"] <= done["before"]:
         raise typer.Exit(FAILED)

@@ -15,7 +15,7 @@ from typing import Any
 from elasticsearch import Elasticsearch
 
 from esblend.encoder.folder import find_model
-from esblend.errors import InvalidRequest
+from esblend.errors import InvalidRequest, UnusableFile
 from mappings.attachment import Attachment
 from mappings.source import source_text
 from query.lab.judged import Judged
@@ -65,7 +65,7 @@ def read_data_config(file: Path) -> list[tuple[str, float, list[Example]]]:
     """(name, weight, examples) of each data set in a `data_config.json`: a list of `{"name": "pairs.jsonl", "weight": 2}`.
 
     Each file is in the same folder and contains JSON lines: `[question, answer]` with an optional negative as third element, or
-    objects with `query`, `answer` and optionally `negative`. Raises InvalidRequest naming the file and line.
+    objects with `query`, `answer` and optionally `negative`. Raises UnusableFile naming the file and line.
     """
     try:
         config = json.loads(file.read_text("utf-8"))
@@ -74,7 +74,7 @@ def read_data_config(file: Path) -> list[tuple[str, float, list[Example]]]:
             for entry in config
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InvalidRequest(f"[{file}] is not a list of objects with [name] and [weight]: {error}") from error
+        raise UnusableFile(f"[{file}] is not a list of objects with [name] and [weight]: {error}") from error
 
 
 def _examples(file: Path) -> Iterator[Example]:
@@ -84,7 +84,7 @@ def _examples(file: Path) -> Iterator[Example]:
         row = json.loads(line)
         parts = [row.get(key) for key in ("query", "answer", "negative")] if isinstance(row, dict) else row
         if not isinstance(parts, list) or len(parts) < 2 or not all(isinstance(part, str) for part in parts[:2]):
-            raise InvalidRequest(f"[{file}:{number}] must hold a question and an answer")
+            raise UnusableFile(f"[{file}:{number}] must hold a question and an answer")
         yield Example(*parts[:3])
 
 

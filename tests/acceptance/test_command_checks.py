@@ -32,7 +32,7 @@ def test_migrate_to_the_present_settings_offers_no_roll_back(stack: Stack, index
 
 def test_judgements_that_cannot_be_read_end_a_migration_before_it_begins(stack: Stack, index: str) -> None:
     done = stack.esblend("migrate", index, "--max-tokens", "64", "--overlap-tokens", "8", "--qrels", "nothing.csv")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "nothing.csv" in done.stderr
     assert list(stack.call("GET", f"/_esblend/indices/{index}/generations")["generations"]) == ["g1"]
 

@@ -91,7 +91,7 @@ def test_csv_and_folders(stack: Stack, index_name: str, tmp_path: Path) -> None:
     done = stack.esblend("index", index_name, str(tmp_path / "notes"), str(tmp_path / "table.csv"))
     assert (done.returncode, done.stdout) == (0, f"Indexed 3 documents into {index_name}.\n")
     missing = stack.esblend("index", index_name, str(tmp_path / "nothing.csv"))
-    assert missing.returncode == 1
+    assert missing.returncode == 2
     assert "nothing.csv" in missing.stderr
     stack.es.indices.delete(index=index_name)
 
@@ -167,9 +167,10 @@ def test_up_names_what_is_wrong_with_a_given_elasticsearch(stack: Stack, tmp_pat
     port = urlsplit(stack.described["elasticsearch"]).port
     redis = urlsplit(stack.described["redis"]).port
     faults = {
-        "http://127.0.0.1:9": "does not answer",
+        "http://127.0.0.1:9": "nothing listens at http://127.0.0.1:9",
         f"https://127.0.0.1:{port}": "TLS",
-        f"http://127.0.0.1:{redis}": "does not answer",
+        f"http://127.0.0.1:{redis}": "is no HTTP server",
+        stack.described["gateway"]: "is an esblend gateway",
     }
     for number, (url, reason) in enumerate(faults.items()):
         done = run_esblend("up", "--es", url, "--data-dir", str(tmp_path / str(number)))
