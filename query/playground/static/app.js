@@ -1,7 +1,7 @@
 // Starts the page: joins the state, the gateway's answers, and what draws them.
 import { matchedWords, withLegs } from "./answers.js"
 import { setUpCopying } from "./copying.js"
-import { $, debounced, element, option } from "./dom.js"
+import { $, debounced, element, hasKeyboard, option } from "./dom.js"
 import { ask, inWords, scheme, searchAll, signIn, signOut } from "./gateway.js"
 import { drawHealth, drawUnknown } from "./health.js"
 import { Judgements } from "./judgements.js"
@@ -117,7 +117,7 @@ function welcome() {
   $("results").replaceChildren(element("div", { class: "welcome" },
     element("h2", {}, "Ask a question"),
     element("p", {}, "The blend appears first. Each bar shows how much of a hit’s score comes from its ", element("b", { class: "words-text" }, "words"), " (BM25) and how much from its ", element("b", { class: "meaning-text" }, "meaning"), " (kNN)."),
-    element("p", { class: "note" }, "Point at a hit to see where each list ranks it. Move the slider to change the blend. Judge hits to measure it.")))
+    element("p", { class: "note" }, `${hasKeyboard() ? "Point at a hit to see where each list ranks it. " : ""}Move the slider to change the blend. Judge hits to measure it.`)))
 }
 
 function onCut(name, value) {
@@ -271,6 +271,7 @@ async function showHealth() {
 
 // ---- what people do
 
+if (hasKeyboard()) $("query").placeholder += ". Press / to type."
 $("query").value = page.state.question
 $("search").addEventListener("submit", (event) => {
   event.preventDefault()

@@ -1,5 +1,7 @@
 // Makes elements. Text from an index only ever becomes a text node, so nothing in a document can become markup.
 
+// Whether the device has a mouse, and so most likely a keyboard.
+export const hasKeyboard = () => matchMedia("(hover: hover)").matches
 export const $ = (id) => document.getElementById(id)
 
 // Attributes: `onclick` and the like add listeners, `--name` sets a custom property, false, null and undefined are left out.

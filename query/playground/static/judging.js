@@ -1,6 +1,6 @@
 // The judging view: questions with their progress, and the pooled hits of one of them, blind and by keyboard.
 import { keyOf, titleOf } from "./answers.js"
-import { $, count, element } from "./dom.js"
+import { $, count, element, hasKeyboard } from "./dom.js"
 import { oneLine, readFiles, toCsv, toTrec } from "./exchange.js"
 import { searchAll } from "./gateway.js"
 import { INDEX, explain } from "./judgements.js"
@@ -125,7 +125,7 @@ async function importFiles(page, input) {
 function pool(page, state) {
   const { judgements } = page
   const { question, hits } = page.pool ?? {}
-  if (!state.question) return [element("p", { class: "empty" }, "Choose a question on the left, or add one.")]
+  if (!state.question) return [element("p", { class: "empty" }, "Choose a question from the list, or add one.")]
   if (question !== state.question) return [element("h2", { class: "pool-title" }, state.question), element("p", { class: "loading", role: "status" }, "Collecting hits from all lists…")]
   const grades = judgements.gradesOf(question)
   const open = hits.filter((hit) => !grades.has(hit._id)).length
@@ -134,12 +134,17 @@ function pool(page, state) {
     element("header", { class: "pool-head" },
       element("h2", { class: "pool-title" }, question),
       element("p", { class: "note" }, `${hits.length - open} of ${hits.length} hits judged. They come from all lists, in no order. `,
-        element("kbd", {}, "0"), " to ", element("kbd", {}, "3"), " grade, ", element("kbd", {}, "↑"), " ", element("kbd", {}, "↓"), " move, ", element("kbd", {}, "N"), " opens the next question.")),
+        ...(hasKeyboard() ? keys() : []))),
     open === 0 && hits.length
-      ? element("p", { class: "notice done" }, "All hits are judged. ", next && element("button", { type: "button", class: "link", id: "next-question", onclick: () => page.choose(next) }, `Next: ${next}`)) : null,
+      ? element("p", { class: "notice done", id: "all-judged", tabindex: -1 }, "All hits are judged. ", next && element("button", { type: "button", class: "link", id: "next-question", onclick: () => page.choose(next) }, `Next: ${next}`)) : null,
     hits.length ? element("ol", { class: "cards" }, ...hits.map((hit) => card(page, hit, grades.get(hit._id)))) : element("p", { class: "empty" }, "No list has a hit for this question."),
   ].filter(Boolean)
 }
+
+const keys = () => [
+  element("kbd", {}, "0"), " to ", element("kbd", {}, "3"), " grade, ", element("kbd", {}, "↑"), " ", element("kbd", {}, "↓"), " move, ",
+  element("kbd", {}, "N"), " opens the next question.",
+]
 
 function card(page, hit, grade) {
   return element("li", { class: grade === undefined ? "card" : "card is-judged", "data-id": hit._id, tabindex: 0, "aria-label": titleOf(hit) },
@@ -161,18 +166,27 @@ export function handleKey(page, event) {
     const questions = [...page.judgements.byQuestion.keys()]
     if (questions.length) page.choose(questions[(questions.indexOf(page.state.question) + 1) % questions.length])
   } else if (/^[0-3]$/.test(event.key)) {
-    const at = position >= 0 ? position : Math.max(open, 0)
+    const at = position >= 0 ? position : open // without a focused or an open card, a grade would replace another one
     if (!cards[at]) return
     const later = cards.findIndex((item, place) => place > at && !item.classList.contains("is-judged"))
-    const target = cards[later >= 0 ? later : cards.findIndex((item, place) => place !== at && !item.classList.contains("is-judged"))] ?? cards[at]
+    const target = cards[later >= 0 ? later : cards.findIndex((item, place) => place !== at && !item.classList.contains("is-judged"))]
+    const isLast = !target && !cards[at].classList.contains("is-judged")
     page.judge(cards[at].dataset.id, Number(event.key))
-    focusCard(target.dataset.id)
+    if (isLast) focusEnd()
+    else focusCard((target ?? cards[at]).dataset.id)
   } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
     const target = cards[Math.min(cards.length - 1, Math.max(0, position < 0 ? 0 : position + (event.key === "ArrowDown" ? 1 : -1)))]
     if (!target) return
     focusCard(target.dataset.id)
   } else return
   event.preventDefault()
+}
+
+// After the last open card: the notice that all are judged, or its button that opens the next question.
+function focusEnd() {
+  const target = $("next-question") ?? $("all-judged")
+  target?.focus({ preventScroll: true })
+  target?.scrollIntoView({ block: "center" })
 }
 
 export function focusCard(id) {

@@ -145,7 +145,7 @@ function filters(page) {
   return element("div", { class: "group filters" },
     element("h3", {}, "Filters"),
     element("label", {}, "Filter", element("input", {
-      id: "filter", autocomplete: "off", value: state.filter, placeholder: "kind:function AND NOT module:os",
+      id: "filter", autocomplete: "off", value: state.filter, placeholder: "field:value AND NOT …",
       oninput: (event) => { state.filter = event.target.value; page.searchSoon() },
     })),
     chooser("Facet", "facet", ["", ...schema.facets], state.facet, (value) => {

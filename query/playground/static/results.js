@@ -87,7 +87,7 @@ function blendHit(turn, hit, { rank, legs, end, against, other }) {
 
 // Id and chosen fields, as one quiet line.
 function facts(hit, fields) {
-  const values = fields.map((field) => [field, valueOf(hit._source, field)]).filter(([, value]) => value !== undefined)
+  const values = fields.map((field) => [field, valueOf(hit._source, field)]).filter(([, value]) => value !== undefined && value !== hit._id)
   const id = titleOf(hit) === hit._id ? [] : [element("span", { class: "id" }, hit._id)]
   const made = [...id, ...values.map(([field, value]) => element("span", {}, element("span", { class: "field" }, `${field} `), String(value)))]
   return made.length ? element("p", { class: "facts" }, ...made) : null
@@ -152,7 +152,10 @@ function describe(part) {
 function sum(hit) {
   const parts = partsOf(hit).filter((part) => part.value !== 0)
   const made = [element("b", {}, hit._score.toFixed(3))]
-  parts.forEach((part, position) => made.push(position ? " + " : " = ", element("span", { class: `figure ${kindOf(part.leg)}` }, part.value.toFixed(3))))
+  parts.forEach((part, position) => {
+    const sign = part.value < 0 ? "−" : position ? "+" : ""
+    made.push(position ? ` ${sign} ` : ` = ${sign}`, element("span", { class: `figure ${kindOf(part.leg)}` }, Math.abs(part.value).toFixed(3)))
+  })
   return parts.length > 1 ? made : [made[0]]
 }
 

@@ -33,11 +33,17 @@ DOCUMENTS: dict[str, dict[str, str]] = {
 
 def fill(stack: Stack, index: str) -> None:
     # `plain` has an analyzer without stop words, as most mappings do.
-    properties = {"title": _TEXT, "body": _TEXT, "plain": {"type": "text"}, "kind": {"type": "keyword"}}
+    properties = {
+        "title": _TEXT,
+        "body": _TEXT,
+        "plain": {"type": "text"},
+        "kind": {"type": "keyword"},
+        "id": {"type": "keyword"},
+    }
     stack.es.indices.create(index=index, mappings={"properties": properties}, settings={"number_of_replicas": 0})
     operations: list[dict[str, Any]] = []
     for id_, document in DOCUMENTS.items():
-        operations += [{"index": {"_id": id_}}, {**document, "plain": document["body"]}]
+        operations += [{"index": {"_id": id_}}, {**document, "plain": document["body"], "id": id_}]
     assert not stack.es.bulk(index=index, operations=operations, refresh=True)["errors"]
     stack.attach(index, "title", "body")
     stack.wait(index)

@@ -99,6 +99,18 @@ def test_grades_by_keyboard_are_kept_with_the_index(page: Page, stack: Stack, vi
     assert other.evaluate("localStorage.length") == 0
 
 
+def test_after_the_last_hit_a_further_key_changes_no_grade(page: Page) -> None:
+    open_judging(page)
+    expect(page.locator(".card.is-judged")).to_have_count(0)
+    for _ in cards(page):
+        page.keyboard.press("1")
+    expect(page.locator("#all-judged")).to_be_focused()
+    expect(page.locator("#all-judged")).to_be_in_viewport()
+    page.keyboard.press("3")
+    expect(page.locator(".card [data-grade='3'][aria-pressed=true]")).to_have_count(0)
+    expect(page.locator(".card [data-grade='1'][aria-pressed=true]")).to_have_count(len(cards(page)))
+
+
 def test_a_grade_is_taken_back_and_a_question_removed(page: Page, stack: Stack) -> None:
     open_judging(page)
     first = page.locator(".card").first

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tests.conftest import Stack
-from tests.real.playground.conftest import PHONE
+from tests.real.playground.conftest import PHONE, WIDE
 from tests.real.playground.documents import QUESTION, address, ask, hits, move_slider, order, wait_for
 
 Visit = Callable[..., Page]
@@ -83,6 +83,52 @@ def test_long_hits_are_clamped_and_open_with_more(page: Page) -> None:
     expect(hit.locator(".whole")).to_contain_text("kind")
     hit.locator(".more").click()
     expect(hit.locator(".text")).to_be_visible()
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["1280", "390"])
+def test_more_covers_no_word_of_a_text_that_fits(visit: Visit, size: ViewportSize) -> None:
+    page = visit()
+    page.set_viewport_size(size)
+    ask(page)
+    covered = """text => {
+        if (text.scrollHeight > text.clientHeight + 1) return [] // clamped, as "more" says
+        const range = document.createRange(), more = text.parentElement.querySelector(".more").getBoundingClientRect()
+        range.selectNodeContents(text)
+        return [...range.getClientRects()].filter((r) => r.right > more.left && r.bottom > more.top + 4 && r.top < more.bottom - 4)
+            .map((r) => r.right - more.left)
+    }"""
+    texts = page.locator("[data-column=a] .text").all()
+    assert len(texts) == 10
+    for text in texts:
+        assert text.evaluate(covered) == []
+
+
+def test_a_field_that_repeats_the_id_is_not_shown(page: Page) -> None:
+    ask(page)
+    expect(hits(page).first.locator(".facts")).to_have_text("whalekind animal")
+
+
+def test_a_negative_share_is_subtracted(page: Page) -> None:
+    ask(page, "orbit sea")
+    expect(page.locator(".score", has_text="−").first).to_be_visible()
+    for score in page.locator("[data-column=a] .score").all_inner_texts():
+        assert "-" not in score
+        total, _, sum_ = score.partition(" = ")
+        if sum_:
+            assert abs(eval(sum_.replace("−", "-")) - float(total)) < 0.0021  # noqa: S307 -- numbers of the page under test
+
+
+def test_a_device_without_keyboard_is_told_of_no_keys(browser: Browser, stack: Stack, index: str) -> None:
+    phone = browser.new_context(viewport=PHONE, is_mobile=True, has_touch=True)
+    page = phone.new_page()
+    page.goto(f"{stack.described['gateway']}/_esblend/?index={index}")
+    expect(page.locator(".welcome")).to_be_visible()
+    expect(page.locator(".welcome")).not_to_contain_text("Point at")
+    expect(page.locator("#query")).to_have_attribute("placeholder", "Ask something")
+    page.goto(f"{stack.described['gateway']}/_esblend/?index={index}&q=sea&view=judge")
+    expect(page.locator(".card").first).to_be_visible()
+    expect(page.locator(".pool-head kbd")).to_have_count(0)
+    phone.close()
 
 
 def test_the_bars_add_up_to_the_scores(page: Page) -> None:
