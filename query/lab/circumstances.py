@@ -45,12 +45,12 @@ def read_circumstances(
     version = es.options(ignore_status=403).info().get("version", {})
     facts = {
         "Index": evaluation.index,
-        "Queries": f"{len(evaluation.judged.queries)} of {evaluation.judged.name}",
+        "Queries": f"{len(evaluation.judged.queries)}, judged in {evaluation.judged.name}",
         "Source fields": ", ".join(attachment["source_fields"]),
         "Model": f"{model['name']}, {model['dims']} dimensions (generation {used})",
         "Passages": f"at most {passages['max_tokens']} word pieces, {passages['overlap_tokens']} shared",
         "Vectors": f"{settings['vector']['type']}, {settings['vector']['similarity']}",
-        "Defaults of the index": _listed(defaults) or "esblend's defaults",
+        "Query defaults": _listed(defaults) or "esblend's own",
         "Versions": f"esblend {__version__}, Elasticsearch {version.get('number', 'of unknown version')}",
         "Date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "Duration": f"{evaluation.seconds:.0f} s",

@@ -20,7 +20,7 @@ def sentence(evaluation: Evaluation) -> str:
     name = compared(evaluation)
     difference = evaluation.differences[name]
     gain, p = difference.gain.mean, difference.p_value
-    blend = "Blend" if name == BLEND else name
+    blend = f"Blend ({BLEND})" if name == BLEND else name
     if not difference.is_significant:
         result = f"No significant difference between {blend} and {evaluation.baseline}"
     else:

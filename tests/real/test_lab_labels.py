@@ -78,7 +78,9 @@ def test_eval_at_a_terminal_of_80_columns_cuts_no_number_and_ends_with_the_resul
     assert len(rows) == 2
     assert re.fullmatch(r" *kNN( +[01]\.\d{4}){5} *", rows[0]), rows
     assert "judged@10" in shown
-    assert re.search(r"(Blend|between Blend and BM25).*nDCG@10, p [<=] [01]\.\d{3}, \d+ quer", " ".join(shown.split()))
+    assert re.search(
+        r"(Blend|between Blend) \(linear exact\).*nDCG@10, p [<=] [01]\.\d{3}, \d+ quer", " ".join(shown.split())
+    )
 
 
 def test_a_sample_of_weak_judgements_is_weak(stack: Stack, index: str, tmp_path: Path) -> None:

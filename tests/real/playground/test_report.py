@@ -67,7 +67,7 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_screen(report: Open, si
 
 def test_the_sentence_the_box_and_the_plots_come_first(report: Open) -> None:
     page = report()
-    expect(page.locator(".verdict")).to_contain_text("Blend beats BM25: +0.0")
+    expect(page.locator(".verdict")).to_contain_text("Blend (linear exact) beats BM25: +0.0")
     expect(page.locator(".verdict")).to_contain_text("queries better")
     expect(page.locator(".box")).to_contain_text("minilm, 384 dimensions")
     expect(page.locator(".notice")).to_contain_text("Weak judgements")

@@ -14,17 +14,19 @@ BETTER = evaluation([0.4, 0.5, 0.3, 0.6] * 5, [0.5, 0.6, 0.46, 0.6] * 5)
 
 
 def test_the_sentence_names_who_won() -> None:
-    assert sentence(BETTER) == "Blend beats BM25: +0.090 nDCG@10, p < 0.001, 15 queries better, 0 worse."
+    assert sentence(BETTER) == "Blend (linear exact) beats BM25: +0.090 nDCG@10, p < 0.001, 15 queries better, 0 worse."
     worse = evaluation([0.5, 0.6, 0.46, 0.6] * 5, [0.4, 0.5, 0.3, 0.6] * 5)
     assert sentence(worse).startswith(
-        "Blend is worse than BM25: -0.090 nDCG@10, p < 0.001, 0 queries better, 15 worse."
+        "Blend (linear exact) is worse than BM25: -0.090 nDCG@10, p < 0.001, 0 queries better, 15 worse."
     )
     assert sentence(worse).endswith("BM25 scores highest: 0.540.")
 
 
 def test_a_difference_by_chance_is_no_win() -> None:
     even = evaluation([0.4, 0.5, 0.3, 0.6], [0.5, 0.4, 0.3, 0.61])
-    assert sentence(even).startswith("No significant difference between Blend and BM25: +0.003 nDCG@10, p = ")
+    assert sentence(even).startswith(
+        "No significant difference between Blend (linear exact) and BM25: +0.003 nDCG@10, p = "
+    )
     assert "2 queries better, 1 worse" in sentence(even)
 
 
