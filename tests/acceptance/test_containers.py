@@ -1,8 +1,10 @@
 """The container files, checked as far as possible without a container engine."""
 
 import json
+import re
 import shutil
 import subprocess
+from functools import cache
 from typing import Any
 
 import yaml
@@ -10,16 +12,50 @@ import yaml
 from tests.conftest import ROOT, run_esblend
 
 
+@cache
+def client() -> list[str] | None:
+    """The Compose client on this machine: Docker's plug-in, or the program that Debian packages as docker-compose."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]):
+            done = subprocess.run([*command, "version"], capture_output=True, check=False)
+            if done.returncode == 0:
+                return command
+    return None
+
+
+@cache
 def compose() -> dict[str, Any]:
-    """The services; by `docker compose config` where the client has it, which checks them too, else as plain YAML."""
-    env = {"ELASTIC_PASSWORD": "x", "PATH": "/usr/local/bin:/usr/bin:/bin"}
-    docker = shutil.which("docker")
-    if docker and subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode == 0:
-        command = [docker, "compose", "--profile", "monitoring", "config", "--format", "json"]
-        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return dict(json.loads(done.stdout))
-    return dict(yaml.safe_load((ROOT / "docker-compose.yml").read_text()))
+    """The services as the Compose client reads them, which checks them too; as plain YAML on a machine without a client. No engine
+    is needed."""
+    found = client()
+    if found is None:
+        return dict(yaml.safe_load((ROOT / "docker-compose.yml").read_text()))
+    env = {"ELASTIC_PASSWORD": "secret", "PATH": "/usr/local/bin:/usr/bin:/bin"}
+    command = [*found, "--profile", "monitoring", "config"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(yaml.safe_load(done.stdout))
+
+
+def test_every_variable_has_a_value() -> None:
+    """An old client leaves `${A:-${B}}` as text, which became Grafana's password."""
+    text = (ROOT / "docker-compose.yml").read_text()
+    assert not re.findall(r"\$\{[^}]*\$\{", text)
+    if client() is not None:
+        for name, service in compose()["services"].items():
+            for variable, value in service.get("environment", {}).items():
+                assert "${" not in str(value), (name, variable)
+
+
+def test_a_missing_password_is_named() -> None:
+    found = client()
+    if found is None:
+        return
+    env = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+    done = subprocess.run([*found, "config"], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "ELASTIC_PASSWORD" in done.stderr
+    assert "set it in .env" in done.stderr
 
 
 def test_each_service_has_a_health_check_and_a_memory_limit() -> None:

@@ -85,7 +85,7 @@ def test_the_charts_values_satisfy_its_schema_and_are_all_documented() -> None:
 
 
 def test_the_charts_templates_use_each_value_and_no_other() -> None:
-    """The templates are rendered by Helm only where Helm is installed; this compares names."""
+    """Helm renders the templates only where it is installed; this compares names."""
     templates = "\n".join(file.read_text() for file in (CHART / "templates").iterdir())
     used = set(re.findall(r"\.Values((?:\.\w+)+)", templates))
 
@@ -103,21 +103,62 @@ def test_the_charts_templates_use_each_value_and_no_other() -> None:
     assert used == leaves(yaml.safe_load((CHART / "values.yaml").read_text())) | {".worker.autoscaling.enabled"}
 
 
-def test_helm_renders_the_chart_where_helm_is_installed() -> None:
-    helm = shutil.which("helm")
-    if helm is None:
-        return  # it is not among the programs that `make test` installs
-    subprocess.run([helm, "lint", "--strict", str(CHART)], check=True)
-    command = [helm, "template", "r", str(CHART), "--set", "worker.autoscaling.enabled=true"]
-    rendered = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    kinds = [one["kind"] for one in yaml.safe_load_all(rendered) if one]
-    assert sorted(kinds) == sorted(
-        ["ConfigMap", "Service", "ScaledObject", *["Deployment"] * 3, *["PodDisruptionBudget"] * 2]
-    )
+def _rendered(values: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """The chart's objects by Helm's library, after its strict lint. None where it is not installed: `make test-chart`."""
+    try:
+        import helm_python
+    except ImportError:
+        return None
+    report = helm_python.lint(CHART, values, strict=True)
+    assert not report["errors"]
+    assert {message["severity"] for message in report["messages"]} <= {1}  # hints, such as a missing icon
+    rendered = helm_python.Chart.load(CHART).render(values, name="r", namespace="search")
+    return [one for text in rendered.values() for one in yaml.safe_load_all(text) if one]
+
+
+def test_helm_renders_the_chart_where_it_is_installed() -> None:
+    objects = _rendered({"worker": {"autoscaling": {"enabled": True}}})
+    if objects is None:
+        return
+    kinds = sorted(one["kind"] for one in objects)
+    assert kinds == sorted(["ConfigMap", "Service", "ScaledObject", *["Deployment"] * 3, *["PodDisruptionBudget"] * 2])
+
+
+def _pods(objects: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Process -> its container."""
+    pods = [one["spec"]["template"]["spec"]["containers"][0] for one in objects if one["kind"] == "Deployment"]
+    return {pod["args"][0]: pod for pod in pods}
+
+
+def test_the_chart_and_the_manifests_agree() -> None:
+    manifests = _pods(list(yaml.safe_load_all((DEPLOY / "kubernetes" / "esblend.yaml").read_text())))
+    objects = _rendered({})
+    if objects is None:
+        return
+    rendered = _pods(objects)
+    assert set(rendered) == set(manifests) == {"feed", "worker", "gateway"}
+    for name, pod in rendered.items():
+        for key in ("livenessProbe", "readinessProbe", "startupProbe", "resources", "ports"):
+            assert pod.get(key) == manifests[name].get(key), (name, key)
+
+
+def test_the_gateway_accepts_the_names_of_its_service_in_every_namespace() -> None:
+    objects = _rendered({"gateway": {"allowedHosts": ["search.example.com"]}})
+    if objects is None:
+        return
+    [allowed] = [one["value"] for one in _pods(objects)["gateway"]["env"] if one["name"].endswith("ALLOWED_HOSTS")]
+    service = "r-gateway.search"
+    assert allowed.split(",") == [
+        "search.example.com", "r-gateway", service, f"{service}.svc", f"{service}.svc.cluster.local",
+    ]  # fmt: skip
 
 
 def test_the_workflows_run_what_is_there() -> None:
-    """No one has run them: this checks that they parse, and that the files and commands that they name exist."""
+    """Nobody has run them on GitHub. This checks that the files and commands that they name exist, and with actionlint, where it is
+    installed, their syntax."""
+    actionlint = shutil.which("actionlint")
+    if actionlint:
+        subprocess.run([actionlint], cwd=ROOT, check=True)
     workflows = {file.stem: yaml.safe_load(file.read_text()) for file in (ROOT / ".github" / "workflows").glob("*.yml")}
     assert set(workflows) == {"check", "release"}
     steps = [step for one in workflows.values() for job in one["jobs"].values() for step in job["steps"]]

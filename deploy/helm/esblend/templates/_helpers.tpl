@@ -36,3 +36,10 @@ securityContext:
 - name: cache
   emptyDir: {}
 {{- end }}
+
+{{/* The names that pods of this and of other namespaces use for the gateway's service. */}}
+{{- define "esblend.serviceNames" -}}
+{{- $name := printf "%s-gateway" .Release.Name -}}
+{{- $full := printf "%s.%s" $name .Release.Namespace -}}
+{{- list $name $full (printf "%s.svc" $full) (printf "%s.svc.cluster.local" $full) | join "," -}}
+{{- end }}
