@@ -11,7 +11,7 @@ NEEDS_PYTHON = test -n "$(PYTHON)" || { echo "esblend needs Python 3.11 or newer
 
 # test-programs comes first, so that a missing program ends `make test` before the long installation. Never in parallel.
 .NOTPARALLEL:
-.PHONY: help install demo test test-programs test-unit test-versions docs cli-reference screenshots relevance fuzz lint audit format bench clean
+.PHONY: help install demo test test-programs test-unit test-versions test-chart docs cli-reference screenshots relevance fuzz lint audit format bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -43,6 +43,10 @@ test-unit: install ## Run the tests without servers
 test-versions: test-programs install ## Run the tests of other Elasticsearch versions: 8.14 and 8.16
 	ESBLEND_TEST_VERSIONS="8.14 8.16" $(RUN)/python -m pytest tests/real/test_versions.py
 
+test-chart: install ## Lint and render the Helm chart with Helm's library (250 MB)
+	$(RUN)/python -m pip install --disable-pip-version-check helm-python-sdk==0.2.2
+	$(RUN)/python -m pytest tests/unit/test_deploy.py
+
 fuzz: install ## Try thousands of new generated requests
 	ESBLEND_HYPOTHESIS_PROFILE=fuzz $(RUN)/python -m pytest tests/unit/query/language/test_spoiled_bodies.py tests/real/test_hostile_requests.py
 
@@ -71,7 +75,7 @@ docs: install ## Build the documentation into site/
 cli-reference: install ## Write docs/cli.md from the commands
 	$(RUN)/python -m esblend.cli.reference > docs/cli.md
 
-screenshots: install ## Make the pictures of docs/images with Chromium
+screenshots: install ## Make the pictures of docs/images: Chromium's, and the terminal's recording
 	$(RUN)/python -m tests.screenshots docs/images
 
 clean: ## Remove .venv and the tools' files

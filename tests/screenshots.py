@@ -1,6 +1,7 @@
 """Takes the pictures of the documentation: `python -m tests.screenshots FOLDER [--data-dir STACK]`.
 
 Without a stack it starts one. The index `help` has the tutorial's data, so that readers see what they get.
+The terminal's commands run for real.
 """
 
 import argparse
@@ -12,11 +13,21 @@ from pathlib import Path
 
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 
-from tests import programs
+from tests import cast, programs
 from tests.conftest import ESBLEND, ROOT
 from tests.real.playground.conftest import _FLAGS
 
 QUESTION = "credit card does not work"
+SET_UP = ("sample sample", "index help sample/articles.csv --mapping sample/mapping.json")
+EVALUATION = "eval help --queries sample/queries.jsonl --qrels sample/qrels.txt --html report.html"
+COMMANDS = (
+    ("esblend", "attach", "help", "--fields", "title,body"),
+    ("esblend", "status", "help", "--wait", "120"),
+    ("esblend", "search", "help", QUESTION, "--explain", "-n", "2"),
+)
+"""What the recording of the terminal shows."""
+TITLE = "Attach an index, wait for its vectors, and search it: each hit with what words and meaning add to its score"
+BIN = Path(sys.executable).parent
 SIZE: ViewportSize = {"width": 1200, "height": 760}
 
 
@@ -28,20 +39,16 @@ def esblend(*arguments: str, data_dir: Path, place: str | None = None) -> str:
 
 
 def take(folder: Path, data_dir: Path) -> None:
-    """Write `playground.png` and `report.png`."""
+    """Write `playground.png`, `report.png`, `terminal.cast` and `terminal.svg`."""
     import json
 
     address = json.loads(esblend("ps", "--json", data_dir=data_dir))["gateway"]
     with tempfile.TemporaryDirectory() as place:
         report = Path(place) / "report.html"
-        for line in (
-            "sample sample",
-            "index help sample/articles.csv --mapping sample/mapping.json",
-            "attach help --fields title,body",
-            "status help --wait 120",
-            "eval help --queries sample/queries.jsonl --qrels sample/qrels.txt --html report.html",
-        ):
+        for line in SET_UP:
             esblend(*line.split(), data_dir=data_dir, place=place)
+        record(folder, data_dir, Path(place))
+        esblend(*EVALUATION.split(), data_dir=data_dir, place=place)
         executable = programs.browser()
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=executable, args=_FLAGS)
@@ -53,6 +60,15 @@ def take(folder: Path, data_dir: Path) -> None:
             page.locator("#table tr.query").first.wait_for()
             save(page, folder / "report.png")
             browser.close()
+
+
+def record(folder: Path, data_dir: Path, place: Path) -> None:
+    """Write `terminal.cast` and `terminal.svg`: COMMANDS, run in the folder `place`."""
+    environment = {**os.environ, "ESBLEND_DATA_DIR": str(data_dir.resolve()), "PATH": f"{BIN}:{os.environ['PATH']}"}
+    events = cast.record(COMMANDS, place, environment)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "terminal.cast").write_text(cast.asciicast(events, TITLE))
+    (folder / "terminal.svg").write_text(cast.drawing(events, TITLE))
 
 
 def save(page: Page, file: Path) -> None:

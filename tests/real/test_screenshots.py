@@ -17,3 +17,10 @@ def test_pictures_of_playground_and_report(stack: Stack, tmp_path: Path) -> None
     for name in ("playground.png", "report.png"):
         assert 10_000 < (tmp_path / name).stat().st_size < 400_000
         assert (ROOT / "docs" / "images" / name).is_file()
+    recorded = (tmp_path / "terminal.cast").read_text()
+    assert "documents have vectors" in recorded
+    assert "dot product" in recorded
+    assert "My card was declined" in (tmp_path / "terminal.svg").read_text()
+    for name in ("terminal.cast", "terminal.svg"):
+        assert (tmp_path / name).stat().st_size < 20_000
+        assert (ROOT / "docs" / "images" / name).is_file()
