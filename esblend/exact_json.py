@@ -10,10 +10,15 @@ from typing import Any, Never
 
 import orjson
 
-# A double has 17 significant digits at most; an exponent of three digits can exceed its range.
-_LONG_NUMBER = re.compile(rb"\d{18}|\d[eE][+-]?\d{3}")
-_SHORT = 100_000
-"""Bytes that the regular expression searches in less than 2 ms."""
+# Each byte by its part in a number: zero, another digit, point, exponent. Signs separate numbers, like everything else.
+_KINDS = bytes(
+    ord("0") if byte in b"0" else ord("1") if byte in b"123456789" else ord(".") if byte in b"." else
+    ord("e") if byte in b"eE" else ord(" ")
+    for byte in range(256)
+)  # fmt: skip
+_DIGITS_ALIKE = bytes.maketrans(b"0", b"1")
+_LEADING_ZEROS = 5
+"""Of a small number behind its point. Writers use an exponent rather than more."""
 
 
 def loads(data: bytes) -> Any:
@@ -43,26 +48,21 @@ def dumps(content: Any, *, pretty: bool = False) -> bytes:
 
 
 def _has_long_number(data: bytes) -> bool:
-    """Whether a number may have more digits than a double holds. A regular expression takes 0.6 s for 32 MB, arrays 0.05 s."""
-    if len(data) < _SHORT:
-        return _LONG_NUMBER.search(data) is not None
-    import numpy as np  # not needed by commands, which never see long responses
+    """Whether a number may have more than the 17 significant digits of a double, or an exponent of three digits.
 
-    values = np.frombuffer(data, dtype=np.uint8)
-    is_digit = (values - np.uint8(48)) < 10
-    sampled = np.flatnonzero(is_digit[::18]) * 18  # 18 digits in a row contain a position that is a multiple of 18
-    before, after = np.zeros(len(sampled), dtype=np.int64), np.zeros(len(sampled), dtype=np.int64)
-    for length, step in ((before, -1), (after, 1)):
-        running = np.arange(len(sampled))
-        for distance in range(1, 18):
-            positions = sampled[running] + step * distance
-            running = running[(positions >= 0) & (positions < len(data))]
-            running = running[is_digit[sampled[running] + step * distance]]
-            length[running] = distance
-    if bool((before + after + 1 >= 18).any()):
+    Every query vector and every response is examined, so this uses methods of `bytes` that search 200 MB a second. The
+    zeros of 0.00347 are not significant: vectors are full of them.
+    """
+    kinds = data.translate(_KINDS)
+    digits = kinds.translate(_DIGITS_ALIKE, b".")
+    if b"1e111" in digits or b"1e 111" in digits:
         return True
-    exponents = np.flatnonzero(is_digit[:-1] & ((values[1:] | 32) == ord("e")))
-    return any(_LONG_NUMBER.match(data, int(position)) is not None for position in exponents)
+    if b"1" * 18 not in digits:
+        return False
+    kinds = kinds.replace(b" 0.", b" .")
+    for _ in range(_LEADING_ZEROS):
+        kinds = kinds.replace(b" .0", b" .")
+    return b"1" * 18 in kinds.translate(_DIGITS_ALIKE, b".")
 
 
 def _reject(constant: str) -> Never:

@@ -55,9 +55,25 @@ def test_arrays_become_lists() -> None:
     )
 
 
-@given(st.text("0123456789eE+-.,a ", max_size=150))
-def test_long_responses_are_searched_for_long_numbers_as_short_ones_are(text: str) -> None:
-    padding = b" " * exact_json._SHORT
-    found = exact_json._has_long_number(text.encode())
-    assert exact_json._has_long_number(padding + text.encode()) == found
-    assert exact_json._has_long_number(text.encode() + padding) == found
+@pytest.mark.parametrize(
+    ("text", "is_long"),
+    [
+        ("[0.03470353037118912, -0.0034703530371189123]", False), ("[0.00001234567890123456]", False),
+        ("[0.0123456789012345678]", True), ("12345678901.2345678901", True), ("10.034703530371189123", True),
+        ("1.00347035303711891234", True), ("1E-400", True), ("1e-40", False), ("1795670242202", False),
+    ],
+)  # fmt: skip
+def test_the_digits_that_a_double_cannot_hold_are_significant_ones(text: str, is_long: bool) -> None:
+    assert exact_json._has_long_number(text.encode()) is is_long
+
+
+@given(
+    st.integers(0, 10**9),
+    st.integers(0, 8),
+    st.integers(10**17, 10**30),
+    st.sampled_from(["", "-"]),
+    st.text(" ,[a", max_size=3),
+)
+def test_no_long_number_is_missed(whole: int, zeros: int, digits: int, sign: str, around: str) -> None:
+    text = f"{around}{sign}{whole}.{'0' * zeros}{digits}{around}"
+    assert exact_json._has_long_number(text.encode())
