@@ -8,9 +8,11 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.types import Receive, Scope
 
 from esblend import exact_json
-from esblend.errors import MalformedRequest
+from esblend.errors import MalformedRequest, UnreadableField
 from query.gateway.body_formats import refuse_other_formats
+from query.gateway.duplicate_keys import duplicate_key
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MAX_BODY = 64 * 2**20
 """Bytes of a decompressed body that is held in memory."""
 # Elasticsearch alone answers a body without any of these words.
@@ -35,10 +37,14 @@ def parse_if_ours(raw: bytes, scope: Scope, *, in_strings: bool = False) -> dict
     raw = decompressed(raw, scope)
     if not may_be_ours(raw.replace(b'\\"', b'"') if in_strings else raw):
         return None
+    raw = raw.removeprefix(_BYTE_ORDER_MARK)  # Elasticsearch skips it
     try:
         body = exact_json.loads(raw)
     except ValueError:
         return None  # Elasticsearch reports the error
+    twice = duplicate_key(raw, body)
+    if twice is not None:
+        raise UnreadableField(f"Duplicate field '{twice}'")
     return body if isinstance(body, dict) else None
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from esblend import exact_json
-from esblend.errors import InvalidRequest, MalformedRequest
+from esblend.errors import InvalidRequest, MalformedRequest, UnreadableField
+from query.gateway.duplicate_keys import duplicate_key
 
 MAX_SEARCHES = 1000
 
@@ -41,6 +42,9 @@ def _item(number: int, header_line: bytes, body_line: bytes) -> Item:
         raise MalformedRequest(f"search {number} of the [_msearch] is not JSON: {error}") from error
     if not isinstance(header, dict) or not isinstance(body, dict):
         raise MalformedRequest(f"search {number} of the [_msearch] must be a JSON object, and so must its header")
+    twice = duplicate_key(body_line, body)
+    if twice is not None:
+        raise UnreadableField(f"search {number} of the [_msearch]: Duplicate field '{twice}'")
     return Item((header_line, body_line), header, body)
 
 

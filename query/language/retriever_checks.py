@@ -74,7 +74,7 @@ def window_of(body: dict[str, Any], where: str) -> int:
 
 
 def legs_of(body: dict[str, Any], where: str) -> list[Any]:
-    legs = body.get("retrievers")
+    legs = as_list(body.get("retrievers"))
     if legs in (None, []):
         raise FailedValidation(f"[{where.rpartition('.')[2]}] must provide [retrievers] or [query]")
     if not isinstance(legs, list):
@@ -94,7 +94,7 @@ def query_and_fields(body: dict[str, Any], where: str) -> tuple[str, tuple[str, 
         raise FailedValidation(f"[{kind}] [fields] cannot be empty")
     if body.get("retrievers"):
         raise FailedValidation(f"[{kind}] cannot combine [retrievers] and [query]")
-    fields = body.get("fields")
+    fields = as_list(body.get("fields"))
     if fields is not None and not (
         isinstance(fields, list) and fields and all(isinstance(name, str) for name in fields)
     ):
@@ -107,6 +107,11 @@ def text_of(body: dict[str, Any], key: str, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise InvalidRequest(f"[{where}.{key}] must be a text")
     return value
+
+
+def as_list(value: Any) -> Any:
+    """A single value as a list with this value, as Elasticsearch reads it; None and lists stay unchanged."""
+    return value if value is None or isinstance(value, list) else [value]
 
 
 def or_default(value: float | None, default: float) -> float:

@@ -9,6 +9,7 @@ from query.language.retriever_checks import (
     RESCORE_KEYS,
     RESCORE_QUERY_KEYS,
     Filters,
+    as_list,
     or_default,
     refuse_unknown,
     refuse_unknown_keys,
@@ -120,7 +121,7 @@ def pinned(parse: Parse, body: Body, where: str, filters: Filters, depth: int) -
         raise MalformedRequest("Both 'ids' and 'docs' cannot be specified at the same time")
     if not body.get("ids") and not body.get("docs"):
         raise MalformedRequest("Either 'ids' or 'docs' must be provided and non-empty for pinned retriever")
-    given = body.get("ids", body.get("docs"))
+    given = as_list(body.get("ids", body.get("docs")))
     if not isinstance(given, list) or not 1 <= len(given) <= MAX_PINNED:
         raise InvalidRequest(f"[{where}] pins a list of 1 to {MAX_PINNED} documents")
     documents: list[tuple[str | None, str]] = []

@@ -124,3 +124,17 @@ def test_a_k_that_is_not_a_count_is_refused(k: Any) -> None:
     body = {"knn": {"field": "v", "query_vector": [1.0], "k": k}}
     with pytest.raises(EsblendError, match=r"retriever\.knn\.k"):
         parse_retriever(body)
+
+
+def test_a_single_value_is_a_list_as_in_elasticsearch() -> None:
+    pairs = [
+        ({"rrf": {"retrievers": STANDARD}}, {"rrf": {"retrievers": [STANDARD]}}),
+        ({"rrf": {"query": "x", "fields": "title"}}, {"rrf": {"query": "x", "fields": ["title"]}}),
+        ({"pinned": {"retriever": STANDARD, "ids": "a"}}, {"pinned": {"retriever": STANDARD, "ids": ["a"]}}),
+        (
+            {"pinned": {"retriever": STANDARD, "docs": {"_id": "a"}}},
+            {"pinned": {"retriever": STANDARD, "docs": [{"_id": "a"}]}},
+        ),
+    ]
+    for single, listed in pairs:
+        assert parse_retriever(single) == parse_retriever(listed)
