@@ -1,4 +1,8 @@
-"""Latency of ordinary searches, first alone, then while other callers send hostile requests: it must not change."""
+"""Twice as many searches as the gateway can answer; then ordinary searches while other callers send hostile requests.
+
+Under overload, most of the capacity goes to answers in time, the rest is refused with 429, and memory stays flat. Hostile requests
+must not change the latency of ordinary searches. The whole takes less than four minutes.
+"""
 
 import asyncio
 import contextlib
@@ -7,21 +11,26 @@ import json
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import aiohttp
+import psutil
 
 from bench.overhead import INDEX, prepare
 from bench.report import write
-from bench.stack import bench_stack
+from bench.stack import bench_stack, memory_megabytes
 from tests.collections import find_collection, read_collection
 
 DOCUMENTS = 1000
-CALLERS, PAUSE, SECONDS = 4, 0.05, 15
+CALLERS, PAUSE, SECONDS = 4, 0.05, 8
 HOSTILE_CALLERS, HOSTILE_PAUSE = 2, 0.1
 LEAVES_AFTER = 0.01
+CAPACITY_CALLERS, CAPACITY_SECONDS = 24, 15
+OVERLOAD_SECONDS, PATIENCE = 60, 10.0
+"""Callers under overload leave after `PATIENCE` seconds."""
 _JSON = {"content-type": "application/json"}
 _NDJSON = {"content-type": "application/x-ndjson"}
 
@@ -80,6 +89,72 @@ async def hostile(base: str, request: tuple[str, bytes, dict[str, str], float], 
     return sent
 
 
+async def capacity(session: aiohttp.ClientSession, base: str, texts: Iterator[str]) -> float:
+    """Searches a second when a fixed number of callers send one after the other."""
+    until = time.perf_counter() + CAPACITY_SECONDS
+    answered = 0
+
+    async def caller() -> None:
+        nonlocal answered
+        while time.perf_counter() < until:
+            status = await one_search(session, base, next(texts))
+            answered += status == 200
+
+    await asyncio.gather(*(caller() for _ in range(CAPACITY_CALLERS)))
+    return answered / CAPACITY_SECONDS
+
+
+async def one_search(session: aiohttp.ClientSession, base: str, text: str) -> int:
+    """The status; 0 if the caller has lost patience."""
+    try:
+        async with session.post(f"{base}/{INDEX}/_search", data=hybrid(text), headers=_JSON) as response:
+            await response.read()
+            return response.status
+    except TimeoutError:
+        return 0
+
+
+async def overload(base: str, gateway: psutil.Process, texts: list[str]) -> list[dict[str, Any]]:
+    """Searches arrive at twice the capacity, whether earlier ones were answered or not. No text repeats."""
+    numbers = itertools.count()
+    supply = (f"{text} {next(numbers)}" for text in itertools.cycle(texts))
+    timeout, connector = aiohttp.ClientTimeout(total=PATIENCE), aiohttp.TCPConnector(limit=0)
+    statuses: Counter[int] = Counter()
+    took: list[float] = []
+    memory: list[float] = []
+    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+        await capacity(session, base, supply)  # warms up
+        most = await capacity(session, base, supply)
+        began = time.perf_counter()
+
+        async def search(text: str) -> None:
+            sent = time.perf_counter()
+            status = await one_search(session, base, text)
+            statuses[status] += 1
+            if status == 200:
+                took.append((time.perf_counter() - sent) * 1000)
+
+        async with asyncio.TaskGroup() as tasks:
+            sent = 0
+            while (passed := time.perf_counter() - began) < OVERLOAD_SECONDS:
+                while sent < passed * most * 2:
+                    tasks.create_task(search(next(supply)))
+                    sent += 1
+                if len(memory) < passed:
+                    memory.append(memory_megabytes(gateway))
+                await asyncio.sleep(0.005)
+        seconds = time.perf_counter() - began
+    third = len(memory) // 3
+    return [{
+        "capacity, searches/s": round(most), "sent/s": round(sum(statuses.values()) / OVERLOAD_SECONDS),
+        "answered/s": round(statuses[200] / seconds), "goodput to capacity": round(statuses[200] / seconds / most, 2),
+        "429": statuses[429], "callers without patience": statuses[0],
+        "other answers": sum(statuses.values()) - statuses[200] - statuses[429] - statuses[0],
+        "p50 ms": round(statistics.median(took)), "p99 ms": round(statistics.quantiles(took, n=100)[98]),
+        "memory MB, first third": round(statistics.median(memory[:third])), "last third": round(statistics.median(memory[-third:])),
+    }]  # fmt: skip
+
+
 async def measure(base: str, texts: list[str]) -> list[dict[str, Any]]:
     rows = []
     turns = itertools.cycle(texts)
@@ -108,7 +183,16 @@ def main() -> None:
     collection = read_collection(folder)
     with bench_stack() as stack:
         prepare(stack, replace(collection, documents=collection.documents[:DOCUMENTS]))
-        rows = asyncio.run(measure(stack.described["gateway"], list(collection.queries.values())))
+        base, texts = stack.described["gateway"], list(collection.queries.values())
+        [gateway] = stack.processes("gateway")
+        overloaded = asyncio.run(overload(base, gateway, texts))
+        rows = asyncio.run(measure(base, texts))
+    note = (
+        f"{DOCUMENTS} documents of scifact, `hybrid`. Capacity: {CAPACITY_CALLERS} callers, one search after the other. Then twice "
+        f"as many searches arrive for {OVERLOAD_SECONDS} s; no text repeats; callers leave after {PATIENCE:.0f} s. Client, gateway "
+        "and Elasticsearch share the machine. Printed by `python -m bench load`."
+    )
+    write("overload", "Twice the capacity", note, overloaded)
     note = (
         f"{DOCUMENTS} documents of scifact; {CALLERS} callers search with `hybrid`, with {PAUSE * 1000:.0f} ms between searches, "
         f"for {SECONDS} s beside {HOSTILE_CALLERS} callers that send hostile requests with {HOSTILE_PAUSE * 1000:.0f} ms between "

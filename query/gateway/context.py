@@ -19,6 +19,7 @@ from esblend.settings import Settings
 from mappings.capabilities import Version, read_version
 from mappings.index_lookup import read_attachments
 from query.gateway.request_id import REQUEST_ID, with_request_id
+from query.gateway.search_queue import SearchQueue
 from query.run.cross_encoder import Reranker
 from query.run.elasticsearch import Upstream
 from query.run.exact_knn import ExactKnn
@@ -48,6 +49,7 @@ class GatewayContext:
         self.upstream = Upstream(settings)
         self.embedder = QueryEmbedder(settings)
         self.reranker = Reranker(settings)
+        self.searches = SearchQueue(settings.query_encoder_budget_seconds / 2)
         self.exact_knn = ExactKnn(settings.exact_knn_documents)
         self._own_es: AsyncElasticsearch = connect_async(settings)
         self._bare_es: AsyncElasticsearch = connect_async(settings, credentials=False)

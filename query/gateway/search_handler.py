@@ -92,7 +92,7 @@ async def fused_search(
     session = Session(context.services(scope), context.caller(scope), target, parameters, tree)
     kind = "hybrid" if isinstance(tree.ranking, Hybrid) else "retriever"
     try:
-        with timed(SEARCH_SECONDS.labels(kind)):
+        with context.searches.place(), timed(SEARCH_SECONDS.labels(kind)):
             response = await session.run()
             await add_texts(context, scope, target, given_parameters, body, changes, response)
     except Exception:

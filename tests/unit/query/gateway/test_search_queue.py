@@ -1,0 +1,71 @@
+"""Under overload, searches that would wait too long are refused at once."""
+
+from contextlib import ExitStack
+
+import pytest
+
+from esblend.errors import TooManyRequests
+from query.gateway.search_queue import SearchQueue
+
+
+class Callers:
+    """Searches in progress, with a clock of their own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, budget: float) -> None:
+        self.queue = SearchQueue(budget)
+        self.running: list[ExitStack] = []
+        self.now = 0.0
+        monkeypatch.setattr("query.gateway.search_queue.time.monotonic", lambda: self.now)
+
+    def arrive(self) -> bool:
+        place = ExitStack()
+        try:
+            place.enter_context(self.queue.place())
+        except TooManyRequests:
+            return False
+        self.running.append(place)
+        return True
+
+    def answer(self, seconds: float) -> None:
+        self.now += seconds
+        self.running.pop(0).close()
+
+
+def test_at_twice_the_capacity_half_of_the_searches_are_answered_within_the_budget(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    callers = Callers(monkeypatch, budget=1.0)
+    admitted = 0
+    for _ in range(2000):  # two arrive while one is answered: 100 a second
+        admitted += callers.arrive() + callers.arrive()
+        callers.answer(0.01)
+        # About the budget's worth of work, and a few more while the average is learnt.
+        assert len(callers.running) < 150
+    assert 2000 <= admitted < 2150
+
+
+def test_few_searches_are_never_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    callers = Callers(monkeypatch, budget=0.001)
+    for _ in range(200):
+        assert callers.arrive()
+        if len(callers.running) > 20:
+            callers.answer(5.0)
+
+
+def test_an_idle_time_is_not_taken_for_a_slow_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    callers = Callers(monkeypatch, budget=1.0)
+    for _ in range(50):
+        callers.arrive()
+    while callers.running:
+        callers.answer(0.01)
+    callers.now += 3600
+    assert all(callers.arrive() for _ in range(90))
+
+
+def test_a_failed_search_frees_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = SearchQueue(1.0)
+    for _ in range(100):
+        with pytest.raises(ValueError, match="failed"), queue.place():
+            raise ValueError("failed")
+    with queue.place():
+        pass
