@@ -17,6 +17,8 @@ from esblend.errors import ModelError
 
 _PROBE = [list(range(1, length + 1)) for length in (40, 7, 4, 2, 2)]
 """Word-piece ids of texts that are embedded both ways when a model is loaded."""
+_LONGER_PROBE = _PROBE[:3]
+"""Some architectures (Funnel) cannot compute shorter texts without padding."""
 _PROBE_COSINE = 0.9999
 
 
@@ -76,8 +78,8 @@ class TorchModel:
 
     def _ignores_padding(self) -> bool:
         """Some architectures mix the padding into a text (convolutions, Fourier transforms), whatever the mask says."""
-        alone = np.concatenate([self.embed_padded([ids]) for ids in _PROBE])
-        return _are_same(alone, self.embed_padded(_PROBE))
+        alone = np.concatenate([self.embed_padded([ids]) for ids in _LONGER_PROBE])
+        return _are_same(alone, self.embed_padded(_LONGER_PROBE))
 
     def embed_padded(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """As `embed`, in rows that are padded to the longest text of their batch."""
