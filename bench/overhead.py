@@ -85,7 +85,7 @@ def rrf(text: str) -> dict[str, Any]:
         {"standard": {"query": lexical(text)}},
         {"knn": {**knn({"query_vector_builder": by_text}), "field": "esblend"}},
     ]
-    return {"retriever": {"rrf": {"retrievers": legs, "rank_window_size": WINDOW}}}
+    return {"retriever": {"rrf": {"retrievers": legs, "rank_window_size": WINDOW}}, "size": 10}  # else the window
 
 
 def hybrid(text: str, **options: Any) -> dict[str, Any]:
