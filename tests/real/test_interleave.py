@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from elasticsearch import ApiError
+from elasticsearch import ApiError, Elasticsearch
 from elasticsearch.helpers import bulk
 
 from mappings.click_log import CLICKS_INDEX
@@ -154,8 +154,11 @@ def test_a_pattern_without_indices_has_no_clicks(stack: Stack) -> None:
     assert stack.call("DELETE", "/_esblend/clicks?index=no-such-*")["deleted"] == 0
 
 
-def test_a_flood_of_clicks_is_limited(stack: Stack, index: str, many: Callable[[int], list[int]]) -> None:
-    statuses = many(400)
+def test_a_flood_of_clicks_is_limited(
+    stack: Stack, tmp_path: Path, many: Callable[[Elasticsearch, int], list[int]]
+) -> None:
+    with gateway_with(stack, tmp_path, clicks_per_second="5") as gateway:
+        statuses = many(gateway, 100)
     assert 429 in statuses
     assert set(statuses) <= {200, 201, 429}
 
@@ -177,19 +180,19 @@ def test_a_full_log_takes_no_more_clicks(stack: Stack, index: str, tmp_path: Pat
 
 
 @pytest.fixture
-def many(stack: Stack, index: str) -> Callable[[int], list[int]]:
-    """Sends the same click a number of times at once; gives the statuses."""
+def many(stack: Stack, index: str) -> Callable[[Elasticsearch, int], list[int]]:
+    """Sends the same click to a gateway a number of times at once; gives the statuses."""
     answer = stack.gateway.search(index=index, body=body())
     info = answer["esblend"]["interleave"]
-    sent = {"experiment": info["experiment"], "search": info["search"], **info["sides"][0]}
+    click = {"experiment": info["experiment"], "search": info["search"], **info["sides"][0]}
 
-    async def send(count: int) -> list[int]:
+    async def send(address: str, count: int) -> list[int]:
         async with aiohttp.ClientSession() as session:
 
-            async def one() -> int:
-                async with session.post(f"{stack.described['gateway']}/_esblend/clicks", json=sent) as response:
+            async def send_click() -> int:
+                async with session.post(f"{address}/_esblend/clicks", json=click) as response:
                     return response.status
 
-            return await asyncio.gather(*(one() for _ in range(count)))
+            return await asyncio.gather(*(send_click() for _ in range(count)))
 
-    return lambda count: asyncio.run(send(count))
+    return lambda gateway, count: asyncio.run(send(next(iter(gateway.transport.node_pool.all())).base_url, count))
