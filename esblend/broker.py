@@ -12,16 +12,23 @@ from esblend.redis_connection import celery_options, celery_tls
 from esblend.settings import Settings
 
 FORMAT: Literal[1] = 1
-"""The format of messages. A worker fails a message of another format, so the feed sends its changes again until a worker that knows
-the format receives them."""
+RANGE_FORMAT: Literal[2] = 2
+"""The formats of messages: documents by id, and changes by range. A worker fails a message of an unknown format, so the feed sends
+its changes again until a worker that knows the format receives them."""
 EMBED_TASK = "esblend.embed"
 ATTACH_TASK = "esblend.attach"
 Lane = Literal["live", "backfill"]
 LANES: tuple[Lane, ...] = ("live", "backfill")
+Action = Literal["embed", "renew", "drop"]
 WORKER_ALIVE_SECONDS = 6
 """A worker renews its sign of life in Redis three times within this period; afterwards it counts as dead."""
 VISIBILITY_SECONDS = 3600
 """Redis delivers an unfinished task to another worker after this time, which is longer than any task takes."""
+
+
+MAX_DOCUMENTS = 1000
+"""The highest number of documents in one task."""
+MAX_RUNS = 100
 
 
 class DocumentRef(BaseModel):
@@ -35,7 +42,7 @@ class DocumentRef(BaseModel):
 
 
 class EmbedTask(BaseModel):
-    """The message from feed to worker."""
+    """Documents by id: the requests of operators, and the changes that a feed of an earlier version found."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -43,10 +50,32 @@ class EmbedTask(BaseModel):
     index: str
     uuid: str
     generation: str
-    documents: list[DocumentRef] = Field(min_length=1, max_length=1000)
-    action: Literal["embed", "renew", "drop"] = "embed"
+    documents: list[DocumentRef] = Field(min_length=1, max_length=MAX_DOCUMENTS)
+    action: Action = "embed"
     """embed: changed documents only. On an operator's request: renew (a retried dead letter, a repair) also documents that look
     unchanged, or drop: leave the document without vectors until its text changes."""
+
+    @property
+    def max_documents(self) -> int:
+        return len(self.documents)
+
+
+class RangeTask(BaseModel):
+    """The changes of one shard with sequence numbers in (`after`, `until`]. The worker finds the documents itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[2] = RANGE_FORMAT
+    index: str
+    uuid: str
+    generation: str
+    shard: int = Field(ge=0)
+    after: int = Field(ge=-1)
+    until: int
+    max_documents: int = Field(ge=1, le=MAX_DOCUMENTS)
+    """The worker stops after this number of documents and reports how far it came: the feed does not know how many there are."""
+    without: list[tuple[int, int]] = Field(default=[], max_length=MAX_RUNS)
+    """Runs of sequence numbers, both ends included, that need no work: the workers' own writes."""
 
 
 class AttachTask(BaseModel):
@@ -66,8 +95,11 @@ class EmbedResult(BaseModel):
     gone: int = 0
     conflicts: int = 0
     dead_letters: int = 0
+    documents: int = 0
     seconds: float = 0.0
     """From the first read to the last write."""
+    until: int | None = None
+    """For a range: all of its changes up to this sequence number are done."""
 
     def plus(self, other: "EmbedResult") -> "EmbedResult":
         return EmbedResult(
@@ -76,6 +108,7 @@ class EmbedResult(BaseModel):
             gone=self.gone + other.gone,
             conflicts=self.conflicts + other.conflicts,
             dead_letters=self.dead_letters + other.dead_letters,
+            documents=self.documents + other.documents,
             seconds=self.seconds + other.seconds,
         )
 

@@ -1,4 +1,4 @@
-"""Reads the documents of a task: version, text, the generation's object, and the number of vectors that exist.
+"""Reads the documents of a task by their ids: version, text, the generation's object, and the number of vectors that exist.
 
 _mget (realtime, no vectors) -> fingerprint matches? -> search that counts the vectors of each document, without reading them
 """
@@ -11,7 +11,7 @@ from urllib.parse import quote
 from elastic_transport import ConnectionTimeout
 from elasticsearch import ApiError, Elasticsearch, NotFoundError
 
-from esblend.broker import DocumentRef, EmbedTask
+from esblend.broker import DocumentRef, EmbedTask, RangeTask
 from esblend.elasticsearch_connection import keeps_vectors_back
 from esblend.errors import IndexUnavailable
 from mappings.attachment import (
@@ -116,7 +116,7 @@ class Document:
         return self.stored_fingerprint in (None, self.fingerprint) or self.source.is_empty
 
 
-def find_target(es: Elasticsearch, task: EmbedTask) -> Target | None:
+def find_target(es: Elasticsearch, task: EmbedTask | RangeTask) -> Target | None:
     """None when the task's index was deleted, recreated or detached, or its generation was dropped."""
     try:
         response = retried(lambda: es.indices.get(index=task.index, features=["mappings", "settings"]))
@@ -143,7 +143,7 @@ def find_target(es: Elasticsearch, task: EmbedTask) -> Target | None:
 def read_documents(es: Elasticsearch, target: Target, references: Sequence[DocumentRef]) -> list[Document]:
     """The existing documents among `references`, each once. Raises IndexUnavailable when they cannot be read now."""
     wanted = sorted({(reference.id, reference.routing) for reference in references}, key=str)
-    documents = [_document(response, target) for response in _get(es, target, wanted)]
+    documents = [document_from(response, target) for response in _get(es, target, wanted)]
     is_adopted = target.generation.adopted is not None
     counted = [document for document in documents if is_adopted or _claims_vectors(document)]
     is_counted = set(counted)
@@ -193,9 +193,7 @@ def _get(es: Elasticsearch, target: Target, wanted: list[DocumentKey]) -> list[d
     parameters = {}
     if target.attachment.versioning == "internal":
         # In the body: in the URL, a comma in a field's name splits it, and long names exceed Elasticsearch's 4 KiB.
-        root = f"{target.attachment.field}.{target.name}"
-        stored = [f"{root}.{name}" for name in ("fingerprint", "state", "passages.start")]
-        read = {"_source": {"includes": [*target.attachment.source_fields, *stored]}}
+        read = {"_source": {"includes": stored_paths(target)}}
     elif keeps_vectors_back(es):
         parameters = {"_source_exclude_vectors": "false"}
     items = [{"_id": id_, **({"routing": routing} if routing is not None else {}), **read} for id_, routing in wanted]
@@ -209,10 +207,10 @@ def _get(es: Elasticsearch, target: Target, wanted: list[DocumentKey]) -> list[d
                 headers=_JSON,
                 endpoint_id="mget",
             ),
-            is_final=_is_too_large,
+            is_final=is_too_large,
         )
     except (ApiError, ConnectionTimeout) as error:
-        if not _is_too_large(error) or len(wanted) == 1:
+        if not is_too_large(error) or len(wanted) == 1:
             raise
         # A single document may be as large as a whole request, so fewer documents are read at a time.
         middle = len(wanted) // 2
@@ -220,10 +218,28 @@ def _get(es: Elasticsearch, target: Target, wanted: list[DocumentKey]) -> list[d
     return [item for item in response.body["docs"] if _exists(item, target.index)]
 
 
-def _is_too_large(error: Exception) -> bool:
+def stored_paths(target: Target) -> list[str]:
+    """The paths in `_source` that show a document's text, and what its generation holds beside the vectors."""
+    root = f"{target.attachment.field}.{target.name}"
+    return [
+        *target.attachment.source_fields,
+        *(f"{root}.{name}" for name in ("fingerprint", "state", "passages.start")),
+    ]
+
+
+def is_too_large(error: Exception) -> bool:
+    """Whether a request failed because it asked for too much at once."""
     if isinstance(error, ApiError):
-        return error.error == "circuit_breaking_exception" or error.meta.status == 413
+        causes = {error.error, *_root_causes(error)}
+        return "circuit_breaking_exception" in causes or error.meta.status == 413
     return isinstance(error, ConnectionTimeout)
+
+
+def _root_causes(error: ApiError) -> list[str]:
+    """The types of the errors of single shards in a search."""
+    described = error.body.get("error") if isinstance(error.body, dict) else None
+    causes = described.get("root_cause") if isinstance(described, dict) else None
+    return [str(cause.get("type")) for cause in causes or []]
 
 
 def _exists(item: dict[str, Any], index: str) -> bool:
@@ -234,7 +250,8 @@ def _exists(item: dict[str, Any], index: str) -> bool:
     raise IndexUnavailable(f"documents of [{index}] cannot be read: {item['error'].get('reason')}")
 
 
-def _document(item: dict[str, Any], target: Target) -> Document:
+def document_from(item: dict[str, Any], target: Target, vectors: int = _NOT_COUNTED) -> Document:
+    """The document in a hit of a search or an item of an `_mget`; `vectors`: their number, where it is known."""
     source = item.get("_source") or {}
     fields = target.attachment.source_fields
     stored = generation_object(source, target.attachment.field, target.name)
@@ -251,4 +268,5 @@ def _document(item: dict[str, Any], target: Target) -> Document:
         expected_vectors=expected_vectors(stored, target.attachment),
         can_be_guarded=not target.attachment.guard or can_be_guarded(source, fields),
         whole=source if target.attachment.versioning == "external" else None,
+        vectors=vectors,
     )

@@ -7,7 +7,7 @@ A task is processed in portions: while one is encoded, the next is read and the 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ from typing import ParamSpec, TypeVar
 from elasticsearch import Elasticsearch
 from redis import Redis
 
-from esblend.broker import DocumentRef, EmbedResult, EmbedTask
+from esblend.broker import Action, EmbedResult, EmbedTask, RangeTask
 from esblend.encoder.encoder import Encoder
 from esblend.encoder.model import Form
 from esblend.encoder.registry import Encoders
@@ -26,9 +26,10 @@ from esblend.tracing import span
 from mappings.attachment import DROPPED, NO_TEXT
 from workers.attempts import Attempts
 from workers.dead_letter_writes import find_letters, has_letters
-from workers.documents import Document, Target, find_target, read_documents
+from workers.documents import Document, DocumentKey, Target, find_target, read_documents
 from workers.encoding import Embedded, Encode, Encoding, Failed, Vectors
 from workers.portion_writes import Portion, Report, write_portion
+from workers.range_reading import RangeReader
 from workers.retries import retry_limit
 from workers.vector_writes import without_vectors
 
@@ -64,7 +65,7 @@ class WorkerContext:
         return self._encode[key]
 
 
-def embed(task: EmbedTask, context: WorkerContext, report: Report = lambda _: None) -> EmbedResult:
+def embed(task: EmbedTask | RangeTask, context: WorkerContext, report: Report = lambda _: None) -> EmbedResult:
     """Bring the vectors of the task's documents up to date. Repeated, late and reordered tasks are harmless.
 
     After each portion, `report` gets the sequence numbers of the written documents by id.
@@ -73,41 +74,78 @@ def embed(task: EmbedTask, context: WorkerContext, report: Report = lambda _: No
     with retry_limit():
         target = find_target(context.es, task)
         if target is None:
-            return EmbedResult(gone=len(task.documents))
-        result = _embed_portions(task, target, context, report)
+            return (
+                EmbedResult(gone=len(task.documents)) if isinstance(task, EmbedTask) else EmbedResult(until=task.until)
+            )
+        may_have_letters = has_letters(context.es, target.uuid, target.name)
+        if isinstance(task, EmbedTask):
+            portions = _portions_by_id(task, target, context.es, may_have_letters)
+            result = _embed_portions(task.action, portions, target, context, report)
+        else:
+            reader = RangeReader(
+                context.es, target, task, _portion_size(min(task.max_documents, task.until - task.after))
+            )
+            portions = _portions_of_range(reader, target, context.es, may_have_letters)
+            result = _embed_portions("embed", portions, target, context, report)
+            result = result.model_copy(update={"until": reader.until})
     return result.model_copy(update={"seconds": time.monotonic() - began})
 
 
-def _embed_portions(task: EmbedTask, target: Target, context: WorkerContext, report: Report) -> EmbedResult:
+def _embed_portions(
+    action: Action, portions: Iterator[Portion], target: Target, context: WorkerContext, report: Report
+) -> EmbedResult:
     """Read, encode and write overlap: one thread reads, one writes, this one encodes."""
     total = EmbedResult()
-    may_have_letters = has_letters(context.es, target.uuid, target.name)
-    work = _drop if task.action == "drop" else _encode
-
-    def read(references: Sequence[DocumentRef]) -> Portion:
-        read_at = time.monotonic()
-        documents = read_documents(context.es, target, references)
-        requested = [(reference.id, reference.routing) for reference in references]
-        marked = {document.key for document in documents if document.is_dead_letter}
-        unlisted = marked - find_letters(context.es, target.uuid, target.name, marked) if may_have_letters else marked
-        return Portion(requested, documents, read_at, may_have_letters, unlisted)
-
+    work = _drop if action == "drop" else _encode
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
-        unread = _portions(task.documents)
-        reading = _submit(reader, read, unread.pop(0))
+        reading = _submit(reader, next, portions, None)
         writing: Future[EmbedResult] | None = None
-        while True:
-            portion = reading.result()
-            is_last = not unread
-            if not is_last:
-                reading = _submit(reader, read, unread.pop(0))
-            embedded, failed = work(_to_process(task, target, portion), target, context)
+        while (portion := reading.result()) is not None:
+            reading = _submit(reader, next, portions, None)
+            embedded, failed = work(_to_process(action, target, portion), target, context)
             if writing is not None:
                 total = total.plus(writing.result())
             writing = _submit(writer, write_portion, context.es, target, portion, embedded, failed, report)
-            if is_last:
-                break
-        return total.plus(writing.result())
+        return total if writing is None else total.plus(writing.result())
+
+
+def _portions_by_id(task: EmbedTask, target: Target, es: Elasticsearch, may_have_letters: bool) -> Iterator[Portion]:
+    size = _portion_size(len(task.documents))
+    for start in range(0, len(task.documents), size):
+        references = task.documents[start : start + size]
+        read_at = time.monotonic()
+        documents = read_documents(es, target, references)
+        requested = [(reference.id, reference.routing) for reference in references]
+        yield _portion(es, target, requested, documents, read_at, may_have_letters)
+
+
+def _portions_of_range(
+    reader: RangeReader, target: Target, es: Elasticsearch, may_have_letters: bool
+) -> Iterator[Portion]:
+    pages = reader.pages()
+    while True:
+        read_at = time.monotonic()
+        page = next(pages, None)
+        if page is None:
+            return
+        yield _portion(es, target, page.found, page.documents, read_at, may_have_letters)
+
+
+def _portion(
+    es: Elasticsearch,
+    target: Target,
+    requested: list[DocumentKey],
+    documents: list[Document],
+    read_at: float,
+    may_have_letters: bool,
+) -> Portion:
+    marked = {document.key for document in documents if document.is_dead_letter}
+    unlisted = marked - find_letters(es, target.uuid, target.name, marked) if may_have_letters else marked
+    return Portion(requested, documents, read_at, may_have_letters, unlisted)
+
+
+def _portion_size(documents: int) -> int:
+    return max(SMALLEST_PORTION, -(-documents // PORTIONS))
 
 
 P = ParamSpec("P")
@@ -119,16 +157,11 @@ def _submit(pool: ThreadPoolExecutor, call: Callable[P, R], *arguments: P.args, 
     return pool.submit(copy_context().run, partial(call, *arguments, **named))
 
 
-def _portions(documents: list[DocumentRef]) -> list[list[DocumentRef]]:
-    size = max(SMALLEST_PORTION, -(-len(documents) // PORTIONS))
-    return [documents[start : start + size] for start in range(0, len(documents), size)]
-
-
-def _to_process(task: EmbedTask, target: Target, portion: Portion) -> list[Document]:
+def _to_process(action: Action, target: Target, portion: Portion) -> list[Document]:
     documents = portion.documents
-    if task.action == "embed" or target.generation.adopted is not None:
+    if action == "embed" or target.generation.adopted is not None:
         documents = [document for document in documents if not document.is_superseded]
-    if task.action == "embed":
+    if action == "embed":
         documents = [d for d in documents if not d.is_current or d.key in portion.unlisted]
     return documents
 

@@ -60,4 +60,5 @@ def write_portion(
         gone=len(gone) + sum(result.is_gone for result in results),
         conflicts=sum(result.is_conflict for result in results),
         dead_letters=len(failures),
+        documents=len(portion.requested),
     )

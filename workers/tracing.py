@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from esblend import tracing
-from esblend.broker import EmbedTask
+from esblend.broker import EmbedTask, RangeTask
 
 
 @contextmanager
-def traced_task(task: EmbedTask, headers: Mapping[str, Any]) -> Iterator[None]:
+def traced_task(task: EmbedTask | RangeTask, headers: Mapping[str, Any]) -> Iterator[None]:
     """A span around the embedding of a task. The message's `headers` hold the feed's `traceparent`, and in `traces` the context of
     each document's write. They come from outside, so values that are not trace contexts are ignored."""
     if not tracing.is_on():
@@ -23,13 +23,13 @@ def traced_task(task: EmbedTask, headers: Mapping[str, Any]) -> Iterator[None]:
     attributes: dict[str, str | int] = {
         "index": task.index,
         "generation": task.generation,
-        "documents": len(task.documents),
+        "documents": task.max_documents,
     }
     with tracing.span("embed", attributes, kind="consumer", parent=parent if isinstance(parent, str) else None):
         yield
         present = tracing.traceparent()
     # A task may embed many writes, each with a separate trace; there the work appears as a linked span.
     seconds = time.perf_counter() - began
-    for write in sorted(writes)[: len(task.documents)]:
+    for write in sorted(writes)[: task.max_documents]:
         if present is not None and write.split("-")[1:2] != present.split("-")[1:2]:
             tracing.past_span("embed with others", seconds, {"index": task.index}, parent=write, links=[present])

@@ -19,10 +19,12 @@ from esblend.broker import (
     ATTACH_TASK,
     EMBED_TASK,
     LANES,
+    RANGE_FORMAT,
     VISIBILITY_SECONDS,
     AttachTask,
     EmbedResult,
     EmbedTask,
+    RangeTask,
     make_celery,
     queue_name,
     written_key,
@@ -90,7 +92,8 @@ class _Child:
     def embed(self, delivery: str, headers: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
         from workers.embed import embed
 
-        task = _read_message(EmbedTask, message)
+        is_range = message.get("format") == RANGE_FORMAT
+        task = _read_message(RangeTask, message) if is_range else _read_message(EmbedTask, message)
         context = self.context.on_behalf_of(delivery)
         with bound_contextvars(task=delivery), traced_task(task, headers):
             with _logged_failure(task.index, self.step_back):
@@ -148,7 +151,7 @@ def _logged_failure(index: str, step_back: StepBack) -> Iterator[None]:
     step_back.count_success()
 
 
-def _report(task: EmbedTask, result: EmbedResult) -> None:
+def _report(task: EmbedTask | RangeTask, result: EmbedResult) -> None:
     for outcome in ("written", "unchanged", "gone", "conflicts", "dead_letters"):
         DOCUMENTS.labels(outcome).inc(getattr(result, outcome))
     log.info(
@@ -157,7 +160,7 @@ def _report(task: EmbedTask, result: EmbedResult) -> None:
     )  # fmt: skip
 
 
-M = TypeVar("M", EmbedTask, AttachTask)
+M = TypeVar("M", EmbedTask, RangeTask, AttachTask)
 
 
 def _read_message(kind: type[M], message: dict[str, Any]) -> M:

@@ -1,23 +1,22 @@
 """A position in one shard's sequence of changes. It advances only over completed work."""
 
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 
 @dataclass(eq=False)
 class Span:
-    """The changes with sequence numbers in (`after`, `until`], and the unfinished tasks that hold them."""
+    """The changes with sequence numbers in (`after`, `until`], and the unfinished task that holds them."""
 
     after: int
     until: int
-    tasks: set[str]
+    task: str | None = None
     is_unsent: bool = False
-    """A task of it failed or was lost; the changes must be read and sent again."""
+    """Its task failed, was lost, or stopped before it; the changes must be sent again."""
 
     @property
     def is_done(self) -> bool:
-        return not self.tasks and not self.is_unsent
+        return self.task is None and not self.is_unsent
 
 
 @dataclass
@@ -44,33 +43,52 @@ class Cursor:
     def unsent(self) -> list[Span]:
         return [span for span in self.spans if span.is_unsent]
 
-    def send(self, until: int, tasks: Iterable[str] = ()) -> None:
-        """Record that the changes after `sent` up to `until` are in `tasks`; no tasks: they needed no work."""
-        if until < self.sent:
-            raise ValueError(f"cannot send back to {until} from {self.sent}")
-        self.spans.append(Span(self.sent, until, set(tasks)))
-        self.sent = until
+    def next_unsent(self, limit: int) -> tuple[int, int] | None:
+        """The first changes up to `limit` that no task holds, as (after, until]; None when there are none."""
+        span = next((span for span in self.spans if span.is_unsent), None)
+        if span is not None:
+            return span.after, span.until
+        return (self.sent, limit) if self.sent < limit else None
+
+    def send(self, until: int, task: str | None = None) -> None:
+        """Record that the next unsent changes up to `until` are in `task`; no task: they needed no work."""
+        for position, span in enumerate(self.spans):
+            if span.is_unsent:
+                self._split(position, min(until, span.until))
+                span.task, span.is_unsent = task, False
+                break
+        else:
+            if until < self.sent:
+                raise ValueError(f"cannot send back to {until} from {self.sent}")
+            self.spans.append(Span(self.sent, until, task))
+            self.sent = until
         self._advance()
 
-    def send_again(self, span: Span, tasks: Iterable[str]) -> None:
-        """Record that the changes of an unsent span are in new `tasks`."""
-        span.tasks, span.is_unsent = set(tasks), False
+    def finish(self, task: str, until: int | None = None) -> None:
+        """Record that a task is done, up to `until` if it stopped earlier: the rest becomes unsent. Unknown tasks are ignored."""
+        for position, span in enumerate(self.spans):
+            if span.task == task:
+                reached = span.until if until is None else min(until, span.until)
+                if reached > span.after:
+                    self._split(position, reached)
+                    span.task = None
+                else:
+                    span.task, span.is_unsent = None, True
+                break
         self._advance()
 
-    def finish(self, task: str) -> None:
-        """Record that a task is done. Unknown tasks are ignored."""
+    def lose(self, task: str) -> None:
+        """Record that a task failed or was lost: its changes become unsent."""
         for span in self.spans:
-            span.tasks.discard(task)
-        self._advance()
+            if span.task == task:
+                span.task, span.is_unsent = None, True
 
-    def lose(self, task: str) -> set[str]:
-        """Record that a task failed or was lost: its span becomes unsent. Returns all tasks of that span, which are ignored
-        from now on."""
-        for span in self.spans:
-            if task in span.tasks:
-                lost, span.tasks, span.is_unsent = span.tasks, set(), True
-                return lost
-        return set()
+    def _split(self, position: int, until: int) -> None:
+        """End the span at `until`; the changes after it become an unsent span."""
+        span = self.spans[position]
+        if until < span.until:
+            self.spans.insert(position + 1, Span(until, span.until, is_unsent=True))
+            span.until = until
 
     def _advance(self) -> None:
         while self.spans and self.spans[0].is_done:

@@ -1,28 +1,33 @@
 """Follows one generation of one index: reads its changes, makes tasks of them, advances its checkpoint when they are done.
 
-results -> finish -> cursors advance            -> checkpoint
-shard stats -> new history? -> unsent and new changes -> tasks
+results -> finish -> cursors advance                    -> checkpoint
+shard stats -> new history? -> ranges of unsent and new changes -> tasks
+
+The feed reads no documents: it sends ranges of sequence numbers, and the workers search them.
 """
 
 import asyncio
 import time
-from collections import deque
+import uuid
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection
 
 import structlog
 from elasticsearch import AsyncElasticsearch
 
-from esblend.broker import DocumentRef, EmbedTask, Lane
+from esblend import tracing
+from esblend.broker import MAX_RUNS, DocumentRef, EmbedResult, Lane, RangeTask
 from esblend.elasticsearch_connection import back_off
 from esblend.errors import IndexUnavailable
 from esblend.metrics import TASKS
 from esblend.settings import Settings
 from indexer.feed.checkpoints import Checkpoint, ShardCheckpoint, Version, save_checkpoint
-from indexer.feed.cursor import Cursor, Span
+from indexer.feed.cursor import Cursor
+from indexer.feed.density import Density
 from indexer.feed.lost_tasks import SentTask
 from indexer.feed.quiet_period import QuietPeriod
 from indexer.feed.rate_limit import RateLimit
-from indexer.feed.shard_changes import IndexShards, ShardState, read_page
+from indexer.feed.shard_changes import IndexShards, ShardState, read_changed_ids
 from indexer.feed.task_queue import Outcome, TaskQueue
 from indexer.feed.task_size import TaskSize
 from indexer.feed.worker_writes import WorkerWrites
@@ -31,7 +36,6 @@ from mappings.attachment import BackfillControl
 log = structlog.get_logger()
 _SAVE_SECONDS = 1.0
 _SPEED_SECONDS = 10.0
-_MAX_DOCUMENTS_IN_MESSAGE = 1000
 _REFRESH_SECONDS = 90
 """Elasticsearch takes a minute to answer the refresh of an index with an unassigned primary shard."""
 
@@ -68,6 +72,7 @@ class IndexFeed:
         self._failed_reads = 0
         self._pause_until = 0.0
         self._saved: tuple[float, str] = (float("-inf"), "")
+        self._densities: defaultdict[tuple[Lane, int], Density] = defaultdict(Density)
         self._size = TaskSize(settings.feed_batch_documents)
         self._rate = RateLimit()
         self._quiet = QuietPeriod(settings.feed_quiet_seconds)
@@ -95,17 +100,25 @@ class IndexFeed:
             return
         del self.tasks[outcome.task]
         self._failed_tasks = 0
-        self.cursors[sent.lane][sent.shard].finish(outcome.task)
-        self._size.learn(documents=sent.documents, written=outcome.result.written, seconds=outcome.result.seconds)
+        self._learn(sent, outcome.result)
+        self.cursors[sent.lane][sent.shard].finish(outcome.task, outcome.result.until)
         self._written.append((time.monotonic(), outcome.result.written))
+
+    def _learn(self, sent: SentTask, result: EmbedResult) -> None:
+        """Learn the workers' speed and the density of the changes; the rate limit regains the documents that were not there."""
+        self._size.learn(documents=result.documents, written=result.written, seconds=result.seconds)
+        until = sent.until if result.until is None else result.until
+        if until > sent.after:
+            self._densities[sent.lane, sent.shard].learn(width=until - sent.after, documents=result.documents)
+        if sent.lane == "backfill":
+            self._rate.spend(result.documents - sent.max_documents)
 
     def lose(self, tasks: Collection[str]) -> None:
         """Read the changes of these tasks again: they failed, or no worker processes them any more."""
         for task in tasks:
             sent = self.tasks.pop(task, None)
             if sent is not None:
-                for sibling in self.cursors[sent.lane][sent.shard].lose(task):
-                    self.tasks.pop(sibling, None)
+                self.cursors[sent.lane][sent.shard].lose(task)
 
     def fail(self, reason: str) -> None:
         """Record that the index could not be read, and pause it alone. The pause grows with each failure in a row."""
@@ -146,7 +159,7 @@ class IndexFeed:
         """Fetch the workers' writes so far, so that those changes cause no work."""
         for task, written in (await asyncio.to_thread(self._queue.written, list(self.tasks))).items():
             if task in self.tasks:
-                self._worker_writes.add(self.tasks[task].shard, written)
+                self._worker_writes.add(self.tasks[task].shard, written.values())
 
     def _begin_history(self, shard: int, state: ShardState) -> None:
         """Start a shard that is new, or whose sequence numbers began a new history: after a restore from a snapshot or the
@@ -180,8 +193,9 @@ class IndexFeed:
         """Skip changes that only workers made, without reading them: a backfill costs the live lane no search."""
         for shard, cursor in self.cursors["live"].items():
             end = self._worker_writes.end_of_run(shard, cursor.sent, shards.global_checkpoints.get(shard, -1))
-            if end > cursor.sent:
+            if end > cursor.sent and not cursor.unsent:
                 cursor.send(end)
+            self._worker_writes.forget_up_to(shard, cursor.done)
 
     async def _send_due_lanes(self, shards: IndexShards) -> None:
         # While tasks run, most new changes are the workers' own and known in a moment: reading at once would be wasted work.
@@ -231,49 +245,60 @@ class IndexFeed:
         return sum(1 for sent in self.tasks.values() if sent.lane == lane)
 
     async def _send_lane(self, lane: Lane, limits: dict[Lane, dict[int, int]]) -> None:
-        for shard, limit in limits[lane].items():
-            cursor = self.cursors[lane][shard]
-            for span in cursor.unsent:
-                if self._may_send(lane):
-                    await self._send_again(lane, shard, cursor, span)
-            while cursor.sent < limit and self._may_send(lane):
-                size = self._size.documents if lane == "live" else self._rate.allowed(self._size.documents)
-                page = await read_page(self._es, self.index, shard, after=cursor.sent, until=limit, size=size)
-                cursor.send(page.until, await self._send_changes(lane, shard, page.changes))
+        """Send tasks while the limits allow it. The shard with the fewest unfinished tasks is next."""
+        in_flight = Counter(sent.shard for sent in self.tasks.values() if sent.lane == lane)
+        due = set(limits[lane])
+        while due and self._may_send(lane):
+            shard = min(due, key=lambda shard: (in_flight[shard], shard))
+            unsent = self.cursors[lane][shard].next_unsent(limits[lane][shard])
+            if unsent is None:
+                due.remove(shard)
+            elif await self._send_range(lane, shard, *unsent):
+                in_flight[shard] += 1
 
-    async def _send_again(self, lane: Lane, shard: int, cursor: Cursor, span: Span) -> None:
-        """Read a span again. Its documents can only have become fewer: a changed document has a later sequence number."""
-        tasks: list[str] = []
-        after = span.after
-        while after < span.until:
-            page = await read_page(
-                self._es, self.index, shard, after=after, until=span.until, size=_MAX_DOCUMENTS_IN_MESSAGE
-            )
-            tasks += await self._send_changes(lane, shard, page.changes)
-            after = page.until
-        cursor.send_again(span, tasks)
-
-    async def _send_changes(self, lane: Lane, shard: int, changes: list[DocumentRef]) -> list[str]:
-        """Queue tasks for the changes that are not the workers' own; returns their ids."""
-        if changes and self.tasks:
-            # Fetched after the changes were read, so that it includes the workers' most recent writes.
-            await self._learn_worker_writes()
-        foreign = [change for change in changes if not self._worker_writes.contains(shard, change.seq_no, change.id)]
-        tasks = []
-        for start in range(0, len(foreign), _MAX_DOCUMENTS_IN_MESSAGE):
-            documents = foreign[start : start + _MAX_DOCUMENTS_IN_MESSAGE]
-            message = EmbedTask(
-                index=self.index,
-                uuid=self.checkpoint.uuid,
-                generation=self.checkpoint.generation,
-                documents=documents,
-            )
-            task = await asyncio.to_thread(self._queue.send, lane, message)
-            self.tasks[task] = SentTask(lane, shard, len(documents), time.monotonic())
-            tasks.append(task)
+    async def _send_range(self, lane: Lane, shard: int, after: int, end: int) -> bool:
+        """Send the first part of (`after`, `end`] that holds about as many documents as a task should have; returns whether it
+        needs a task."""
+        size = self._size.documents
+        most = min(2 * size, self._size.max_documents)
         if lane == "backfill":
-            self._rate.spend(len(foreign))
-        return tasks
+            size, most = self._rate.allowed(size), self._rate.allowed(most)
+        until = min(end, after + self._densities[lane, shard].width(size))
+        own = self._worker_writes.within(shard, after, until, MAX_RUNS) if lane == "live" else []
+        if sum(last - first + 1 for first, last in own) == until - after:
+            self.cursors[lane][shard].send(until)
+            return False
+        message = RangeTask(
+            index=self.index,
+            uuid=self.checkpoint.uuid,
+            generation=self.checkpoint.generation,
+            shard=shard,
+            after=after,
+            until=until,
+            max_documents=most,
+            without=own,
+        )
+        # Registered before it is sent: its result may arrive first, and other tasks may get lost meanwhile.
+        task = str(uuid.uuid4())
+        self.tasks[task] = SentTask(lane, shard, after, until, most, time.monotonic())
+        self.cursors[lane][shard].send(until, task)
+        if lane == "backfill":
+            self._rate.spend(most)
+        try:
+            changes = await self._traced_changes(message)
+            await asyncio.to_thread(self._queue.send, lane, message, task, changes)
+        except Exception:
+            self.lose([task])
+            raise
+        return True
+
+    async def _traced_changes(self, message: RangeTask) -> list[DocumentRef]:
+        """The documents of a range, by which the traces of their writes are found; empty while tracing is off."""
+        if not tracing.is_on():
+            return []
+        return await read_changed_ids(
+            self._es, self.index, message.shard, after=message.after, until=message.until, size=message.max_documents
+        )
 
     def _end_finished_backfills(self) -> None:
         backfill = self.cursors["backfill"]

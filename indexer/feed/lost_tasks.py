@@ -20,11 +20,13 @@ GRACE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class SentTask:
-    """A task that the feed waits for. `sent_at`: monotonic seconds."""
+    """A task that the feed waits for: its range (`after`, `until`] and its limit. `sent_at`: monotonic seconds."""
 
     lane: Lane
     shard: int
-    documents: int
+    after: int
+    until: int
+    max_documents: int
     sent_at: float
 
 

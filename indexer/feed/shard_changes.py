@@ -1,4 +1,4 @@
-"""Reads changes from Elasticsearch: the position of each shard, and the documents that changed since."""
+"""Reads the position of each shard from Elasticsearch."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,13 +8,10 @@ from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
 
 from esblend.broker import DocumentRef
 from esblend.elasticsearch_connection import is_passing
-from mappings.problems import MIN_RESULT_WINDOW
 
 log = structlog.get_logger()
 _MAX_URL_CHARACTERS = 3000
 """Elasticsearch rejects a request line of more than 4 KiB."""
-_MAX_DOCUMENTS_OF_ONE_NUMBER = 10_000
-"""A sequence number can repeat as often as an index had shards before it was shrunk; an index has at most 1,024."""
 _STATS = (
     "indices.*.uuid,indices.*.shards.*.routing.primary,indices.*.shards.*.seq_no.global_checkpoint,"
     "indices.*.shards.*.commit.user_data.history_uuid,indices.*.shards.*.commit.user_data.max_seq_no"
@@ -50,14 +47,6 @@ class IndexShards:
     @property
     def histories(self) -> dict[int, str | None]:
         return {shard: state.history for shard, state in self.shards.items()}
-
-
-@dataclass(frozen=True)
-class Page:
-    """Changes in order of their sequence numbers, and the sequence number up to which the page is complete."""
-
-    changes: list[DocumentRef]
-    until: int
 
 
 async def read_shards(es: AsyncElasticsearch, indices: list[str]) -> dict[str, IndexShards]:
@@ -123,30 +112,11 @@ def _state(copy: dict[str, Any]) -> ShardState:
     )
 
 
-async def read_page(es: AsyncElasticsearch, index: str, shard: int, *, after: int, until: int, size: int) -> Page:
-    """About `size` documents of a shard whose newest change has a sequence number in (`after`, `until`].
-
-    The index must have been refreshed since `until` was read. Deletions leave no document and need none. After a shrink several
-    documents have the same sequence number. A page never ends between two of them: it is shorter than `size`, or longer when
-    one number has more than `size` documents.
-    """
-    size = min(size, MIN_RESULT_WINDOW - 1)  # one more is read, to see whether a number ends there
-    changes = await _search(es, index, shard, after=after, until=until, size=size + 1)
-    if len(changes) <= size:
-        return Page(changes, until)
-    next_number = changes[-1].seq_no
-    complete = [change for change in changes if change.seq_no < next_number]
-    if complete:
-        return Page(complete, complete[-1].seq_no)
-    changes = await _search(
-        es, index, shard, after=next_number - 1, until=next_number, size=_MAX_DOCUMENTS_OF_ONE_NUMBER
-    )
-    return Page(changes, next_number)
-
-
-async def _search(
+async def read_changed_ids(
     es: AsyncElasticsearch, index: str, shard: int, *, after: int, until: int, size: int
 ) -> list[DocumentRef]:
+    """The first `size` documents whose newest change has a sequence number in (`after`, `until`], to find the traces of their
+    writes. The index must have been refreshed since `until` was read."""
     response = await es.search(
         index=index,
         preference=f"_shards:{shard}",
@@ -156,7 +126,6 @@ async def _search(
         source=False,
         seq_no_primary_term=True,
         track_total_hits=False,
-        allow_partial_search_results=False,
     )
     return [
         DocumentRef(id=hit["_id"], seq_no=hit["_seq_no"], routing=hit.get("_routing"))

@@ -2,6 +2,7 @@
 
 import contextlib
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +19,11 @@ from esblend.broker import (
     EMBED_TASK,
     LANES,
     AttachTask,
+    DocumentRef,
     EmbedResult,
     EmbedTask,
     Lane,
+    RangeTask,
     held_key,
     make_celery,
     queue_name,
@@ -51,12 +54,18 @@ class TaskQueue:
         self._is_in_redis = settings.broker_url is None
         self._token = f"esblend:feed:{uuid.uuid4()}"
 
-    def send(self, lane: Lane, task: EmbedTask) -> str:
-        """Queue a task; returns its id."""
-        traces = self._traces(task) if tracing.is_on() else {}
+    def send(
+        self,
+        lane: Lane,
+        task: EmbedTask | RangeTask,
+        task_id: str | None = None,
+        changes: Sequence[DocumentRef] = (),
+    ) -> str:
+        """Queue a task; returns its id. `changes`: the documents whose writes' traces the task continues, with tracing on."""
+        traces = self._traces(task.index, changes) if changes else {}
         writes = list(dict.fromkeys(traces.values()))
         first = writes[0] if writes else None
-        attributes: dict[str, str | int] = {"index": task.index, "lane": lane, "documents": len(task.documents)}
+        attributes: dict[str, str | int] = {"index": task.index, "lane": lane, "documents": task.max_documents}
         # Celery subscribes the sender to each result that it does not ignore, and this process would never read those
         # messages. The header tells the worker to store the result anyway.
         headers: dict[str, Any] = {"ignore_result": False}
@@ -64,17 +73,22 @@ class TaskQueue:
             if tracing.is_on():
                 headers |= {"traceparent": tracing.traceparent(), "traces": traces}
             sent: AsyncResult = self._app.send_task(
-                EMBED_TASK, kwargs=task.model_dump(), queue=queue_name(lane), headers=headers, ignore_result=True
+                EMBED_TASK,
+                kwargs=task.model_dump(),
+                task_id=task_id,
+                queue=queue_name(lane),
+                headers=headers,
+                ignore_result=True,
             )
         return str(sent.id)
 
-    def _traces(self, task: EmbedTask) -> dict[str, str]:
+    def _traces(self, index: str, changes: Sequence[DocumentRef]) -> dict[str, str]:
         """The trace of each document's write, for writes through a gateway with tracing."""
-        keys = [tracing.change_key(task.index, document.id, document.seq_no) for document in task.documents]
+        keys = [tracing.change_key(index, change.id, change.seq_no) for change in changes]
         with contextlib.suppress(RedisError):
             values: list[Any] = self._redis.mget(keys)
-            pairs = zip(task.documents, values, strict=True)
-            return {document.id: value.decode() for document, value in pairs if value is not None}
+            pairs = zip(changes, values, strict=True)
+            return {change.id: value.decode() for change, value in pairs if value is not None}
         return {}
 
     def request_attachment(self, index: str) -> None:

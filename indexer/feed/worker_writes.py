@@ -1,37 +1,53 @@
-"""Knows which changes the workers made: such changes need no work, and a run of them needs no search."""
+"""Knows which changes the workers made: such changes need no work, and a run of them needs no task."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 
-_PRUNE_AT = 20_000
+Run = tuple[int, int]
+"""Sequence numbers without a gap, both ends included."""
 
 
 class WorkerWrites:
-    """Sequence numbers of the workers' conditional writes, by shard, until the live cursor has passed them."""
+    """Sequence numbers of the workers' conditional writes, by shard, until the live cursor has passed them.
+
+    Within one history of a shard a number identifies one write: numbers repeat only below the ones that an index had when it was
+    made by a shrink.
+    """
 
     def __init__(self) -> None:
-        self._by_shard: defaultdict[int, dict[int, str]] = defaultdict(dict)
+        self._runs: defaultdict[int, list[Run]] = defaultdict(list)
 
-    def add(self, shard: int, written: dict[str, int]) -> None:
-        """`written`: sequence numbers by document id."""
-        self._by_shard[shard].update({seq_no: id_ for id_, seq_no in written.items()})
+    def add(self, shard: int, numbers: Iterable[int]) -> None:
+        """Add the sequence numbers of writes."""
+        runs = sorted([*self._runs[shard], *((number, number) for number in numbers)])
+        merged: list[Run] = []
+        for first, last in runs:
+            if merged and first <= merged[-1][1] + 1:
+                merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+            else:
+                merged.append((first, last))
+        self._runs[shard] = merged
 
-    def contains(self, shard: int, seq_no: int, id_: str) -> bool:
-        """Whether a worker made exactly this change."""
-        return self._by_shard[shard].get(seq_no) == id_
+    def within(self, shard: int, after: int, until: int, most: int) -> list[Run]:
+        """The runs in (after, until], in order; the longest `most` of them."""
+        cut = [(max(first, after + 1), min(last, until)) for first, last in self._runs[shard]]
+        present = [(first, last) for first, last in cut if first <= last]
+        longest = sorted(present, key=lambda run: run[0] - run[1])[:most]
+        return sorted(longest)
 
     def end_of_run(self, shard: int, after: int, limit: int) -> int:
-        """The last sequence number, at most `limit`, of an unbroken run of workers' writes that starts directly after `after`.
-        Returns `after` if the run is empty."""
-        writes = self._by_shard[shard]
-        end = after
-        while end < limit and end + 1 in writes:
-            end += 1
-        if len(writes) > _PRUNE_AT:
-            self._by_shard[shard] = {seq_no: id_ for seq_no, id_ in writes.items() if seq_no > end}
-        return end
+        """The last sequence number, at most `limit`, of a run that starts directly after `after`; `after` without such a run."""
+        for first, last in self._runs[shard]:
+            if first <= after + 1 <= last:
+                return max(after, min(last, limit))
+        return after
+
+    def forget_up_to(self, shard: int, number: int) -> None:
+        """Forget the writes up to `number`, which the cursor has passed."""
+        self._runs[shard] = [run for run in self._runs[shard] if run[1] > number]
 
     def forget_shard(self, shard: int) -> None:
-        self._by_shard.pop(shard, None)
+        self._runs.pop(shard, None)
 
     def clear(self) -> None:
-        self._by_shard.clear()
+        self._runs.clear()

@@ -9,11 +9,8 @@ from pathlib import Path
 from elasticsearch import AsyncElasticsearch
 from redis import Redis
 
-from esblend.broker import DocumentRef
 from indexer.feed.checkpoints import CHECKPOINTS_INDEX, checkpoint_id, delete_stale_checkpoints
-from indexer.feed.shard_changes import read_page
 from mappings.index_lookup import read_attachments
-from mappings.problems import MIN_RESULT_WINDOW
 from tests.conftest import Stack
 from tests.real.faults import wait_for
 
@@ -56,48 +53,6 @@ def test_system_indices_are_not_asked_for_their_mappings(stack: Stack, make_inde
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert index in asyncio.run(read())
-
-
-def test_pages_end_between_two_numbers(stack: Stack, make_index: Callable[..., str]) -> None:
-    """Twelve documents in a shrunk index have four numbers or so."""
-    index = make_index(*({"body": f"text {number}"} for number in range(24)), number_of_shards=4)
-    stack.es.indices.put_settings(index=index, settings={"index.blocks.write": True})
-    small = f"{index}-small"
-    stack.es.indices.shrink(index=index, target=small, settings={"index.number_of_shards": 1})
-
-    async def read(size: int) -> list[DocumentRef]:
-        changes: list[DocumentRef] = []
-        async with AsyncElasticsearch(stack.described["elasticsearch"]) as es:
-            after = -1
-            while after < 30:
-                page = await read_page(es, small, 0, after=after, until=30, size=size)
-                numbers = {change.seq_no for change in page.changes}
-                assert numbers.isdisjoint(change.seq_no for change in changes)
-                changes += page.changes
-                after = page.until
-        return changes
-
-    try:
-        for size in (1, 3, 5, 24, 100):
-            assert len({change.id for change in asyncio.run(read(size))}) == 24
-        assert len({change.seq_no for change in asyncio.run(read(5))}) < 24
-    finally:
-        stack.es.indices.delete(index=small)
-
-
-def test_pages_fit_into_the_smallest_result_window(stack: Stack, make_index: Callable[..., str]) -> None:
-    documents = [{"body": f"text {number}"} for number in range(MIN_RESULT_WINDOW + 100)]
-    index = make_index(*documents, number_of_shards=1, max_result_window=MIN_RESULT_WINDOW)
-
-    async def read() -> list[DocumentRef]:
-        async with AsyncElasticsearch(stack.described["elasticsearch"]) as es:
-            last = len(documents) - 1
-            first = await read_page(es, index, 0, after=-1, until=last, size=MIN_RESULT_WINDOW)
-            second = await read_page(es, index, 0, after=first.until, until=last, size=MIN_RESULT_WINDOW)
-            assert second.until == last
-            return first.changes + second.changes
-
-    assert {change.id for change in asyncio.run(read())} == {str(number) for number in range(len(documents))}
 
 
 def test_results_leave_nothing_in_redis(stack: Stack, make_index: Callable[..., str], tmp_path: Path) -> None:

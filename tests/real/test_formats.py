@@ -1,6 +1,8 @@
 """Two versions of esblend in one deployment: the older one ignores data of the newer one."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from celery import Celery
@@ -10,6 +12,7 @@ from esblend.broker import EMBED_TASK, make_celery, queue_name
 from esblend.settings import Settings
 from indexer.feed.checkpoints import CHECKPOINTS_INDEX
 from tests.conftest import Stack
+from tests.real.faults import assert_vectors_of_present_texts, kill, process, revive, wait_for
 
 NEWER = {"format": 2, "generations": {"g1": {"model": {"name": "of the future"}}}, "something": "new"}
 
@@ -66,12 +69,49 @@ def test_a_message_of_a_newer_format_fails_so_that_it_is_sent_again(
     before = stack.es.get(index=index, id="0")["_version"]
     uuid = stack.es.indices.get_settings(index=index)[index]["settings"]["index"]["uuid"]
     message = {
-        "format": 2, "index": index, "uuid": uuid, "generation": "g1", "documents": [{"id": "0", "seq_no": 0}], "action": "renew",
+        "format": 3, "index": index, "uuid": uuid, "generation": "g1", "documents": [{"id": "0", "seq_no": 0}], "action": "renew",
     }  # fmt: skip
-    app: Celery = make_celery(Settings(redis_url=stack.described["redis"]))
-    sent = app.send_task(EMBED_TASK, kwargs=message, queue=queue_name("live"))
     with pytest.raises(Exception, match="not a task of this version") as caught:
-        sent.get(timeout=60)
-    app.close()
+        result_of(stack, message)
     assert "a text" not in str(caught.value)
     assert stack.es.get(index=index, id="0")["_version"] == before
+
+
+def result_of(stack: Stack, message: dict[str, Any]) -> dict[str, Any]:
+    app: Celery = make_celery(Settings(redis_url=stack.described["redis"]))
+    try:
+        return dict(app.send_task(EMBED_TASK, kwargs=message, queue=queue_name("live")).get(timeout=60))
+    finally:
+        app.close()
+
+
+def test_a_message_of_an_earlier_feed_is_done(stack: Stack, make_index: Callable[..., str]) -> None:
+    """Version 1 of the message: documents by id, found by the feed."""
+    index = make_index({"body": "a text"}, {"body": "another"})
+    stack.attach(index, "body")
+    stack.wait(index)
+    uuid = stack.es.indices.get_settings(index=index)[index]["settings"]["index"]["uuid"]
+    changes = [{"id": "0", "seq_no": 0, "routing": None}, {"id": "gone", "seq_no": 1, "routing": None}]
+    message = {
+        "format": 1, "index": index, "uuid": uuid, "generation": "g1", "documents": changes, "action": "embed",
+    }  # fmt: skip
+    result = result_of(stack, message)
+    assert {key: result[key] for key in ("written", "unchanged", "gone", "conflicts", "dead_letters")} == {
+        "written": 0, "unchanged": 1, "gone": 1, "conflicts": 0, "dead_letters": 0,
+    }  # fmt: skip
+
+
+def test_an_earlier_worker_fails_ranges_and_loses_none(fault_stack: Stack, index_name: str, tmp_path: Path) -> None:
+    """During an upgrade in which the feed was first: its tasks are sent again until a worker knows them."""
+    stack = fault_stack
+    kill(stack, "worker")
+    mapping = {"properties": {"body": {"type": "text"}}}
+    stack.es.indices.create(index=index_name, mappings=mapping, settings={"number_of_replicas": 0})
+    stack.attach(index_name, "body")
+    with process(stack, "tests.real.earlier_worker", place=tmp_path):
+        for number in range(5):
+            stack.es.index(index=index_name, id=str(number), document={"body": f"text {number}"})
+        wait_for("failed tasks", lambda: "unknown message" in next(tmp_path.glob("ready-*.log")).read_text())
+    revive(stack)
+    assert_vectors_of_present_texts(stack, index_name, 5)
+    stack.es.indices.delete(index=index_name)

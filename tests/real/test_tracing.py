@@ -109,16 +109,16 @@ def test_one_trace_from_a_write_to_its_vector(fault_stack: Stack, traced: tuple[
     trace, headers = new_trace()
     gateway.options(headers=headers).index(index=index, id="1", document={"body": f"text of a {CANARY}"})
     assert_vectors_of_present_texts(fault_stack, index, 1)
-    wanted = {"PUT _doc", "send task", "embed", "encode", "mget", "bulk"}
+    wanted = {"PUT _doc", "send task", "embed", "encode", "search", "bulk"}
     spans = found.all_of(trace, wanted)
     services = {name: found.services[span.span_id] for name, span in spans.items()}
     assert services["PUT _doc"] == "esblend-gateway"
     assert services["send task"] == "esblend-feed"
-    assert {services[name] for name in ("embed", "encode", "mget", "bulk")} == {"esblend-worker"}
+    assert {services[name] for name in ("embed", "encode", "bulk")} == {"esblend-worker"}
     assert spans["PUT _doc"].parent_span_id.hex() == headers["traceparent"].split("-")[2]
     assert spans["send task"].parent_span_id == spans["PUT _doc"].span_id
     assert spans["embed"].parent_span_id == spans["send task"].span_id
-    for name in ("encode", "mget", "bulk"):
+    for name in ("encode", "bulk"):
         assert spans[name].parent_span_id == spans["embed"].span_id, name
 
 

@@ -21,8 +21,8 @@ def feed_with(*tasks: str, history: str | None = "h1") -> IndexFeed:
     checkpoint = Checkpoint(index="articles", uuid="u", generation="g1", shards=at_start)
     feed = IndexFeed(checkpoint, None, AsyncElasticsearch(settings.es_url), TaskQueue(settings), settings)
     for number, task in enumerate(tasks):
-        feed.tasks[task] = SentTask("live", 0, 10, 0.0)
-        feed.cursors["live"][0].send(10 * number + 9, [task])
+        feed.tasks[task] = SentTask("live", 0, 10 * number - 1, 10 * number + 9, 10, 0.0)
+        feed.cursors["live"][0].send(10 * number + 9, task)
     return feed
 
 

@@ -7,7 +7,7 @@ from indexer.feed.lost_tasks import GRACE_SECONDS, LostTasks, QueueView, SentTas
 
 
 def sent(at: float, lane: Lane = "live") -> SentTask:
-    return SentTask(lane, 0, 10, at)
+    return SentTask(lane, 0, -1, 9, 10, at)
 
 
 def view(waiting: int, *living: str, **holders: str) -> QueueView:

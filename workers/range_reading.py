@@ -1,0 +1,132 @@
+"""Reads the documents of a range of changes: version, text, the generation's object, and the number of vectors, in one search.
+
+(after, until] -> search in order of sequence numbers -> page -> next page -> ... until the range or the task's limit ends
+
+A search sees one version of a document with its vectors, so the number of vectors belongs to the version that was read. The feed
+refreshed the index after it read `until`, so every change of the range is visible. A version that is newer and not visible yet
+makes the write conflict, and the feed delivers it in a later range.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from elasticsearch import ApiError, Elasticsearch, NotFoundError
+
+from esblend.broker import DocumentRef, RangeTask
+from esblend.errors import IndexUnavailable
+from mappings.coverage import vector_count
+from workers.documents import (
+    Document,
+    DocumentKey,
+    Target,
+    document_from,
+    is_too_large,
+    read_documents,
+    stored_paths,
+)
+from workers.retries import retried
+
+_MAX_DOCUMENTS_OF_ONE_NUMBER = 10_000
+"""A sequence number can repeat as often as an index had shards before it was shrunk; an index has at most 1,024."""
+_UNSEARCHABLE = {("search_phase_execution_exception", 503), ("index_closed_exception", 400)}
+Hit = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Page:
+    """The documents of the next changes. `found`: those that the search showed; some of them may be deleted since."""
+
+    found: list[DocumentKey]
+    documents: list[Document]
+
+
+class RangeReader:
+    """The pages of one range task. `until`: every change up to here has been read."""
+
+    def __init__(self, es: Elasticsearch, target: Target, task: RangeTask, size: int) -> None:
+        """`size`: documents in a page."""
+        self.until = task.after
+        self._es = es
+        self._target = target
+        self._task = task
+        self._size = min(size, max(1, target.result_window - 1))
+        # The last refresh may be minutes old, and a deletion as well: Elasticsearch forgets it after 60 s. A write that has only
+        # an external version as its condition would then create the document again, so these are read in real time.
+        self._is_realtime = target.attachment.versioning == "external"
+
+    def pages(self) -> Iterator[Page]:
+        """The pages, read one by one. Raises IndexUnavailable while the shard cannot be searched."""
+        documents = 0
+        while self.until < self._task.until and documents < self._task.max_documents:
+            hits, until = self._read(min(self._size, self._task.max_documents - documents))
+            page = self._page(hits)
+            documents += len(hits)
+            self.until = until
+            yield page
+
+    def _page(self, hits: list[Hit]) -> Page:
+        found = [(hit["_id"], hit.get("_routing")) for hit in hits]
+        if self._is_realtime:
+            references = [
+                DocumentRef(id=hit["_id"], seq_no=hit["_seq_no"], routing=hit.get("_routing")) for hit in hits
+            ]
+            return Page(found, read_documents(self._es, self._target, references) if references else [])
+        return Page(found, [document_from(hit, self._target, vectors=round(hit["_score"] or 0)) for hit in hits])
+
+    def _read(self, size: int) -> tuple[list[Hit], int]:
+        """About `size` hits, and the number up to which they are complete. After a shrink several documents have the same sequence
+        number. A page never ends between two of them: it is shorter than `size`, or longer when one number has more documents.
+        """
+        try:
+            hits = self._search(self.until, self._task.until, size + 1)
+            if len(hits) <= size:
+                return hits, self._task.until
+            next_number = hits[-1]["_seq_no"]
+            complete = [hit for hit in hits if hit["_seq_no"] < next_number]
+            if complete:
+                return complete, complete[-1]["_seq_no"]
+            window = min(_MAX_DOCUMENTS_OF_ONE_NUMBER, self._target.result_window)
+            return self._search(next_number - 1, next_number, window), next_number
+        except NotFoundError:  # the index was deleted
+            return [], self._task.until
+        except Exception as error:
+            if not is_too_large(error) or size == 1:
+                raise
+            # A single document may be as large as a whole response, so fewer documents are read at a time.
+            self._size = size // 2
+            return self._read(self._size)
+
+    def _search(self, after: int, until: int, size: int) -> list[Hit]:
+        own = [{"range": {"_seq_no": {"gte": first, "lte": last}}} for first, last in self._task.without]
+        changes = {"filter": [{"range": {"_seq_no": {"gt": after, "lte": until}}}], "must_not": own}
+        source: Any = False if self._is_realtime else {"includes": stored_paths(self._target)}
+        try:
+            response = retried(
+                lambda: self._es.search(
+                    index=self._target.index,
+                    preference=f"_shards:{self._task.shard}",
+                    query={"bool": {**changes, "should": [vector_count(self._target.attachment)]}},
+                    sort=[{"_seq_no": "asc"}],
+                    track_scores=True,  # the score is the number of vectors
+                    size=size,
+                    source=source,
+                    seq_no_primary_term=True,
+                    version=True,
+                    track_total_hits=False,
+                    allow_partial_search_results=False,
+                ),
+                is_final=lambda error: is_too_large(error) or _is_unsearchable(error),
+            )
+        except ApiError as error:
+            if _is_unsearchable(error):
+                raise IndexUnavailable(
+                    f"shard {self._task.shard} of [{self._target.index}] cannot be searched: it is closed or has no node"
+                ) from error
+            raise
+        return list(response["hits"]["hits"])
+
+
+def _is_unsearchable(error: Exception) -> bool:
+    """Whether only this index fails; waiting for it would delay the others. A full search queue has status 429."""
+    return isinstance(error, ApiError) and (error.error, error.meta.status) in _UNSEARCHABLE
