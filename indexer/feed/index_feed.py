@@ -204,6 +204,7 @@ class IndexFeed:
         is_live_due = not waits and self._has_unsent("live", limits)
         is_backfill_due = self._has_unsent("backfill", limits)
         if is_live_due or (is_backfill_due and not self._is_backfill_visible):
+            await self._note_pending_changes()
             await self._refresh()
             self._is_backfill_visible = True
         if is_live_due:
@@ -211,6 +212,12 @@ class IndexFeed:
             await self._send_lane("live", limits)
         if is_backfill_due:
             await self._send_lane("backfill", limits)
+
+    async def _note_pending_changes(self) -> None:
+        """Record since when changes are pending, before the refresh: it takes a minute while a primary shard is missing."""
+        if self.checkpoint.pending_since is None:
+            self.checkpoint = self.checkpoint.model_copy(update={"pending_since": time.time()})
+            await self.save_if_changed(at_once=True)
 
     async def _refresh(self) -> None:
         """Make everything up to the checkpoints visible, which were read before. Raises IndexUnavailable when a copy failed:
