@@ -3,7 +3,7 @@
 _mget (realtime, no vectors) -> fingerprint matches? -> search that counts the vectors of each document, without reading them
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +13,7 @@ from elasticsearch import ApiError, Elasticsearch, NotFoundError
 
 from esblend.broker import DocumentRef, EmbedTask, RangeTask
 from esblend.elasticsearch_connection import keeps_vectors_back
-from esblend.errors import IndexUnavailable
+from esblend.errors import IndexUnavailable, InvalidRequest
 from mappings.attachment import (
     ADOPTED,
     DEAD_LETTER,
@@ -24,6 +24,7 @@ from mappings.attachment import (
     Generation,
     read_attachment,
 )
+from mappings.builder import has_lost_attachment
 from mappings.coverage import vector_count
 from mappings.source import (
     SourceText,
@@ -117,15 +118,38 @@ class Document:
 
 
 def find_target(es: Elasticsearch, task: EmbedTask | RangeTask) -> Target | None:
-    """None when the task's index was deleted, recreated or detached, or its generation was dropped."""
+    """None when the task's index was deleted, recreated or detached, or its generation was dropped.
+
+    Raises IndexUnavailable when its attachment was overwritten, or cannot be read: the changes wait for a readable attachment.
+    """
     try:
         response = retried(lambda: es.indices.get(index=task.index, features=["mappings", "settings"]))
-    except NotFoundError:
-        return None
-    body = response.body.get(task.index)
+    except NotFoundError as error:
+        if is_missing_index(error):
+            return None
+        raise IndexUnavailable(f"the mapping of [{task.index}] cannot be read: {error.error}") from error
+    return target_in(response.body.get(task.index), task)
+
+
+def is_missing_index(error: NotFoundError) -> bool:
+    """Whether Elasticsearch says that the index does not exist. A proxy can answer 404 as well."""
+    return error.error == "index_not_found_exception"
+
+
+def target_in(body: Mapping[str, Any] | None, task: EmbedTask | RangeTask) -> Target | None:
+    """The target in an index's settings and mapping; None and IndexUnavailable as for `find_target`."""
     if body is None or body["settings"]["index"]["uuid"] != task.uuid:
         return None
-    attachment = read_attachment(body["mappings"])
+    try:
+        attachment = read_attachment(body["mappings"])
+    except InvalidRequest as error:
+        raise IndexUnavailable(f"the attachment of [{task.index}] cannot be read: {error.reason}") from error
+    is_damaged = attachment is not None and attachment.active not in attachment.generations
+    if is_damaged or has_lost_attachment(body["mappings"]):
+        raise IndexUnavailable(
+            f"[{task.index}] has lost its attachment: another client has overwritten [_meta] in its mapping. "
+            f"`esblend attach {task.index} --restore` restores it, `esblend detach {task.index}` detaches the index"
+        )
     if attachment is None or task.generation not in attachment.generations:
         return None
     settings = body["settings"]["index"]
@@ -167,7 +191,7 @@ def _count_vectors(
 ) -> dict[DocumentKey, tuple[int, int]]:
     """For each document that searches see in the version that was read, by id and routing: sequence number, number of vectors.
 
-    The feed refreshes the index before it reads changes, so a version that no search sees yet is newer than the change.
+    The feed refreshes the index before it sends changes, so a version that no search sees yet is newer than the change.
     """
     ids = {"ids": {"values": sorted({document.id for document in documents})}}
     versions = {"terms": {"_seq_no": [document.seq_no for document in documents]}}

@@ -21,6 +21,7 @@ from workers.documents import (
     DocumentKey,
     Target,
     document_from,
+    is_missing_index,
     is_too_large,
     read_documents,
     stored_paths,
@@ -30,6 +31,7 @@ from workers.retries import retried
 _MAX_DOCUMENTS_OF_ONE_NUMBER = 10_000
 """A sequence number can repeat as often as an index had shards before it was shrunk; an index has at most 1,024."""
 _UNSEARCHABLE = {("search_phase_execution_exception", 503), ("index_closed_exception", 400)}
+"""Error type and status of a search on a shard without a node, and on a closed index."""
 Hit = dict[str, Any]
 
 
@@ -56,7 +58,7 @@ class RangeReader:
         self._is_realtime = target.attachment.versioning == "external"
 
     def pages(self) -> Iterator[Page]:
-        """The pages, read one by one. Raises IndexUnavailable while the shard cannot be searched."""
+        """The pages, read one by one. Raises IndexUnavailable while the shard cannot be searched as a whole."""
         documents = 0
         while self.until < self._task.until and documents < self._task.max_documents:
             hits, until = self._read(min(self._size, self._task.max_documents - documents))
@@ -87,9 +89,17 @@ class RangeReader:
             if complete:
                 return complete, complete[-1]["_seq_no"]
             window = min(_MAX_DOCUMENTS_OF_ONE_NUMBER, self._target.result_window)
-            return self._search(next_number - 1, next_number, window), next_number
-        except NotFoundError:  # the index was deleted
-            return [], self._task.until
+            same = self._search(next_number - 1, next_number, window)
+            if len(same) >= window:
+                raise IndexUnavailable(
+                    f"[{self._target.index}] has {window} documents or more with the sequence number {next_number}, and its "
+                    "[index.max_result_window] does not allow to read more: raise it"
+                )
+            return same, next_number
+        except NotFoundError as error:
+            if is_missing_index(error):
+                return [], self._task.until
+            raise IndexUnavailable(f"[{self._target.index}] cannot be searched: {error.error}") from error
         except Exception as error:
             if not is_too_large(error) or size == 1:
                 raise
