@@ -1,12 +1,12 @@
 """The Celery application that feed and workers share: queues, serialisation, delivery. JSON only."""
 
 import ssl
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from celery import Celery
 from kombu.entity import Exchange, Queue
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from esblend.redis_connection import celery_options, celery_tls
 from esblend.settings import Settings
@@ -29,6 +29,10 @@ VISIBILITY_SECONDS = 3600
 MAX_DOCUMENTS = 1000
 """The highest number of documents in one task."""
 MAX_RUNS = 100
+"""The highest number of runs of the workers' own writes in one message: each is a clause of the worker's search."""
+MAX_SEQ_NO = 2**63 - 1
+Name = Annotated[str, Field(min_length=1, max_length=512)]
+SeqNo = Annotated[int, Field(ge=0, le=MAX_SEQ_NO)]
 
 
 class DocumentRef(BaseModel):
@@ -47,9 +51,9 @@ class EmbedTask(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[1] = FORMAT
-    index: str
-    uuid: str
-    generation: str
+    index: Name
+    uuid: Name
+    generation: Name
     documents: list[DocumentRef] = Field(min_length=1, max_length=MAX_DOCUMENTS)
     action: Action = "embed"
     """embed: changed documents only. On an operator's request: renew (a retried dead letter, a repair) also documents that look
@@ -66,16 +70,22 @@ class RangeTask(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[2] = RANGE_FORMAT
-    index: str
-    uuid: str
-    generation: str
-    shard: int = Field(ge=0)
-    after: int = Field(ge=-1)
-    until: int
+    index: Name
+    uuid: Name
+    generation: Name
+    shard: int = Field(ge=0, le=2**31 - 1)
+    after: int = Field(ge=-1, le=MAX_SEQ_NO)
+    until: SeqNo
     max_documents: int = Field(ge=1, le=MAX_DOCUMENTS)
     """The worker stops after this number of documents and reports how far it came: the feed does not know how many there are."""
-    without: list[tuple[int, int]] = Field(default=[], max_length=MAX_RUNS)
+    without: list[tuple[SeqNo, SeqNo]] = Field(default=[], max_length=MAX_RUNS)
     """Runs of sequence numbers, both ends included, that need no work: the workers' own writes."""
+
+    @model_validator(mode="after")
+    def _holds_changes(self) -> Self:
+        if self.until <= self.after:
+            raise ValueError("[until] must be greater than [after]")
+        return self
 
 
 class AttachTask(BaseModel):
@@ -84,21 +94,25 @@ class AttachTask(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[1] = FORMAT
-    index: str
+    index: Name
+
+
+Count = Annotated[int, Field(ge=0, le=100_000)]
+"""Documents. A task has at most MAX_DOCUMENTS, and 10,000 more that share one sequence number."""
 
 
 class EmbedResult(BaseModel):
     """The number of a task's documents by outcome."""
 
-    written: int = 0
-    unchanged: int = 0
-    gone: int = 0
-    conflicts: int = 0
-    dead_letters: int = 0
-    documents: int = 0
-    seconds: float = 0.0
+    written: Count = 0
+    unchanged: Count = 0
+    gone: Count = 0
+    conflicts: Count = 0
+    dead_letters: Count = 0
+    documents: Count = 0
+    seconds: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = 0.0
     """From the first read to the last write."""
-    until: int | None = None
+    until: Annotated[int, Field(ge=-1, le=MAX_SEQ_NO)] | None = None
     """For a range: all of its changes up to this sequence number are done."""
 
     def plus(self, other: "EmbedResult") -> "EmbedResult":

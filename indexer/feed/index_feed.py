@@ -92,22 +92,24 @@ class IndexFeed:
         sent = self.tasks.get(outcome.task)
         if sent is None:
             return
-        TASKS.labels(sent.lane, "failed" if outcome.result is None else "done").inc()
-        if outcome.result is None:
+        result = outcome.result
+        # Without progress nothing proves that a part of the range was read.
+        if result is None or result.until is None or result.until <= sent.after:
+            TASKS.labels(sent.lane, "failed").inc()
             self._failed_tasks += 1
             self._pause(f"task {outcome.task} failed", self._failed_tasks)
             self.lose([outcome.task])
             return
+        TASKS.labels(sent.lane, "done").inc()
         del self.tasks[outcome.task]
         self._failed_tasks = 0
-        self._learn(sent, outcome.result)
-        self.cursors[sent.lane][sent.shard].finish(outcome.task, outcome.result.until)
-        self._written.append((time.monotonic(), outcome.result.written))
+        self.cursors[sent.lane][sent.shard].finish(outcome.task, result.until)
+        self._learn(sent, result, min(result.until, sent.until))
+        self._written.append((time.monotonic(), result.written))
 
-    def _learn(self, sent: SentTask, result: EmbedResult) -> None:
+    def _learn(self, sent: SentTask, result: EmbedResult, until: int) -> None:
         """Learn the workers' speed and the density of the changes; the rate limit regains the documents that were not there."""
         self._size.learn(documents=result.documents, written=result.written, seconds=result.seconds)
-        until = sent.until if result.until is None else result.until
         if until > sent.after:
             self._densities[sent.lane, sent.shard].learn(width=until - sent.after, documents=result.documents)
         if sent.lane == "backfill":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+import structlog
 from celery import Celery
 from celery.result import AsyncResult
 from kombu.exceptions import OperationalError
@@ -34,6 +35,7 @@ from esblend.redis_connection import connect_redis
 from esblend.settings import Settings
 from indexer.feed.lost_tasks import QueueView
 
+log = structlog.get_logger()
 _FINAL_STATES = ("SUCCESS", "FAILURE", "REVOKED")
 
 
@@ -101,11 +103,11 @@ class TaskQueue:
         """The outcomes of those `tasks` that have finished; their results are deleted from Redis."""
         if not tasks:
             return []
-        results = [orjson.loads(value) if value else {} for value in self._redis.mget(map(self._result_key, tasks))]
+        values: list[Any] = self._redis.mget(map(self._result_key, tasks))
         outcomes = [
-            Outcome(task, _parse(result))
-            for task, result in zip(tasks, results, strict=True)
-            if result.get("status") in _FINAL_STATES
+            outcome
+            for task, value in zip(tasks, values, strict=True)
+            if value is not None and (outcome := read_outcome(task, value)) is not None
         ]
         if outcomes:
             keys = [key for outcome in outcomes for key in (self._result_key(outcome.task), held_key(outcome.task))]
@@ -170,6 +172,15 @@ class TaskQueue:
         self._app.close()
 
 
-def _parse(result: dict[str, Any]) -> EmbedResult | None:
-    value = result.get("result")
-    return EmbedResult.model_validate(value) if result["status"] == "SUCCESS" and isinstance(value, dict) else None
+def read_outcome(task: str, value: bytes) -> Outcome | None:
+    """The outcome in Celery's JSON message about a task; None while the task runs. A message or result that cannot be read counts
+    as a failure: it would stop the feed of every index in each round."""
+    try:
+        message = orjson.loads(value)
+        if message["status"] not in _FINAL_STATES:
+            return None
+        is_success = message["status"] == "SUCCESS"
+        return Outcome(task, EmbedResult.model_validate(message["result"]) if is_success else None)
+    except (ValueError, TypeError, KeyError) as error:  # pydantic's and orjson's errors are ValueErrors
+        log.error("unknown result of a task", task=task, cause=type(error).__name__)
+        return Outcome(task, None)

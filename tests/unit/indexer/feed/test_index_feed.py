@@ -28,22 +28,38 @@ def feed_with(*tasks: str, history: str | None = "h1") -> IndexFeed:
 
 def test_finished_tasks_move_the_checkpoint() -> None:
     feed = feed_with("a", "b")
-    for task in ("b", "a"):
-        feed.finish(Outcome(task, EmbedResult(written=10)))
+    for task, until in (("b", 19), ("a", 9)):
+        feed.finish(Outcome(task, EmbedResult(written=10, until=until)))
     assert not feed.is_busy
     assert feed.position(0).live == 19
 
 
 def test_only_a_failed_task_is_sent_again() -> None:
     feed = feed_with("a", "b", "c")
-    feed.finish(Outcome("a", EmbedResult(written=10)))
+    feed.finish(Outcome("a", EmbedResult(written=10, until=9)))
     feed.finish(Outcome("b", None))
-    feed.finish(Outcome("c", EmbedResult(written=10)))
+    feed.finish(Outcome("c", EmbedResult(written=10, until=29)))
     assert not feed.is_busy
     assert feed.position(0).live == 9
     [span] = feed.cursors["live"][0].unsent
     assert (span.after, span.until) == (9, 19)
     assert "failed" in (feed.checkpoint.paused_because or "")
+
+
+@pytest.mark.parametrize("result", [EmbedResult(written=10), EmbedResult(written=10, until=-1)])
+def test_a_result_that_does_not_say_how_far_it_came_is_a_failure(result: EmbedResult) -> None:
+    feed = feed_with("a")
+    feed.finish(Outcome("a", result))
+    assert feed.position(0).live == -1
+    assert [(span.after, span.until) for span in feed.cursors["live"][0].unsent] == [(-1, 9)]
+    assert "failed" in (feed.checkpoint.paused_because or "")
+
+
+def test_a_task_that_stopped_early_is_done_up_to_there() -> None:
+    feed = feed_with("a")
+    feed.finish(Outcome("a", EmbedResult(written=10, until=4)))
+    assert feed.position(0).live == 4
+    assert feed.checkpoint.paused_because is None
 
 
 def test_a_shard_with_a_new_history_is_read_again_by_the_backfill() -> None:
@@ -70,8 +86,8 @@ def test_a_checkpoint_without_a_history_adopts_the_present_one() -> None:
 async def save_after(feed: IndexFeed, clock: list[float], saved: list[int]) -> None:
     """Two completed tasks; the wall clock is an hour earlier at the second."""
     shards = IndexShards("u", {0: ShardState(global_checkpoint=100, history="h1")})
-    for task in ("a", "b"):
-        feed.finish(Outcome(task, EmbedResult(written=10)))
+    for task, until in (("a", 9), ("b", 19)):
+        feed.finish(Outcome(task, EmbedResult(written=10, until=until)))
         feed._saved = (feed._saved[0] - 2, feed._saved[1])  # two seconds pass
         await feed._save_if_moved(shards)
         saved.append(feed.position(0).live)
