@@ -56,12 +56,14 @@ class Cursor:
             if span.is_unsent:
                 self._split(position, min(until, span.until))
                 span.task, span.is_unsent = task, False
+                self._merge(position)
                 break
         else:
             if until < self.sent:
                 raise ValueError(f"cannot send back to {until} from {self.sent}")
             self.spans.append(Span(self.sent, until, task))
             self.sent = until
+            self._merge(len(self.spans) - 1)
         self._advance()
 
     def finish(self, task: str, until: int | None = None) -> None:
@@ -72,6 +74,7 @@ class Cursor:
                 if reached > span.after:
                     self._split(position, reached)
                     span.task = None
+                    self._merge(position)
                 else:
                     span.task, span.is_unsent = None, True
                 break
@@ -89,6 +92,13 @@ class Cursor:
         if until < span.until:
             self.spans.insert(position + 1, Span(until, span.until, is_unsent=True))
             span.until = until
+
+    def _merge(self, position: int) -> None:
+        """Join a finished span with its finished neighbours. Otherwise their number would grow while an earlier span fails."""
+        for left in (position, position - 1):
+            if 0 <= left < len(self.spans) - 1 and self.spans[left].is_done and self.spans[left + 1].is_done:
+                self.spans[left].until = self.spans[left + 1].until
+                del self.spans[left + 1]
 
     def _advance(self) -> None:
         while self.spans and self.spans[0].is_done:

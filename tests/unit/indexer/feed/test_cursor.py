@@ -89,6 +89,21 @@ def test_a_task_that_did_nothing_is_unsent_as_a_whole() -> None:
     assert (cursor.done, cursor.next_unsent(9)) == (-1, (-1, 9))
 
 
+def test_finished_spans_behind_one_that_always_fails_need_little_memory() -> None:
+    cursor = Cursor(done=-1)
+    cursor.send(9, "fails")
+    for number in range(1000):
+        cursor.lose("fails")
+        cursor.send(9, "fails")
+        cursor.send(20 * number + 19, "a")
+        cursor.send(20 * number + 29, "b" if number % 2 else None)
+        for task in ("b", "a"):
+            cursor.finish(task)
+    assert (cursor.done, len(cursor.spans)) == (-1, 2)
+    cursor.finish("fails")
+    assert (cursor.done, len(cursor.spans)) == (cursor.sent, 0)
+
+
 def test_a_backfill_ends() -> None:
     cursor = Cursor(done=-1, end=9)
     assert not cursor.is_finished
