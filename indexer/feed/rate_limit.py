@@ -25,5 +25,7 @@ class RateLimit:
         return max(0, min(count, int(self._level)))
 
     def spend(self, count: int) -> None:
-        """Take `count` tokens. The level may become negative; nothing is sent until it is filled again."""
-        self._level -= count
+        """Take `count` tokens. The level may become negative; nothing is sent until it is filled again. Documents that were sent
+        without a limit cost nothing: a limit that is set later would have to wait for all of them."""
+        if self.per_second is not None:
+            self._level -= count

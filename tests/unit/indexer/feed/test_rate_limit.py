@@ -42,3 +42,15 @@ def test_an_overdrawn_bucket_allows_nothing_until_it_is_filled(monkeypatch: pyte
     assert not limit.allows_any()
     now[0] = 3.0
     assert limit.allows_any()
+
+
+def test_documents_sent_before_the_limit_was_set_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("indexer.feed.rate_limit.time.monotonic", lambda: now[0])
+    limit = RateLimit()
+    limit.spend(1_000_000)
+    limit.per_second = 10
+    now[0] = 2.0
+    assert limit.allowed(500) == 20
+    limit.spend(-1000)  # of a task that was sent without a limit
+    assert limit.allowed(500) == 20
