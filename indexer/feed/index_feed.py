@@ -121,6 +121,7 @@ class IndexFeed:
             sent = self.tasks.pop(task, None)
             if sent is not None:
                 self.cursors[sent.lane][sent.shard].lose(task)
+                self._densities[sent.lane, sent.shard].narrow(sent.until - sent.after)
 
     def fail(self, reason: str) -> None:
         """Record that the index could not be read, and pause it alone. The pause grows with each failure in a row."""
