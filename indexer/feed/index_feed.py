@@ -13,7 +13,8 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Collection
 
 import structlog
-from elasticsearch import AsyncElasticsearch
+from elastic_transport import TransportError
+from elasticsearch import ApiError, AsyncElasticsearch
 
 from esblend import tracing
 from esblend.broker import MAX_RUNS, DocumentRef, EmbedResult, Lane, RangeTask
@@ -160,6 +161,8 @@ class IndexFeed:
 
     async def _learn_worker_writes(self) -> None:
         """Fetch the workers' writes so far, so that those changes cause no work."""
+        if not self.tasks:
+            return
         for task, written in (await asyncio.to_thread(self._queue.written, list(self.tasks))).items():
             if task in self.tasks:
                 self._worker_writes.add(self.tasks[task].shard, written.values())
@@ -212,7 +215,11 @@ class IndexFeed:
             self._is_backfill_visible = True
         if is_live_due:
             self._live_read_at = time.monotonic()
-            await self._send_lane("live", limits)
+            # Workers reported more of their writes during the refresh. Without them a backfill would cause live tasks.
+            await self._learn_worker_writes()
+            self._pass_worker_writes(shards)
+            if self._has_unsent("live", limits):
+                await self._send_lane("live", limits)
         if is_backfill_due:
             await self._send_lane("backfill", limits)
 
@@ -267,8 +274,8 @@ class IndexFeed:
                 in_flight[shard] += 1
 
     async def _send_range(self, lane: Lane, shard: int, after: int, end: int) -> bool:
-        """Send the first part of (`after`, `end`] that holds about as many documents as a task should have; returns whether it
-        needs a task."""
+        """Send the first part of (`after`, `end`] that holds about as many documents as a task should have; returns whether a
+        task was sent."""
         size = self._size.documents
         most = min(2 * size, self._size.max_documents)
         if lane == "backfill":
@@ -288,14 +295,17 @@ class IndexFeed:
             max_documents=most,
             without=own,
         )
-        # Registered before it is sent: its result may arrive first, and other tasks may get lost meanwhile.
+        changes = await self._traced_changes(message)
+        if self.cursors[lane][shard].next_unsent(end) != (after, end):
+            return False  # an earlier task got lost meanwhile, and its changes are next
+        # Registered before it is sent: its result may arrive first, and other tasks may get lost meanwhile. Not before the search:
+        # a task that no queue has yet would count as lost.
         task = str(uuid.uuid4())
         self.tasks[task] = SentTask(lane, shard, after, until, most, time.monotonic())
         self.cursors[lane][shard].send(until, task)
         if lane == "backfill":
             self._rate.spend(most)
         try:
-            changes = await self._traced_changes(message)
             await asyncio.to_thread(self._queue.send, lane, message, task, changes)
         except Exception:
             self.lose([task])
@@ -303,12 +313,22 @@ class IndexFeed:
         return True
 
     async def _traced_changes(self, message: RangeTask) -> list[DocumentRef]:
-        """The documents of a range, by which the traces of their writes are found; empty while tracing is off."""
+        """The documents of a range, by which the traces of their writes are found; empty while tracing is off, and when the search
+        fails: traces are no reason to pause an index."""
         if not tracing.is_on():
             return []
-        return await read_changed_ids(
-            self._es, self.index, message.shard, after=message.after, until=message.until, size=message.max_documents
-        )
+        try:
+            return await read_changed_ids(
+                self._es,
+                self.index,
+                message.shard,
+                after=message.after,
+                until=message.until,
+                size=message.max_documents,
+            )
+        except (ApiError, TransportError) as error:
+            log.warning("traces of changes not found", index=self.index, cause=type(error).__name__)
+            return []
 
     def _end_finished_backfills(self) -> None:
         backfill = self.cursors["backfill"]

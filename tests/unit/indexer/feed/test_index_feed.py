@@ -1,17 +1,21 @@
 """What the feed of an index makes of finished tasks and of shard stats."""
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from elasticsearch import AsyncElasticsearch
 
-from esblend.broker import EmbedResult
+from esblend import tracing
+from esblend.broker import DocumentRef, EmbedResult, Lane, RangeTask
 from esblend.settings import Settings
 from indexer.feed.checkpoints import Checkpoint, ShardCheckpoint
 from indexer.feed.index_feed import IndexFeed
 from indexer.feed.lost_tasks import SentTask
 from indexer.feed.shard_changes import IndexShards, ShardState
 from indexer.feed.task_queue import Outcome, TaskQueue
+from tests.answering_server import answering_server
 
 
 def feed_with(*tasks: str, history: str | None = "h1") -> IndexFeed:
@@ -81,6 +85,68 @@ def test_a_checkpoint_without_a_history_adopts_the_present_one() -> None:
     feed._begin_history(0, ShardState(global_checkpoint=30, history="h1", committed=12))
     assert feed.tasks.keys() == {"a"}
     assert feed.position(0).history == "h1"
+
+
+class RecordedQueue(TaskQueue):
+    """A queue without Redis: it records the sent tasks with their traced changes, and no task ever finishes. `reports`: the
+    workers' writes that each further call finds."""
+
+    def __init__(self, reports: Sequence[dict[str, dict[str, int]]] = ()) -> None:
+        super().__init__(Settings())
+        self.sent: list[tuple[int, int, int]] = []
+        self._reports = list(reports)
+
+    def send(self, lane: Lane, task: Any, task_id: str | None = None, changes: Sequence[DocumentRef] = ()) -> str:
+        self.sent.append((task.after, task.until, len(changes)))
+        return str(task_id)
+
+    def collect(self, tasks: list[str]) -> list[Outcome]:
+        return []
+
+    def written(self, tasks: list[str]) -> dict[str, dict[str, int]]:
+        return self._reports.pop(0) if self._reports else {}
+
+
+def test_a_failed_search_for_traces_does_not_pause_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "is_on", lambda: True)
+    feed, queue = feed_with(), RecordedQueue()
+    feed._queue = queue
+    with answering_server(500, {"error": {"type": "any_exception", "reason": "any"}}) as url:
+        feed._es = AsyncElasticsearch(url, max_retries=0)
+        assert asyncio.run(feed._send_range("live", 0, -1, 9))
+    assert queue.sent == [(-1, 9, 0)]
+    assert feed.in_flight("live") == 1
+
+
+def test_a_task_is_not_in_flight_while_its_traces_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another task gets lost meanwhile: its changes are sent first."""
+    feed, queue, seen = feed_with("a"), RecordedQueue(), []
+    feed._queue = queue
+
+    async def traced_changes(_: RangeTask) -> list[DocumentRef]:
+        seen.append(sorted(feed.tasks))
+        feed.lose(["a"])
+        return []
+
+    monkeypatch.setattr(feed, "_traced_changes", traced_changes)
+    assert not asyncio.run(feed._send_range("live", 0, 9, 19))
+    assert (seen, queue.sent) == ([["a"]], [])
+    assert feed.cursors["live"][0].next_unsent(19) == (-1, 9)
+
+
+@pytest.mark.parametrize(("reported", "sent"), [(range(10, 20), []), (range(10, 15), [(14, 19, 0)])])
+def test_worker_writes_reported_during_the_refresh_cause_no_task(
+    reported: range, sent: list[tuple[int, int, int]]
+) -> None:
+    feed = feed_with("a")
+    queue = RecordedQueue([{}, {"a": {str(number): number for number in reported}}])
+    feed._queue = queue
+    shards = IndexShards("u", {0: ShardState(global_checkpoint=19, history="h1")})
+    with answering_server(200, {"_shards": {"failed": 0}, "_seq_no": 1, "_primary_term": 1}) as url:
+        feed._es = AsyncElasticsearch(url)
+        asyncio.run(feed.step(shards))
+    assert queue.sent == sent
+    assert feed.cursors["live"][0].sent == 19
 
 
 async def save_after(feed: IndexFeed, clock: list[float], saved: list[int]) -> None:
