@@ -9,7 +9,7 @@ from mappings.fields import text_fields
 from mappings.guard import is_guard_pipeline, pipeline_name
 
 MIN_RESULT_WINDOW = 1000
-"""The feed and `verify` read pages of up to 1,000 documents, and hybrid searches have windows of up to 1,000."""
+"""Hybrid searches have windows of up to 1,000 documents, and `verify` reads pages of 200. Workers adapt their pages to it."""
 _MIN_NESTED_OBJECTS = 100
 _DEFAULT_RESULT_WINDOW, _DEFAULT_NESTED_OBJECTS = 10_000, 10_000
 _BLOCKS = ("read_only_allow_delete", "read_only", "read", "write", "metadata")
@@ -117,9 +117,10 @@ def _window_problems(index: str, settings: Mapping[str, Any], attachment: Attach
     if window < MIN_RESULT_WINDOW:
         yield Problem(
             "index.max_result_window",
-            f"index [{index}] has [index.max_result_window] {window}, and the change feed and hybrid searches read pages of "
-            f"up to {MIN_RESULT_WINDOW} documents",
+            f"index [{index}] has [index.max_result_window] {window}, and hybrid searches have windows of up to "
+            f"{MIN_RESULT_WINDOW} documents",
             f"raise it to {MIN_RESULT_WINDOW} or more",
+            prevents_embedding=False,
         )
     nested = int(settings.get("index.mapping.nested_objects.limit", _DEFAULT_NESTED_OBJECTS))
     if attachment.is_nested and nested < _MIN_NESTED_OBJECTS:

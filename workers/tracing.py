@@ -23,7 +23,7 @@ def traced_task(task: EmbedTask | RangeTask, headers: Mapping[str, Any]) -> Iter
     attributes: dict[str, str | int] = {
         "index": task.index,
         "generation": task.generation,
-        "documents": task.max_documents,
+        "max_documents": task.max_documents,
     }
     with tracing.span("embed", attributes, kind="consumer", parent=parent if isinstance(parent, str) else None):
         yield

@@ -1,9 +1,9 @@
-"""Follows one generation of one index: reads its changes, makes tasks of them, advances its checkpoint when they are done.
+"""Follows one generation of one index: sends ranges of its changes as tasks, advances its checkpoint when they are done.
 
-results -> finish -> cursors advance                    -> checkpoint
-shard stats -> new history? -> ranges of unsent and new changes -> tasks
+results -> finish -> cursors advance                                     -> checkpoint
+shard stats -> new history? -> refresh -> ranges of unsent and new changes -> tasks
 
-The feed reads no documents: it sends ranges of sequence numbers, and the workers search them.
+The feed reads no documents: the workers search the ranges of sequence numbers.
 """
 
 import asyncio

@@ -67,7 +67,7 @@ class TaskQueue:
         traces = self._traces(task.index, changes) if changes else {}
         writes = list(dict.fromkeys(traces.values()))
         first = writes[0] if writes else None
-        attributes: dict[str, str | int] = {"index": task.index, "lane": lane, "documents": task.max_documents}
+        attributes: dict[str, str | int] = {"index": task.index, "lane": lane, "max_documents": task.max_documents}
         # Celery subscribes the sender to each result that it does not ignore, and this process would never read those
         # messages. The header tells the worker to store the result anyway.
         headers: dict[str, Any] = {"ignore_result": False}

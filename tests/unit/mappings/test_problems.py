@@ -69,3 +69,9 @@ def test_a_guard_whose_pipeline_was_changed(stored: dict[str, Any] | None) -> No
 def test_backing_indices_of_data_streams_are_no_system_indices() -> None:
     assert name_problem(".ds-logs-2026.01.01-000001") is None
     assert name_problem(".kibana") is not None
+
+
+def test_a_small_result_window_limits_searches_only() -> None:
+    [problem] = problems_of("i", {"index.max_result_window": "50"}, MAPPING, attachment())
+    assert problem.setting == "index.max_result_window"
+    assert not problem.prevents_embedding

@@ -42,5 +42,8 @@ def test_a_number_with_more_documents_than_a_search_returns_is_not_complete() ->
         {"_id": str(number), "_seq_no": 7, "_primary_term": 1, "_version": 1, "_score": 0.0, "_source": {}}
         for number in range(4)
     ]
-    with answering_server(200, {"hits": {"hits": hits}}) as url, pytest.raises(IndexUnavailable, match="max_result_window"):
+    with (
+        answering_server(200, {"hits": {"hits": hits}}) as url,
+        pytest.raises(IndexUnavailable, match="max_result_window"),
+    ):
         read(Elasticsearch(url), window=4)
