@@ -54,7 +54,10 @@ STEP_SECONDS = Histogram(
     "esblend_search_step_seconds", "Time of a step: encode, legs, fusion, page.", ["step"], buckets=_SECONDS
 )
 LEG_SECONDS = Histogram(
-    "esblend_search_leg_seconds", "Time of a leg within Elasticsearch: lexical, semantic.", ["leg"], buckets=_SECONDS
+    "esblend_search_leg_seconds",
+    "Time of a leg within Elasticsearch: lexical, semantic; both: the request of the default blend.",
+    ["leg"],
+    buckets=_SECONDS,
 )
 DEGRADED = Counter("esblend_searches_degraded", "Searches answered without a part.", ["part"])
 PASSED = Counter("esblend_passed_requests", "Requests passed through to Elasticsearch.")

@@ -175,6 +175,9 @@ class Settings(BaseSettings):
     query_encoder_budget_seconds: float = Field(
         default=5.0, gt=0, description="After this, a search continues without its semantic leg."
     )
+    search_queue_seconds: float = Field(
+        default=2.5, gt=0, description="A fused search that would wait longer behind others gets 429."
+    )
 
     exact_knn_documents: int = Field(
         default=1000,

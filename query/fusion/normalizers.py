@@ -60,10 +60,15 @@ class Calibration:
     scale: float = 1.0
     """The size of the similarities, which rounding errors are relative to: 1 for dot products of unit vectors."""
 
-    def calibrate(self, raw: float) -> float:
+    @property
+    def distance(self) -> float:
+        """From a random document to a perfect match."""
         # To a query that equals nearly every document all of them are alike: the distance from random to perfect vanishes, and
         # dividing by it would show rounding errors as large values. The floor keeps the order.
-        return (self.of_raw(raw) - self.mean) / max(self.perfect - self.mean, _SMALLEST_DISTANCE * self.scale)
+        return max(self.perfect - self.mean, _SMALLEST_DISTANCE * self.scale)
+
+    def calibrate(self, raw: float) -> float:
+        return (self.of_raw(raw) - self.mean) / self.distance
 
 
 def calibrated(calibrations: Mapping[str, Calibration]) -> Normalize:

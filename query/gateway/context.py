@@ -49,7 +49,7 @@ class GatewayContext:
         self.upstream = Upstream(settings)
         self.embedder = QueryEmbedder(settings)
         self.reranker = Reranker(settings)
-        self.searches = SearchQueue(settings.query_encoder_budget_seconds / 2)
+        self.searches = SearchQueue(settings.search_queue_seconds)
         self.exact_knn = ExactKnn(settings.exact_knn_documents)
         self._own_es: AsyncElasticsearch = connect_async(settings)
         self._bare_es: AsyncElasticsearch = connect_async(settings, credentials=False)

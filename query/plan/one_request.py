@@ -36,6 +36,8 @@ _TIE = 1e-6
 _ROUNDING = 2e-6
 """Relative error of a 32-bit blended score."""
 _MAX_RESCORED = 10_000
+_LOWEST_HIGHEST = 1e-9
+"""Below it, BM25 scores count as 0, as in the normaliser `max`."""
 NEAREST_ONLY = "nearest_only"
 
 
@@ -88,9 +90,12 @@ def lexical_window_body(leg: StandardLeg, window: int, search: Search) -> dict[s
 
 
 def lexical_window(response: Mapping[str, Any], window: int) -> LexicalWindow | None:
-    """None if there is no match, or if equal scores cross the end of the window: scores do not tell which document is inside."""
+    """None if the response is not complete, if it has no match with a usable score, or if equal scores cross the end of the window:
+    scores do not tell which document is inside."""
+    if "error" in response or response["timed_out"] or response["_shards"]["failed"]:
+        return None
     scores = [float(hit["_score"] or 0.0) for hit in response["hits"]["hits"]]
-    if not scores or scores[0] <= 0:
+    if not scores or scores[0] <= _LOWEST_HIGHEST:
         return None
     total = response["hits"].get("total")
     if len(scores) <= window:
@@ -123,8 +128,8 @@ def one_request_body(
     if lexical.lowest is not None:
         body["min_score"] = lexical.lowest * (1 - 2 * _TIE)
     if lexical.total is not None and lexical.total["relation"] == "eq":
-        only = {"source": "_score == params.nearest ? 1 : 0", "params": {"nearest": lexical.above_all}}
-        body["aggs"] = {NEAREST_ONLY: {"sum": {"script": only}}}
+        # `min_score` applies to aggregations too, so they see the documents of both windows.
+        body["aggs"] = {NEAREST_ONLY: {"filter": {"bool": {"must_not": [matching]}}}}
     if search.profile:
         body["profile"] = True
     return with_true_scores(body, hybrid, leg, attachment, vector, weights)
@@ -138,14 +143,13 @@ def _blend_query(
     w0 * BM25 / highest + w1 * (dot - m) / (p - m) + w1 * (1 + m) / (p - m), where a document without vectors has no dot
     product, and 0 for the middle part.
     """
-    spread = max(calibration.perfect - calibration.mean, 1e-6)
     vectors = by_best_passage(attachment, {"exists": {"field": attachment.vector_field}})
     should: list[dict[str, Any]] = [
         {"bool": {"must": [bare(leg.query)], "boost": weights[LEXICAL] / highest}},
         {
             "bool": {
                 "must": [by_best_passage(attachment, exact_score(attachment, vector))],
-                "boost": weights[SEMANTIC] / spread,
+                "boost": weights[SEMANTIC] / calibration.distance,
             }
         },
     ]
@@ -156,7 +160,7 @@ def _blend_query(
 
 
 def _constant_part(calibration: Calibration, weights: Mapping[str, float]) -> float:
-    return weights[SEMANTIC] * (1 + calibration.mean) / max(calibration.perfect - calibration.mean, 1e-6)
+    return weights[SEMANTIC] * (1 + calibration.mean) / calibration.distance
 
 
 def is_page_certain(scores: Sequence[float], size: int, calibration: Calibration, weights: Mapping[str, float]) -> bool:
@@ -176,7 +180,7 @@ def total_of_both(most: bool | int, lexical: LexicalWindow, response: Mapping[st
         return None
     if lexical.total["relation"] != "eq":
         return dict(lexical.total)
-    value = lexical.total["value"] + round(response["aggregations"][NEAREST_ONLY]["value"])
+    value = lexical.total["value"] + response["aggregations"][NEAREST_ONLY]["doc_count"]
     if most is not True and value > int(most):
         return {"value": int(most), "relation": "gte"}
     return {"value": value, "relation": "eq"}

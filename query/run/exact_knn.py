@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from esblend import exact_json
 from esblend.errors import UpstreamError
 from query.plan.legs import count_body
 from query.run.requests import SearchRequests
@@ -24,8 +25,8 @@ class ExactKnn:
         """The number of documents of the search's target that pass the filters; None when more than `most`, or unknown."""
         if not self.most:
             return None
-        of_request = repr((requests.parameters.header, requests.search.common.get("runtime_mappings"), list(filters)))
-        digest = hashlib.sha256(of_request.encode("utf-8", "surrogatepass")).hexdigest()  # filters may be long
+        of_request = [requests.parameters.header, requests.search.common.get("runtime_mappings"), list(filters)]
+        digest = hashlib.sha256(exact_json.dumps(of_request)).hexdigest()  # filters may be long
         key = (requests.caller.key, requests.target, digest, requests.search.pit or "")
         if time.monotonic() - self._large.get(key, float("-inf")) < _CACHE_SECONDS:
             return None

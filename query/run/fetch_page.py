@@ -32,7 +32,7 @@ async def fetch_page(requests: SearchRequests, candidates: RankedCandidates) -> 
 
 async def _fused_page(requests: SearchRequests, candidates: RankedCandidates) -> tuple[Hits, dict[str, Any]]:
     """The hits of the page in fused order, and the response with the counts."""
-    search, attachment = highlighted_by_words(requests.search, candidates), candidates.attachment
+    search, attachment = highlighted_by_words(requests.search, candidates.attachment), candidates.attachment
     first = after_cursor(candidates.fused, search.search_after) if search.search_after else search.start
     page = candidates.fused[first : first + search.size]
     keys = [hit.key for hit in page]
@@ -67,7 +67,7 @@ async def _fused_page(requests: SearchRequests, candidates: RankedCandidates) ->
 
 async def _sorted_page(requests: SearchRequests, candidates: RankedCandidates) -> tuple[Hits, dict[str, Any]]:
     """The page as Elasticsearch sorts and collapses the candidates, with their fused scores."""
-    search, fused = highlighted_by_words(requests.search, candidates), candidates.fused
+    search, fused = highlighted_by_words(requests.search, candidates.attachment), candidates.fused
     bodies = [_totals_body(search, candidates)]
     if fused:
         shown = after_position(search, fused)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from esblend.errors import UpstreamError
+from esblend.metrics import LEG_SECONDS
 from query.fusion.blend import SemanticScale, blend
 from query.fusion.normalizers import Calibration
 from query.fusion.ranked_lists import FusedHit
@@ -19,6 +21,7 @@ from query.plan.one_request import (
     one_request_body,
     total_of_both,
 )
+from query.run.passages import highlighted_by_words
 from query.run.requests import SearchRequests
 from query.run.true_scores import true_scores
 from query.targets.target import Target
@@ -37,9 +40,14 @@ class Page:
 async def read_lexical_window(
     requests: SearchRequests, hybrid: Hybrid, target: Target, window: int
 ) -> LexicalWindow | None:
-    """Raises UpstreamError."""
+    """None if the plan cannot use the response; other requests then report its errors."""
     body = lexical_window_body(lexical_leg(hybrid, target), window, requests.search)
-    [response] = await requests.ask("lexical", [body])
+    try:
+        [response] = await requests.raw("lexical", [body])
+    except UpstreamError:
+        return None
+    if "took" in response:
+        LEG_SECONDS.labels("lexical").observe(response["took"] / 1000)
     return lexical_window(response, window)
 
 
@@ -48,13 +56,24 @@ async def page_in_one_request(
     weights: Mapping[str, float], lexical: LexicalWindow, window: int,
 ) -> Page | None:  # fmt: skip
     """None if the request fails, or if 32-bit scores cannot tell which hit is the last of the page: other requests can."""
-    search, attachment = requests.search, target.attachment
+    attachment = target.attachment
+    search = highlighted_by_words(requests.search, attachment)
     body = one_request_body(
         hybrid, lexical_leg(hybrid, target), attachment, vector, calibration, weights, lexical, search, window
     )
-    [response] = await requests.raw("search", [body], named_scores=True)
-    if "error" in response or response["_shards"]["failed"]:
+    try:
+        [response] = await requests.raw("search", [body], named_scores=True)
+    except UpstreamError:  # servers before 8.15 cannot parse a kNN query with [k]
         return None
+    # More than one shard: the target changed since its metadata was read.
+    if (
+        "error" in response
+        or response["timed_out"]
+        or response["_shards"]["failed"]
+        or response["_shards"]["total"] != 1
+    ):
+        return None
+    LEG_SECONDS.labels("both").observe(response["took"] / 1000)
     lists = true_scores([response], attachment, weights)
     scale = SemanticScale(dict.fromkeys(target.indices, calibration))
     by_key = {hit.key: hit for hit in blend(lists, weights, scale=scale, highest=lexical.highest)}

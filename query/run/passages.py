@@ -32,9 +32,9 @@ def passage_hits(search: Search) -> PassageHits | None:
     return search.ranking.inner_hits if isinstance(search.ranking, Hybrid) else None
 
 
-def highlighted_by_words(search: Search, candidates: RankedCandidates) -> Search:
+def highlighted_by_words(search: Search, attachment: Attachment | None) -> Search:
     """The search without the highlights that passages fill (`type: semantic`), which older servers do not know."""
-    highlight, attachment = search.page.get("highlight"), candidates.attachment
+    highlight = search.page.get("highlight")
     if attachment is None or not (fields := semantic_highlights(highlight, attachment)):
         return search
     rest = without_fields(search.page["highlight"], fields)

@@ -116,7 +116,7 @@ class RetrieverSearch:
         """The numbers of the leaves to request during encoding; none where no text is encoded, or where the server's retrievers may
         yet be replaced by their legs."""
         early = [n for n, part in enumerate(parts) if isinstance(part, StandardLeg)]
-        encodes = any(isinstance(part, KnnLeg) and "query_vector_builder" in part.section for part in parts)
+        encodes = any(isinstance(part, KnnLeg) and is_text(part.section.get("query_vector_builder")) for part in parts)
         if not early or not encodes or not self.embedder.has_room or any(isinstance(part, ServerLeg) for part in parts):
             return []
         self.requests.plan["requests"] = "BM25 during encoding, then kNN"

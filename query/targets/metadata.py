@@ -26,7 +26,7 @@ _CACHE_ENTRIES = 1000
 _MAX_INDICES = 1000
 _DATE_MATH = re.compile(r"<[^<>]*>")
 _Key = tuple[str, str, str]
-"""Name, rights of the caller, and options that decide how names are resolved."""
+"""Name, rights of the caller, and what else decides which indices are read: prior authorisation and options."""
 _RESOLUTION = ("ignore_unavailable", "allow_no_indices", "expand_wildcards")
 
 
@@ -109,7 +109,7 @@ class Metadata:
     async def _views(self, requester: Requester, name: str) -> dict[str, IndexView]:
         options = {key: value for key, value in requester.options.items() if key in _RESOLUTION}
         _refuse_remote(name)
-        key = (name, requester.key, repr(sorted(options.items())))
+        key = (name, requester.key, repr((requester.already_authorised, sorted(options.items()))))
         read_at, views = self._cache.get(key, (float("-inf"), {}))
         age = time.monotonic() - read_at
         if age < _REFRESH_SECONDS:

@@ -28,19 +28,19 @@ def gateway_with(
     """A client of another gateway over the stack's Elasticsearch, with `settings` (without their prefix) of its own."""
     scheme = "https" if "gateway_tls_certificate" in settings else "http"
     ready = folder / "ready"
-    with FreePorts() as ports:
-        port = ports.choose(9281)
-    env = {key: value for key, value in os.environ.items() if not key.startswith("ESBLEND_")} | {
-        "ESBLEND_ES_URL": stack.described["elasticsearch"], "ESBLEND_REDIS_URL": stack.described["redis"],
-        "ESBLEND_MODEL": "minilm", "ESBLEND_GATEWAY_PORT": str(port), "ESBLEND_READY_FILE": str(ready),
-        **{f"ESBLEND_{key.upper()}": value for key, value in settings.items()}, **(environment or {}),
-    }  # fmt: skip
-    with (folder / "gateway.log").open("wb") as log:
+    with FreePorts() as ports, (folder / "gateway.log").open("wb") as log:
+        port = ports.choose(0)
+        env = {key: value for key, value in os.environ.items() if not key.startswith("ESBLEND_")} | {
+            "ESBLEND_ES_URL": stack.described["elasticsearch"], "ESBLEND_REDIS_URL": stack.described["redis"],
+            "ESBLEND_MODEL": "minilm", "ESBLEND_GATEWAY_PORT": str(port), "ESBLEND_READY_FILE": str(ready),
+            **{f"ESBLEND_{key.upper()}": value for key, value in settings.items()}, **(environment or {}),
+        }  # fmt: skip
+        ports.let_servers_listen()
         process = subprocess.Popen([sys.executable, "-m", "esblend", "gateway"], env=env, stdout=log, stderr=log)
-    try:
-        while not ready.exists():
+        while not ready.exists():  # the port stays reserved until the gateway listens
             assert process.poll() is None, (folder / "gateway.log").read_text()
             time.sleep(0.05)
+    try:
         with Elasticsearch(f"{scheme}://127.0.0.1:{port}", request_timeout=60, **client_options or {}) as client:
             yield client
     finally:

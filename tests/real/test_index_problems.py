@@ -67,11 +67,10 @@ def test_each_problem_shows_while_nothing_waits(fault_stack: Stack, index: str, 
         assert log.count("index has a problem") >= len(SETTINGS)
 
 
-@pytest.mark.parametrize("setting", ["index.max_result_window", "index.blocks.write"])
 def test_an_index_that_the_feed_pauses_has_a_lag_and_is_not_covered(
-    fault_stack: Stack, index: str, tmp_path: Path, setting: str
+    fault_stack: Stack, index: str, tmp_path: Path
 ) -> None:
-    stack = fault_stack
+    stack, setting = fault_stack, "index.blocks.write"
     with FreePorts() as ports:
         port = ports.choose(0)
     kill(stack, "feed")
@@ -92,6 +91,17 @@ def test_an_index_that_the_feed_pauses_has_a_lag_and_is_not_covered(
         assert "paused: " in stack.esblend("status", index).stdout
         stack.es.indices.put_settings(index=index, settings={setting: None})
         assert_vectors_of_present_texts(stack, index, 200)
+
+
+def test_a_small_result_window_does_not_stop_the_vectors(fault_stack: Stack, index: str) -> None:
+    stack, setting = fault_stack, "index.max_result_window"
+    kill(stack, "feed")
+    for number in range(200):
+        stack.es.index(index=index, id=str(number), document={"body": f"Text {number}."})
+    stack.es.indices.put_settings(index=index, settings=SETTINGS[setting])
+    revive(stack)
+    assert_vectors_of_present_texts(stack, index, 200)
+    assert any(setting in problem for problem in status(stack, index)["problems"])
 
 
 def test_a_closed_index_does_not_hide_the_status_of_the_others(fault_stack: Stack, index: str) -> None:

@@ -63,7 +63,7 @@ def client(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[E
 def a_search(rng: random.Random) -> dict[str, Any]:
     options: dict[str, Any] = {
         "alpha": rng.choice([0.1, 0.5, 0.9, 0.99]), "rank_window_size": rng.choice([15, 30, 60, 200]),
-        "fields": rng.choice([["title"], ["title^2", "body"], ["body"]]),
+        "fields": rng.choice([["title"], ["title^2", "body"], ["body"], ["title", "body^0"]]),
         "filter": rng.choice([{"term": {"group": "a"}}, {"range": {"n": {"lt": rng.randint(1, 240)}}}]),
     }  # fmt: skip
     page: dict[str, Any] = {
@@ -110,6 +110,28 @@ def test_an_alias_with_a_filter(client: Elasticsearch) -> None:
         plan, chosen, explained = answers(client, body, ALIAS)
         assert _rounded(chosen["hits"]) == _rounded(explained["hits"]), plan
         assert {hit["_source"]["group"] for hit in chosen["hits"]["hits"]} == {"b"}
+
+
+def test_a_window_as_large_as_the_index_allows(client: Elasticsearch, stack: Stack) -> None:
+    body = {"query": {"hybrid": {"query": "whale bread kitten", "rank_window_size": 60}}}
+    stack.es.indices.put_settings(index=INDEX, settings={"index.max_result_window": 60})
+    try:
+        _, chosen, explained = answers(client, body)
+        assert _rounded(chosen["hits"]) == _rounded(explained["hits"])
+    finally:
+        stack.es.indices.put_settings(index=INDEX, settings={"index.max_result_window": None})
+
+
+def test_a_highlighter_that_older_servers_do_not_know(client: Elasticsearch) -> None:
+    semantic = {"fields": {"body": {"type": "semantic", "number_of_fragments": 1}}}
+    plans = set()
+    for text in ("whale bread", "kitten in the deep blue sea", "a ship in the harbour"):
+        hybrid = {"query": text, "rank_window_size": 30}
+        plan, chosen, explained = answers(client, {"query": {"hybrid": hybrid}, "highlight": semantic})
+        plans.add(plan)
+        shown, expected = ([hit.get("highlight") for hit in one["hits"]["hits"]] for one in (chosen, explained))
+        assert shown == expected
+    assert ONE_REQUEST in plans
 
 
 @pytest.mark.parametrize("options", [{"fusion": "rrf"}, {"blending": "windowed"}])

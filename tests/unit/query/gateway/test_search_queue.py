@@ -1,6 +1,7 @@
 """Under overload, searches that would wait too long are refused at once."""
 
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +16,7 @@ class Callers:
         self.queue = SearchQueue(budget)
         self.running: list[ExitStack] = []
         self.now = 0.0
-        monkeypatch.setattr("query.gateway.search_queue.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("query.gateway.search_queue.time", SimpleNamespace(monotonic=lambda: self.now))
 
     def arrive(self) -> bool:
         place = ExitStack()
@@ -29,6 +30,10 @@ class Callers:
     def answer(self, seconds: float) -> None:
         self.now += seconds
         self.running.pop(0).close()
+
+    def fail(self) -> None:
+        with pytest.raises(ValueError, match="failed"), self.running.pop(0):
+            raise ValueError("failed")
 
 
 def test_at_twice_the_capacity_half_of_the_searches_are_answered_within_the_budget(
@@ -60,6 +65,30 @@ def test_an_idle_time_is_not_taken_for_a_slow_answer(monkeypatch: pytest.MonkeyP
         callers.answer(0.01)
     callers.now += 3600
     assert all(callers.arrive() for _ in range(90))
+
+
+def test_slow_searches_that_wait_for_nobody_are_never_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """100 arrive in a second, and each takes 3 s, whatever the others do."""
+    callers = Callers(monkeypatch, budget=1.0)
+    for number in range(3000):
+        assert callers.arrive(), number
+        callers.now += 0.01
+        if len(callers.running) == 300:
+            callers.answer(0)
+
+
+def test_an_idle_time_after_failed_searches_is_not_taken_for_a_slow_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    callers = Callers(monkeypatch, budget=1.0)
+    for _ in range(40):
+        callers.arrive()
+    callers.answer(0.01)
+    while callers.running:
+        callers.fail()
+    callers.now += 3600
+    for _ in range(40):
+        callers.arrive()
+    callers.answer(0.01)
+    assert callers.arrive()
 
 
 def test_a_failed_search_frees_its_place(monkeypatch: pytest.MonkeyPatch) -> None:

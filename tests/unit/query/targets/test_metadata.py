@@ -1,6 +1,7 @@
 """Metadata is read once for all searches that wait for it, and again in the background while it is in use."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ class Reads:
         self.error: Exception | None = None
         self.now = 100.0
         monkeypatch.setattr(metadata, "view_indices", self._view)
-        monkeypatch.setattr("query.targets.metadata.time.monotonic", lambda: self.now)
+        monkeypatch.setattr(metadata, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     async def _view(self, *_: Any, **__: Any) -> dict[str, IndexView]:
         self.started += 1
