@@ -41,13 +41,14 @@ def request(stack: Stack, opaque_id: str, line: str, body: Any = None) -> bytes:
 
 @pytest.fixture
 def slow(stack: Stack, index_name: str) -> Iterator[dict[str, Any]]:
-    """A query that takes about a minute, on `index_name`."""
+    """A query that takes about a minute, on `index_name`: a search with few hits needs the score of every document, too.
+    Elasticsearch looks for cancellations after 4,096 documents."""
     stack.es.indices.create(index=index_name, settings={"number_of_shards": 1, "number_of_replicas": 0})
-    stack.es.bulk(
-        index=index_name, operations=[line for _ in range(3000) for line in ({"index": {}}, {"n": 1})], refresh=True
-    )
-    source = "int x = 0; for (int i = 0; i < 900000; ++i) { x += (i * 31) % 7; } return x > -1"
-    yield {"script": {"script": {"source": source}}}
+    for _ in range(4):
+        lines = [line for _ in range(10_000) for line in ({"index": {}}, {"n": 1})]
+        stack.es.bulk(index=index_name, operations=lines, refresh=True)
+    source = "int x = 0; for (int i = 0; i < 900000; ++i) { x += (i * 31) % 7; } return 1 + x % 2"
+    yield {"script_score": {"query": {"match_all": {}}, "script": {"source": source}}}
     stack.es.indices.delete(index=index_name)
 
 
