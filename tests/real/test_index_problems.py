@@ -100,8 +100,10 @@ def test_a_small_result_window_does_not_stop_the_vectors(fault_stack: Stack, ind
         stack.es.index(index=index, id=str(number), document={"body": f"Text {number}."})
     stack.es.indices.put_settings(index=index, settings=SETTINGS[setting])
     revive(stack)
-    assert_vectors_of_present_texts(stack, index, 200)
+    stack.wait(index)
     assert any(setting in problem for problem in status(stack, index)["problems"])
+    stack.es.indices.put_settings(index=index, settings={setting: None})
+    assert_vectors_of_present_texts(stack, index, 200)
 
 
 def test_a_closed_index_does_not_hide_the_status_of_the_others(fault_stack: Stack, index: str) -> None:
