@@ -101,7 +101,7 @@ def test_a_small_result_window_does_not_stop_the_vectors(fault_stack: Stack, ind
     stack.es.indices.put_settings(index=index, settings=SETTINGS[setting])
     revive(stack)
     stack.wait(index)
-    assert any(setting in problem for problem in status(stack, index)["problems"])
+    assert any(setting in str(problem) for problem in status(stack, index)["problems"])
     stack.es.indices.put_settings(index=index, settings={setting: None})
     assert_vectors_of_present_texts(stack, index, 200)
 
