@@ -65,7 +65,7 @@ def test_a_fused_search_ends_in_elasticsearch_when_its_caller_leaves(
         with Raw(stack.described["gateway"]) as connection:
             connection.send(request(stack, name, f"POST {target}", body))
             wait_for("the search runs", lambda name=name: running(stack, name), seconds=60)
-        wait_for("the search is cancelled", lambda name=name: not running(stack, name), seconds=20)
+        wait_for("the search is cancelled", lambda name=name: not running(stack, name), seconds=45)
 
 
 def test_a_request_without_a_body_ends_in_elasticsearch_when_its_caller_leaves(
@@ -76,7 +76,7 @@ def test_a_request_without_a_body_ends_in_elasticsearch_when_its_caller_leaves(
     with Raw(stack.described["gateway"]) as connection:
         connection.send(request(stack, name, f"GET /{index_name}/_search?{query}"))
         wait_for("the request runs", lambda: running(stack, name), seconds=20)
-    wait_for("the request is cancelled", lambda: not running(stack, name), seconds=20)
+    wait_for("the request is cancelled", lambda: not running(stack, name), seconds=45)
 
 
 def test_long_numbers_come_back_as_they_were_written(stack: Stack, make_index: Callable[..., str]) -> None:
