@@ -95,7 +95,7 @@ def test_a_hybrid_query_is_reranked(reranking: Elasticsearch, cross_encoder: Pat
 
 def test_a_cross_encoder_that_is_not_there_is_refused(stack: Stack, reranking: Elasticsearch) -> None:
     leg = {"retriever": RRF, "field": "body", "inference_text": TEXT, "inference_id": "other"}
-    with pytest.raises(BadRequestError, match="no cross-encoder \\[other\\]"):
+    with pytest.raises(BadRequestError, match="no cross-encoder is called \\[other\\]"):
         search(reranking, retriever={"text_similarity_reranker": leg})
     with pytest.raises(BadRequestError, match="ESBLEND_RERANKER"):
         search(stack.gateway, query={"hybrid": {"query": TEXT, "rerank": True}})
