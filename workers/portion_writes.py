@@ -30,7 +30,7 @@ class Portion:
     may_have_letters: bool
     unlisted: Collection[DocumentKey] = ()
     """Documents that are marked as dead letters, but have no letter: their index is a clone or a restored snapshot, or the letters
-    were deleted. They are tried again, so that each gets a letter of its own or vectors."""
+    were deleted. They are tried again: each gets vectors or a new letter."""
 
 
 def write_portion(

@@ -9,9 +9,8 @@ _KEY = re.compile(rb'"\s*:')
 
 def duplicate_key(data: bytes, parsed: Any) -> str | None:
     """A key that an object of the JSON has twice. `parsed`: the same JSON, parsed."""
-    if len(_KEY.findall(data)) == _count_keys(
-        parsed
-    ):  # a string may contain what looks like a key, so more proves nothing
+    # A string may contain what looks like a key, so a higher count proves nothing.
+    if len(_KEY.findall(data)) == _count_keys(parsed):
         return None
     found: list[str] = []
 

@@ -1,5 +1,6 @@
 """Responses that the gateway makes itself: JSON as the caller's client expects it, and errors in Elasticsearch's shape."""
 
+import asyncio
 import gzip
 from collections.abc import Sequence
 from typing import Any
@@ -34,7 +35,7 @@ async def json_response(scope: Scope, content: dict[str, Any], headers: dict[str
     is_pretty = given.get("pretty", "false") in ("", "true")
     if "filter_path" in given:
         # Every key of the response is compared with the patterns.
-        content = await off_loop(True, filtered, content, given["filter_path"])
+        content = await asyncio.to_thread(filtered, content, given["filter_path"])
     raw = exact_json.dumps(content, pretty=is_pretty)
     headers = {**PRODUCT, **headers}
     if b"gzip" in asked.get(b"accept-encoding", b"") and len(raw) > 1000:

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from elasticsearch import Elasticsearch
 
 from esblend.local.ports import FreePorts
 from tests.conftest import Stack
-from tests.real.faults import kill, process, revive
+from tests.real.faults import kill, process, revive, wait_for
 
 
 @contextmanager
@@ -36,16 +35,19 @@ def gateway_with(
             **{f"ESBLEND_{key.upper()}": value for key, value in settings.items()}, **(environment or {}),
         }  # fmt: skip
         ports.let_servers_listen()
-        process = subprocess.Popen([sys.executable, "-m", "esblend", "gateway"], env=env, stdout=log, stderr=log)
-        while not ready.exists():  # the port stays reserved until the gateway listens
-            assert process.poll() is None, (folder / "gateway.log").read_text()
-            time.sleep(0.05)
+        gateway = subprocess.Popen([sys.executable, "-m", "esblend", "gateway"], env=env, stdout=log, stderr=log)
+
+        def is_ready() -> bool:
+            assert gateway.poll() is None, (folder / "gateway.log").read_text()
+            return ready.exists()
+
+        wait_for("the gateway", is_ready)  # the port stays reserved until then
     try:
         with Elasticsearch(f"{scheme}://127.0.0.1:{port}", request_timeout=60, **client_options or {}) as client:
             yield client
     finally:
-        process.terminate()
-        process.wait(timeout=30)
+        gateway.terminate()
+        gateway.wait(timeout=30)
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def test_query_and_fields_over_a_list_with_an_unattached_index(stack: Stack) -> 
 
 
 def test_query_and_fields_over_several_attachments(stack: Stack) -> None:
-    """Each index has legs of its own, as Elasticsearch builds them."""
+    """Elasticsearch builds separate legs for each index."""
     tree = {"rrf": {"query": "ocean", "fields": ["title", "esblend"], "rank_window_size": 20}}
     response = search(stack.gateway, f"{PASSAGES},{FLAT}", retriever=tree, explain=True)
     assert response["_shards"]["failed"] == 0

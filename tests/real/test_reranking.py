@@ -14,19 +14,9 @@ from tests.conftest import Stack
 from tests.real.gateways import gateway_with
 from tests.real.test_hybrid import DOCUMENTS, INDEX, ids
 from tests.real.test_hybrid import index as _index  # noqa: F401  the fixture of the six documents
+from tests.real.test_search_surface import LEXICAL, RRF, TEXT, semantic
 
 pytestmark = pytest.mark.usefixtures("_index")
-TEXT = "how to feed a young dog"
-LEXICAL = {"standard": {"query": {"match": {"body": TEXT}}}}
-
-
-def semantic(text: str) -> dict[str, Any]:
-    by_text = {"text_embedding": {"model_text": text}}
-    return {"knn": {"field": "esblend", "query_vector_builder": by_text, "k": 6, "num_candidates": 50}}
-
-
-SEMANTIC = semantic(TEXT)
-RRF = {"rrf": {"retrievers": [LEXICAL, SEMANTIC], "rank_window_size": 20}}
 
 
 def unknown(text: str) -> str:

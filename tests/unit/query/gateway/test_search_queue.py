@@ -10,7 +10,7 @@ from query.gateway.search_queue import SearchQueue
 
 
 class Callers:
-    """Searches in progress, with a clock of their own."""
+    """Searches in progress, by a clock that the test moves."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, budget: float) -> None:
         self.queue = SearchQueue(budget)
