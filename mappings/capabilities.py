@@ -17,6 +17,7 @@ _SINCE: dict[str, Version] = {
     "int4_hnsw": (8, 15), "int4_flat": (8, 15), "bbq_hnsw": (8, 16), "bbq_flat": (8, 16), "oversample": (8, 18),
     "bfloat16": (9, 3),
 }  # fmt: skip
+_K_OF_KNN_QUERY: Version = (8, 15)
 _TOTAL_FIELDS, _NESTED_FIELDS = 1000, 50
 """Elasticsearch's defaults when the index sets no limit (nested fields: 100 from 9.1 on, which the settings then contain)."""
 
@@ -48,6 +49,14 @@ async def read_version(es: AsyncElasticsearch) -> Version | None:
         raise
     major, minor = number.split(".")[:2]
     return int(major), int(minor)
+
+
+def knn_query_has_k(version: Version | None) -> bool:
+    """Whether a `knn` query may have `k`. Without it, `num_candidates` is the number of matches on each shard.
+
+    `version`: of the server; an unknown one is taken for a recent one.
+    """
+    return version is None or version >= _K_OF_KNN_QUERY
 
 
 def check_version(version: Version, vector: VectorOptions) -> None:

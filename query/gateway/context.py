@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import math
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -56,7 +57,7 @@ class GatewayContext:
         self.own_es = self._own_es if settings.has_credentials else None
         """The gateway's own client; None where it has no credentials."""
         self.metadata = Metadata(self.own_es)
-        self._version: tuple[float, Version | None] = (0.0, None)
+        self._version: tuple[float, Version | None] = (-math.inf, None)
         self.mean_vectors = MeanVectors(self.own_es)
 
     @asynccontextmanager
@@ -93,9 +94,9 @@ class GatewayContext:
                 log.warning("model not loaded", model=name, reason=error.reason)
 
     async def version(self, scope: Scope) -> Version | None:
-        """The version of Elasticsearch, read once a minute; None when neither the gateway nor the caller may read it."""
+        """The version of Elasticsearch, read once a minute; None if neither the gateway nor the first caller then may read it."""
         read_at, version = self._version
-        if version is None or time.monotonic() - read_at > _VERSION_SECONDS:
+        if time.monotonic() - read_at > _VERSION_SECONDS:
             version = await read_version(self.own_es or self.client_for(scope))
             self._version = (time.monotonic(), version)
         return version

@@ -14,6 +14,7 @@ from starlette.types import Scope
 
 from esblend.errors import IndexNotFound, InvalidRequest, NoIndices, NotAttached
 from mappings.attachment import Attachment
+from mappings.capabilities import knn_query_has_k
 from query.gateway.context import GatewayContext
 from query.language.clauses import Clause, conditions_around, knn_sections, ranked_clauses
 from query.language.opensearch import translate_neural
@@ -147,7 +148,8 @@ async def _replace_vectors(
         _highlight_by_passages(body, semantic[0], attachment, changes)
         changes.shows_passages = any(clause.options.get("inner_hits") not in (None, False) for clause in semantic)
         k = min(_MAX_K, max(_MIN_K, sum(_page(body))))
-        changes.degraded += await replace_semantic(semantic, attachment, embed, k=k)
+        has_k = knn_query_has_k(await context.version(scope))
+        changes.degraded += await replace_semantic(semantic, attachment, embed, k=k, has_k=has_k)
 
 
 def _highlight_by_passages(body: dict[str, Any], clause: Clause, attachment: Attachment, changes: Changes) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from esblend.errors import InvalidRequest
+from esblend.wildcards import Wildcard
 
 Pattern = tuple[str, ...]
 """The names on the path to a part. `*` in a name matches any characters, the name `**` any path."""
@@ -73,27 +74,6 @@ def _remaining(patterns: Iterable[Pattern], name: str) -> set[Pattern]:
             position += 1
         if position == len(pattern):
             remaining.add(())
-        elif matches(pattern[position], name):
+        elif Wildcard(pattern[position]).matches(name):
             remaining.add(pattern[position + 1 :])
     return remaining
-
-
-def matches(pattern: str, name: str) -> bool:
-    """Whether `name` matches a pattern with `*` for any characters, in time linear in their product.
-
-    Each part between stars is searched after the previous one; the earliest match is always enough.
-    """
-    first, *parts = pattern.split("*")
-    if not parts:
-        return name == pattern
-    last = parts.pop()
-    end = len(name) - len(last)
-    if not name.startswith(first) or not name.endswith(last) or end < len(first):
-        return False
-    position = len(first)
-    for part in parts:
-        position = name.find(part, position, end)
-        if position < 0:
-            return False
-        position += len(part)
-    return True

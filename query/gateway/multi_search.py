@@ -15,10 +15,17 @@ from query.gateway.body_formats import refuse_other_formats
 from query.gateway.context import GatewayContext
 from query.gateway.disconnect import unless_caller_leaves
 from query.gateway.embed_texts import Changes, embed_texts
-from query.gateway.multi_search_lines import Item, lines_of, parameters_of, parse_items, target_of
+from query.gateway.multi_search_lines import (
+    Item,
+    lines_of,
+    parameters_of,
+    parse_items,
+    refuse_unknown_parameters,
+    target_of,
+)
 from query.gateway.passage_texts import add_texts
 from query.gateway.proxy import forward
-from query.gateway.responses import json_response, with_degraded
+from query.gateway.responses import json_response, nested_too_deeply, with_degraded
 from query.gateway.retriever_choice import is_answered_here
 from query.gateway.routing import Route, raw_path, url_parameters
 from query.gateway.search_handler import fused_search
@@ -39,7 +46,7 @@ async def multi_search(context: GatewayContext, route: Route, scope: Scope, rece
     if not may_be_ours(lines):
         await forward(context.upstream, scope, raw, receive, send)
         return
-    searches = _MultiSearch(context, scope, route.target, parse_items(lines))
+    searches = MultiSearch(context, scope, route.target, parse_items(lines))
     response, headers = await unless_caller_leaves(receive, searches.run())
     if response is None:
         await forward(context.upstream, scope, raw, receive, send)
@@ -47,7 +54,7 @@ async def multi_search(context: GatewayContext, route: Route, scope: Scope, rece
         await (await json_response(scope, response, headers))(scope, receive, send)
 
 
-class _MultiSearch:
+class MultiSearch:
     """The searches of one request."""
 
     def __init__(self, context: GatewayContext, scope: Scope, target: str, items: list[Item]) -> None:
@@ -57,7 +64,7 @@ class _MultiSearch:
         self._items = items
         self._given = url_parameters(scope)
         self._changes = [Changes() for _ in items]
-        self._responses: list[dict[str, Any] | None] = [None] * len(items)
+        self.responses: list[dict[str, Any] | None] = [None] * len(items)
 
     async def run(self) -> tuple[dict[str, Any] | None, dict[str, str]]:
         """The response and its headers; no response when Elasticsearch can answer all searches unchanged."""
@@ -66,11 +73,11 @@ class _MultiSearch:
         async with asyncio.TaskGroup() as tasks:
             for _ in range(min(self._max_concurrent(), len(self._items))):
                 tasks.create_task(self._answer_next(numbers))
-        rest = [number for number, response in enumerate(self._responses) if response is None]
+        rest = [number for number, response in enumerate(self.responses) if response is None]
         if len(rest) == len(self._items) and not any(item.is_changed for item in self._items):
             return None, {}
         headers = await self._ask_elasticsearch(rest) if rest else {}
-        responses = [response or {} for response in self._responses]
+        responses = [response or {} for response in self.responses]
         took = max([int((time.monotonic() - began) * 1000), *(response.get("took", 0) for response in responses)])
         return {"took": took, "responses": responses}, headers
 
@@ -80,10 +87,10 @@ class _MultiSearch:
 
     async def _answer_next(self, numbers: Iterator[int]) -> None:
         for number in numbers:
-            await self._answer(number)
+            await self.answer(number)
             await asyncio.sleep(0)  # other requests get their turn, even during a thousand searches that never wait
 
-    async def _answer(self, number: int) -> None:
+    async def answer(self, number: int) -> None:
         """Answer a fused search; leave any other for Elasticsearch, with vectors in place of its texts."""
         item = self._items[number]
         target = target_of(item.header, self._target)
@@ -95,11 +102,14 @@ class _MultiSearch:
             self._changes[number] = changes
             if not is_fused:
                 return
+            refuse_unknown_parameters(self._given)
             fused = await fused_search(self._context, self._scope, item.body, target, parameters, changes)
             response, _ = with_degraded(*fused, changes.degraded)
-            self._responses[number] = {**response, "status": 200}
+            self.responses[number] = {**response, "status": 200}
         except (EsblendError, ApiError) as error:
-            self._responses[number] = _failed(error)
+            self.responses[number] = _failed(error)
+        except RecursionError:
+            self.responses[number] = _failed(nested_too_deeply())
 
     async def _ask_elasticsearch(self, rest: list[int]) -> dict[str, str]:
         """Fill in the responses of searches that do not fuse. Returns Elasticsearch's headers for the caller."""
@@ -115,7 +125,7 @@ class _MultiSearch:
             item, changes = self._items[number], self._changes[number]
             target, options = target_of(item.header, self._target), parameters_of(item.header, self._given)
             await add_texts(self._context, self._scope, target, options, item.body, changes, response)
-            self._responses[number] = with_degraded(response, {}, changes.degraded)[0]
+            self.responses[number] = with_degraded(response, {}, changes.degraded)[0]
         return dict(answer.headers)
 
 

@@ -7,8 +7,14 @@ from typing import Any
 from esblend import exact_json
 from esblend.errors import InvalidRequest, MalformedRequest, UnreadableField
 from query.gateway.duplicate_keys import duplicate_key
+from query.language.url_parameters import WITHOUT_EFFECT
 
 MAX_SEARCHES = 1000
+_OF_SEARCHES = frozenset((
+    "typed_keys", "rest_total_hits_as_int", "search_type", "routing", "ignore_unavailable", "allow_no_indices", "expand_wildcards",
+))  # fmt: skip
+"""URL parameters that hold for each search."""
+_OF_REQUEST = WITHOUT_EFFECT | {"max_concurrent_searches", "filter_path", "pretty", "human", "error_trace"}
 
 
 @dataclass
@@ -55,12 +61,19 @@ def target_of(header: dict[str, Any], default: str) -> str:
 
 
 def parameters_of(header: dict[str, Any], given: dict[str, str]) -> dict[str, str]:
-    """The header line and the URL, as URL parameters of a single search."""
-    parameters = {key: value for key, value in given.items() if key in ("typed_keys", "rest_total_hits_as_int")}
+    """The header line and the URL, as URL parameters of a single search. The header line takes precedence."""
+    parameters = {key: value for key, value in given.items() if key in _OF_SEARCHES}
     for key, value in header.items():
         if key != "index":
             parameters[key] = str(value).lower() if isinstance(value, bool) else str(value)
     return parameters
+
+
+def refuse_unknown_parameters(given: dict[str, str]) -> None:
+    """Raises InvalidRequest on a URL parameter that has no effect on a fused search in an `_msearch`."""
+    for key in given:
+        if key not in _OF_REQUEST and key not in _OF_SEARCHES:
+            raise InvalidRequest(f"URL parameter [{key}] cannot be combined with a fused search in an [_msearch]")
 
 
 def lines_of(items: Sequence[Item]) -> bytes:

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from esblend import exact_json
 from esblend.errors import InvalidRequest
-from query.gateway.bodies import body_stream, parse_if_ours, read_up_to
+from query.gateway.bodies import body_stream, decompressed, parse_if_ours, read_up_to
 from query.gateway.context import GatewayContext
 from query.gateway.disconnect import unless_caller_leaves
 from query.gateway.embed_texts import embed_texts
@@ -56,11 +56,21 @@ async def refuse_rankings(context: GatewayContext, route: Route, scope: Scope, r
     """Forward a request of an API that cannot execute esblend's queries. Raises InvalidRequest when it has one."""
     chunks, ended = await read_up_to(context.settings.gateway_max_search_body, receive)
     raw = b"".join(chunks)
-    body = parse_if_ours(raw, scope, in_strings=True) if ended else None
+    bodies = _bodies(route, scope, raw) if ended else []
     name = route.name
-    if body is not None and any(map(_ranks, _searches(body))):
+    if any(_ranks(search) for body in bodies for search in _searches(body)):
         raise InvalidRequest(f"[{name}] cannot execute esblend's queries: {INSTEAD[name.rpartition('/')[2]]}")
     await forward(context.upstream, scope, body_stream(chunks, receive, ended=ended), receive, send)
+
+
+def _bodies(route: Route, scope: Scope, raw: bytes) -> list[dict[str, Any]]:
+    """The JSON of a request that may be esblend's: its body, or every second line of a multi search."""
+    parts = [raw]
+    if route.name == "_msearch/template":
+        parts = decompressed(raw, scope).split(b"\n")[1::2]
+        scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] not in ENTITY_HEADERS]}
+    parsed = (parse_if_ours(part, scope, in_strings=True) for part in parts)
+    return [body for body in parsed if body is not None]
 
 
 def _searches(body: dict[str, Any]) -> list[Any]:

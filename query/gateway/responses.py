@@ -16,7 +16,7 @@ from starlette.types import Scope
 from esblend import exact_json
 from esblend.elasticsearch_connection import error_body
 from esblend.endpoint_http import PRODUCT, answer
-from esblend.errors import CallerTooSlow, EsblendError, TooManyRequests, UpstreamUnavailable
+from esblend.errors import CallerTooSlow, EsblendError, MalformedRequest, TooManyRequests, UpstreamUnavailable
 from esblend.event_loop import LARGE_BODY, off_loop
 from query.gateway.filter_path import filtered
 from query.gateway.routing import url_parameters
@@ -58,12 +58,19 @@ def error_response(error: Exception) -> Response:
         return answer(error.body(), status=error.status)
     if isinstance(error, ApiError):
         return answer(error_body(error), status=error.meta.status)
+    if isinstance(error, RecursionError):
+        return error_response(nested_too_deeply())
     if isinstance(error, TransportError):
         away = UpstreamUnavailable("the gateway cannot reach Elasticsearch")
         return answer(away.body(), status=away.status)
     log.error("unexpected error", exc_info=error)
     unexpected = EsblendError("unexpected error in the gateway; its log has the details")
     return answer(unexpected.body(), status=unexpected.status)
+
+
+def nested_too_deeply() -> MalformedRequest:
+    """The error in place of a RecursionError: only deep requests and documents let functions call themselves that often."""
+    return MalformedRequest("the request, or a document of its response, is nested too deeply for esblend's queries")
 
 
 def with_degraded(

@@ -13,7 +13,7 @@ from query.language.semantic import parse_inner_hits
 from query.language.tree import Hybrid, Rerank
 
 _MAX_TEXT = 100_000
-_MAX_FIELDS = 1000
+_MAX_FIELDS, _MAX_WILDCARDS = 1000, 100
 MAX_TEXTS = 5
 LEXICAL_OPTIONS = ("operator", "minimum_should_match", "fuzziness", "analyzer", "type", "tie_breaker")
 """Options of `multi_match` that `hybrid` has as well."""
@@ -122,6 +122,11 @@ def _fields(body: dict[str, Any]) -> tuple[str, ...] | None:
         raise InvalidRequest("[hybrid.fields] must be a list of field names, with boosts as in [title^2]")
     if len(fields) > _MAX_FIELDS:
         raise InvalidRequest(f"[hybrid.fields] has {len(fields)} names; at most {_MAX_FIELDS} are allowed")
+    wildcards = sum("*" in field for field in fields)
+    if wildcards > _MAX_WILDCARDS:
+        raise InvalidRequest(
+            f"[hybrid.fields] has {wildcards} names with wildcards; at most {_MAX_WILDCARDS} are allowed"
+        )
     for field in fields:
         if not has_valid_boost(field):
             raise InvalidRequest(f"[hybrid.fields] has [{field}]; a boost is a number of at least 0, as in [title^2]")

@@ -6,7 +6,7 @@ from esblend.errors import FailedValidation, InvalidRequest, MalformedRequest, U
 from query.language.checks import MAX_WINDOW, integer, number
 from query.language.tree import KnnLeg, Leg, StandardLeg, inside, kind_of
 
-MAX_LEGS = 32
+MAX_LEGS, _MAX_FIELDS = 32, 1000
 NORMALIZERS = ("none", "minmax", "l2_norm")
 Filters = tuple[dict[str, Any], ...]
 COMMON = frozenset(("filter", "min_score", "_name"))
@@ -99,6 +99,8 @@ def query_and_fields(body: dict[str, Any], where: str) -> tuple[str, tuple[str, 
         isinstance(fields, list) and fields and all(isinstance(name, str) for name in fields)
     ):
         raise MalformedRequest(f"[{where}.fields] must be a list of field names, with boosts as in [title^2]")
+    if fields is not None and len(fields) > _MAX_FIELDS:
+        raise InvalidRequest(f"[{where}.fields] has {len(fields)} names; at most {_MAX_FIELDS} are allowed")
     return text_of(body, "query", where), tuple(fields) if fields else None
 
 

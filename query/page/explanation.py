@@ -5,6 +5,7 @@ descriptions, which are the same here; what esblend knows beyond them (dot produ
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,33 +14,58 @@ from query.fusion.ranked_lists import FusedHit, Key, LegContribution
 from query.page.hits import key_of
 
 Tree = dict[str, Any]
-OfLeaves = Mapping[tuple[int, Key], Tree]
-"""Elasticsearch's explanation of a document's score in a leaf of the retriever tree, by the leaf's position."""
-_NONE: OfLeaves = {}
 _UNNAMED = frozenset((
     "standard", "knn", "rrf", "linear", "rescorer", "text_similarity_reranker", "pinned", "diversify", "rule",
 ))  # fmt: skip
 """Legs that have the name of their kind were not named by the caller."""
 
 
-def explanation(hit: FusedHit, rank: int | None = None, leaves: OfLeaves = _NONE) -> Tree:
+@dataclass(frozen=True)
+class FromServer:
+    """What Elasticsearch says about the documents of a page."""
+
+    leaves: Mapping[tuple[int, Key], Tree] = field(default_factory=dict)
+    """The explanation of a document's score in a leaf of the retriever tree, by the leaf's position."""
+    numbers: Mapping[Key, int] = field(default_factory=dict)
+    """Lucene's number of each document in its shard."""
+
+
+_NOTHING = FromServer()
+
+
+def explanation(hit: FusedHit, rank: int | None = None, server: FromServer = _NOTHING) -> Tree:
     """The score of a hit as a tree. `rank`: from 1, in the list that the hit comes from, where it is known."""
     name = hit.method.name
     if name == "rrf":
-        return _reciprocal_ranks(hit, leaves)
+        return _reciprocal_ranks(hit, server)
     if name == "linear":
-        return _weighted_sum(hit, leaves)
+        return _weighted_sum(hit, server)
     if name == "leg":
         [part] = hit.parts
-        known = None if hit.method.leaf is None else leaves.get((hit.method.leaf, hit.key))
+        known = None if hit.method.leaf is None else server.leaves.get((hit.method.leaf, hit.key))
         return known or _tree(hit.score, "score of the query", _facts(part))
     if name == "pinned":
-        original = f"doc [{hit.key.id}] with an original score of [{_java(hit.score)}]"
-        shown = original + ("" if rank is None else f" is at rank [{rank}]") + " from the following source queries."
-        return _tree(hit.score, "Pinned document, original explanation:", [_tree(rank or hit.score, shown)])
+        document = ranked_document(server.numbers.get(hit.key, hit.key.id), hit.score, rank)
+        return _tree(hit.score, "Pinned document, original explanation:", [document])
     shown = "" if rank is None else f" is at rank [{rank}]"
     description = f"[{name}] document with a score of [{_short(hit.score)}]{shown} from the following source queries."
-    return _tree(hit.score if rank is None else rank, description, [_changed(part, name, leaves) for part in hit.parts])
+    return _tree(hit.score if rank is None else rank, description, [_changed(part, name, server) for part in hit.parts])
+
+
+def nearest_document(document: int | str, score: float, rank: int, given: Tree) -> Tree:
+    """A hit of a `knn` retriever as Elasticsearch explains it in `rrf` and `linear`. `given`: its explanation of the same hit in a
+    kNN search, which says less."""
+    found = _tree(score, f"found vector with calculated similarity: {_java(score)}", [given])
+    return ranked_document(document, score, rank, [found])
+
+
+def ranked_document(document: int | str, score: float, rank: int | None, details: Sequence[Tree] = ()) -> Tree:
+    """A document in a list whose scores are known before the query runs. `document`: Lucene's number, else its id."""
+    at_rank = "" if rank is None else f" is at rank [{rank}]"
+    description = (
+        f"doc [{document}] with an original score of [{_java(score)}]{at_rank} from the following source queries."
+    )
+    return _tree(score if rank is None else rank, description, details)
 
 
 def explanations(hits: Sequence[Mapping[str, Any]], fused: Sequence[FusedHit]) -> list[dict[str, Any] | None]:
@@ -77,7 +103,7 @@ def _fields(part: LegContribution) -> dict[str, Any]:
     }
 
 
-def _reciprocal_ranks(hit: FusedHit, leaves: OfLeaves) -> Tree:
+def _reciprocal_ranks(hit: FusedHit, server: FromServer) -> Tree:
     constant = hit.method.rank_constant
     ranks = [part.rank or 0 for part in hit.parts]
     weighted = any(part.weight != 1 for part in hit.parts)
@@ -93,7 +119,7 @@ def _reciprocal_ranks(hit: FusedHit, leaves: OfLeaves) -> Tree:
             f"rrf score: [{_short(part.contribution)}], for rank [{part.rank}] in {query} computed as [{how}], "
             "for matching query with score"
         )
-        details.append(_tree(part.rank, described, [_source(part, leaves), *_facts(part)]))
+        details.append(_tree(part.rank, described, [_source(part, server), *_facts(part)]))
     description = (
         f"rrf score: [{_short(hit.score)}] computed for initial ranks {ranks} with rankConstant: [{constant}] "
         f"as sum of [{formula}] for each query"
@@ -101,19 +127,20 @@ def _reciprocal_ranks(hit: FusedHit, leaves: OfLeaves) -> Tree:
     return _tree(hit.score, description, details)
 
 
-def _weighted_sum(hit: FusedHit, leaves: OfLeaves) -> Tree:
+def _weighted_sum(hit: FusedHit, server: FromServer) -> Tree:
     details = []
     for position, part in enumerate(hit.parts):
         query = _query(position, part)
-        if part.raw is None:
-            details.append(_tree(part.contribution, f"weighted score: [0], result not found in {query}"))
+        if part.raw is None or _counts_as_absent(part):
+            source = [] if part.raw is None else [_source(part, server), *_facts(part)]
+            details.append(_tree(part.contribution, f"weighted score: [0], result not found in {query}", source))
             continue
         how = f"{_short(part.weight)} * {_short(part.normalized)}"
         described = (
             f"weighted score: [{_short(part.contribution)}] in {query} computed as [{how}] using score normalizer "
             f"[{part.normalizer}] for original matching query with score:"
         )
-        details.append(_tree(part.contribution, described, [_source(part, leaves), *_facts(part)]))
+        details.append(_tree(part.contribution, described, [_source(part, server), *_facts(part)]))
     how = "sum of (weight[i] * score[i])"
     if hit.method.combination != "sum":
         how = f"{hit.method.combination} of the scores with these weights"
@@ -125,19 +152,25 @@ def _weighted_sum(hit: FusedHit, leaves: OfLeaves) -> Tree:
     return _tree(hit.score, description, details)
 
 
-def _changed(part: LegContribution, name: str, leaves: OfLeaves) -> Tree:
+def _counts_as_absent(part: LegContribution) -> bool:
+    """Whether Elasticsearch's `linear` describes a leg as one that lacks the document: its normalised score is 0. A `hybrid`, whose
+    parts have no inner hits, has no counterpart there."""
+    return part.inner is not None and part.normalized <= 0
+
+
+def _changed(part: LegContribution, name: str, server: FromServer) -> Tree:
     """A part of a score that a retriever such as `rescorer` computed."""
     if part.inner is not None and part.inner.score == part.contribution:
-        return explanation(part.inner, leaves=leaves)
+        return explanation(part.inner, server=server)
     details = [_tree(part.weight, "weight"), _tree(part.raw or 0.0, "score")]
-    inner = [] if part.inner is None else [explanation(part.inner, leaves=leaves)]
+    inner = [] if part.inner is None else [explanation(part.inner, server=server)]
     return _tree(part.contribution, f"score of [{part.leg}]" if part.leg != name else "score", [*details, *inner])
 
 
-def _source(part: LegContribution, leaves: OfLeaves) -> Tree:
+def _source(part: LegContribution, server: FromServer) -> Tree:
     if part.inner is None:
         return _tree(part.raw or 0.0, "score of the query")
-    return explanation(part.inner, part.rank, leaves)
+    return explanation(part.inner, part.rank, server)
 
 
 # The m of the calibrated normaliser, (dot - m) / (1 - m). For l2_norm similarity is minus the squared distance.

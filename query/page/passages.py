@@ -1,10 +1,10 @@
 """Passages of hits: their text as inner hits, and in place of a highlight."""
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any
 
+from esblend.wildcards import matching
 from mappings.attachment import Attachment
 from mappings.source import source_text
 from query.fusion.ranked_lists import FusedHit, Key
@@ -70,7 +70,7 @@ def highlight_from(hit: dict[str, Any], name: str, fields: Mapping[str, int]) ->
 def highlighted_by_passage(highlight: Any, attachment: Attachment) -> str | None:
     """The first highlighted field that is embedded: under it, a hit without a highlight shows its best passage."""
     patterns = [name for name, _ in _highlighted_fields(highlight)]
-    return next((f for name in patterns for f in attachment.source_fields if fnmatchcase(f, name)), None)
+    return next((field for name in patterns for field in matching(name, attachment.source_fields)), None)
 
 
 def semantic_highlights(highlight: Any, attachment: Attachment) -> dict[str, int]:

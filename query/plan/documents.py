@@ -38,6 +38,11 @@ def source_body(keys: Sequence[Key], fields: Sequence[str], search: Search) -> d
     return _body(keys, search) | {"_source": list(fields)}
 
 
+def numbers_body(keys: Sequence[Key], search: Search) -> dict[str, Any]:
+    """Returns Lucene's number of each document as its only sort value."""
+    return _body(keys, search) | {"sort": ["_doc"]}
+
+
 def _body(keys: Sequence[Key], search: Search) -> dict[str, Any]:
     query = documents_query(keys)
     return {**search.common, "size": len(keys), "_source": False, "track_total_hits": False, "query": query}

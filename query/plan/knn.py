@@ -26,14 +26,17 @@ def num_candidates(k: int) -> int:
 
 
 def semantic_query(
-    attachment: Attachment, semantic: Semantic, vector: Vector, k: int, *, nested: str | None = None
+    attachment: Attachment, semantic: Semantic, vector: Vector, k: int, *, nested: str | None = None, has_k: bool = True
 ) -> dict[str, Any]:
     """A `semantic` clause as Elasticsearch's kNN; a document with several passages gets the score of its best passage.
 
     `k`: if the clause has none. `nested`: the path of the enclosing `nested` query, where the clause finds passages.
+    `has_k`: whether the server knows `k` in a `knn` query.
     Raises InvalidRequest when that path is not the passages' own.
     """
     section = knn_section(attachment, vector, semantic.k or k)
+    if not has_k:
+        section["num_candidates"] = section.pop("k")
     if semantic.filters:
         section["filter"] = list(semantic.filters)
     query = knn_query(attachment, section, nested=nested, inner_hits=semantic.inner_hits)

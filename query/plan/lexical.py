@@ -18,7 +18,7 @@ def lexical_query(
     if len(fields) == 1 and not {"^", "*"} & set(fields[0]) and not _OF_MULTI_MATCH & options.keys():
         return {"match": {fields[0]: {"query": text, **options}}}
     # A wildcard that remains matches no text field; combined_fields accepts text fields only.
-    is_combined = same_analyzer and all(boost_of(field) >= 1 and not {"*", "?"} & set(field) for field in fields)
+    is_combined = same_analyzer and all(boost_of(field) >= 1 and "*" not in field for field in fields)
     if is_combined and options.keys() <= _OF_COMBINED_FIELDS:
         return {"combined_fields": {"query": text, "fields": list(fields), **options}}
     return {"multi_match": {"query": text, "fields": list(fields), "type": "most_fields", **options}}

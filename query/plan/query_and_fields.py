@@ -1,9 +1,9 @@
 """The legs of `rrf` and `linear` in the form with `query` and `fields`."""
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 
 from esblend.errors import InvalidRequest
+from esblend.wildcards import Wildcard
 from query.language.tree import FieldsLeg, KnnLeg, Leg, LinearLeg, RrfLeg, StandardLeg, Weighted
 from query.plan.hybrid_legs import LEXICAL, SEMANTIC
 from query.plan.lexical import boost_of
@@ -34,7 +34,7 @@ def _legs_of(leg: FieldsLeg, target: Target, *, apart: bool) -> list[Weighted]:
     """`apart`: there are other targets, so the legs are for the target's indices only."""
     attachment = target.attachment
     named = leg.fields or (*(attachment.defaults.fields or attachment.source_fields), attachment.field)
-    matching = [field for field in named if fnmatchcase(attachment.field, field.partition("^")[0])]
+    matching = [field for field in named if Wildcard(field.partition("^")[0]).matches(attachment.field)]
     lexical = [field for field in named if field.partition("^")[0] != attachment.field]
     every = (*target.indices, *target.unattached)
     legs: list[tuple[Leg, float]] = []

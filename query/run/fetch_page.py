@@ -119,8 +119,8 @@ async def _explain(requests: SearchRequests, hits: Hits, candidates: RankedCandi
         return
     by_key = {hit.key: (rank, hit) for rank, hit in enumerate(candidates.fused, 1)}
     shown = [key for hit in hits if (key := key_of(hit)) in by_key]
-    leaves = await leaf_explanations(requests, candidates, shown)
+    server = await leaf_explanations(requests, candidates, shown)
     for hit in hits:
         if key_of(hit) in by_key:
             rank, of = by_key[key_of(hit)]
-            hit["_explanation"] = explanation(of, rank, leaves)
+            hit["_explanation"] = explanation(of, rank, server)

@@ -1,29 +1,33 @@
 """Elasticsearch's own explanations of the scores that a retriever tree fuses."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from query.fusion.ranked_lists import Key
-from query.language.tree import Leaf, StandardLeg
-from query.page.explanation import OfLeaves
+from query.language.tree import KnnLeg, Leaf, StandardLeg
+from query.page.explanation import FromServer, Tree, nearest_document
 from query.page.hits import key_of
+from query.plan.documents import numbers_body
 from query.plan.legs import explained_body
 from query.run.candidates import RankedCandidates
 from query.run.requests import SearchRequests
 
 
-async def leaf_explanations(requests: SearchRequests, candidates: RankedCandidates, keys: Sequence[Key]) -> OfLeaves:
+async def leaf_explanations(requests: SearchRequests, candidates: RankedCandidates, keys: Sequence[Key]) -> FromServer:
     """The explanations of the page's documents in each leaf. A leaf that fails is left out."""
     if not keys or not candidates.leaves:
-        return {}
+        return FromServer()
     leaves = [leaf for leaf, _ in candidates.leaves]
     bodies = [explained_body(leaf, window, keys, requests.search) for leaf, window in candidates.leaves]
-    responses = await requests.raw("explain", bodies, indices=list(map(indices_of, leaves)))
-    return {
-        (position, key_of(hit)): _of_leg(leaf, hit["_explanation"])
+    bodies.append(numbers_body(keys, requests.search))
+    *responses, documents = await requests.raw("explain", bodies, indices=[*map(indices_of, leaves), ()])
+    numbers = {key_of(hit): hit["sort"][0] for hit in _hits(documents)}
+    explained = {
+        (position, key): tree
         for position, (leaf, response) in enumerate(zip(leaves, responses, strict=True))
-        for hit in response.get("hits", {}).get("hits", [])
+        for key, tree in _of_leg(leaf, response, numbers)
     }
+    return FromServer(explained, numbers)
 
 
 def indices_of(leaf: Leaf) -> Sequence[str]:
@@ -31,7 +35,17 @@ def indices_of(leaf: Leaf) -> Sequence[str]:
     return () if not hasattr(leaf, "indices") else leaf.indices
 
 
-def _of_leg(leaf: Leaf, given: dict[str, Any]) -> dict[str, Any]:
-    """The leg's part of an explanation, without the filter on the page's documents."""
-    details = given.get("details", [])
-    return details[0] if isinstance(leaf, StandardLeg) and len(details) == 2 else given
+def _of_leg(leaf: Leaf, response: Mapping[str, Any], numbers: Mapping[Key, int]) -> Iterator[tuple[Key, Tree]]:
+    """The leg's part of the explanations, without the filter on the page's documents."""
+    for rank, hit in enumerate(_hits(response), 1):
+        key, given = key_of(hit), hit["_explanation"]
+        details = given.get("details", [])
+        if isinstance(leaf, KnnLeg):
+            yield key, nearest_document(numbers.get(key, key.id), hit["_score"], rank, given)
+        else:
+            yield key, details[0] if isinstance(leaf, StandardLeg) and len(details) == 2 else given
+
+
+def _hits(response: Mapping[str, Any]) -> list[dict[str, Any]]:
+    hits: list[dict[str, Any]] = response.get("hits", {}).get("hits", [])
+    return hits

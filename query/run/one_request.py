@@ -63,7 +63,7 @@ async def page_in_one_request(
     )
     try:
         [response] = await requests.raw("search", [body], named_scores=True)
-    except UpstreamError:  # servers before 8.15 cannot parse a kNN query with [k]
+    except UpstreamError:
         return None
     # More than one shard: the target changed since its metadata was read.
     if (

@@ -25,9 +25,12 @@ def is_for(clause: Clause, attachment: Attachment) -> bool:
     return field is None or field == attachment.field or field in attachment.source_fields
 
 
-async def replace_semantic(clauses: Iterable[Clause], attachment: Attachment, embed: Embed, *, k: int) -> list[str]:
+async def replace_semantic(
+    clauses: Iterable[Clause], attachment: Attachment, embed: Embed, *, k: int, has_k: bool = True
+) -> list[str]:
     """Replace each clause in its body. When its text cannot be embedded, a lexical query replaces it; returns the reasons.
 
+    `k`: of clauses without one. `has_k`: whether the server knows `k` in a `knn` query.
     Raises InvalidRequest or MalformedRequest when a clause is malformed.
     """
     degraded: list[str] = []
@@ -42,7 +45,7 @@ async def replace_semantic(clauses: Iterable[Clause], attachment: Attachment, em
             degraded.append(f"semantic: {error.reason}")
             clause.replace(_lexical(semantic, attachment))
         else:
-            clause.replace(semantic_query(attachment, semantic, vector, k, nested=clause.nested))
+            clause.replace(semantic_query(attachment, semantic, vector, k, nested=clause.nested, has_k=has_k))
     return degraded
 
 

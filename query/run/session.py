@@ -13,7 +13,7 @@ from typing import Any
 from elasticsearch import AsyncElasticsearch
 
 from esblend.errors import NoIndices, NotAttached
-from mappings.capabilities import Version
+from mappings.capabilities import Version, knn_query_has_k
 from query.language.tree import Hybrid, Search
 from query.language.url_parameters import Parameters
 from query.page.explanation import explanations
@@ -116,6 +116,7 @@ class Session:
         targets = await self._targets(hybrid.generation)
         if not targets:
             return RankedCandidates(fused=[], match_queries=[], nearest=[])
+        is_page_enough = is_page_enough and knn_query_has_k(await services.version())
         search = HybridSearch(
             requests,
             services.embedder,

@@ -1,9 +1,9 @@
 """The indices of a search, and what their mappings say."""
 
-import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from esblend.wildcards import matching
 from mappings.attachment import Attachment
 
 
@@ -27,7 +27,7 @@ class Target:
     def unknown_fields(self, fields: Sequence[str]) -> list[str]:
         """The `fields` (boosts and wildcards allowed) that no index has."""
         names = [field.partition("^")[0] for field in fields]
-        return [name for name in names if name not in self.fields and not fnmatch.filter(self.fields, name)]
+        return [name for name in names if name not in self.fields and not ("*" in name and matching(name, self.fields))]
 
     def expanded(self, fields: Sequence[str]) -> list[str]:
         """`fields` with each wildcard replaced by the text fields that it matches, without multi-fields. Boosts are kept."""
@@ -35,7 +35,7 @@ class Target:
         expanded: dict[str, None] = {}
         for field in fields:
             pattern, caret, boost = field.partition("^")
-            names = fnmatch.filter(texts, pattern) if {"*", "?"} & set(pattern) else []
+            names = matching(pattern, texts) if "*" in pattern else []
             expanded |= dict.fromkeys(name + caret + boost for name in names or [pattern])
         return list(expanded)
 

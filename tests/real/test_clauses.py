@@ -76,7 +76,9 @@ def test_a_semantic_clause_inside_nested_finds_passages_or_is_refused(stack: Sta
     semantic = {"semantic": {"query": "pet animals", "k": 2}}
     plain = search(stack, query=semantic)
     assert set(ids(plain)) == PETS
-    assert scores(search(stack, query={"nested": {"path": PASSAGES, "query": semantic}})) == scores(plain)
+    neural = {"neural": {"body": {"query_text": "pet animals", "k": 2}}}
+    for clause in (semantic, neural):
+        assert scores(search(stack, query={"nested": {"path": PASSAGES, "query": clause}})) == scores(plain)
     with pytest.raises(BadRequestError, match=r"move it out of \[nested\] with path \[comments\]"):
         search(stack, query={"nested": {"path": "comments", "query": semantic}})
 
@@ -260,6 +262,9 @@ def test_apis_that_cannot_rank_refuse_with_the_request_to_use(stack: Stack) -> N
     ):
         with pytest.raises(BadRequestError, match=words):
             send.perform_request("POST", path, body=body)
+    for template in (source, {"query": HYBRID}):
+        with pytest.raises(BadRequestError, match=r"_render/template"):
+            stack.gateway.msearch_template(search_templates=[{"index": INDEX}, {"source": template}])
     assert stack.es.count(index=INDEX)["count"] == len(DOCUMENTS)
     deleted = stack.gateway.delete_by_query(index=INDEX, query={"term": {"kind": "none"}})
     assert deleted["deleted"] == 0

@@ -208,7 +208,7 @@ GROUPS = {
         "aggs": [{"k": {"terms": {"field": "kind"}}}], "aggregations": [{"k": {"terms": {"field": "kind"}}}],
         "track_total_hits": [False, "false", 3, "3", -1], "explain": [True, "true"], "profile": [True, "true"],
         "post_filter": [TERM], "sort": ["year", ["year"], {"year": "desc"}, [{"_score": "asc"}], [{"_score": {"order": "asc"}}],
-                                        {"_score": "asc"}],
+                                        {"_score": "asc"}, ["_shard_doc"]],
         "search_after": [3], "collapse": [{"field": "kind"}, {"field": "kind", "inner_hits": {"name": "g"}}],
         "suggest": [{"s": {"text": "dgo", "term": {"field": "body"}}}], "on_leg_failure": ["other"],
         "search_pipeline": [{"phase_results_processors": [{"normalization-processor": {}}]}, "named"], "min_score": [0.2, "0.2"],

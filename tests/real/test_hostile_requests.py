@@ -51,6 +51,33 @@ def test_a_spoiled_search_is_answered_or_refused(stack: Stack, body: dict[str, A
     assert answer["error"]["reason"]
 
 
+@pytest.mark.parametrize("depth", [10, 300, 440])
+def test_a_deep_search_is_answered_or_refused(stack: Stack, depth: int) -> None:
+    query: dict[str, Any] = {"term": {"kind": {"value": "a", "_name": "named"}}}
+    for _ in range(depth):
+        query = {"bool": {"filter": query}}
+    aggregation: dict[str, Any] = {"filter": {"match_all": {}}}
+    for _ in range(depth):
+        aggregation = {**aggregation, "aggs": {"a": aggregation}}
+    legs = [{"standard": {"query": query}}, {"standard": {"query": {"match_all": {}}}}]
+    bodies: list[dict[str, Any]] = [
+        {"query": {"hybrid": {"query": "x", "filter": query}}}, {"query": {"hybrid": {"query": "x"}}, "aggs": {"a": aggregation}},
+        {"query": {"bool": {"must": [{"semantic": {"query": "x"}}, query]}}, "highlight": {"fields": {"body": {}}}},
+        {"retriever": {"rrf": {"retrievers": legs}}}, {"query": {"bool": {"must": [{"hybrid": {"query": "x"}}, query]}}},
+    ]  # fmt: skip
+    lines = []
+    for body in bodies:
+        raw = json.dumps(body).encode()
+        status, _, answer = send(stack.described["gateway"], "POST", f"/{INDEX}/_search", raw, JSON)
+        assert status in ((200,) if depth == 10 else (200, 400)), answer
+        lines += [b"{}", raw, b"{}", b'{"query": {"hybrid": {"query": "x"}}}']
+    headers = {**JSON, "content-type": "application/x-ndjson"}
+    several = send(stack.described["gateway"], "POST", f"/{INDEX}/_msearch", b"\n".join(lines) + b"\n", headers)
+    responses = json.loads(several[2])["responses"]
+    assert [one["status"] for one in responses[1::2]] == [200] * len(bodies)
+    assert {one["status"] for one in responses[::2]} <= {200, 400}
+
+
 @schema.parametrize()
 def test_the_gateways_own_endpoints(case: schemathesis.Case, stack: Stack, scratch: str) -> None:
     """Every other request is about an index that exists."""

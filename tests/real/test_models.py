@@ -13,7 +13,8 @@ from esblend.encoder.encoder import load_encoder
 from esblend.encoder.folder import find_model
 from esblend.encoder.model import Form
 from tests.conftest import Stack
-from tests.real.faults import with_vectors
+from tests.real.faults import wait_for, with_vectors
+from tests.real.gateways import gateway_with
 
 QUESTION = "marine animals"
 
@@ -59,6 +60,20 @@ def test_another_model_embeds_the_queries(stack: Stack, make_index: Callable[...
         index=index, query={"hybrid": {"query": QUESTION, "alpha": 1, "normalizer": "raw_dot"}}
     )
     assert answer["hits"]["hits"][0]["_score"] == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_query_models_are_loaded_before_the_first_query(
+    stack: Stack, make_index: Callable[..., str], folder: Path, tmp_path: Path
+) -> None:
+    index = make_index()
+    stack.attach(index, "body", query_model=str(folder))
+    with gateway_with(stack, tmp_path) as fresh:
+        path, headers = f"/_esblend/indices/{index}/status", {"accept": "application/json"}
+
+        def is_loaded() -> bool:
+            return str(folder) in fresh.perform_request("GET", path, headers=headers).body["encoder"]
+
+        wait_for("the query model is loaded", is_loaded)
 
 
 def test_a_model_of_another_width_cannot_embed_the_queries(

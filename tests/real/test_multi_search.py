@@ -48,6 +48,21 @@ def test_a_search_that_fails_leaves_the_others_alone(stack: Stack, index: str) -
     assert third["status"] == 404
 
 
+def test_parameters_of_the_url_hold_for_each_search_or_are_refused(stack: Stack, index: str) -> None:
+    searches = [
+        {"index": [index, "no-such-index"]},
+        hybrid("wing"),
+        {"index": [index, "no-such-index"]},
+        {"query": {"match_all": {}}},
+    ]
+    found = stack.gateway.msearch(searches=searches, ignore_unavailable=True)["responses"]
+    assert [(one["status"], one["hits"]["total"]["value"]) for one in found] == [(200, 4)] * 2
+    headers = {"accept": "application/json", "content-type": "application/x-ndjson"}
+    lines = [{"index": index}, hybrid("wing")]
+    answer = stack.gateway.perform_request("POST", "/_msearch?size=1", headers=headers, body=lines)
+    assert "[size]" in answer.body["responses"][0]["error"]["reason"]
+
+
 def test_an_msearch_without_fusion_passes_through(stack: Stack, index: str) -> None:
     searches = [{"index": index}, {"query": {"match": {"body": "heat"}}}]
     through, direct = (client.msearch(searches=searches)["responses"] for client in (stack.gateway, stack.es))
@@ -88,3 +103,7 @@ def test_autocut_shows_what_stands_out(stack: Stack, index: str) -> None:
     cut = stack.gateway.search(index=index, query={"hybrid": {"query": "swept wing", "autocut": 1}})["hits"]
     assert [hit["_id"] for hit in cut["hits"]] == ["0"]
     assert cut["total"]["value"] == 1
+    hybrid_and_count = {**hybrid("swept wing"), "aggs": {"all": {"filter": {"match_all": {}}}}}
+    hybrid_and_count["query"]["hybrid"]["autocut"] = 1
+    counted = stack.gateway.search(index=index, body=hybrid_and_count)["aggregations"]
+    assert counted["all"]["doc_count"] == 1

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from elasticsearch import BadRequestError
+from elasticsearch import ApiError, BadRequestError
 from elasticsearch.helpers import bulk
 
 from tests.conftest import Stack
@@ -104,6 +104,23 @@ def test_inner_hits_of_joins_in_filters_are_shown(stack: Stack, index_name: str)
         assert hit["inner_hits"]["c"]["hits"]["total"]["value"] == 1
     finally:
         stack.es.indices.delete(index=index_name)
+
+
+FAILS_ON_ONE_SHARD = {
+    "script": {"script": "if (doc['year'].value == 2003) { throw new IllegalStateException('boom') } return true"}
+}
+
+
+@pytest.mark.parametrize("is_clause", [False, True])
+def test_failed_shards_of_the_lexical_leg_are_reported(stack: Stack, is_clause: bool) -> None:
+    hybrid = {"hybrid": {**HYBRID, "lexical": FAILS_ON_ONE_SHARD}}
+    query: dict[str, Any] = {"bool": {"must": [hybrid]}} if is_clause else hybrid
+    response = stack.gateway.search(index=INDEX, query=query)
+    assert (response["_shards"]["total"], response["_shards"]["failed"]) == (2, 1)
+    assert any("1 of 2 shards failed" in reason for reason in response["esblend"]["degraded"])
+    with pytest.raises(ApiError) as caught:
+        stack.gateway.search(index=INDEX, query=query, allow_partial_search_results=False)
+    assert caught.value.error == "search_phase_execution_exception"
 
 
 def test_names_of_a_caller_that_equal_those_of_legs_change_no_score(stack: Stack) -> None:

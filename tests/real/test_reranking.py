@@ -83,6 +83,14 @@ def test_a_hybrid_query_is_reranked(reranking: Elasticsearch, cross_encoder: Pat
     assert "esblend" not in answer
 
 
+def test_pages_of_a_reranked_query_neither_repeat_nor_omit_a_hit(reranking: Elasticsearch) -> None:
+    query = {"hybrid": {"query": TEXT, "rerank": {"rank_window_size": 3}}}
+    whole = ids(search(reranking, query=query, size=6))
+    assert sorted(whole) == sorted(DOCUMENTS)
+    pages = [ids(search(reranking, query=query, size=2, **{"from": start})) for start in (0, 2, 4)]
+    assert [id_ for page in pages for id_ in page] == whole
+
+
 def test_a_cross_encoder_that_is_not_there_is_refused(stack: Stack, reranking: Elasticsearch) -> None:
     leg = {"retriever": RRF, "field": "body", "inference_text": TEXT, "inference_id": "other"}
     with pytest.raises(BadRequestError, match="no cross-encoder is called \\[other\\]"):

@@ -297,6 +297,27 @@ def test_an_explanation_holds_elasticsearchs_own_of_each_leg(stack: Stack) -> No
     assert "within top" in str(response["hits"]["hits"])
 
 
+def test_explanations_of_knn_and_pinned_documents_have_elasticsearchs_levels_and_numbers(stack: Stack) -> None:
+    in_order = stack.es.search(index=INDEX, sort=["_doc"], size=40)["hits"]["hits"]
+    numbers = {hit["_id"]: hit["sort"][0] for hit in in_order}
+    knn = {"knn": {"field": "v", "query_vector": [1, 0], "k": 3, "num_candidates": 40}}
+    response = search(stack, retriever=rrf(leg(X), knn), explain=True, size=40)
+    nearest = {hit["_id"]: hit["_explanation"]["details"][1] for hit in response["hits"]["hits"]}
+    found = {id_: detail for id_, detail in nearest.items() if detail["value"]}
+    assert len(found) == 3
+    for id_, detail in found.items():
+        [document] = detail["details"]
+        number, rank = numbers[id_], detail["value"]
+        assert document["description"].startswith(f"doc [{number}] with an original score of [")
+        assert document["description"].endswith(f"] is at rank [{rank}] from the following source queries.")
+        assert document["details"][0]["description"].startswith("found vector with calculated similarity: ")
+    pinned = search(stack, retriever={"pinned": {"ids": ["7"], "retriever": rrf(leg(X))}}, explain=True)["hits"][
+        "hits"
+    ][0]
+    [document] = pinned["_explanation"]["details"]
+    assert document["description"].startswith(f"doc [{numbers['7']}] with an original score of [1.70141")
+
+
 def _details(tree: dict[str, Any]) -> list[dict[str, Any]]:
     """What a detail of a fusion explains further: nothing where the leg lacks the document."""
     return [] if "not found" in tree["description"] else tree["details"]

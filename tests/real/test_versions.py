@@ -1,16 +1,20 @@
 """Other Elasticsearch versions, from attaching to detaching. `ESBLEND_TEST_VERSIONS` names them; default: 8.16."""
 
+import copy
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import Stack, start_stack, stop_stack
 from tests.real.faults import wait_for
+from tests.real.gateways import gateway_with
 from tests.real.test_client_versions import check_other_client, other_client  # noqa: F401
 
 VERSIONS = os.environ.get("ESBLEND_TEST_VERSIONS", "8.16").split()
+TEXT = "marine animals"
 DOCUMENTS = {
     "whale": "Large mammals of the sea that breathe air.",
     "bread": "Flour, water, yeast and an oven.",
@@ -26,7 +30,7 @@ def old_stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 def best(stack: Stack, **options: object) -> str:
-    query = {"hybrid": {"query": "marine animals", **options}}
+    query = {"hybrid": {"query": TEXT, **options}}
     return str(stack.gateway.search(index="articles", query=query)["hits"]["hits"][0]["_id"])
 
 
@@ -40,7 +44,7 @@ def test_attach_index_search_migrate_roll_back_detach(old_stack: Stack) -> None:
     assert {best(stack), best(stack, blending="windowed"), best(stack, fusion="rrf")} == {"whale"}
     retriever = {"rrf": {"retrievers": [
         {"standard": {"query": {"match": {"body": "sea"}}}},
-        {"knn": {"field": "esblend", "query_vector_builder": {"text_embedding": {"model_text": "marine animals"}}, "k": 3,
+        {"knn": {"field": "esblend", "query_vector_builder": {"text_embedding": {"model_text": TEXT}}, "k": 3,
                  "num_candidates": 10}},
     ]}}  # fmt: skip
     found = stack.gateway.search(index="articles", body={"retriever": retriever})
@@ -58,6 +62,82 @@ def test_attach_index_search_migrate_roll_back_detach(old_stack: Stack) -> None:
     assert verified.returncode == 0, verified.stdout
     stack.call("DELETE", path)
     assert stack.es.count(index="articles")["count"] == 3
+
+
+@pytest.fixture(scope="module")
+def searched(old_stack: Stack) -> Iterator[str]:
+    """The documents in one attached index with one shard."""
+    index, properties = "searched", {"body": {"type": "text"}, "kind": {"type": "keyword"}}
+    old_stack.es.indices.create(index=index, mappings={"properties": properties}, settings={"number_of_shards": 1})
+    for id_, text in DOCUMENTS.items():
+        old_stack.es.index(index=index, id=id_, document={"body": text, "kind": "all"}, refresh=True)
+    old_stack.attach(index, "body")
+    old_stack.wait(index)
+    yield index
+    old_stack.es.indices.delete(index=index)
+
+
+HYBRID = {"hybrid": {"query": TEXT}}
+SEMANTIC: dict[str, Any] = {"semantic": {"query": TEXT}}
+ALL, WORDS = {"match_all": {}}, {"match": {"body": "sea"}}
+KNN = {
+    "field": "esblend",
+    "query_vector_builder": {"text_embedding": {"model_text": TEXT}},
+    "k": 3,
+    "num_candidates": 10,
+}
+RRF = {"rrf": {"retrievers": [{"knn": KNN}, {"standard": {"query": WORDS}}]}}
+SEARCHES: dict[str, dict[str, Any]] = {
+    "hybrid": {"query": HYBRID},
+    "hybrid, filtered": {"query": {"hybrid": {"query": TEXT, "filter": {"term": {"kind": "all"}}}}},
+    "hybrid, windowed": {"query": {"hybrid": {"query": TEXT, "blending": "windowed"}}},
+    "hybrid, rrf": {"query": {"hybrid": {"query": TEXT, "fusion": "rrf"}}},
+    "hybrid, options of the page": {
+        "query": {"hybrid": {"query": TEXT, "inner_hits": {}}}, "highlight": {"fields": {"body": {}}}, "explain": True,
+        "aggs": {"best": {"max": {"script": "_score"}}}, "collapse": {"field": "kind", "inner_hits": {"name": "all"}},
+    },
+    "hybrid, a clause": {"query": {"bool": {"must": [HYBRID], "filter": [{"term": {"kind": "all"}}]}}},
+    "semantic": {"query": SEMANTIC},
+    "semantic, options": {"query": {"semantic": {"query": TEXT, "filter": ALL, "inner_hits": {}, "min_score": 0.1, "boost": 2}}},
+    "semantic, a clause": {"query": {"bool": {"must": [SEMANTIC], "should": [WORDS]}}, "highlight": {"fields": {"body": {}}}},
+    "semantic, a leg": {"retriever": {"rrf": {"retrievers": [{"standard": {"query": SEMANTIC}}, {"standard": {"query": WORDS}}]}}},
+    "neural": {"query": {"neural": {"body": {"query_text": TEXT, "k": 2}}}},
+    "knn by text": {"knn": KNN},
+    "rrf": {"retriever": RRF, "explain": True},
+    "rrf, query and fields": {"retriever": {"rrf": {"query": TEXT}}},
+    "linear": {"retriever": {"linear": {"retrievers": [{"retriever": {"knn": KNN}}, {"retriever": RRF}], "normalizer": "minmax"}}},
+    "pinned": {"retriever": {"pinned": {"ids": ["whale"], "retriever": RRF}}, "explain": True},
+    "diversify": {"retriever": {"diversify": {"type": "mmr", "field": "esblend", "lambda": 0.9, "size": 2, "retriever": RRF}}},
+    "rescorer": {"retriever": {"rescorer": {"retriever": RRF, "rescore": {"query": {"rescore_query": WORDS}}}}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SEARCHES)
+def test_every_kind_of_search(old_stack: Stack, searched: str, kind: str) -> None:
+    found = old_stack.gateway.search(index=searched, body=copy.deepcopy(SEARCHES[kind]))
+    assert found["hits"]["hits"][0]["_id"] == "whale"
+    assert "degraded" not in found.get("esblend", {})
+
+
+def test_a_semantic_clause_matches_k_documents(old_stack: Stack, searched: str) -> None:
+    """Servers before 8.15 do not know `k` in a `knn` query."""
+    for k in (1, 2):
+        query = {"semantic": {"query": TEXT, "k": k}}
+        found = old_stack.gateway.search(index=searched, query=query)
+        assert (found["hits"]["total"]["value"], found["hits"]["hits"][0]["_id"]) == (k, "whale")
+        assert old_stack.gateway.count(index=searched, query=query)["count"] == k
+
+
+def test_approximate_plans_find_what_the_exact_one_finds(old_stack: Stack, searched: str, tmp_path: Path) -> None:
+    with gateway_with(old_stack, tmp_path, exact_knn_documents="0") as approximate:
+        for options in ({}, {"blending": "windowed"}, {"fusion": "rrf"}):
+            query = {"hybrid": {"query": TEXT, **options}}
+            found, expected = (
+                client.search(index=searched, query=query, size=2, profile=True)
+                for client in (approximate, old_stack.gateway)
+            )
+            assert found["esblend"]["profile"]["plan"]["semantic"] == "approximate kNN"
+            assert [hit["_id"] for hit in found["hits"]["hits"]] == [hit["_id"] for hit in expected["hits"]["hits"]]
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,11 @@
 """`filter_path`, as Elasticsearch's documentation of response filtering describes it."""
 
-import re
 import time
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from query.gateway.filter_path import filtered, matches
+from query.gateway.filter_path import filtered
 
 RESPONSE: dict[str, Any] = {
     "took": 3,
@@ -33,11 +30,6 @@ RESPONSE: dict[str, Any] = {
 )
 def test_patterns_select_parts(filter_path: str, expected: dict[str, Any]) -> None:
     assert filtered(RESPONSE, filter_path) == expected
-
-
-@given(st.text("ab*", max_size=8), st.text("ab", max_size=10))
-def test_a_star_matches_any_characters(pattern: str, name: str) -> None:
-    assert matches(pattern, name) == bool(re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name))
 
 
 def test_hostile_patterns_cost_no_more_than_their_length() -> None:

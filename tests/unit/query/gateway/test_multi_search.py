@@ -31,5 +31,12 @@ def test_a_header_goes_before_the_path() -> None:
 
 def test_headers_are_parameters_of_a_single_search() -> None:
     header = {"index": "a", "routing": "r", "ignore_unavailable": True}
-    given = {"typed_keys": "true", "max_concurrent_searches": "3"}
-    assert parameters_of(header, given) == {"routing": "r", "ignore_unavailable": "true", "typed_keys": "true"}
+    given = {
+        "typed_keys": "true",
+        "max_concurrent_searches": "3",
+        "search_type": "dfs_query_then_fetch",
+        "routing": "of all",
+    }
+    assert parameters_of(header, given) == {
+        "routing": "r", "ignore_unavailable": "true", "typed_keys": "true", "search_type": "dfs_query_then_fetch"
+    }  # fmt: skip

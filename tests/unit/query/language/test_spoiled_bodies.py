@@ -59,8 +59,9 @@ def nested(depth: int) -> dict[str, Any]:
 @pytest.mark.parametrize("body", [
     nested(100), {"retriever": {"rrf": {"retrievers": [{"standard": {"query": MATCH}}] * 5000}}},
     {"query": {"hybrid": {"queries": [MATCH] * 5000}}}, {"query": {"hybrid": {"query": "x", "fields": ["a"] * 100_000}}},
-    {"query": {"hybrid": {"query": "x " * 1_000_000}}},
-], ids=["deep", "wide", "many queries", "many fields", "long text"])  # fmt: skip
+    {"query": {"hybrid": {"query": "x " * 1_000_000}}}, {"query": {"hybrid": {"query": "x", "fields": ["a*"] * 101}}},
+    {"retriever": {"rrf": {"query": "x", "fields": ["a"] * 1001}}},
+], ids=["deep", "wide", "many queries", "many fields", "long text", "many wildcards", "many fields of a retriever"])  # fmt: skip
 def test_enormous_bodies_are_refused(body: dict[str, Any]) -> None:
     with pytest.raises((InvalidRequest, MalformedRequest), match=r"at most|deep|1 to 5"):
         parse_search(body)

@@ -5,7 +5,7 @@ import pytest
 from query.fusion.linear import linear_fusion
 from query.fusion.ranked_lists import FusedHit, Key, LegContribution, Method, RankedLeg
 from query.fusion.rrf import reciprocal_rank_fusion
-from query.page.explanation import contributions, explanation
+from query.page.explanation import FromServer, contributions, explanation, nearest_document
 
 A, B, C = (Key("i", name) for name in "abc")
 FIRST, SECOND = {A: 4.0, B: 2.0}, {B: 0.75, C: 0.5}
@@ -70,6 +70,37 @@ def test_an_inner_fusion_is_the_source_of_its_legs_score() -> None:
     [source] = leg["details"]
     assert source["description"].startswith("rrf score: [")
     assert source["details"][0]["value"] == 2
+
+
+def test_a_normalised_score_of_0_reads_as_in_elasticsearch_and_keeps_its_source() -> None:
+    inner = {hit.key: hit for hit in reciprocal_rank_fusion([RankedLeg("standard", FIRST)], 10)}
+    scores = {key: hit.score for key, hit in inner.items()}
+    [leg] = explanation(fused(linear_fusion([RankedLeg("mine", scores, 2.0, "minmax", hits=inner)]), B))["details"]
+    assert (leg["value"], leg["description"]) == (
+        0.0,
+        "weighted score: [0], result not found in query at index [0] [mine]",
+    )
+    assert leg["details"][0]["description"].startswith("rrf score: [")
+
+
+def test_a_nearest_document_has_elasticsearchs_two_levels() -> None:
+    given = {"value": 0.75, "description": "within top k documents", "details": []}
+    tree = nearest_document(3, 0.75, 2, given)
+    assert (tree["value"], tree["description"]) == (
+        2, "doc [3] with an original score of [0.75] is at rank [2] from the following source queries."
+    )  # fmt: skip
+    [found] = tree["details"]
+    assert (found["value"], found["description"]) == (0.75, "found vector with calculated similarity: 0.75")
+    assert found["details"] == [given]
+
+
+def test_a_pinned_document_is_named_by_lucenes_number() -> None:
+    hit = FusedHit(A, 1.7014124e38, (), Method("pinned"))
+    for server, name in ((FromServer(numbers={A: 0}), "0"), (FromServer(), "a")):
+        [document] = explanation(hit, 1, server)["details"]
+        assert document["description"] == (
+            f"doc [{name}] with an original score of [1.7014124E38] is at rank [1] from the following source queries."
+        )
 
 
 def test_the_fields_have_what_the_text_says() -> None:

@@ -42,6 +42,14 @@ async def test_a_clause_has_its_own_k_filter_minimum_and_passages() -> None:
     assert (nested["query"]["knn"]["k"], nested["query"]["knn"]["filter"]) == (7, [term])
 
 
+async def test_a_server_without_k_gets_as_many_candidates() -> None:
+    for own, expected in (({}, 10), ({"k": 7}, 7)):
+        body: dict[str, Any] = {"query": {"semantic": {"query": "four", **own}}}
+        await replace_semantic(clauses(body, "semantic"), attachment(), embed, k=10, has_k=False)
+        knn = body["query"]["nested"]["query"]["knn"]
+        assert ("k" in knn, knn["num_candidates"]) == (False, expected)
+
+
 async def test_inside_nested_passages_a_clause_finds_passages() -> None:
     body: dict[str, Any] = {"query": {"nested": {"path": PASSAGES, "query": {"semantic": {"query": "four"}}}}}
     await replace_semantic(clauses(body, "semantic"), attachment(), embed, k=10)

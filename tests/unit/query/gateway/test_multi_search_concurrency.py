@@ -1,0 +1,57 @@
+"""The searches of an `_msearch` run a few at a time, and end with their request."""
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from query.gateway.context import GatewayContext
+from query.gateway.multi_search import MultiSearch
+from query.gateway.multi_search_lines import parse_items
+
+
+class Counted(MultiSearch):
+    """Counts the searches that run at once instead of sending them."""
+
+    running = most = ended = 0
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.has_begun = asyncio.Event()
+
+    async def answer(self, number: int) -> None:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            await asyncio.sleep(0)
+            self.responses[number] = {"number": number}
+            self.ended += 1
+            if self.ended == 20:
+                self.has_begun.set()
+        finally:
+            self.running -= 1
+
+
+def searches(query_string: bytes = b"") -> Counted:
+    items = parse_items(b"{}\n{}\n" * 1000)
+    return Counted(cast(GatewayContext, None), {"query_string": query_string}, "", items)
+
+
+@pytest.mark.parametrize(
+    ("query_string", "most"), [(b"", 8), (b"max_concurrent_searches=3", 3), (b"max_concurrent_searches=99", 8)]
+)
+async def test_a_thousand_searches_run_a_few_at_a_time(query_string: bytes, most: int) -> None:
+    counted = searches(query_string)
+    response: Any = (await counted.run())[0]
+    assert counted.most == most
+    assert [one["number"] for one in response["responses"]] == list(range(1000))
+
+
+async def test_the_searches_of_a_cancelled_request_end() -> None:
+    counted = searches()
+    running = asyncio.create_task(counted.run())
+    await counted.has_begun.wait()
+    running.cancel()
+    await asyncio.wait([running])
+    assert (counted.running, running.cancelled()) == (0, True)
+    assert counted.ended < 1000
