@@ -36,6 +36,7 @@ from esblend.metrics import DOCUMENTS, serve
 from esblend.ready import announce_ready, forget_dead, forget_ready
 from esblend.redis_connection import connect_redis
 from esblend.settings import Settings
+from workers.acknowledgements import return_credit_of_failed_acknowledgements
 from workers.held_tasks import announce_held_tasks
 from workers.liveness import WorkerLiveness
 from workers.step_back import StepBack, is_workers_fault
@@ -126,6 +127,7 @@ def make_worker(settings: Settings) -> Celery:
         child.attach(message)
 
     announce_held_tasks(settings)
+    return_credit_of_failed_acknowledgements()
     worker_process_init.connect(child.set_up, weak=False)
     worker_ready.connect(watch_child, weak=False)
     task_postrun.connect(lambda **_: child.step_back.wait(), weak=False)
