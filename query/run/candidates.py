@@ -34,6 +34,8 @@ class RankedCandidates:
     """With `hybrid.interleave`, the side of each candidate."""
     below_minimum: tuple[FusedHit, ...] = ()
     """Candidates that a minimum score beside the retriever removed. The groups of `collapse` still show them."""
+    outside_post_filter: tuple[FusedHit, ...] = ()
+    """Candidates that `post_filter` removed from `fused`. Aggregations still see them."""
     leaves: tuple[tuple[Leaf, int], ...] = ()
     """The leaves of a retriever tree with their windows, for explanations."""
     page: tuple[list[dict[str, Any]], dict[str, Any]] | None = None

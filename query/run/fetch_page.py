@@ -98,13 +98,14 @@ async def _sorted_page(requests: SearchRequests, candidates: RankedCandidates) -
 
 
 def _totals_body(search: Search, candidates: RankedCandidates) -> dict[str, Any]:
-    return totals_body(counted_by(search, candidates), {hit.key: hit.score for hit in candidates.fused}, search)
+    scores = {hit.key: hit.score for hit in (*candidates.fused, *candidates.outside_post_filter)}
+    return totals_body(counted_by(search, candidates), scores, search)
 
 
 def counted_by(search: Search, candidates: RankedCandidates) -> dict[str, Any]:
-    """The documents that totals and aggregations are over."""
+    """The documents that aggregations are over, and, where they pass the post filter, totals."""
     if _counts_candidates_only(search, candidates):
-        return counted_query([], [hit.key for hit in candidates.fused])
+        return counted_query([], [hit.key for hit in (*candidates.fused, *candidates.outside_post_filter)])
     return counted_query(candidates.match_queries, candidates.nearest)
 
 

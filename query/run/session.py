@@ -136,7 +136,8 @@ class Session:
             "post_filter", [matching_body([hit.key for hit in fused], query, self._search)]
         )
         passing = scores_of(response)
-        return replace(candidates, fused=[hit for hit in fused if hit.key in passing])
+        outside = tuple(hit for hit in fused if hit.key not in passing)
+        return replace(candidates, fused=[hit for hit in fused if hit.key in passing], outside_post_filter=outside)
 
     def _response(
         self, candidates: RankedCandidates, hits: Hits, counts: dict[str, Any], began: float

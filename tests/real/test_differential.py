@@ -17,19 +17,19 @@ from tests.conftest import Stack
 INDEX = "differential"
 WORDS = ["whale", "bread", "kitten", "sea", "deep", "blue", "yeast", "milk", "hybrid", "semantic", "rrf"]
 SEEDS = range(300)
+PROPERTIES: dict[str, Any] = {
+    "b": {"type": "text", "fields": {"raw": {"type": "keyword"}}}, "group": {"type": "keyword"}, "n": {"type": "integer"},
+    "day": {"type": "date"}, "hybrid": {"type": "keyword"}, "linear": {"type": "integer"},
+    "v": {"type": "dense_vector", "dims": 3, "similarity": "cosine", "index": True, "index_options": {"type": "hnsw"}},
+    "parts": {"type": "nested", "properties": {"p": {"type": "keyword"}}},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _index(stack: Stack) -> Iterator[None]:
     rng = random.Random(18)
-    properties = {
-        "b": {"type": "text", "fields": {"raw": {"type": "keyword"}}}, "group": {"type": "keyword"}, "n": {"type": "integer"},
-        "day": {"type": "date"}, "hybrid": {"type": "keyword"}, "linear": {"type": "integer"},
-        "v": {"type": "dense_vector", "dims": 3, "similarity": "cosine", "index": True, "index_options": {"type": "hnsw"}},
-        "parts": {"type": "nested", "properties": {"p": {"type": "keyword"}}},
-    }  # fmt: skip
     stack.es.indices.create(
-        index=INDEX, mappings={"properties": properties}, settings={"number_of_shards": 2, "number_of_replicas": 0}
+        index=INDEX, mappings={"properties": PROPERTIES}, settings={"number_of_shards": 2, "number_of_replicas": 0}
     )
     operations: list[dict[str, Any]] = []
     for number in range(80):
@@ -41,6 +41,22 @@ def _index(stack: Stack) -> Iterator[None]:
     assert not stack.es.bulk(index=INDEX, operations=operations, refresh=True)["errors"]
     yield
     stack.es.indices.delete(index=INDEX)
+
+
+@pytest.fixture(scope="module")
+def attached(stack: Stack) -> Iterator[str]:
+    """A copy of the index, attached and embedded: no write or merge changes scores or the documents' order afterwards."""
+    name = f"{INDEX}-attached"
+    stack.es.indices.create(
+        index=name, mappings={"properties": PROPERTIES}, settings={"number_of_shards": 2, "number_of_replicas": 0}
+    )
+    stack.es.reindex(source={"index": INDEX}, dest={"index": name}, refresh=True)
+    stack.attach(name, "b")
+    stack.wait(name)
+    stack.es.indices.forcemerge(index=name, max_num_segments=1)
+    stack.es.indices.refresh(index=name)
+    yield name
+    stack.es.indices.delete(index=name)
 
 
 def a_query(rng: random.Random, depth: int = 0) -> dict[str, Any]:
@@ -114,10 +130,10 @@ def the_rest(rng: random.Random, *, sorted_too: bool) -> dict[str, Any]:
     return chosen
 
 
-def answer(client: Elasticsearch, body: dict[str, Any], **params: Any) -> dict[str, Any]:
+def answer(client: Elasticsearch, body: dict[str, Any], index: str = INDEX, **params: Any) -> dict[str, Any]:
     """The response or the error, without what differs from call to call."""
     try:
-        found = dict(client.search(index=INDEX, body=body, **params).body)
+        found = dict(client.search(index=index, body=body, **params).body)
     except ApiError as error:
         found = dict(error.body)
     found.pop("took", None)
@@ -164,6 +180,27 @@ def test_a_fusion_of_one_leg_has_the_legs_page_totals_and_aggregations(stack: St
     assert "error" not in expected, (expected, body)
     _without_page_details(expected)
     _without_page_details(fused)
+    assert fused == expected, body
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_a_hybrid_of_one_leg_has_the_page_of_its_query(stack: Stack, attached: str, seed: int) -> None:
+    rng = random.Random(seed + 5000)
+    query, rest = a_query(rng), the_rest(rng, sorted_too=True)
+    rest.pop("explain", None)  # of another query
+    rest.pop("stored_fields", None)  # hits of a hybrid always have ids
+    if "min_score" in rest:
+        rest.pop("collapse", None)  # groups hold the remaining hits only
+    lexical = {"query": "x", "lexical": query, "alpha": 0, "normalizer": "none", "rank_window_size": 1000}
+    body = {"track_scores": True, **rest}
+    expected = answer(stack.es, {"query": query, **body}, index=attached)
+    fused = answer(stack.gateway, {"query": {"hybrid": lexical}, **body}, index=attached)
+    assert "error" not in expected, (expected, body)
+    for response in (expected, fused):
+        _without_page_details(response)
+        response["_shards"].pop("skipped")
+        if not response["hits"]["hits"]:
+            response["hits"].pop("max_score")  # 0 or none
     assert fused == expected, body
 
 

@@ -129,6 +129,23 @@ def test_aggregations_that_read_the_score_see_the_fused_score(stack: Stack) -> N
     assert first["hit"]["hits"]["hits"][0]["_id"] == top["_id"]
 
 
+@pytest.mark.parametrize("minimum", [{}, {"min_score": 0.1}])
+def test_a_post_filter_changes_neither_the_aggregations_nor_the_scores_that_they_see(
+    stack: Stack, minimum: dict[str, Any]
+) -> None:
+    body = {
+        "retriever": linear(leg(X), leg(Y)),
+        "aggs": {"groups": {"terms": {"field": "group"}}, "scores": {"sum": {"script": "_score"}}},
+        **minimum,
+    }
+    whole = search(stack, **body, size=1)
+    [best] = ids(whole)
+    cut = search(stack, **body, post_filter={"bool": {"must_not": {"ids": {"values": [best]}}}})
+    assert cut["aggregations"]["groups"] == whole["aggregations"]["groups"]
+    assert cut["aggregations"]["scores"]["value"] == pytest.approx(whole["aggregations"]["scores"]["value"])
+    assert cut["hits"]["total"]["value"] == whole["hits"]["total"]["value"] - 1
+
+
 def test_collapse_shows_groups_beyond_the_candidates_and_counts_all_matches(stack: Stack) -> None:
     g0 = constant({"bool": {"filter": [{"term": {"group": "g0"}}]}})
     tree = rrf(g0, constant({"match_all": {}}, sort=["n"]), rank_window_size=9)

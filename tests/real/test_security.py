@@ -342,6 +342,20 @@ def test_the_guard_in_bulk_needs_no_more_than_the_right_to_write(secured: Stack)
     assert errors[0] == errors[1]
 
 
+def test_a_write_that_waits_is_answered_though_its_caller_may_not_read(secured: Stack) -> None:
+    secured.es.indices.create(index="written-docs", mappings={"properties": {"body": {"type": "text"}}})
+    secured.attach("written-docs", "body")
+    secured.es.security.put_role(name="only-writer", indices=[{"names": ["written-docs"], "privileges": ["index"]}])
+    secured.es.security.put_user(username="only-writer", password="password-of-only-writer", roles=["only-writer"])
+    headers = {"accept": "application/json", "content-type": "application/json"}
+    with as_user(secured, "only-writer") as client:
+        path, params = "/written-docs/_doc/1", {"wait_for": "embedded", "refresh": "true"}
+        answer = client.perform_request("PUT", path, params=params, headers=headers, body={"body": "a text"})
+    assert (answer.meta.status, answer.body["result"]) == (201, "created")
+    assert "the write has happened, but its vectors cannot be observed" in answer.body["esblend"]["error"]
+    secured.es.indices.delete(index="written-docs")
+
+
 def test_the_doctor_knows_a_key_of_an_earlier_version(secured: Stack) -> None:
     role = least_privileges(["open-docs"], attaches=False)
     first = role["esblend"]["indices"][0]
