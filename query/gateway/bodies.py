@@ -1,5 +1,6 @@
 """Reads and decompresses request bodies, and recognises bodies that use esblend's extensions."""
 
+import re
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -20,6 +21,10 @@ _OUR_WORDS = (
     b'"hybrid"', b'"rrf"', b'"linear"', b'"semantic"', b'"query_vector_builder"', b'"neural"', b'"pinned"', b'"diversify"',
     b'"text_similarity_reranker"', b'"knn"', b'"rescorer"', b'"rank"',
 )  # fmt: skip
+_FUSED_SEARCH = re.compile(
+    rb'"query"\s*:\s*\{\s*"hybrid"\s*:|"retriever"\s*:\s*\{\s*"(?:rrf|linear|pinned|text_similarity_reranker)"\s*:'
+)
+"""Where no plain search has these words."""
 
 
 def may_be_ours(raw: bytes) -> bool:
@@ -29,7 +34,10 @@ def may_be_ours(raw: bytes) -> bool:
 
 def parse_if_ours(raw: bytes, scope: Scope, *, in_strings: bool = False) -> dict[str, Any] | None:
     """The body if it may use esblend's extensions; None if Elasticsearch alone answers it. `in_strings`: strings of
-    the body may contain searches, as in templates."""
+    the body may contain searches, as in templates.
+
+    Raises MalformedRequest for a fused search that is not JSON, UnreadableField for a key that comes twice.
+    """
     headers = dict(scope["headers"])
     if b"json" not in headers.get(b"content-type", b"application/json"):
         refuse_other_formats(decompressed(raw, scope), scope)
@@ -40,8 +48,10 @@ def parse_if_ours(raw: bytes, scope: Scope, *, in_strings: bool = False) -> dict
     raw = raw.removeprefix(_BYTE_ORDER_MARK)  # Elasticsearch skips it
     try:
         body = exact_json.loads(raw)
-    except ValueError:
-        return None  # Elasticsearch reports the error
+    except ValueError as error:
+        if _FUSED_SEARCH.search(raw):  # Elasticsearch would say that it does not know the query
+            raise MalformedRequest(f"the body is not JSON: {error}") from error
+        return None  # Elasticsearch reports the error; it accepts comments
     twice = duplicate_key(raw, body)
     if twice is not None:
         raise UnreadableField(f"Duplicate field '{twice}'")
