@@ -127,6 +127,28 @@ class EmbedResult(BaseModel):
         )
 
 
+MAX_REPORTED_RUNS = 20_000
+"""The highest number of runs in one report. A portion has fewer documents."""
+
+
+class Report(BaseModel):
+    """What a worker pushes to the feed that sent a range: its own writes after each portion, and the end of the task.
+
+    When a report is lost, the feed reads the writes once without effect, and finds the end in Celery's result.
+    """
+
+    task: Name
+    written: list[tuple[SeqNo, SeqNo]] = Field(default=[], max_length=MAX_REPORTED_RUNS)
+    """Runs of sequence numbers, both ends included."""
+    is_end: bool = False
+    result: EmbedResult | None = None
+    """At the end: the result, or None when the task failed."""
+
+
+FEED_HEADER = "feed"
+"""The header of a message that names the feed process which waits for reports."""
+
+
 def queue_name(lane: Lane) -> str:
     return f"esblend-{lane}"
 
@@ -141,12 +163,9 @@ def worker_key(worker: str) -> str:
     return f"esblend:worker:{worker}"
 
 
-def written_key(task: str) -> str:
-    """The Redis list of a task's own writes: JSON objects of sequence numbers by document id, one for each portion.
-
-    The feed skips these changes. When the list is lost, the feed reads them once without effect.
-    """
-    return f"esblend:written:{task}"
+def reports_key(feed: str) -> str:
+    """The Redis list to which workers push the reports for a feed process, and on which it waits."""
+    return f"esblend:reports:{feed}"
 
 
 def _rabbitmq_tls(settings: Settings, url: str) -> dict[str, Any] | None:

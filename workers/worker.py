@@ -2,15 +2,13 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import orjson
 import structlog
 from celery import Celery, Task
 from celery.signals import task_postrun, worker_process_init, worker_process_shutdown, worker_ready
 from pydantic import ValidationError
-from redis import Redis
 from redis.exceptions import RedisError
 from structlog.contextvars import bound_contextvars
 
@@ -20,14 +18,12 @@ from esblend.broker import (
     EMBED_TASK,
     LANES,
     RANGE_FORMAT,
-    VISIBILITY_SECONDS,
     AttachTask,
     EmbedResult,
     EmbedTask,
     RangeTask,
     make_celery,
     queue_name,
-    written_key,
 )
 from esblend.elasticsearch_connection import back_off, connect, wait_for_elasticsearch
 from esblend.errors import EsblendError, ModelError, QueueUnsafe, UnknownMessage
@@ -39,6 +35,7 @@ from esblend.settings import Settings
 from workers.acknowledgements import return_credit_of_failed_acknowledgements
 from workers.held_tasks import announce_held_tasks
 from workers.liveness import WorkerLiveness
+from workers.reports import reports_of
 from workers.step_back import StepBack, is_workers_fault
 from workers.tracing import traced_task
 
@@ -98,9 +95,17 @@ class _Child:
         context = self.context.on_behalf_of(delivery)
         with bound_contextvars(task=delivery), traced_task(task, headers):
             with _logged_failure(task.index, self.step_back):
-                result = embed(task, context, lambda written: _publish(context.redis, delivery, written))
+                reports = reports_of(context.redis, delivery, headers)
+                result = embed(task, context, lambda written: reports.written(written.values()))
             _report(task, result)
         return result.model_dump()
+
+    def report_end(self, task: Any = None, task_id: str = "", retval: Any = None, state: str = "", **_: Any) -> None:
+        """Report the end of a task to its feed, after Celery has stored the result: the feed deletes it."""
+        if task is None or task.name != EMBED_TASK:
+            return
+        reports = reports_of(self.context.redis, task_id, task.request.headers or {})
+        reports.ended(EmbedResult.model_validate(retval) if state == "SUCCESS" else None)
 
     def attach(self, message: dict[str, Any]) -> None:
         from workers.requested_attachments import attach_requested_index
@@ -130,6 +135,7 @@ def make_worker(settings: Settings) -> Celery:
     return_credit_of_failed_acknowledgements()
     worker_process_init.connect(child.set_up, weak=False)
     worker_ready.connect(watch_child, weak=False)
+    task_postrun.connect(child.report_end, weak=False)
     task_postrun.connect(lambda **_: child.step_back.wait(), weak=False)
     worker_process_shutdown.connect(lambda **_: tracing.flush(), weak=False)
     app.task(embed_task, name=EMBED_TASK, bind=True)
@@ -173,13 +179,6 @@ def _read_message(kind: type[M], message: dict[str, Any]) -> M:
         keys = ", ".join(sorted(map(str, message))[:10])[:200]
         log.error("unknown message", keys=keys, faults=error.error_count())
         raise UnknownMessage(f"not a task of this version: {error.error_count()} faults in [{keys}]") from None
-
-
-def _publish(redis: Redis, task: str, written: dict[str, int]) -> None:
-    with suppress(RedisError), redis.pipeline(transaction=True) as pipeline:
-        pipeline.rpush(written_key(task), orjson.dumps(written))
-        pipeline.expire(written_key(task), VISIBILITY_SECONDS)
-        pipeline.execute()
 
 
 def refuse_evicting_redis(settings: Settings) -> None:

@@ -1,8 +1,9 @@
 """All attached indices that no other feed process follows. One round:
 
-lost tasks -> discovery, take-over -> shard stats -> a step of each index -> checkpoints
+lost tasks -> discovery, take-over -> shard stats -> reports of workers -> a step of each index -> checkpoints
 
-Each index fails and pauses alone. The step of a slow index continues in the background; the next round does not wait for it.
+Between two looks at the shard stats, only the indices of new reports have a step. Each index fails and pauses alone. The step of
+a slow index continues in the background; the next round does not wait for it.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from elasticsearch import ApiError, AsyncElasticsearch
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from esblend.broker import EmbedTask
+from esblend.broker import EmbedTask, Report
 from esblend.errors import IndexUnavailable
 from esblend.settings import Settings
 from indexer.care.letter_requests import discard, requests
@@ -53,6 +54,11 @@ class Feed:
         self._asked: dict[str, float] = {}
         self._steps: dict[str, asyncio.Task[None]] = {}
         self._gate = asyncio.Semaphore(_STEPS_AT_A_TIME)
+        self._shards: dict[str, IndexShards] = {}
+        self._shards_read_at = float("-inf")
+        self._taking = asyncio.Lock()
+        self._reported: set[str] = set()
+        """The keys of indices whose tasks ended since their last step."""
 
     @property
     def is_busy(self) -> bool:
@@ -83,11 +89,52 @@ class Feed:
             self._discovered_at = time.monotonic()
         elif self._leases.dead:
             await self._take_over()
-        shards = await read_shards(self._es, sorted(self.indices))
-        for key, feed in self.feeds.items():
-            if key not in self._steps:
-                self._steps[key] = asyncio.create_task(self._step(key, feed, shards.get(feed.index)))
+        is_due = time.monotonic() - self._shards_read_at >= self._settings.feed_poll_seconds
+        if is_due:
+            self._shards = await read_shards(self._es, sorted(self.indices))
+            self._shards_read_at = time.monotonic()
+        # After the stats, so that the workers' writes below the global checkpoints are known.
+        await self._take_reports()
+        due = set(self.feeds) if is_due else self.feeds.keys() & self._reported
+        for key in due - self._steps.keys():
+            feed = self.feeds[key]
+            self._reported.discard(key)
+            self._steps[key] = asyncio.create_task(self._step(key, feed, self._shards.get(feed.index)))
         await self._collect_steps()
+
+    async def wait(self) -> None:
+        """Wait for a report of a worker, at most until shard stats are due again."""
+        if self._reported - self._steps.keys():
+            return  # tasks ended while their index had a step
+        seconds = self._shards_read_at + self._settings.feed_poll_seconds - time.monotonic()
+        if seconds > 0 and self.is_busy:
+            self._note(await asyncio.to_thread(self._queue.wait_for_report, seconds))
+        else:
+            await asyncio.sleep(max(0.0, seconds))
+
+    async def _take_reports(self) -> None:
+        """Process the workers' reports since the last call, and notice an emptied Redis."""
+        async with self._taking:
+            reports, was_emptied = await asyncio.to_thread(self._queue.take)
+            self._note(reports)
+            if was_emptied:
+                if self.is_busy:
+                    log.warning("Redis was emptied; unfinished changes are read again")
+                for feed in self.feeds.values():
+                    feed.lose(list(feed.tasks))
+                self._lost.forget()
+                await asyncio.to_thread(self._queue.mark)
+
+    def _note(self, reports: list[Report]) -> None:
+        """Pass reports to the indices of their tasks. Unknown tasks are ignored: they were sent again, or nobody follows their
+        index here any more."""
+        senders = {task: key for key, feed in self.feeds.items() for task in feed.tasks} if reports else {}
+        for report in reports:
+            key = senders.get(report.task)
+            if key is not None:
+                self.feeds[key].note(report)
+                if report.is_end:
+                    self._reported.add(key)
 
     async def _collect_steps(self) -> None:
         """Wait for the steps, but not for slow ones. Raises the errors of Redis, which concern all indices."""
@@ -162,6 +209,7 @@ class Feed:
     def _unfollow(self, key: str, feed: IndexFeed, event: str) -> None:
         if self.feeds.get(key) is feed:
             del self.feeds[key]
+            self._reported.discard(key)
             remove_progress(feed)
             log.info(event, index=feed.index, generation=feed.checkpoint.generation)
 
@@ -181,7 +229,7 @@ class Feed:
             ours = (
                 checkpoint or Checkpoint(index=index.index, uuid=index.uuid, generation=index.generation)
             ).model_copy(update={"owner": self._leases.me})
-            feed = IndexFeed(ours, version, self._es, self._queue, self._settings)
+            feed = IndexFeed(ours, version, self._es, self._queue, self._settings, self._take_reports)
             feed.backfill = index.attachment.backfill
             try:
                 await feed.save()
@@ -211,14 +259,7 @@ class Feed:
         await discard(self._es, orphans)
 
     async def _recover_lost_tasks(self) -> None:
-        """Read again the changes of tasks that an emptied Redis or a killed worker lost."""
-        if await asyncio.to_thread(self._queue.was_emptied):
-            if self.is_busy:
-                log.warning("Redis was emptied; unfinished changes are read again")
-            for feed in self.feeds.values():
-                feed.lose(list(feed.tasks))
-            self._lost.forget()
-            await asyncio.to_thread(self._queue.mark)
+        """Find ends that were not reported, and read again the changes of tasks that a killed worker lost."""
         if time.monotonic() - self._looked_for_lost < _LOST_CHECK_SECONDS:
             return
         self._looked_for_lost = time.monotonic()
@@ -226,6 +267,10 @@ class Feed:
         if not tasks:
             self._lost.forget()
             return
+        ends = await asyncio.to_thread(self._queue.missed, list(tasks))
+        self._note(ends)
+        for end in ends:
+            tasks.pop(end.task)
         view = await asyncio.to_thread(self._queue.view, list(tasks))
         lost = self._lost.look(tasks, view, time.monotonic())
         for feed in self.feeds.values():

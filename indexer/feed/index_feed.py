@@ -1,6 +1,6 @@
 """Follows one generation of one index: sends ranges of its changes as tasks, advances its checkpoint when they are done.
 
-results -> finish -> cursors advance                                     -> checkpoint
+reports of workers -> finish -> cursors advance                          -> checkpoint
 shard stats -> new history? -> refresh -> ranges of unsent and new changes -> tasks
 
 The feed reads no documents: the workers search the ranges of sequence numbers.
@@ -10,14 +10,14 @@ import asyncio
 import time
 import uuid
 from collections import Counter, defaultdict, deque
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 
 import structlog
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 
 from esblend import tracing
-from esblend.broker import MAX_RUNS, DocumentRef, EmbedResult, Lane, RangeTask
+from esblend.broker import MAX_RUNS, DocumentRef, EmbedResult, Lane, RangeTask, Report
 from esblend.elasticsearch_connection import back_off
 from esblend.errors import IndexUnavailable
 from esblend.metrics import TASKS
@@ -29,7 +29,7 @@ from indexer.feed.lost_tasks import SentTask
 from indexer.feed.quiet_period import QuietPeriod
 from indexer.feed.rate_limit import RateLimit
 from indexer.feed.shard_changes import IndexShards, ShardState, read_changed_ids
-from indexer.feed.task_queue import Outcome, TaskQueue
+from indexer.feed.task_queue import TaskQueue
 from indexer.feed.task_size import TaskSize
 from indexer.feed.worker_writes import WorkerWrites
 from mappings.attachment import BackfillControl
@@ -55,7 +55,9 @@ class IndexFeed:
         es: AsyncElasticsearch,
         queue: TaskQueue,
         settings: Settings,
+        take_reports: Callable[[], Awaitable[None]],
     ) -> None:
+        """`take_reports`: passes the workers' reports so far to `note`."""
         self.checkpoint = checkpoint
         self.backfill = BackfillControl()
         self.cursors: dict[Lane, dict[int, Cursor]] = {"live": {}, "backfill": {}}
@@ -63,6 +65,7 @@ class IndexFeed:
         self._version = version
         self._es = es
         self._queue = queue
+        self._take_reports = take_reports
         self._settings = settings
         self._histories: dict[int, str | None] = {}
         self._worker_writes = WorkerWrites()
@@ -88,23 +91,27 @@ class IndexFeed:
     def is_busy(self) -> bool:
         return bool(self.tasks)
 
-    def finish(self, outcome: Outcome) -> None:
-        """Process the outcome of a task. The changes of a failed task are read again after a pause. Unknown tasks are ignored."""
-        sent = self.tasks.get(outcome.task)
+    def note(self, report: Report) -> None:
+        """Process a worker's report. The changes of a failed task are read again after a pause. Unknown tasks are ignored."""
+        sent = self.tasks.get(report.task)
         if sent is None:
             return
-        result = outcome.result
+        self._worker_writes.add(sent.shard, report.written)
+        if report.is_end:
+            self._finish(report.task, sent, report.result)
+
+    def _finish(self, task: str, sent: SentTask, result: EmbedResult | None) -> None:
         # Without progress nothing proves that a part of the range was read.
         if result is None or result.until is None or result.until <= sent.after:
             TASKS.labels(sent.lane, "failed").inc()
             self._failed_tasks += 1
-            self._pause(f"task {outcome.task} failed", self._failed_tasks)
-            self.lose([outcome.task])
+            self._pause(f"task {task} failed", self._failed_tasks)
+            self.lose([task])
             return
         TASKS.labels(sent.lane, "done").inc()
-        del self.tasks[outcome.task]
+        del self.tasks[task]
         self._failed_tasks = 0
-        self.cursors[sent.lane][sent.shard].finish(outcome.task, result.until)
+        self.cursors[sent.lane][sent.shard].finish(task, result.until)
         self._learn(sent, result, min(result.until, sent.until))
         self._written.append((time.monotonic(), result.written))
 
@@ -136,11 +143,10 @@ class IndexFeed:
         log.warning("pausing an index", index=self.index, reason=reason[:300], retry_in_seconds=back_off(failures))
 
     async def step(self, shards: IndexShards) -> None:
-        """Process finished tasks, make tasks of new changes up to the limit of tasks in flight, save the checkpoint if it moved.
+        """Make tasks of new changes up to the limit of tasks in flight, save the checkpoint if it moved.
 
         Raises LeaseLostError, and the errors of Elasticsearch and Redis.
         """
-        await self._collect()
         self._rate.per_second = self.backfill.documents_per_second
         for shard, state in shards.shards.items():
             self._begin_history(shard, state)
@@ -150,22 +156,6 @@ class IndexFeed:
             self._failed_reads = 0
         self._end_finished_backfills()
         await self._save_if_moved(shards)
-
-    async def _collect(self) -> None:
-        if not self.tasks:
-            return
-        outcomes = await asyncio.to_thread(self._queue.collect, list(self.tasks))
-        await self._learn_worker_writes()  # the writes of finished tasks are complete now
-        for outcome in outcomes:
-            self.finish(outcome)
-
-    async def _learn_worker_writes(self) -> None:
-        """Fetch the workers' writes so far, so that those changes cause no work."""
-        if not self.tasks:
-            return
-        for task, written in (await asyncio.to_thread(self._queue.written, list(self.tasks))).items():
-            if task in self.tasks:
-                self._worker_writes.add(self.tasks[task].shard, written.values())
 
     def _begin_history(self, shard: int, state: ShardState) -> None:
         """Start a shard that is new, or whose sequence numbers began a new history: after a restore from a snapshot or the
@@ -216,7 +206,7 @@ class IndexFeed:
         if is_live_due:
             self._live_read_at = time.monotonic()
             # Workers reported more of their writes during the refresh. Without them a backfill would cause live tasks.
-            await self._learn_worker_writes()
+            await self._take_reports()
             self._pass_worker_writes(shards)
             if self._has_unsent("live", limits):
                 await self._send_lane("live", limits)

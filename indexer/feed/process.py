@@ -25,7 +25,8 @@ from indexer.feed.metrics import CoverageMetrics
 from indexer.feed.task_queue import TaskQueue
 
 log = structlog.get_logger()
-_BUSY_POLL_SECONDS = 0.1
+_LEAST_SECONDS = 0.05
+"""Between two rounds: reports that come together are processed together."""
 _STUCK_SECONDS = 120.0
 
 
@@ -108,8 +109,8 @@ async def _follow(es: AsyncElasticsearch, feed: Feed, leases: Leases, liveness: 
             if not is_ready:
                 announce_ready(settings)
                 is_ready = True
-            poll = settings.feed_poll_seconds
-            await asyncio.sleep(min(_BUSY_POLL_SECONDS, poll) if feed.is_busy else poll)
+            await asyncio.sleep(_LEAST_SECONDS)
+            await feed.wait()
     finally:
         for task in beside:
             task.cancel()

@@ -1,9 +1,13 @@
-"""The feed's side of the Celery queues: sends tasks, and reads their results from Redis."""
+"""The feed's side of the Celery queues: sends tasks, and receives what workers report.
+
+workers -> list of reports in Redis -> one round trip for all of them, however many tasks are unfinished
+       \\-> Celery's result, where a report was lost
+"""
 
 import contextlib
+import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -11,6 +15,7 @@ import structlog
 from celery import Celery
 from celery.result import AsyncResult
 from kombu.exceptions import OperationalError
+from pydantic import ValidationError
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -18,6 +23,7 @@ from esblend import tracing
 from esblend.broker import (
     ATTACH_TASK,
     EMBED_TASK,
+    FEED_HEADER,
     LANES,
     AttachTask,
     DocumentRef,
@@ -25,11 +31,12 @@ from esblend.broker import (
     EmbedTask,
     Lane,
     RangeTask,
+    Report,
     held_key,
     make_celery,
     queue_name,
+    reports_key,
     worker_key,
-    written_key,
 )
 from esblend.redis_connection import connect_redis
 from esblend.settings import Settings
@@ -37,14 +44,9 @@ from indexer.feed.lost_tasks import QueueView
 
 log = structlog.get_logger()
 _FINAL_STATES = ("SUCCESS", "FAILURE", "REVOKED")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A finished task: its result, or None when it failed."""
-
-    task: str
-    result: EmbedResult | None
+_MAX_REPORTS = 10_000
+_MIN_WAIT_SECONDS = 0.01
+_MAX_WAIT_SECONDS = 5.0
 
 
 class TaskQueue:
@@ -54,7 +56,10 @@ class TaskQueue:
         self._app: Celery = make_celery(settings)
         self._redis: Redis = connect_redis(settings, timeout=10)
         self._is_in_redis = settings.broker_url is None
-        self._token = f"esblend:feed:{uuid.uuid4()}"
+        self._feed = uuid.uuid4().hex
+        self._token = f"esblend:feed:{self._feed}"
+        self._finished: list[str] = []
+        """Tasks whose keys are deleted with the next request."""
 
     def send(
         self,
@@ -71,6 +76,8 @@ class TaskQueue:
         # Celery subscribes the sender to each result that it does not ignore, and this process would never read those
         # messages. The header tells the worker to store the result anyway.
         headers: dict[str, Any] = {"ignore_result": False}
+        if isinstance(task, RangeTask):
+            headers[FEED_HEADER] = self._feed
         with tracing.span("send task", attributes, kind="producer", parent=first, links=writes[1:]):
             if tracing.is_on():
                 headers |= {"traceparent": tracing.traceparent(), "traces": traces}
@@ -99,36 +106,51 @@ class TaskQueue:
             ATTACH_TASK, kwargs=AttachTask(index=index).model_dump(), queue=queue_name("live"), ignore_result=True
         )
 
-    def collect(self, tasks: list[str]) -> list[Outcome]:
-        """The outcomes of those `tasks` that have finished; their results are deleted from Redis."""
+    def take(self) -> tuple[list[Report], bool]:
+        """The reports since the last call, and whether Redis was emptied since `mark`. One round trip."""
+        finished, self._finished = self._finished, []  # when the request fails, Redis drops their keys after an hour
+        with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.exists(self._token)
+            pipeline.lrange(reports_key(self._feed), 0, _MAX_REPORTS - 1)
+            pipeline.ltrim(reports_key(self._feed), _MAX_REPORTS, -1)
+            keys = [key for task in finished for key in (self._result_key(task), held_key(task))]
+            if keys:
+                pipeline.delete(*keys)
+            answers: list[Any] = pipeline.execute()
+        return self._parse(answers[1]), not answers[0]
+
+    def wait_for_report(self, seconds: float) -> list[Report]:
+        """The next report, as soon as a worker sends it; none after `seconds`."""
+        try:
+            # A time limit of 0 means no limit, and Redis before version 7 rounds down to milliseconds.
+            limit = max(_MIN_WAIT_SECONDS, min(seconds, _MAX_WAIT_SECONDS))
+            answer: Any = self._redis.blpop([reports_key(self._feed)], timeout=limit)
+        except RedisError:
+            time.sleep(seconds)  # the next request raises the error
+            return []
+        return [] if answer is None else self._parse([answer[1]])
+
+    def _parse(self, values: list[bytes]) -> list[Report]:
+        reports = _parse_reports(values)
+        self._finished += [report.task for report in reports if report.is_end]
+        return reports
+
+    def missed(self, tasks: list[str]) -> list[Report]:
+        """The ends of those `tasks` that have a result: their reports may have been lost."""
         if not tasks:
             return []
         values: list[Any] = self._redis.mget(map(self._result_key, tasks))
-        outcomes = [
-            outcome
+        ends = [
+            end
             for task, value in zip(tasks, values, strict=True)
-            if value is not None and (outcome := read_outcome(task, value)) is not None
+            if value is not None and (end := read_end(task, value)) is not None
         ]
-        if outcomes:
-            keys = [key for outcome in outcomes for key in (self._result_key(outcome.task), held_key(outcome.task))]
-            self._redis.delete(*keys)
-        return outcomes
+        self._finished += [end.task for end in ends]
+        return ends
 
     def _result_key(self, task: str) -> str:
         key: Any = self._app.backend.get_key_for_task(task)
         return str(key.decode())
-
-    def written(self, tasks: list[str]) -> dict[str, dict[str, int]]:
-        """The workers' writes for each of `tasks` since the last call: sequence numbers by document id."""
-        writes: dict[str, dict[str, int]] = {task: {} for task in tasks}
-        with self._redis.pipeline(transaction=True) as pipeline:
-            for task in tasks:
-                pipeline.lrange(written_key(task), 0, -1)
-                pipeline.delete(written_key(task))
-            for task, portions in zip(tasks, pipeline.execute()[::2], strict=True):
-                for portion in portions:
-                    writes[task] |= orjson.loads(portion)
-        return writes
 
     def wait(self, task: str, *, seconds: float) -> EmbedResult:
         """The result of a task. Raises Celery's TimeoutError, or the exception of the task."""
@@ -138,9 +160,6 @@ class TaskQueue:
     def mark(self) -> None:
         """Set a key in Redis. When it is missing later, Redis was emptied, and the queues and results with it."""
         self._redis.set(self._token, 1)
-
-    def was_emptied(self) -> bool:
-        return not self._redis.exists(self._token)
 
     def view(self, tasks: list[str]) -> QueueView:
         """Which worker holds each of `tasks`, which of these workers are alive, and how many messages wait in each lane.
@@ -172,15 +191,26 @@ class TaskQueue:
         self._app.close()
 
 
-def read_outcome(task: str, value: bytes) -> Outcome | None:
-    """The outcome in Celery's JSON message about a task; None while the task runs. A message or result that cannot be read counts
-    as a failure: it would stop the feed of every index in each round."""
+def _parse_reports(values: list[bytes]) -> list[Report]:
+    reports = []
+    for value in values:
+        try:
+            reports.append(Report.model_validate_json(value))
+        except ValidationError as error:  # of a newer version, or not from a worker
+            log.warning("unknown report ignored", faults=error.error_count())
+    return reports
+
+
+def read_end(task: str, value: bytes) -> Report | None:
+    """The end of a task in Celery's JSON message; None while the task runs. A message or result that cannot be read counts as a
+    failure: it would stop the feed of every index in each round."""
     try:
         message = orjson.loads(value)
         if message["status"] not in _FINAL_STATES:
             return None
         is_success = message["status"] == "SUCCESS"
-        return Outcome(task, EmbedResult.model_validate(message["result"]) if is_success else None)
+        result = EmbedResult.model_validate(message["result"]) if is_success else None
     except (ValueError, TypeError, KeyError) as error:  # pydantic's and orjson's errors are ValueErrors
         log.error("unknown result of a task", task=task, cause=type(error).__name__)
-        return Outcome(task, None)
+        result = None
+    return Report(task=task, is_end=True, result=result)

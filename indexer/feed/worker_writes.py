@@ -17,9 +17,9 @@ class WorkerWrites:
     def __init__(self) -> None:
         self._runs: defaultdict[int, list[Run]] = defaultdict(list)
 
-    def add(self, shard: int, numbers: Iterable[int]) -> None:
-        """Add the sequence numbers of writes."""
-        runs = sorted([*self._runs[shard], *((number, number) for number in numbers)])
+    def add(self, shard: int, written: Iterable[Run]) -> None:
+        """Add the runs of a worker's report."""
+        runs = sorted([*self._runs[shard], *written])
         merged: list[Run] = []
         for first, last in runs:
             if merged and first <= merged[-1][1] + 1:

@@ -60,7 +60,11 @@ def test_results_leave_nothing_in_redis(stack: Stack, make_index: Callable[..., 
     with Redis.from_url(stack.described["redis"]) as redis:
 
         def keys() -> set[bytes]:
-            return {key for pattern in ("celery-task-meta-*", "esblend:held:*") for key in redis.scan_iter(pattern)}
+            return {
+                key
+                for pattern in ("celery-task-meta-*", "esblend:held:*", "esblend:reports:*")
+                for key in redis.scan_iter(pattern)
+            }
 
         before = keys()
         index = make_index(*({"body": f"text {number}"} for number in range(40)))

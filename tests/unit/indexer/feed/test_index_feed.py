@@ -8,14 +8,22 @@ import pytest
 from elasticsearch import AsyncElasticsearch
 
 from esblend import tracing
-from esblend.broker import DocumentRef, EmbedResult, Lane, RangeTask
+from esblend.broker import DocumentRef, EmbedResult, Lane, RangeTask, Report
 from esblend.settings import Settings
 from indexer.feed.checkpoints import Checkpoint, ShardCheckpoint
 from indexer.feed.index_feed import IndexFeed
 from indexer.feed.lost_tasks import SentTask
 from indexer.feed.shard_changes import IndexShards, ShardState
-from indexer.feed.task_queue import Outcome, TaskQueue
+from indexer.feed.task_queue import TaskQueue
 from tests.answering_server import answering_server
+
+
+def end(task: str, result: EmbedResult | None) -> Report:
+    return Report(task=task, is_end=True, result=result)
+
+
+async def no_reports() -> None:
+    """No worker reports anything."""
 
 
 def feed_with(*tasks: str, history: str | None = "h1") -> IndexFeed:
@@ -23,7 +31,8 @@ def feed_with(*tasks: str, history: str | None = "h1") -> IndexFeed:
     settings = Settings()
     at_start = {0: ShardCheckpoint(live=-1, backfill=-1, backfill_end=-1, history=history)}
     checkpoint = Checkpoint(index="articles", uuid="u", generation="g1", shards=at_start)
-    feed = IndexFeed(checkpoint, None, AsyncElasticsearch(settings.es_url), TaskQueue(settings), settings)
+    es = AsyncElasticsearch(settings.es_url)
+    feed = IndexFeed(checkpoint, None, es, TaskQueue(settings), settings, no_reports)
     for number, task in enumerate(tasks):
         feed.tasks[task] = SentTask("live", 0, 10 * number - 1, 10 * number + 9, 10, 0.0)
         feed.cursors["live"][0].send(10 * number + 9, task)
@@ -33,16 +42,16 @@ def feed_with(*tasks: str, history: str | None = "h1") -> IndexFeed:
 def test_finished_tasks_move_the_checkpoint() -> None:
     feed = feed_with("a", "b")
     for task, until in (("b", 19), ("a", 9)):
-        feed.finish(Outcome(task, EmbedResult(written=10, until=until)))
+        feed.note(end(task, EmbedResult(written=10, until=until)))
     assert not feed.is_busy
     assert feed.position(0).live == 19
 
 
 def test_only_a_failed_task_is_sent_again() -> None:
     feed = feed_with("a", "b", "c")
-    feed.finish(Outcome("a", EmbedResult(written=10, until=9)))
-    feed.finish(Outcome("b", None))
-    feed.finish(Outcome("c", EmbedResult(written=10, until=29)))
+    feed.note(end("a", EmbedResult(written=10, until=9)))
+    feed.note(end("b", None))
+    feed.note(end("c", EmbedResult(written=10, until=29)))
     assert not feed.is_busy
     assert feed.position(0).live == 9
     [span] = feed.cursors["live"][0].unsent
@@ -53,7 +62,7 @@ def test_only_a_failed_task_is_sent_again() -> None:
 @pytest.mark.parametrize("result", [EmbedResult(written=10), EmbedResult(written=10, until=-1)])
 def test_a_result_that_does_not_say_how_far_it_came_is_a_failure(result: EmbedResult) -> None:
     feed = feed_with("a")
-    feed.finish(Outcome("a", result))
+    feed.note(end("a", result))
     assert feed.position(0).live == -1
     assert [(span.after, span.until) for span in feed.cursors["live"][0].unsent] == [(-1, 9)]
     assert "failed" in (feed.checkpoint.paused_because or "")
@@ -61,7 +70,7 @@ def test_a_result_that_does_not_say_how_far_it_came_is_a_failure(result: EmbedRe
 
 def test_a_task_that_stopped_early_is_done_up_to_there() -> None:
     feed = feed_with("a")
-    feed.finish(Outcome("a", EmbedResult(written=10, until=4)))
+    feed.note(end("a", EmbedResult(written=10, until=4)))
     assert feed.position(0).live == 4
     assert feed.checkpoint.paused_because is None
 
@@ -88,23 +97,15 @@ def test_a_checkpoint_without_a_history_adopts_the_present_one() -> None:
 
 
 class RecordedQueue(TaskQueue):
-    """A queue without Redis: it records the sent tasks with their traced changes, and no task ever finishes. `reports`: the
-    workers' writes that each further call finds."""
+    """A queue without Redis: it records the sent tasks with their traced changes."""
 
-    def __init__(self, reports: Sequence[dict[str, dict[str, int]]] = ()) -> None:
+    def __init__(self) -> None:
         super().__init__(Settings())
         self.sent: list[tuple[int, int, int]] = []
-        self._reports = list(reports)
 
     def send(self, lane: Lane, task: Any, task_id: str | None = None, changes: Sequence[DocumentRef] = ()) -> str:
         self.sent.append((task.after, task.until, len(changes)))
         return str(task_id)
-
-    def collect(self, tasks: list[str]) -> list[Outcome]:
-        return []
-
-    def written(self, tasks: list[str]) -> dict[str, dict[str, int]]:
-        return self._reports.pop(0) if self._reports else {}
 
 
 def test_a_failed_search_for_traces_does_not_pause_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,13 +135,18 @@ def test_a_task_is_not_in_flight_while_its_traces_are_searched(monkeypatch: pyte
     assert feed.cursors["live"][0].next_unsent(19) == (-1, 9)
 
 
-@pytest.mark.parametrize(("reported", "sent"), [(range(10, 20), []), (range(10, 15), [(14, 19, 0)])])
+@pytest.mark.parametrize(("reported", "sent"), [((10, 19), []), ((10, 14), [(14, 19, 0)])])
 def test_worker_writes_reported_during_the_refresh_cause_no_task(
-    reported: range, sent: list[tuple[int, int, int]]
+    reported: tuple[int, int], sent: list[tuple[int, int, int]]
 ) -> None:
     feed = feed_with("a")
-    queue = RecordedQueue([{}, {"a": {str(number): number for number in reported}}])
+    queue = RecordedQueue()
     feed._queue = queue
+
+    async def take_reports() -> None:
+        feed.note(Report(task="a", written=[reported]))
+
+    feed._take_reports = take_reports
     shards = IndexShards("u", {0: ShardState(global_checkpoint=19, history="h1")})
     with answering_server(200, {"_shards": {"failed": 0}, "_seq_no": 1, "_primary_term": 1}) as url:
         feed._es = AsyncElasticsearch(url)
@@ -153,7 +159,7 @@ async def save_after(feed: IndexFeed, clock: list[float], saved: list[int]) -> N
     """Two completed tasks; the wall clock is an hour earlier at the second."""
     shards = IndexShards("u", {0: ShardState(global_checkpoint=100, history="h1")})
     for task, until in (("a", 9), ("b", 19)):
-        feed.finish(Outcome(task, EmbedResult(written=10, until=until)))
+        feed.note(end(task, EmbedResult(written=10, until=until)))
         feed._saved = (feed._saved[0] - 2, feed._saved[1])  # two seconds pass
         await feed._save_if_moved(shards)
         saved.append(feed.position(0).live)
