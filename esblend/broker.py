@@ -163,6 +163,10 @@ def worker_key(worker: str) -> str:
     return f"esblend:worker:{worker}"
 
 
+WORKERS_KEY = "esblend:workers"
+"""The Redis sorted set of worker processes by their last sign of life, in seconds of Redis' clock."""
+
+
 def reports_key(feed: str) -> str:
     """The Redis list to which workers push the reports for a feed process, and on which it waits."""
     return f"esblend:reports:{feed}"

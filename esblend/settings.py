@@ -234,7 +234,11 @@ class Settings(BaseSettings):
         default=1.0, gt=0, description="Interval between checks for newly attached indices."
     )
     feed_batch_documents: int = Field(default=1000, ge=1, le=1000, description="Maximum documents in one task.")
-    feed_max_tasks_in_flight: int = Field(default=16, ge=1, description="Unfinished tasks per index and lane.")
+    feed_max_tasks_in_flight: int | None = Field(
+        default=None,
+        ge=1,
+        description="Unfinished tasks per index and lane; twice the number of living workers by default.",
+    )
     feed_task_timeout_seconds: float = Field(
         default=900, gt=0, description="A task that a worker does not finish within this time is sent again."
     )

@@ -11,7 +11,7 @@ from typing import Any
 from celery.signals import task_received, worker_ready
 from redis.exceptions import RedisError
 
-from esblend.broker import VISIBILITY_SECONDS, WORKER_ALIVE_SECONDS, held_key, worker_key
+from esblend.broker import VISIBILITY_SECONDS, WORKER_ALIVE_SECONDS, WORKERS_KEY, held_key, worker_key
 from esblend.redis_connection import connect_redis
 from esblend.settings import Settings
 
@@ -23,7 +23,9 @@ def announce_held_tasks(settings: Settings) -> None:
 
     def beat() -> None:
         with suppress(RedisError):
+            seconds, _ = redis.time()
             redis.set(worker_key(worker), 1, ex=WORKER_ALIVE_SECONDS)
+            redis.zadd(WORKERS_KEY, {worker: seconds})
 
     def beat_forever() -> None:
         while True:

@@ -22,6 +22,7 @@ from esblend.settings import Settings
 from indexer.care.letter_requests import discard, requests
 from indexer.care.mean_vectors import MeanVectorRefresh
 from indexer.feed.checkpoints import Checkpoint, checkpoint_id, load_checkpoints
+from indexer.feed.credit import Credit
 from indexer.feed.discovery import REQUEST_AGAIN_SECONDS, Discovery
 from indexer.feed.index_feed import IndexFeed, LeaseLostError
 from indexer.feed.leases import Leases
@@ -49,6 +50,7 @@ class Feed:
         self._discovered_at = float("-inf")
         self._attached_before: frozenset[str] = frozenset()
         self._mean_vectors = MeanVectorRefresh(es)
+        self._credit = Credit()
         self._lost = LostTasks(settings.feed_task_timeout_seconds)
         self._looked_for_lost = 0.0
         self._asked: dict[str, float] = {}
@@ -210,6 +212,7 @@ class Feed:
         if self.feeds.get(key) is feed:
             del self.feeds[key]
             self._reported.discard(key)
+            self._credit.leave(key)
             remove_progress(feed)
             log.info(event, index=feed.index, generation=feed.checkpoint.generation)
 
@@ -229,13 +232,14 @@ class Feed:
             ours = (
                 checkpoint or Checkpoint(index=index.index, uuid=index.uuid, generation=index.generation)
             ).model_copy(update={"owner": self._leases.me})
-            feed = IndexFeed(ours, version, self._es, self._queue, self._settings, self._take_reports)
+            feed = IndexFeed(ours, version, self._es, self._queue, self._settings, self._credit, self._take_reports)
             feed.backfill = index.attachment.backfill
             try:
                 await feed.save()
             except LeaseLostError:
                 continue  # another process was quicker
             self.feeds[key] = feed
+            self._credit.join(key)
             log.info("following", index=index.index, generation=index.generation, resumed=checkpoint is not None)
         await self._leases.remove(self._leases.dead)
 
@@ -259,10 +263,12 @@ class Feed:
         await discard(self._es, orphans)
 
     async def _recover_lost_tasks(self) -> None:
-        """Find ends that were not reported, and read again the changes of tasks that a killed worker lost."""
+        """Every two seconds: count the workers, find ends that were not reported, and read again the changes of lost tasks."""
         if time.monotonic() - self._looked_for_lost < _LOST_CHECK_SECONDS:
             return
         self._looked_for_lost = time.monotonic()
+        self._credit.workers = await asyncio.to_thread(self._queue.living_workers)
+        self._credit.feeds = 1 + len(self._leases.watched - self._leases.dead)
         tasks = {task: sent for feed in self.feeds.values() for task, sent in feed.tasks.items()}
         if not tasks:
             self._lost.forget()

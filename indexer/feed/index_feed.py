@@ -23,6 +23,7 @@ from esblend.errors import IndexUnavailable
 from esblend.metrics import TASKS
 from esblend.settings import Settings
 from indexer.feed.checkpoints import Checkpoint, ShardCheckpoint, Version, save_checkpoint
+from indexer.feed.credit import Credit
 from indexer.feed.cursor import Cursor
 from indexer.feed.density import Density
 from indexer.feed.lost_tasks import SentTask
@@ -55,9 +56,10 @@ class IndexFeed:
         es: AsyncElasticsearch,
         queue: TaskQueue,
         settings: Settings,
+        credit: Credit,
         take_reports: Callable[[], Awaitable[None]],
     ) -> None:
-        """`take_reports`: passes the workers' reports so far to `note`."""
+        """`credit`: shared by the indices of the process. `take_reports`: passes the workers' reports so far to `note`."""
         self.checkpoint = checkpoint
         self.backfill = BackfillControl()
         self.cursors: dict[Lane, dict[int, Cursor]] = {"live": {}, "backfill": {}}
@@ -65,6 +67,7 @@ class IndexFeed:
         self._version = version
         self._es = es
         self._queue = queue
+        self._credit = credit
         self._take_reports = take_reports
         self._settings = settings
         self._histories: dict[int, str | None] = {}
@@ -99,6 +102,7 @@ class IndexFeed:
         self._worker_writes.add(sent.shard, report.written)
         if report.is_end:
             self._finish(report.task, sent, report.result)
+            self._note_in_flight()
 
     def _finish(self, task: str, sent: SentTask, result: EmbedResult | None) -> None:
         # Without progress nothing proves that a part of the range was read.
@@ -130,6 +134,7 @@ class IndexFeed:
             if sent is not None:
                 self.cursors[sent.lane][sent.shard].lose(task)
                 self._densities[sent.lane, sent.shard].narrow(sent.until - sent.after)
+        self._note_in_flight()
 
     def fail(self, reason: str) -> None:
         """Record that the index could not be read, and pause it alone. The pause grows with each failure in a row."""
@@ -175,6 +180,7 @@ class IndexFeed:
         for cursors in self.cursors.values():
             cursors.pop(shard, None)
         self.tasks = {task: sent for task, sent in self.tasks.items() if sent.shard != shard}
+        self._note_in_flight()
         self._worker_writes.forget_shard(shard)
         self._open(shard, ShardCheckpoint(live=end, backfill=-1, backfill_end=end, history=state.history))
 
@@ -244,12 +250,18 @@ class IndexFeed:
         )
 
     def _may_send(self, lane: Lane) -> bool:
-        if self.in_flight(lane) >= self._size.max_in_flight(self._settings.feed_max_tasks_in_flight):
+        limit = self._settings.feed_max_tasks_in_flight
+        most = self._size.max_in_flight(self._credit.tasks if limit is None else limit)
+        if self.in_flight(lane) >= most or not self._credit.allows(lane, self.checkpoint.id):
             return False
         return lane == "live" or (not self.backfill.paused and self._rate.allows_any())
 
     def in_flight(self, lane: Lane) -> int:
         return sum(1 for sent in self.tasks.values() if sent.lane == lane)
+
+    def _note_in_flight(self) -> None:
+        for lane in self.cursors:
+            self._credit.set(lane, self.checkpoint.id, self.in_flight(lane))
 
     async def _send_lane(self, lane: Lane, limits: dict[Lane, dict[int, int]]) -> None:
         """Send tasks while the limits allow it. The shard with the fewest unfinished tasks is next."""
@@ -293,6 +305,7 @@ class IndexFeed:
         task = str(uuid.uuid4())
         self.tasks[task] = SentTask(lane, shard, after, until, most, time.monotonic())
         self.cursors[lane][shard].send(until, task)
+        self._note_in_flight()
         if lane == "backfill":
             self._rate.spend(most)
         try:

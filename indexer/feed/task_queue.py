@@ -25,6 +25,8 @@ from esblend.broker import (
     EMBED_TASK,
     FEED_HEADER,
     LANES,
+    WORKER_ALIVE_SECONDS,
+    WORKERS_KEY,
     AttachTask,
     DocumentRef,
     EmbedResult,
@@ -160,6 +162,14 @@ class TaskQueue:
     def mark(self) -> None:
         """Set a key in Redis. When it is missing later, Redis was emptied, and the queues and results with it."""
         self._redis.set(self._token, 1)
+
+    def living_workers(self) -> int:
+        """The number of worker processes with a recent sign of life."""
+        seconds, _ = self._redis.time()
+        with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.zremrangebyscore(WORKERS_KEY, "-inf", seconds - WORKER_ALIVE_SECONDS)
+            pipeline.zcard(WORKERS_KEY)
+            return int(pipeline.execute()[1])
 
     def view(self, tasks: list[str]) -> QueueView:
         """Which worker holds each of `tasks`, which of these workers are alive, and how many messages wait in each lane.

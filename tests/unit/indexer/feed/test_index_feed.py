@@ -11,6 +11,7 @@ from esblend import tracing
 from esblend.broker import DocumentRef, EmbedResult, Lane, RangeTask, Report
 from esblend.settings import Settings
 from indexer.feed.checkpoints import Checkpoint, ShardCheckpoint
+from indexer.feed.credit import Credit
 from indexer.feed.index_feed import IndexFeed
 from indexer.feed.lost_tasks import SentTask
 from indexer.feed.shard_changes import IndexShards, ShardState
@@ -32,7 +33,9 @@ def feed_with(*tasks: str, history: str | None = "h1") -> IndexFeed:
     at_start = {0: ShardCheckpoint(live=-1, backfill=-1, backfill_end=-1, history=history)}
     checkpoint = Checkpoint(index="articles", uuid="u", generation="g1", shards=at_start)
     es = AsyncElasticsearch(settings.es_url)
-    feed = IndexFeed(checkpoint, None, es, TaskQueue(settings), settings, no_reports)
+    credit = Credit()
+    credit.join(checkpoint.id)
+    feed = IndexFeed(checkpoint, None, es, TaskQueue(settings), settings, credit, no_reports)
     for number, task in enumerate(tasks):
         feed.tasks[task] = SentTask("live", 0, 10 * number - 1, 10 * number + 9, 10, 0.0)
         feed.cursors["live"][0].send(10 * number + 9, task)
@@ -80,6 +83,22 @@ def test_a_shard_with_a_new_history_is_read_again_by_the_backfill() -> None:
     feed._begin_history(0, ShardState(global_checkpoint=30, history="h2", committed=12))
     assert feed.position(0) == ShardCheckpoint(live=12, backfill=-1, backfill_end=12, history="h2")
     assert not feed.is_busy
+
+
+def test_the_part_of_an_index_becomes_free_with_its_tasks() -> None:
+    """Also between two steps: a closed index has none."""
+    feed = feed_with("a", "b", "c", "d")
+    feed._credit.join("other")
+    feed._note_in_flight()
+    feed._credit.set("live", "other", 1)
+    assert not feed._credit.allows("live", "other")
+    feed.note(end("a", EmbedResult(written=10, until=9)))
+    feed.note(end("b", None))
+    feed.lose(["c"])
+    assert feed._credit.allows("live", "other")
+    feed._begin_history(0, ShardState(global_checkpoint=30, history="h2", committed=12))
+    feed._credit.set("live", "other", 3)
+    assert feed._credit.allows("live", "other")
 
 
 def test_a_shard_of_the_same_history_keeps_its_position() -> None:
