@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from elasticsearch.helpers import bulk, parallel_bulk
+from redis import Redis
 
 from bench.report import write
 from bench.stack import BenchStack, bench_stack, memory_megabytes
@@ -151,10 +152,14 @@ def ceiling(stack: BenchStack) -> list[dict[str, Any]]:
     with stack.process("bench.stub_worker", ESBLEND_EMBEDDING_CACHE_MB="0") as worker:
         fresh_index(stack, "stub", short_texts(SHORT_DOCUMENTS))
         done = threading.Event()
+        redis = Redis.from_url(stack.described["redis"])
+        redis_before = redis_bytes(redis)
+        redis_memory = [redis_before]
 
         def watch() -> None:
-            while not done.wait(2):
+            while not done.wait(0.2):
                 memory.append(memory_megabytes(worker))
+                redis_memory.append(redis_bytes(redis))
 
         watching = threading.Thread(target=watch)
         watching.start()
@@ -165,14 +170,20 @@ def ceiling(stack: BenchStack) -> list[dict[str, Any]]:
         feed_cpu = sum(feed.cpu_times()[:2]) - before
         done.set()
         watching.join()
+        redis.close()
     quarter = max(1, len(memory) // 4)
     return [
         row("parallel_bulk, 2 threads, ready-made vectors", SHORT_DOCUMENTS, bulk_seconds, ratio=1.0),
         row("esblend, stub vectors", SHORT_DOCUMENTS, pipeline_seconds, ratio=bulk_seconds / pipeline_seconds),
         figure("feed: CPU ms per 1,000 changes", feed_cpu * 1e6 / SHORT_DOCUMENTS),
+        figure("Redis: KB at most for tasks and results", (max(redis_memory) - redis_before) / 1024),
         figure("worker memory MB after a quarter of the run", memory[quarter]),
         figure("worker memory MB at the end of the run", memory[-1]),
     ]
+
+
+def redis_bytes(redis: Redis) -> int:
+    return int(dict(redis.info("memory"))["used_memory"])
 
 
 def row(what: str, documents: int, seconds: float, *, ratio: float | None = None) -> dict[str, Any]:
