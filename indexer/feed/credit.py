@@ -36,7 +36,7 @@ class Credit:
         own = counts[index]
         if own == 0:
             return True
-        return own < max(1, self.tasks // len(+counts)) and counts.total() < self.tasks
+        return own < max(1, self.tasks // len(counts)) and counts.total() < self.tasks
 
     def join(self, index: str) -> None:
         """This process follows the index now."""

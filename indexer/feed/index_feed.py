@@ -71,6 +71,7 @@ class IndexFeed:
         self._take_reports = take_reports
         self._settings = settings
         self._histories: dict[int, str | None] = {}
+        self._shards: IndexShards | None = None
         self._worker_writes = WorkerWrites()
         self._live_read_at = float("-inf")
         self._is_backfill_visible = False
@@ -353,10 +354,12 @@ class IndexFeed:
         return has_unknown or any(self.pending(lane, shards) for lane in self.cursors)
 
     async def _save_if_moved(self, shards: IndexShards) -> None:
+        is_new = shards is not self._shards
+        self._shards = shards
         is_behind = self._is_behind(shards)
         is_paused = time.monotonic() < self._pause_until
-        if not is_behind:
-            self._worker_writes.clear()  # all of them are below the checkpoint now
+        if is_new and not is_behind:
+            self._worker_writes.clear()  # all of them are below the checkpoint now; older stats would not prove it
         self.checkpoint = self.checkpoint.model_copy(
             update={
                 "shards": {shard: self.position(shard) for shard in self.cursors["live"]},

@@ -122,13 +122,13 @@ class TaskQueue:
         return self._parse(answers[1]), not answers[0]
 
     def wait_for_report(self, seconds: float) -> list[Report]:
-        """The next report, as soon as a worker sends it; none after `seconds`."""
+        """The next report, as soon as a worker sends it; none after `seconds`, at most five."""
+        # A time limit of 0 means no limit, and Redis before version 7 rounds down to milliseconds.
+        limit = max(_MIN_WAIT_SECONDS, min(seconds, _MAX_WAIT_SECONDS))
         try:
-            # A time limit of 0 means no limit, and Redis before version 7 rounds down to milliseconds.
-            limit = max(_MIN_WAIT_SECONDS, min(seconds, _MAX_WAIT_SECONDS))
             answer: Any = self._redis.blpop([reports_key(self._feed)], timeout=limit)
         except RedisError:
-            time.sleep(seconds)  # the next request raises the error
+            time.sleep(limit)  # the next request raises the error
             return []
         return [] if answer is None else self._parse([answer[1]])
 

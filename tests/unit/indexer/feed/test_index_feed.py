@@ -174,6 +174,23 @@ def test_worker_writes_reported_during_the_refresh_cause_no_task(
     assert feed.cursors["live"][0].sent == 19
 
 
+def test_worker_writes_above_older_shard_stats_are_kept() -> None:
+    """The report of the last task may come before the stats that show its writes."""
+    feed = feed_with("a")
+    feed.note(Report(task="a", written=[(10, 19)], is_end=True, result=EmbedResult(written=10, until=9)))
+    queue = RecordedQueue()
+    feed._queue = queue
+    earlier, later = (IndexShards("u", {0: ShardState(global_checkpoint=end, history="h1")}) for end in (9, 19))
+    with answering_server(200, {"_shards": {"failed": 0}, "_seq_no": 1, "_primary_term": 1}) as url:
+        feed._es = AsyncElasticsearch(url)
+        feed._shards = earlier
+        asyncio.run(feed.step(earlier))
+        feed._es = AsyncElasticsearch(url)
+        asyncio.run(feed.step(later))
+    assert queue.sent == []
+    assert feed.position(0).live == 19
+
+
 async def save_after(feed: IndexFeed, clock: list[float], saved: list[int]) -> None:
     """Two completed tasks; the wall clock is an hour earlier at the second."""
     shards = IndexShards("u", {0: ShardState(global_checkpoint=100, history="h1")})
