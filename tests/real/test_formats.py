@@ -115,3 +115,24 @@ def test_an_earlier_worker_fails_ranges_and_loses_none(fault_stack: Stack, index
     revive(stack)
     assert_vectors_of_present_texts(stack, index_name, 5)
     stack.es.indices.delete(index=index_name)
+
+
+def test_the_results_of_a_worker_that_pushes_none_are_found(
+    fault_stack: Stack, index_name: str, tmp_path: Path
+) -> None:
+    stack = fault_stack
+    kill(stack, "worker")
+    mapping = {"properties": {"body": {"type": "text"}}}
+    stack.es.indices.create(index=index_name, mappings=mapping, settings={"number_of_replicas": 0})
+    with process(stack, "tests.real.silent_worker", place=tmp_path):
+        stack.attach(index_name, "body")
+        for number in range(5):
+            stack.es.index(index=index_name, id=str(number), document={"body": f"text {number}"})
+        assert_vectors_of_present_texts(stack, index_name, 5)
+        wait_for("the end of the tasks", lambda: status_of(stack, index_name)["lag_seconds"] == 0)
+    revive(stack)
+    stack.es.indices.delete(index=index_name)
+
+
+def status_of(stack: Stack, index: str) -> dict[str, Any]:
+    return stack.call("GET", f"/_esblend/indices/{index}/status")
