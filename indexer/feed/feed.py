@@ -105,7 +105,7 @@ class Feed:
         await self._collect_steps()
 
     async def wait(self) -> None:
-        """Wait for a report of a worker, at most until shard stats are due again."""
+        """Wait for a report of a worker, at most until shard stats are due again. Before the first round, return at once."""
         if self._reported - self._steps.keys():
             return  # tasks ended while their index had a step
         seconds = self._shards_read_at + self._settings.feed_poll_seconds - time.monotonic()

@@ -92,6 +92,7 @@ async def _follow(es: AsyncElasticsearch, feed: Feed, leases: Leases, liveness: 
                     beside.append(asyncio.create_task(problems.keep()))
                     if settings.metrics_port is not None:
                         beside.append(asyncio.create_task(CoverageMetrics(es, lambda: feed.feeds.values()).keep()))
+                await feed.wait()
                 await feed.round()
             except (ApiError, TransportError, RedisError, OperationalError, OSError) as error:
                 log.warning("the change feed waits", retry_in_seconds=back_off(failures), cause=type(error).__name__,
@@ -110,7 +111,6 @@ async def _follow(es: AsyncElasticsearch, feed: Feed, leases: Leases, liveness: 
                 announce_ready(settings)
                 is_ready = True
             await asyncio.sleep(_LEAST_SECONDS)
-            await feed.wait()
     finally:
         for task in beside:
             task.cancel()
