@@ -91,6 +91,7 @@ def test_an_acknowledgement_that_redis_does_not_get_stops_no_worker(fault_stack:
     wait_for(
         "the failed acknowledgement",
         lambda: any("Couldn't ack" in line for line in log_lines(fault_stack, "worker")),
+        seconds=400,  # Celery first tries for two minutes to store the result
         shows=lambda: "\n".join(log_lines(fault_stack, "worker")[-20:]),
     )
     revive(fault_stack)
