@@ -9,11 +9,9 @@ timing.
 """
 
 import contextlib
-import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -30,6 +28,9 @@ from redis import Redis
 from bench.report import write
 from bench.stack import bench_stack
 from bench.surgery_check import check
+from esblend.errors import LocalStackError
+from esblend.local.stack import StackOptions, load_state, up
+from esblend.settings import Settings
 
 SECONDS = 3600
 WRITERS = 3
@@ -106,7 +107,7 @@ def _operate(theatre: Theatre) -> None:
     try:
         operation(theatre)
         theatre.counts[name] += 1
-    except (ApiError, TransportError, subprocess.TimeoutExpired) as error:
+    except (ApiError, TransportError, LocalStackError) as error:
         theatre.counts[f"{name} rejected"] += 1
         if os.environ.get("SURGERY_VERBOSE"):
             print(name, str(error)[:300], file=sys.stderr)
@@ -234,18 +235,18 @@ def _flush_redis(theatre: Theatre) -> None:
 
 def _kill(theatre: Theatre) -> None:
     victim = theatre.chance.choice(["feed", "worker", "child"])
-    shown = _esblend(theatre, "ps", "--json")
-    pids: dict[str, list[int]] = json.loads(shown.stdout)["pids"]
+    state = load_state(theatre.data_dir)
+    assert state is not None
+    pids: dict[str, list[int]] = state.describe()["pids"]
     chosen = pids["worker"][-1:] if victim == "child" else pids[victim]
     for pid in reversed(chosen):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    _esblend(theatre, "up", "--json")
+    _start_dead_processes(theatre)
 
 
-def _esblend(theatre: Theatre, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "esblend", *arguments, "--data-dir", str(theatre.data_dir)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
+def _start_dead_processes(theatre: Theatre) -> None:
+    up(theatre.data_dir, StackOptions(), Settings(), say=lambda line: None)
 
 
 OPERATIONS: list[Callable[[Theatre], None]] = [
@@ -327,7 +328,7 @@ def _write(theatre: Theatre, index: str, chance: random.Random, versions: Counte
 
 
 def _restore_order(theatre: Theatre) -> None:
-    _esblend(theatre, "up", "--json")
+    _start_dead_processes(theatre)
     settings = {
         "index.blocks.write": None, "index.blocks.read_only_allow_delete": None, "index.refresh_interval": None,
         "index.max_result_window": None,

@@ -15,6 +15,8 @@ import hypothesis
 import pytest
 from elasticsearch import Elasticsearch
 
+from tests.in_process import in_process
+
 ROOT = Path(__file__).parent.parent
 ESBLEND = [sys.executable, "-m", "esblend"]
 DEBUG_LOGS = {"ESBLEND_LOG_LEVEL": "debug", "ESBLEND_LOG_FORMAT": "json"}
@@ -53,15 +55,19 @@ class Stack:
     def attach(self, index: str, *fields: str, **more: Any) -> dict[str, Any]:
         return self.call("PUT", f"/_esblend/indices/{index}", {"source_fields": list(fields), **more})
 
-    def wait(self, index: str, seconds: int = 120) -> dict[str, Any]:
+    def wait(self, index: str, seconds: int = 240) -> dict[str, Any]:
         """The status once every document has its vectors."""
         client = self.gateway.options(request_timeout=seconds + 10)
         path = f"/_esblend/indices/{index}/status"
         params = {"wait_for_coverage": "1.0", "timeout": f"{seconds}s"}
         return dict(client.perform_request("GET", path, params=params, headers={"accept": "application/json"}).body)
 
-    def esblend(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run the command line against this stack."""
+    def esblend(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command against this stack, in this process."""
+        return in_process(*arguments, "--data-dir", str(self.data_dir))
+
+    def run_esblend(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command against this stack, in a separate process as a shell does."""
         return run_esblend(*arguments, "--data-dir", str(self.data_dir), **options)
 
 
@@ -93,7 +99,7 @@ def start_stack(data_dir: Path, *options: str, own_elasticsearch: bool = False, 
 def stop_stack(stack: Stack) -> None:
     stack.es.close()
     stack.gateway.close()
-    stopped = run_esblend("down", "--delete", "--data-dir", str(stack.data_dir))
+    stopped = stack.esblend("down", "--delete")
     assert stopped.returncode == 0, stopped.stderr
 
 
@@ -112,9 +118,16 @@ def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.T
     report = yield
     for value in item.funcargs.values() if report.failed else ():
         if isinstance(value, Stack):
-            logs = value.esblend("logs", "--lines", "80").stdout.splitlines()
+            logs = value.run_esblend("logs", "--lines", "80").stdout.splitlines()
             report.sections.append((f"logs of {value.data_dir.name}", "\n".join(line[:400] for line in logs)))
     return report
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all test processes of this run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from esblend.encoder.encoder import load_encoder
 from esblend.local.ports import FreePorts
+from tests.packaged_encoder import packaged_encoder
 from tests.real.faults import wait_for
 
 
@@ -38,7 +38,7 @@ class EmbeddingService:
 @contextmanager
 def embedding_service() -> Iterator[EmbeddingService]:
     service = EmbeddingService()
-    encoder = load_encoder("minilm")
+    encoder = packaged_encoder()
 
     def vectors(request: Request, texts: list[str]) -> Any:
         service.batches.append(len(texts))

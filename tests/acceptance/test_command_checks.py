@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import Stack
+from tests.real.faults import wait_for
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_after_a_roll_back_the_newer_generation_is_dropped_only_when_confirmed(s
     migrated = stack.esblend("migrate", index, "--max-tokens", "64", "--overlap-tokens", "8", "--json")
     assert json.loads(migrated.stdout)["switched"] is True, migrated.stderr
     assert stack.esblend("migrate", index, "--roll-back").returncode == 0
-    refused = stack.esblend("migrate", index, "--drop-old", stdin=-3)
+    refused = stack.esblend("migrate", index, "--drop-old")
     assert refused.returncode == 2
     assert "g2" in refused.stderr
     assert "--yes" in refused.stderr
@@ -51,6 +52,8 @@ def test_after_a_roll_back_the_newer_generation_is_dropped_only_when_confirmed(s
 
 
 def test_a_paused_backfill_is_paused_even_when_nothing_is_left(stack: Stack, index: str) -> None:
+    path = f"/_esblend/indices/{index}/status"
+    wait_for("the end of the backfill", lambda: stack.call("GET", path)["backfill"]["remaining"] == 0)
     assert stack.esblend("backfill", index, "--pause").stdout.startswith("paused: 0 changes left")
     assert stack.esblend("backfill", index, "--resume").stdout.startswith("done: 0 changes left")
 

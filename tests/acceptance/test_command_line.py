@@ -54,31 +54,31 @@ def test_from_files_to_an_answer(stack: Stack, index_name: str, tmp_path: Path) 
     ]
     jsonl = tmp_path / "documents.jsonl"
     jsonl.write_text("".join(json.dumps(one) + "\n" for one in documents) + "broken\n")
-    done = stack.esblend("index", index_name, str(jsonl), "--json")
+    done = stack.run_esblend("index", index_name, str(jsonl), "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["indexed"] == 2
     assert f"{jsonl}:3" in json.loads(done.stdout)["errors"][0]
 
-    attached = stack.esblend("attach", index_name, "--fields", "title,body", "--json")
+    attached = stack.run_esblend("attach", index_name, "--fields", "title,body", "--json")
     assert attached.returncode == 0, attached.stderr
     assert json.loads(attached.stdout)["attachment"]["source_fields"] == ["title", "body"]
 
-    waited = stack.esblend("status", index_name, "--wait", "120", "--json")
+    waited = stack.run_esblend("status", index_name, "--wait", "120", "--json")
     assert waited.returncode == 0
     assert json.loads(waited.stdout)["coverage"] == 1.0
-    assert index_name in stack.esblend("status").stdout
+    assert index_name in stack.run_esblend("status").stdout
 
-    found = stack.esblend("search", index_name, "marine animals", "--json", "-n", "1")
+    found = stack.run_esblend("search", index_name, "marine animals", "--json", "-n", "1")
     assert [hit["_id"] for hit in json.loads(found.stdout)["hits"]["hits"]] == ["a"]
-    filtered = stack.esblend("search", index_name, "marine animals", "--filter", "title:bread", "--json")
+    filtered = stack.run_esblend("search", index_name, "marine animals", "--filter", "title:bread", "--json")
     assert [hit["_id"] for hit in json.loads(filtered.stdout)["hits"]["hits"]] == ["b"]
-    shown = stack.esblend("search", index_name, "marine animals", "--explain").stdout
+    shown = stack.run_esblend("search", index_name, "marine animals", "--explain").stdout
     assert "Large mammals of the sea." in shown
     assert "raw score" in shown or "rank" in shown
 
-    detached = stack.esblend("detach", index_name)
+    detached = stack.run_esblend("detach", index_name)
     assert detached.returncode == 0
-    again = stack.esblend("search", index_name, "x")
+    again = stack.run_esblend("search", index_name, "x")
     assert again.returncode == 1
     assert "not attached" in again.stderr
     stack.es.indices.delete(index=index_name)
@@ -88,16 +88,16 @@ def test_csv_and_folders(stack: Stack, index_name: str, tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "one.md").write_text("# One\nFirst note.")
     (tmp_path / "table.csv").write_text("id,title\n1,A\n2,B\n")
-    done = stack.esblend("index", index_name, str(tmp_path / "notes"), str(tmp_path / "table.csv"))
+    done = stack.run_esblend("index", index_name, str(tmp_path / "notes"), str(tmp_path / "table.csv"))
     assert (done.returncode, done.stdout) == (0, f"Indexed 3 documents into {index_name}.\n")
-    missing = stack.esblend("index", index_name, str(tmp_path / "nothing.csv"))
+    missing = stack.run_esblend("index", index_name, str(tmp_path / "nothing.csv"))
     assert missing.returncode == 2
     assert "nothing.csv" in missing.stderr
     stack.es.indices.delete(index=index_name)
 
 
 def test_ps_tells_the_same_as_up(stack: Stack) -> None:
-    shown = json.loads(stack.esblend("ps", "--json").stdout)
+    shown = json.loads(stack.run_esblend("ps", "--json").stdout)
     assert {key: shown[key] for key in ("elasticsearch", "redis", "gateway")} == {
         key: stack.described[key] for key in ("elasticsearch", "redis", "gateway")
     }
@@ -107,15 +107,15 @@ def test_ps_tells_the_same_as_up(stack: Stack) -> None:
 
 
 def test_up_on_a_running_stack_changes_nothing(stack: Stack) -> None:
-    before = json.loads(stack.esblend("ps", "--json").stdout)
-    assert json.loads(stack.esblend("up", "--json").stdout)["pids"] == before["pids"]
-    refused = stack.esblend("up", "--nodes", "3")
+    before = json.loads(stack.run_esblend("ps", "--json").stdout)
+    assert json.loads(stack.run_esblend("up", "--json").stdout)["pids"] == before["pids"]
+    refused = stack.run_esblend("up", "--nodes", "3")
     assert refused.returncode == 1
     assert "--nodes" in refused.stderr
 
 
 def test_logs_show_each_process(stack: Stack) -> None:
-    shown = stack.esblend("logs", "gateway", "--lines", "100000").stdout
+    shown = stack.run_esblend("logs", "gateway", "--lines", "100000").stdout
     assert "gateway ready" in shown
 
 
@@ -146,18 +146,18 @@ def test_cards_and_hits_fit_the_terminal(stack: Stack, index_name: str, columns:
     stack.es.bulk(index=index_name, operations=[{"index": {"_id": "a"}}, long, {"index": {"_id": "b"}}, {"title": ""}])
     stack.attach(index_name, "title", "body")
     stack.wait(index_name)
-    shown = stack.esblend("status", index_name, env={"COLUMNS": str(columns)}).stdout
+    shown = stack.run_esblend("status", index_name, env={"COLUMNS": str(columns)}).stdout
     assert "1 of 2 documents have vectors" in shown
     assert "100.0 %" in shown
     assert "1 without text" in shown
-    hits = stack.esblend("search", index_name, "marine animals", "--explain", env={"COLUMNS": str(columns)}).stdout
+    hits = stack.run_esblend("search", index_name, "marine animals", "--explain", env={"COLUMNS": str(columns)}).stdout
     assert all(len(line) <= columns for line in (shown + hits).splitlines())
     assert "█" in hits
     stack.es.indices.delete(index=index_name)
 
 
 def test_errors_of_json_commands_are_json(stack: Stack) -> None:
-    done = stack.esblend("search", "test-absent", "x", "--json")
+    done = stack.run_esblend("search", "test-absent", "x", "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["error"]["type"] == "index_not_found_exception"
 

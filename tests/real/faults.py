@@ -11,21 +11,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
-from click.testing import Result
-from typer.testing import CliRunner
+import pytest
 
-from esblend.cli.main import app
-from esblend.encoder.encoder import Encoder, EncoderOptions, load_encoder
-from esblend.local.stack import load_state
-from tests.conftest import ROOT, Stack, run_esblend
-
-# Calls in this process spare the start of another one, which takes longer than the call itself.
+from esblend.local.stack import StackOptions, load_state, up
+from esblend.settings import Settings
+from tests.conftest import ROOT, Stack
+from tests.in_process import without_settings
+from tests.packaged_encoder import packaged_encoder
 
 
 def pids(stack: Stack, name: str) -> list[int]:
@@ -65,11 +62,14 @@ def revive(stack: Stack, **environment: str) -> None:
     """Start again what has died."""
     if not environment and all(all_pids(stack).values()):
         return
-    again = run_esblend("up", "--json", "--data-dir", str(stack.data_dir), env=environment)
-    assert again.returncode == 0, again.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        without_settings(patch)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        up(stack.data_dir, StackOptions(), Settings(), say=lambda line: None)
 
 
-def wait_for(what: str, holds: Callable[[], Any], seconds: float = 120, shows: Callable[[], Any] = str) -> Any:
+def wait_for(what: str, holds: Callable[[], Any], seconds: float = 240, shows: Callable[[], Any] = str) -> Any:
     """The first true value of `holds`; when there is none in time, the failure tells what `shows` gives."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -132,24 +132,11 @@ def assert_vectors_of_present_texts(stack: Stack, index: str, count: int) -> Non
     assert len(found) == count
     without = [id_ for id_, (_, vectors) in found.items() if len(vectors) != 1]
     assert not without, f"without a vector: {without[:10]}"
-    expected = _encoder().encode_documents([text for text, _ in found.values()])
+    expected = packaged_encoder().encode_documents([text for text, _ in found.values()])
     products = (np.array([vectors[0] for _, vectors in found.values()]) * expected).sum(axis=1)
     np.testing.assert_allclose(products, 1, atol=1e-4)
-    verified = in_process("verify", index, "--sample", "5", "--json", "--data-dir", str(stack.data_dir))
-    assert verified.exit_code == 0, verified.output
-
-
-@cache
-def _encoder() -> Encoder:
-    return load_encoder("minilm", EncoderOptions(threads=1))
-
-
-def in_process(*arguments: str) -> Result:
-    """As `run_esblend`, in this process."""
-    environment = dict.fromkeys(
-        name for name in os.environ if name.startswith("ESBLEND_") and name != "ESBLEND_CACHE_DIR"
-    )
-    return CliRunner().invoke(app, list(arguments), env=environment)
+    verified = stack.esblend("verify", index, "--sample", "5", "--json")
+    assert verified.returncode == 0, verified.stdout
 
 
 class BadNetwork:

@@ -39,7 +39,7 @@ def guarded(stack: Stack, make_index: Callable[..., str]) -> str:
     )
     stack.attach(index, "body", guard=True, defaults={"alpha": 0.7})
     stack.wait(index)
-    wait_for("a copy of the attachment", lambda: copy_exists(stack, index), 20)
+    wait_for("a copy of the attachment", lambda: copy_exists(stack, index))
     return index
 
 
@@ -56,7 +56,7 @@ def test_an_overwritten_attachment_is_reported_and_restored(stack: Stack, guarde
     assert f"esblend attach {guarded} --restore" in found.stdout
     listed = {one["index"]: one for one in json.loads(stack.esblend("status", "--json").stdout)}
     assert "has lost its attachment" in listed[guarded]["error"]
-    wait_for("the feed's report", lambda: any("attachment lost" in line for line in log_lines(stack, "feed")), 20)
+    wait_for("the feed's report", lambda: any("attachment lost" in line for line in log_lines(stack, "feed")))
     restored = stack.esblend("attach", guarded, "--restore")
     assert "Restored" in restored.stdout, restored.stderr
     assert stack.call("GET", f"/_esblend/indices/{guarded}")["attachment"] == before
@@ -70,7 +70,7 @@ def test_an_overwritten_attachment_is_reported_and_restored(stack: Stack, guarde
     assert final_pipeline(stack, guarded) == f"esblend-guard-{guarded}"
     stack.call("DELETE", f"/_esblend/indices/{guarded}")
     assert final_pipeline(stack, guarded) == "own-final"
-    wait_for("the copy is deleted", lambda: not copy_exists(stack, guarded), 20)
+    wait_for("the copy is deleted", lambda: not copy_exists(stack, guarded))
 
 
 def test_an_overwritten_attachment_can_be_detached_or_replaced(stack: Stack, guarded: str) -> None:
@@ -94,7 +94,7 @@ def test_another_value_in_place_of_the_attachment(stack: Stack, make_index: Call
     index = make_index({"body": "Whales sing."})
     stack.attach(index, "body")
     stack.wait(index)
-    wait_for("a copy of the attachment", lambda: copy_exists(stack, index), 20)
+    wait_for("a copy of the attachment", lambda: copy_exists(stack, index))
     number = stack.es.get(index=index, id="0")["_seq_no"]
     stack.es.indices.put_mapping(index=index, meta={"esblend": VALUES[value]})
     assert f"esblend attach {index} --restore" in stack.esblend("doctor", "--json").stdout
@@ -118,7 +118,6 @@ def test_the_same_attach_call_keeps_the_vectors(
         wait_for(
             "the attachment",
             lambda: attached <= stack.es.indices.get_mapping(index=index)[index]["mappings"].items(),
-            90,
         )
     else:
         assert stack.attach(index, "body")["attachment"] == before

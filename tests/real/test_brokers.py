@@ -23,16 +23,21 @@ from tests.real.faults import assert_vectors_of_present_texts, kill, process, re
 from tests.real.tls import make_certificates, tls_in_front
 
 
-@pytest.fixture
-def index(fault_stack: Stack, index_name: str) -> Iterator[str]:
-    """An attached index whose stack's own feed and worker are dead."""
+@pytest.fixture(scope="module")
+def _without_feed_and_worker(fault_stack: Stack) -> Iterator[None]:
     kill(fault_stack, "feed", "worker")
+    yield
+    revive(fault_stack)
+
+
+@pytest.fixture
+def index(fault_stack: Stack, _without_feed_and_worker: None, index_name: str) -> Iterator[str]:
+    """An attached index whose stack's own feed and worker are dead."""
     mapping = {"properties": {"body": {"type": "text"}}}
     fault_stack.es.indices.create(index=index_name, mappings=mapping, settings={"number_of_replicas": 0})
     fault_stack.attach(index_name, "body")
     yield index_name
     fault_stack.es.indices.delete(index=index_name)
-    revive(fault_stack)
 
 
 @contextmanager

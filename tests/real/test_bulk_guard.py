@@ -167,4 +167,4 @@ def test_an_index_without_the_guard_gets_the_bytes_as_they_came(stack: Stack, ma
         source = stack.es.get(index=index, id="0")["_source"]
         return bool(source["body"] != before and source["esblend"]["g1"]["passages"][0]["end"] == len("Bread."))
 
-    wait_for("the vector of the new text", is_renewed, 30)
+    wait_for("the vector of the new text", is_renewed)

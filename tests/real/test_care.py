@@ -71,7 +71,7 @@ def test_a_backfill_is_paused_slowed_down_and_resumed(stack: Stack, make_index: 
     wait_for("the live change", lambda: has_vectors(stack, index, "live"))
     assert stack.esblend("backfill", index, "--resume", "--rate", "0").returncode == 0
     assert stack.wait(index)["embedded"] == 61
-    assert "done" in stack.esblend("backfill", index).stdout
+    wait_for("the end of the backfill", lambda: "done" in stack.esblend("backfill", index).stdout)
 
 
 def has_vectors(stack: Stack, index: str, id_: str) -> bool:

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.conftest import ROOT, Stack
 from tests.real.gateways import own_processes
@@ -13,13 +14,15 @@ from tests.real.gateways import own_processes
 _OTHER = {"8": "elasticsearch>=9,<10", "9": "elasticsearch>=8.19,<9"}
 
 
-@pytest.fixture(scope="module")
-def other_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def other_client(shared_folder: Path) -> Path:
     """A folder with the client of the major version that is not installed here, and its transport."""
-    target = tmp_path_factory.mktemp("client")
-    wanted = _OTHER[version("elasticsearch").split(".")[0]]
-    command = [sys.executable, "-m", "pip", "install", "-q", "--target", str(target), wanted]
-    subprocess.run(command, check=True, timeout=300)
+    target = shared_folder / "other-client"
+    with FileLock(target.with_suffix(".lock")):
+        if not target.exists():
+            wanted = _OTHER[version("elasticsearch").split(".")[0]]
+            command = [sys.executable, "-m", "pip", "install", "-q", "--target", str(target), wanted]
+            subprocess.run(command, check=True, timeout=300)
     return target
 
 

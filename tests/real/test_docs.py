@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from esblend.encoder.encoder import EncoderOptions, load_encoder
 from esblend.encoder.folder import find_model
 from mappings.requests import parse_attach_request
 from tests.conftest import ROOT, Stack
+from tests.packaged_encoder import packaged_encoder
 
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"])
 MOST_ELSEWHERE = 12
@@ -114,7 +114,7 @@ def prepare(stack: Stack, state: str) -> None:
         properties["embedding"] = {"type": "dense_vector", "dims": 384, "similarity": "cosine"}
     settings = {"number_of_replicas": 0, "index.mapping.nested_objects.limit": 100}
     stack.es.indices.create(index="articles", mappings={"properties": properties}, settings=settings)
-    vectors = load_encoder("minilm", EncoderOptions(threads=1)).encode_documents([body for _, body in TEXTS.values()])
+    vectors = packaged_encoder().encode_documents([body for _, body in TEXTS.values()])
     for (id_, (title, body)), vector in zip(TEXTS.items(), vectors, strict=True):
         more = {"embedding": vector.tolist()} if state == "vectors" else {}
         stack.es.index(index="articles", id=id_, document={"title": title, "body": body, "lang": "en", **more})

@@ -12,20 +12,25 @@ from tests.real.spoiling_proxy import Spoiler, spoiling
 FAILURES = 3
 
 
+@pytest.fixture(scope="module")
+def _without_worker(fault_stack: Stack) -> Iterator[None]:
+    kill(fault_stack, "worker")
+    yield
+    revive(fault_stack)
+
+
 @pytest.fixture
-def index(fault_stack: Stack, index_name: str) -> Iterator[str]:
+def index(fault_stack: Stack, _without_worker: None, index_name: str) -> Iterator[str]:
     fault_stack.es.indices.create(
         index=index_name, mappings={"properties": {"body": {"type": "text"}}}, settings={"number_of_replicas": 0}
     )
     yield index_name
-    revive(fault_stack)
     fault_stack.es.indices.delete(index=index_name)
 
 
 @pytest.mark.parametrize("documents", [1, 5])
 def test_a_failing_item_is_sent_again(fault_stack: Stack, index: str, tmp_path: Path, documents: int) -> None:
     stack = fault_stack
-    kill(stack, "worker")
     for number in range(documents):
         stack.es.index(index=index, id=str(number), document={"body": f"Text {number}."})
     spoiler = Spoiler(stack.described["elasticsearch"], "0", FAILURES)

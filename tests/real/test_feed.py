@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from esblend.encoder.encoder import Encoder, EncoderOptions, load_encoder
+from esblend.encoder.encoder import Encoder
 from tests.conftest import Stack
+from tests.packaged_encoder import packaged_encoder
 
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    return load_encoder("minilm", EncoderOptions(threads=1))
+    return packaged_encoder()
 
 
 def stored(stack: Stack, index: str, id_: str, routing: str | None = None) -> dict[str, Any]:
@@ -151,7 +152,7 @@ ODD = {
     "Chinese": {"body": "混合搜索结合了关键词和向量"},
     "right to left": {"body": "بحث هجين في المستندات"},
     "control characters": {"body": "\x00\x01\x02 \u200b\ufeff"},
-    "long": {"body": "word " * 400_000},
+    "long": {"body": "word " * 100_000},
     "one long word": {"body": "a" * 5000},
     "not in any language": {"body": "xqzt vvrk 8#@! ~~~ ¤¤¤"},
 }

@@ -71,7 +71,7 @@ def test_results_leave_nothing_in_redis(stack: Stack, make_index: Callable[..., 
         stack.attach(index, "body")
         stack.wait(index)
         assert redis.pubsub_channels("celery-task-meta-*") == []
-        wait_for("the results to be collected", lambda: keys() <= before, seconds=20)
+        wait_for("the results to be collected", lambda: keys() <= before)
 
 
 def test_a_quiet_feed_leaves_recent_changes_alone(stack: Stack, make_index: Callable[..., str]) -> None:
@@ -87,5 +87,5 @@ def test_a_quiet_feed_leaves_recent_changes_alone(stack: Stack, make_index: Call
 
     began = time.monotonic()
     assert readable() == -1
-    wait_for("the change to be old enough", lambda: readable() == 0, seconds=10)
+    wait_for("the change to be old enough", lambda: readable() == 0)
     assert time.monotonic() - began >= 1.0

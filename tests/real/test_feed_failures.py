@@ -77,7 +77,7 @@ def test_a_killed_workers_live_change_does_not_wait_for_the_backfill(
             os.kill(first.pid, signal.SIGKILL)
             os.kill(child, signal.SIGKILL)
             with process(stack, "esblend", "worker", place=tmp_path, **environment):
-                wait_for("the live vector", lambda: vector_of(stack, index, "live"), seconds=60)
+                wait_for("the live vector", lambda: vector_of(stack, index, "live"))
                 assert status(stack, big)["backfill"]["remaining"] > 0
                 stack.es.indices.delete(index=big)
     redis.close()
@@ -113,7 +113,7 @@ def test_a_sick_index_does_not_delay_the_others(fault_stack: Stack, index: str) 
             es.index(index=sick, id=str(number), document={"body": "text"}, timeout="1s")
     for turn in range(3):
         stack.es.index(index=index, id="0", document={"body": f"text of turn {turn}"})
-        wait_for("the vector", lambda: vector_of(stack, index, "0"), seconds=20)
+        wait_for("the vector", lambda: vector_of(stack, index, "0"), seconds=45)
     stack.es.indices.delete(index=sick)
     assert_vectors_of_present_texts(stack, index, 1)
 
@@ -144,7 +144,7 @@ def test_a_deleted_checkpoints_index_is_made_as_meant(fault_stack: Stack, index:
         response = stack.es.options(ignore_status=404).indices.get(index="esblend-checkpoints")
         return dict(response.body.get("esblend-checkpoints", {}))
 
-    wait_for("the index", lambda: settings().get("settings", {}).get("index", {}).get("hidden") == "true", seconds=30)
+    wait_for("the index", lambda: settings().get("settings", {}).get("index", {}).get("hidden") == "true")
     fill(stack, index, 8, "another text")
     assert_vectors_of_present_texts(stack, index, 8)
     made = settings()
@@ -167,7 +167,7 @@ def test_liveness_fails_when_the_loop_is_stuck(fault_stack: Stack, tmp_path: Pat
 
     with process(fault_stack, "tests.real.stuck_feed", place=tmp_path, **environment):
         assert live() == 200
-        wait_for("the stuck loop to show", lambda: live() == 503, seconds=30)
+        wait_for("the stuck loop to show", lambda: live() == 503)
 
 
 def test_the_worker_of_the_stack_is_known(fault_stack: Stack, index: str) -> None:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from elasticsearch import BadRequestError, NotFoundError
 
-from esblend.encoder.encoder import Encoder, EncoderOptions, load_encoder
+from esblend.encoder.encoder import Encoder
 from tests.conftest import Stack
+from tests.packaged_encoder import packaged_encoder
 
 INDEX = "test-hybrid"
 DOCUMENTS = {
@@ -50,7 +51,7 @@ def index(stack: Stack) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    return load_encoder("minilm", EncoderOptions(threads=1))
+    return packaged_encoder()
 
 
 def hybrid(stack: Stack, text: str, *, top: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:

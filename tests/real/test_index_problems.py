@@ -47,11 +47,11 @@ def test_each_problem_shows_while_nothing_waits(fault_stack: Stack, index: str, 
         def gauge() -> float | None:
             return read(f"http://127.0.0.1:{port}/metrics").get(f'esblend_index_problems{{index="{index}"}}')
 
-        wait_for("no problems", lambda: gauge() == 0, 60)
+        wait_for("no problems", lambda: gauge() == 0)
         for setting, values in SETTINGS.items():
             before = stack.es.indices.get_settings(index=index, flat_settings=True)[index]["settings"].get(setting)
             stack.es.indices.put_settings(index=index, settings=values)
-            wait_for(f"the gauge of {setting}", lambda: gauge() == 1, 30)
+            wait_for(f"the gauge of {setting}", lambda: gauge() == 1)
             if setting != "index.blocks.read":  # then nobody can count its documents
                 assert [problem["setting"] for problem in status(stack, index)["problems"]] == [setting]
                 card = stack.esblend("status", index).stdout
@@ -61,7 +61,7 @@ def test_each_problem_shows_while_nothing_waits(fault_stack: Stack, index: str, 
                 "failure"
             ]
             stack.es.indices.put_settings(index=index, settings={setting: before})
-            wait_for(f"the end of {setting}", lambda: gauge() == 0, 30)
+            wait_for(f"the end of {setting}", lambda: gauge() == 0)
         assert status(stack, index)["problems"] == []
         log = next(tmp_path.glob("ready-*.log")).read_text()
         assert log.count("index has a problem") >= len(SETTINGS)
@@ -79,13 +79,15 @@ def test_an_index_that_the_feed_pauses_has_a_lag_and_is_not_covered(
     stack.es.indices.put_settings(index=index, settings=SETTINGS[setting])
     labels = f'{{generation="g1",index="{index}"}}'
     with process(stack, "esblend", "feed", place=tmp_path, ESBLEND_METRICS_PORT=str(port)):
-        wait_for("the pause", lambda: status(stack, index)["paused"], 60)
+        metrics = f"http://127.0.0.1:{port}/metrics"
+        wait_for("the pause", lambda: status(stack, index)["paused"])
+        wait_for("the gauge of the pause", lambda: read(metrics).get(f"esblend_paused{labels}") == 1)
         for _ in range(20):
             shown = status(stack, index)
             assert shown["lag_seconds"] > 0
             assert shown["coverage"] < 1
             assert shown["paused"]
-            feed = read(f"http://127.0.0.1:{port}/metrics")
+            feed = read(metrics)
             assert feed[f"esblend_lag_seconds{labels}"] > 0
             assert feed[f"esblend_paused{labels}"] == 1
         assert "paused: " in stack.esblend("status", index).stdout

@@ -121,7 +121,7 @@ def test_a_model_is_trained_and_migrated_to(stack: Stack, index: str, collection
     (tmp_path / "data_config.json").write_text('[{"name": "pairs.jsonl", "weight": 1}]')
     options = ["--model", "minilm", "--index", index, "--data-config", str(tmp_path / "data_config.json")]
     limits = ["--epochs", "1", "--batch-size", "4", "--eval-documents", "100"]
-    done = stack.esblend(
+    done = stack.run_esblend(
         "train", str(tmp_path / "out"), *options, *judgements(collection), *limits, "--held-back", "0.3", "--json"
     )
     assert done.returncode in (0, 1), done.stderr  # so little to learn from need not help

@@ -121,7 +121,7 @@ def test_more_requests_than_it_answers_at_once(stack: Stack, tmp_path: Path) -> 
                 answer = client.options(max_retries=0, ignore_status=429).info()
                 return answer.get("error", {}).get("type") == "es_rejected_execution_exception"
 
-            wait_for("a full gateway", is_full, seconds=30)
+            wait_for("a full gateway", is_full)
             headers = {"accept": "*/*"}
             assert client.perform_request("GET", "/_esblend/health/live", headers=headers).meta.status == 200
             assert client.perform_request("GET", "/_esblend/metrics", headers=headers).meta.status == 200
@@ -140,7 +140,7 @@ def test_a_caller_that_does_not_read_is_let_go(stack: Stack, narrow: tuple[str, 
         for connection in greedy:
             connection.send(b"GET /test-large/_doc/1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         # They hold all four places until the gateway has had enough of them.
-        wait_for("the others' turn", lambda: client.options(ignore_status=429).info().meta.status == 200, seconds=30)
+        wait_for("the others' turn", lambda: client.options(ignore_status=429).info().meta.status == 200)
         for connection in greedy:
             connection.__exit__()
     finally:

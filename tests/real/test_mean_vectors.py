@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from esblend.encoder.encoder import Encoder, EncoderOptions, load_encoder
+from esblend.encoder.encoder import Encoder
 from tests.conftest import Stack
+from tests.packaged_encoder import packaged_encoder
 from tests.real.faults import wait_for
 
 SUBJECTS = ("cats", "ships", "tax", "bread", "snow", "roads", "kings", "rivers", "stones", "books", "coal", "wine")
@@ -18,7 +19,7 @@ TEXTS = [f"{subject} {verb}" for subject in SUBJECTS for verb in VERBS]
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    return load_encoder("minilm", EncoderOptions(threads=1))
+    return packaged_encoder()
 
 
 def stored(stack: Stack, index: str) -> list[dict[str, Any]]:
@@ -57,7 +58,7 @@ def test_the_feed_stores_the_mean_of_the_first_hundred_documents(
         mean = next(iter(evidence.values()))["mean"]
         return source.endswith("stored by the feed") and mean == pytest.approx(float(query @ vector), abs=1e-4)
 
-    wait_for("the mean vector of the later documents", is_stored, 10)
+    wait_for("the mean vector of the later documents", is_stored)
     stack.es.indices.delete(index=index)
     wait_for("the removal of the mean vector", lambda: not stored(stack, index))
 
@@ -73,7 +74,7 @@ def test_a_stored_vector_of_another_width_is_ignored(stack: Stack, make_index: C
         script={"source": "ctx._source.vector = params.vector", "params": {"vector": other}},
     )  # fmt: skip
     expected = "mean vector of 120 passages of 120 documents, drawn from 120; sampled by the gateway"
-    wait_for("a sample", lambda: explained(stack, index, "frozen water")[1] == expected, 10)
+    wait_for("a sample", lambda: explained(stack, index, "frozen water")[1] == expected)
 
 
 def test_the_mean_of_deleted_documents_is_not_used(stack: Stack, make_index: Callable[..., str]) -> None:
@@ -87,9 +88,7 @@ def test_the_mean_of_deleted_documents_is_not_used(stack: Stack, make_index: Cal
     )
     wait_for("the removal of the mean vector", lambda: not stored(stack, index))
     expected = "mean vector of 3 passages of 3 documents, drawn from 3; sampled by the gateway"
-    wait_for(
-        "the mean vector of the other documents", lambda: explained(stack, index, "frozen water")[1] == expected, 10
-    )
+    wait_for("the mean vector of the other documents", lambda: explained(stack, index, "frozen water")[1] == expected)
 
 
 @pytest.mark.parametrize("similarity", ["l2_norm", "max_inner_product"])

@@ -13,6 +13,7 @@ from esblend.encoder.encoder import load_encoder
 from esblend.encoder.folder import find_model
 from esblend.encoder.model import Form
 from tests.conftest import Stack
+from tests.packaged_encoder import packaged_encoder
 from tests.real.faults import wait_for, with_vectors
 from tests.real.gateways import gateway_with
 
@@ -34,12 +35,12 @@ def test_vectors_are_cut_where_the_model_allows_it(stack: Stack, make_index: Cal
     stack.attach(index, "body", model=str(folder), vector={"dims": 128})
     stack.wait(index)
     [passage] = with_vectors(stack, index, "0")["esblend"]["g1"]["passages"]
-    whole = load_encoder("minilm").encode_documents(["whales"])[0]
+    whole = packaged_encoder().encode_documents(["whales"])[0]
     np.testing.assert_allclose(passage["vector"], whole[:128] / np.linalg.norm(whole[:128]), atol=1e-5)
     answer = stack.gateway.search(
         index=index, query={"hybrid": {"query": QUESTION, "alpha": 1, "normalizer": "raw_dot"}}
     )
-    query = load_encoder("minilm").encode_query(QUESTION, Form(dims=128))
+    query = packaged_encoder().encode_query(QUESTION, Form(dims=128))
     assert answer["hits"]["hits"][0]["_score"] == pytest.approx(float(np.dot(passage["vector"], query)), abs=1e-5)
 
 
@@ -54,7 +55,7 @@ def test_another_model_embeds_the_queries(stack: Stack, make_index: Callable[...
     index = make_index({"body": "whales"})
     stack.attach(index, "body", query_model=str(folder))
     stack.wait(index)
-    documents, queries = load_encoder("minilm"), load_encoder(str(folder))
+    documents, queries = packaged_encoder(), load_encoder(str(folder))
     expected = documents.encode_documents(["whales"])[0] @ queries.encode_query(QUESTION)
     answer = stack.gateway.search(
         index=index, query={"hybrid": {"query": QUESTION, "alpha": 1, "normalizer": "raw_dot"}}

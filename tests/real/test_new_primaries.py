@@ -4,6 +4,7 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,39 @@ from tests.conftest import Stack
 from tests.real.faults import assert_vectors_of_present_texts, kill, revive, wait_for
 from tests.real.test_feed_index_surgery import position, write
 
-SHARD = 1
+INDEX, SHARD = "test-new-primaries", 1
 
 
-@pytest.fixture
-def index(fault_stack: Stack, index_name: str) -> Iterator[str]:
+@dataclass(frozen=True)
+class Before:
+    """What the allocation of an empty primary replaced."""
+
+    position: dict[str, Any]
+    files: Path
+    """The files of the shard."""
+
+
+@pytest.fixture(scope="module")
+def emptied(fault_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Before]:
+    """An attached index whose second shard has lost its documents: an empty primary was allocated."""
     fault_stack.es.indices.create(
-        index=index_name,
+        index=INDEX,
         mappings={"properties": {"body": {"type": "text"}}},
         settings={"number_of_shards": 3, "number_of_replicas": 0},
     )
-    fault_stack.attach(index_name, "body")
-    write(fault_stack, index_name, range(60), "at first")
-    fault_stack.wait(index_name)
-    yield index_name
-    revive(fault_stack)
-    fault_stack.es.indices.delete(index=index_name)
+    try:
+        fault_stack.attach(INDEX, "body")
+        write(fault_stack, INDEX, range(60), "at first")
+        fault_stack.wait(INDEX)
+        before = Before(position(fault_stack, INDEX), tmp_path_factory.mktemp("shard") / "stale")
+        place = folder(fault_stack, INDEX)
+        kill(fault_stack, "elasticsearch")
+        shutil.move(place, before.files)
+        restarted(fault_stack, INDEX, "allocate_empty_primary")
+        yield before
+    finally:
+        revive(fault_stack)
+        fault_stack.es.indices.delete(index=INDEX)
 
 
 def folder(stack: Stack, index: str) -> Path:
@@ -53,7 +71,7 @@ def restarted(stack: Stack, index: str, command: str) -> None:
 
     with ThreadPoolExecutor(1) as pool:
         started = pool.submit(revive, stack)
-        wait_for("the primary", is_allocated, 120)
+        wait_for("the primary", is_allocated)
         started.result()
 
 
@@ -76,27 +94,19 @@ def check_writes(stack: Stack, index: str, before: dict[str, Any]) -> None:
         assert (after[shard]["history"] == before[shard]["history"]) == (shard != str(SHARD))
 
 
-def test_an_empty_primary(fault_stack: Stack, index: str) -> None:
-    before = position(fault_stack, index)
-    place = folder(fault_stack, index)
-    kill(fault_stack, "elasticsearch")
-    shutil.rmtree(place)
-    restarted(fault_stack, index, "allocate_empty_primary")
-    assert 0 < count(fault_stack, index) < 60
-    check_writes(fault_stack, index, before)
+def test_an_empty_primary(fault_stack: Stack, emptied: Before) -> None:
+    assert 0 < count(fault_stack, INDEX) < 60
+    check_writes(fault_stack, INDEX, emptied.position)
 
 
-def test_a_stale_primary(fault_stack: Stack, index: str, tmp_path: Path) -> None:
+def test_a_stale_primary(fault_stack: Stack, emptied: Before) -> None:
     """A copy of the shard's files comes back after another primary has taken its place."""
-    place = folder(fault_stack, index)
-    kill(fault_stack, "elasticsearch")
-    shutil.move(place, tmp_path / "stale")
-    restarted(fault_stack, index, "allocate_empty_primary")
-    write(fault_stack, index, range(200), "what is lost again")
-    fault_stack.wait(index)
-    before = position(fault_stack, index)
+    write(fault_stack, INDEX, range(200), "what is lost again")
+    fault_stack.wait(INDEX)
+    before = position(fault_stack, INDEX)
+    place = folder(fault_stack, INDEX)
     kill(fault_stack, "elasticsearch")
     shutil.rmtree(place)
-    shutil.move(tmp_path / "stale", place)
-    restarted(fault_stack, index, "allocate_stale_primary")
-    check_writes(fault_stack, index, before)
+    shutil.move(emptied.files, place)
+    restarted(fault_stack, INDEX, "allocate_stale_primary")
+    check_writes(fault_stack, INDEX, before)

@@ -30,7 +30,7 @@ def run(stack: Stack, *tasks: RangeTask) -> list[EmbedResult]:
     """The results of tasks that no feed waits for."""
     queue = TaskQueue(Settings(es_url=stack.described["elasticsearch"], redis_url=stack.described["redis"]))
     try:
-        return [queue.wait(sent, seconds=60) for sent in [queue.send("live", task) for task in tasks]]
+        return [queue.wait(sent, seconds=240) for sent in [queue.send("live", task) for task in tasks]]
     finally:
         queue.close()
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from elasticsearch import BadRequestError, Elasticsearch
 
-from esblend.encoder.encoder import EncoderOptions, load_encoder
 from query.gateway.filter_path import filtered
 from tests.conftest import Stack
+from tests.packaged_encoder import packaged_encoder
 from tests.real.test_hybrid import DOCUMENTS, INDEX, dots, ids
 from tests.real.test_hybrid import index as _index  # noqa: F401  the fixture of the six documents
 
@@ -278,7 +278,7 @@ def test_parts_of_a_fused_response_can_be_asked_for(stack: Stack) -> None:
 
 
 def test_an_explanation_shows_rank_score_and_dot_product(stack: Stack) -> None:
-    expected = dots(load_encoder("minilm", EncoderOptions(threads=1)), TEXT)
+    expected = dots(packaged_encoder(), TEXT)
     for body, leg in (({"retriever": RRF}, "knn"), ({"query": {"hybrid": {"query": TEXT}}}, "semantic")):
         answer = search(stack.gateway, **body, explain=True)
         for hit, explained in zip(answer["hits"]["hits"], answer["esblend"]["explanations"], strict=True):

@@ -231,12 +231,13 @@ def test_feed_and_worker_do_with_the_least_privileges(secured: Stack, tmp_path: 
             mapping = {"properties": {"body": {"type": "text"}}}
             secured.es.indices.create(index="least-1", mappings=mapping, settings={"number_of_replicas": 0})
             secured.attach("least-1", "body")
+            secured.es.indices.put_settings(index="least-1", settings={"index.mapping.nested_objects.limit": 1})
             secured.es.index(index="least-1", id="good", document={"body": "a text"}, routing="r")
-            secured.es.index(index="least-1", id="bad", document={"body": "word " * 3_000_000})
-            status = secured.wait("least-1", seconds=180)
+            secured.es.index(index="least-1", id="bad", document={"body": "word " * 1000})
+            status = secured.wait("least-1")
             assert (status["embedded"], status["dead_letters"]) == (1, 1)
             secured.es.index(index="least-1", id="bad", document={"body": "a good text"})
-            secured.wait("least-1", seconds=60)
+            secured.wait("least-1")
             assert not secured.call("GET", "/_esblend/dead-letters", index="least-1")["dead_letters"]
     finally:
         revive(secured, **DEBUG_LOGS)

@@ -33,7 +33,7 @@ class Collector:
 
     def all_of(self, trace: str, names: set[str]) -> dict[str, Any]:
         """The spans of a trace once those of `names` are there."""
-        wait_for("span", lambda: names <= self.of(trace).keys(), seconds=30, shows=lambda: sorted(self.of(trace)))
+        wait_for("span", lambda: names <= self.of(trace).keys(), shows=lambda: sorted(self.of(trace)))
         return self.of(trace)
 
 
@@ -137,7 +137,7 @@ def test_writes_that_share_a_task_each_see_it_in_their_own_trace(
     def ends(trace: str) -> bool:
         return bool({"embed", "embed with others"} & found.of(trace).keys())
 
-    wait_for("the end of every trace", lambda: all(map(ends, traces)), seconds=30)
+    wait_for("the end of every trace", lambda: all(map(ends, traces)))
     batches = {span.span_id for span in found.spans if span.name == "embed"}
     for trace in traces:
         shared = found.of(trace).get("embed with others")

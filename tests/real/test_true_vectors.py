@@ -65,7 +65,7 @@ def test_a_document_that_is_written_back_gets_its_vectors_back(
         write(stack, index, str(number))
     for id_, expected in before.items():
         assert len(expected) == (1 if attachment.get("vector") else 4)
-        wait_for(f"the vectors of {id_}", lambda id_=id_, expected=expected: vectors(stack, index, id_) == expected, 20)  # type: ignore[misc]
+        wait_for(f"the vectors of {id_}", lambda id_=id_, expected=expected: vectors(stack, index, id_) == expected)  # type: ignore[misc]
     assert stack.wait(index)["embedded"] == len(WRITERS)
     assert stack.esblend("verify", index, "--json").returncode == 0
 
@@ -126,5 +126,5 @@ def test_external_versions_get_their_vectors_back(stack: Stack, make_index: Call
     stack.es.index(
         index=index, id="0", document=written_back(stack, index, "0"), version=6, version_type="external_gte"
     )
-    wait_for("the vectors", lambda: vectors(stack, index, "0") == before, 20)
+    wait_for("the vectors", lambda: vectors(stack, index, "0") == before)
     assert stack.es.get(index=index, id="0")["_version"] == 6

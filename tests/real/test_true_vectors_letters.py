@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from esblend.encoder.encoder import EncoderOptions, load_encoder
 from tests.conftest import Stack
+from tests.packaged_encoder import packaged_encoder
 from tests.real.faults import wait_for, with_vectors
 
 TOO_LONG = "Whales sing in the deep sea at night. " * 80
@@ -34,7 +34,7 @@ def test_one_id_under_two_routings_has_two_letters(stack: Stack, make_index: Cal
     assert stack.wait(index)["dead_letters"] == 2
     assert letters(stack, index) == {("1", "a"), ("1", "b")}
     stack.es.index(index=index, id="1", routing="a", document={"body": "Whales sing."}, refresh=True)
-    wait_for("one letter to go", lambda: letters(stack, index) == {("1", "b")}, 30)
+    wait_for("one letter to go", lambda: letters(stack, index) == {("1", "b")})
     assert stack.wait(index)["dead_letters"] == 1
 
 
@@ -118,7 +118,7 @@ def test_vectors_of_an_earlier_attachment_are_removed(stack: Stack, make_index: 
 
 
 def test_the_owners_vectors_remain_until_their_text_changes(stack: Stack, make_index: Callable[..., str]) -> None:
-    encoder = load_encoder("minilm", EncoderOptions(threads=1))
+    encoder = packaged_encoder()
     own = encoder.encode_documents(["a photograph of a lighthouse"])[0]
     field = {"type": "dense_vector", "dims": 384, "similarity": "cosine"}
     index = make_index(

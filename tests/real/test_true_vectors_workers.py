@@ -17,6 +17,13 @@ from tests.conftest import Stack
 from tests.real.faults import kill, process, revive, wait_for
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _revived(fault_stack: Stack) -> Iterator[None]:
+    """The tests kill the stack's worker, and most of them need it no more; the others start it again."""
+    yield
+    revive(fault_stack)
+
+
 @pytest.fixture
 def index(fault_stack: Stack, index_name: str) -> Iterator[str]:
     mapping = {"properties": {"body": {"type": "text"}}}
@@ -24,7 +31,6 @@ def index(fault_stack: Stack, index_name: str) -> Iterator[str]:
     fault_stack.attach(index_name, "body")
     fault_stack.es.indices.put_settings(index=index_name, settings={"index.mapping.nested_objects.limit": 1})
     yield index_name
-    revive(fault_stack)
     fault_stack.es.indices.delete(index=index_name)
 
 
@@ -44,7 +50,7 @@ def test_a_killed_child_comes_back_however_long_its_model_loads(fault_stack: Sta
     with process(fault_stack, "tests.real.slow_worker", place=tmp_path) as worker:
         [child] = psutil.Process(worker.pid).children()
         os.kill(child.pid, signal.SIGKILL)
-        wait_for("the worker to be unready", lambda: ready_file(tmp_path) is None, 10)
+        wait_for("the worker to be unready", lambda: ready_file(tmp_path) is None)
         fill(fault_stack, index, 5)
         assert fault_stack.wait(index)["embedded"] == 5
         assert ready_file(tmp_path) is not None
@@ -54,7 +60,7 @@ def test_a_worker_whose_every_task_fails_steps_back(fault_stack: Stack, index: s
     kill(fault_stack, "worker")
     with process(fault_stack, "tests.real.broken_worker", place=tmp_path):
         fill(fault_stack, index, 60)
-        wait_for("the worker to step back", lambda: ready_file(tmp_path) is None, 60)
+        wait_for("the worker to step back", lambda: ready_file(tmp_path) is None)
         log = next(tmp_path.glob("ready-*.log")).read_text()
         assert "worker steps back" in log
         revive(fault_stack)
@@ -67,6 +73,7 @@ def test_a_dead_letter_costs_other_documents_no_deletions(fault_stack: Stack, in
         stats = fault_stack.es.indices.stats(index="esblend-dead-letters", metric="indexing", expand_wildcards="all")
         return int(stats["_all"]["primaries"]["indexing"]["delete_total"])
 
+    revive(fault_stack)
     fault_stack.es.index(index=index, id="long", document={"body": "many words make a long text. " * 400}, refresh=True)
     assert fault_stack.wait(index)["dead_letters"] == 1
     before = deletions()
@@ -126,14 +133,14 @@ def test_liveness_of_a_stuck_worker_fails(fault_stack: Stack, index: str, tmp_pa
         [child] = psutil.Process(worker.pid).children()
         if stuck == "task":
             fill(fault_stack, index, 1)
-            wait_for("the stuck task to show", lambda: liveness(port) == 503, 60)
+            wait_for("the stuck task to show", lambda: liveness(port) == 503)
         elif stuck == "parent":
             os.kill(worker.pid, signal.SIGSTOP)
-            wait_for("the stuck parent to show", lambda: liveness(port) == 503, 60)
+            wait_for("the stuck parent to show", lambda: liveness(port) == 503)
             os.kill(worker.pid, signal.SIGCONT)
-            wait_for("the parent to go on", lambda: liveness(port) == 200, 60)
+            wait_for("the parent to go on", lambda: liveness(port) == 200)
         else:
             os.kill(child.pid, signal.SIGSTOP)
-            wait_for("the stopped child to show", lambda: liveness(port) == 0, 60)
+            wait_for("the stopped child to show", lambda: liveness(port) == 0)
         child.kill()
         worker.kill()

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from elasticsearch import ApiError
 
-from esblend.encoder.encoder import Encoder, load_encoder
+from esblend.encoder.encoder import Encoder
 from esblend.encoder.model import Form
 from tests.conftest import Stack
+from tests.packaged_encoder import packaged_encoder
 from tests.real.faults import wait_for, with_vectors
 
 DOCUMENTS = [
@@ -23,7 +24,7 @@ QUESTION = "marine animals"
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    return load_encoder("minilm")
+    return packaged_encoder()
 
 
 def texts() -> list[str]:
@@ -163,7 +164,7 @@ def test_a_mapping_that_asks_for_it_is_attached(stack: Stack, index_name: str, w
         found = stack.gateway.options(ignore_status=404)
         return found.perform_request("GET", f"/_esblend/indices/{index_name}", headers={"accept": "application/json"})
 
-    wait_for("attached", lambda: attachment().body.get("attachment"), seconds=30)
+    wait_for("attached", lambda: attachment().body.get("attachment"))
     assert stack.wait(index_name)["embedded"] == 1
     if wish == "meta":
         assert stack.es.indices.get_mapping(index=index_name)[index_name]["mappings"]["_meta"]["owner"] == "us"

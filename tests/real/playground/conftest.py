@@ -16,7 +16,7 @@ _FLAGS = [
     "--no-sandbox", "--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=60_000)
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -40,7 +40,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     opened = browser.new_context(accept_downloads=True, viewport=WIDE)
-    opened.set_default_timeout(15_000)
+    opened.set_default_timeout(60_000)
     yield opened
     opened.close()
 
@@ -71,9 +71,7 @@ def visit(context: BrowserContext, stack: Stack, index: str, problems: list[str]
 
     yield go
     for opened in context.pages:
-        wait_for(
-            "the page's requests to end", lambda opened=opened: opened.wait_for_timeout(10) or not running, seconds=15
-        )
+        wait_for("the page's requests to end", lambda opened=opened: opened.wait_for_timeout(10) or not running)
     assert not problems
 
 

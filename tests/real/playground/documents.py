@@ -79,4 +79,4 @@ def move_slider(page: Page, selector: str, value: float) -> None:
 
 
 def wait_for(what: str, holds: Callable[[], Any]) -> None:
-    faults.wait_for(what, holds, seconds=20)
+    faults.wait_for(what, holds)
