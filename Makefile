@@ -6,6 +6,8 @@ RUN := $(VENV)/bin
 # The tests of a file run in one process; tests/scheduling.py chooses it. Tests on servers wait much, so there are four processes.
 PARALLEL = -n $(PROCESSES) --dist loadfile
 PROCESSES = 4
+# Kept compiled, where the environment says otherwise: else each of some hundred processes compiles its modules again.
+export PYTHONDONTWRITEBYTECODE =
 NEEDS_PYTHON = test -n "$(PYTHON)" || { echo "esblend needs Python 3.11 or newer with venv (Debian: apt-get install python3-venv);" \
 	"to choose one: make PYTHON=/path/to/python3" >&2; exit 1; }
 
@@ -38,7 +40,7 @@ test-programs: ## Install the programs that the tests start (Debian), or print h
 
 test-unit: PROCESSES = 2
 test-unit: install ## Run the tests without servers
-	$(RUN)/python -m pytest $(PARALLEL) tests/unit
+	$(RUN)/python -m pytest $(PARALLEL) -p no:schemathesis tests/unit
 
 test-versions: test-programs install ## Run the tests of other Elasticsearch versions: 8.14 and 8.16
 	ESBLEND_TEST_VERSIONS="8.14 8.16" $(RUN)/python -m pytest tests/real/test_versions.py

@@ -167,9 +167,9 @@ def fault_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stop_stack(started)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def secured_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack with security on, whose processes log everything."""
+    """A stack with security on, whose processes log everything. Few files need it, so it ends with the file."""
     started = start_stack(tmp_path_factory.mktemp("secured"), "--security", **DEBUG_LOGS)
     yield started
     stop_stack(started)

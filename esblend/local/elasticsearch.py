@@ -31,6 +31,8 @@ def new_credentials() -> Credentials:
 
 
 _FIRST_HEAP_MB = 256
+_SHORT_LIVED = "-Xmx64m -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+"""Options of the JVMs that start the server: they work for a second, in which compiled code is not worth its compilation."""
 
 
 def start_node(
@@ -68,6 +70,7 @@ def start_node(
         "ES_JAVA_HOME": str(java.home),
         "JAVA": str(java.executable),
         "ES_JAVA_OPTS": java_options(heap_mb, os.environ),
+        "CLI_JAVA_OPTS": _SHORT_LIVED,
     }
     command = _command(distribution.version, java.executable, home, config)
     return launch(command, log=node_folder / "logs" / "stdout.log", env=env, cwd=home, user=user)
@@ -81,7 +84,7 @@ def java_options(heap_mb: int, environment: Mapping[str, str]) -> str:
 
 
 def _command(version: str, java: Path, home: Path, config: Path) -> list[str]:
-    small = [str(java), "-Xmx64m", "-XX:+UseSerialGC"]
+    small = [str(java), *_SHORT_LIVED.split()]
     if version.startswith("8."):
         return [
             *small,

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from scipy import stats
-
 from query.lab.measuring import LEVEL
 
 
@@ -48,6 +46,8 @@ def judge(tally: Mapping[str, Any]) -> Verdict:
     preference = (wins of b + ties / 2) / searches - 1/2 (Chapelle, Joachims, Radlinski and Yue, TOIS 2012). The p-value is
     two-sided, of wins against losses without ties (Radlinski, Kurup and Joachims, CIKM 2008); 1 without wins.
     """
+    from scipy import stats  # here, since it takes a second to import
+
     a, b, ties = int(tally["wins_a"]), int(tally["wins_b"]), int(tally["ties"])
     searches = a + b + ties
     preference = (b + ties / 2) / searches - 0.5 if searches else 0.0

@@ -7,7 +7,6 @@ import ir_measures
 import numpy as np
 from ir_measures import AP, RR, R, nDCG
 from numpy.typing import NDArray
-from scipy import stats
 
 from query.lab.judged import Judged
 from query.lab.searching import Run
@@ -71,6 +70,8 @@ def compare(values: Mapping[str, Mapping[str, float]], baseline: str) -> dict[st
         for name, by_query in values.items()
         if name != baseline
     }
+    from scipy import stats  # here, since it takes a second to import
+
     raw = [_p_value(gain) for gain in gains.values()]
     corrected = stats.false_discovery_control(raw) if raw else []
     return {
@@ -84,6 +85,8 @@ def _p_value(gain: NDArray[np.float64]) -> float:
         return 1.0
     if np.ptp(gain) == 0:
         return 0.0
+    from scipy import stats
+
     return float(stats.ttest_1samp(gain, 0.0).pvalue)
 
 
@@ -91,5 +94,7 @@ def _interval(numbers: NDArray[np.float64]) -> Interval:
     mean = float(numbers.mean()) if len(numbers) else 0.0
     if len(numbers) < 2 or np.ptp(numbers) == 0:
         return Interval(mean, mean, mean)
+    from scipy import stats
+
     low, high = stats.t.interval(0.95, len(numbers) - 1, loc=mean, scale=stats.sem(numbers))
     return Interval(mean, float(low), float(high))

@@ -17,6 +17,12 @@ from tests.real.faults import assert_vectors_of_present_texts, kill, process, re
 NEWER = {"format": 2, "generations": {"g1": {"model": {"name": "of the future"}}}, "something": "new"}
 
 
+@pytest.fixture(scope="module")
+def stack(fault_stack: Stack) -> Stack:
+    """In place of the other stack, which the process of this file would start for a few tests."""
+    return fault_stack
+
+
 @pytest.fixture
 def newer_index(stack: Stack, index_name: str) -> Iterator[str]:
     """An index that a newer version attached, with that version's checkpoint."""

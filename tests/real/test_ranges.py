@@ -17,6 +17,12 @@ from workers.documents import find_target
 from workers.range_reading import RangeReader
 
 
+@pytest.fixture(scope="module")
+def stack(fault_stack: Stack) -> Stack:
+    """In place of the other stack, which the process of this file would start for a few tests."""
+    return fault_stack
+
+
 def uuid_of(stack: Stack, index: str) -> str:
     return str(stack.es.indices.get_settings(index=index)[index]["settings"]["index"]["uuid"])
 

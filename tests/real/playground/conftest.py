@@ -85,7 +85,7 @@ def no_judgements(stack: Stack, index: str) -> None:
     stack.es.indices.delete(index=".esblend-judgements", ignore_unavailable=True)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def secured(secured_stack: Stack) -> Iterator[Stack]:
     """A stack with security on, filled as the other one."""
     fill(secured_stack, INDEX)

@@ -22,8 +22,9 @@ def load(folder: Path, backend: Any = "torch") -> Encoder:
         described = find_model(str(folder))
         for route in filter(None, (described, described.queries)):
             target = export_folder(route, route.digest(), "exact")
-            target.mkdir(parents=True)
-            export(route, "exact", target)
+            if not (target / "model.xml").is_file():
+                target.mkdir(parents=True, exist_ok=True)
+                export(route, "exact", target)
     return load_encoder(str(folder), EncoderOptions(backend=backend, threads=1))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from bench.anisotropic import MODERATE, STRONG, write_anisotropic_encoder
 from esblend.encoder.encoder import Encoder, EncoderOptions, load_encoder
-from tests.unit.esblend.encoder.parity import reference
+from tests.unit.esblend.encoder.parity import load, reference
 from tests.unit.esblend.encoder.texts import UNRELATED
 
 
@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, strength: float) -> Path:
 
 @pytest.fixture(scope="module", params=["torch", "openvino"])
 def encoder(request: pytest.FixtureRequest, folder: Path) -> Encoder:
-    return load_encoder(str(folder), EncoderOptions(backend=request.param))
+    return load(folder, request.param)
 
 
 @cache

@@ -8,7 +8,6 @@ import pytest
 from pydantic import SecretStr
 
 from esblend.encoder import http_model
-from esblend.encoder.encoder import load_encoder
 from esblend.encoder.registry import Encoders
 from esblend.encoder.service_tokens import ApproximateTokens, ServiceTokens
 from esblend.errors import EncodingError, ModelError
@@ -17,6 +16,7 @@ from mappings.attachment import PassageSettings
 from mappings.passages import split
 from mappings.source import SourceText
 from tests.embedding_service import EmbeddingService, embedding_service
+from tests.packaged_encoder import packaged_encoder
 
 TEXTS = [f"text number {n}" for n in range(5)]
 
@@ -43,7 +43,7 @@ def test_its_vectors_come_in_order_and_batches(service: EmbeddingService, name: 
     encoder = encoders(service, encoder_batch_texts=2, encoder_api_key=SecretStr("key")).load(name)
     service.batches.clear()
     found = encoder.encode_documents(TEXTS)
-    np.testing.assert_allclose(found, load_encoder("minilm").encode_documents(TEXTS), atol=1e-5)
+    np.testing.assert_allclose(found, packaged_encoder().encode_documents(TEXTS), atol=1e-5)
     assert service.batches == [2, 2, 1]
     assert set(service.authorizations) == {"Bearer key"}
 
@@ -151,7 +151,7 @@ def test_pieces_of_the_services_own_tokenizer(service: EmbeddingService, text: s
     tokenizer = encoders(service).load("tei:minilm").tokenizer
     assert isinstance(tokenizer, ServiceTokens)
     assert tokenizer.special_tokens == 2
-    assert tokenizer.spans(text) == load_encoder("minilm").tokenizer.spans(text)
+    assert tokenizer.spans(text) == packaged_encoder().tokenizer.spans(text)
 
 
 def test_without_a_tokenizer_of_the_service_pieces_are_estimated(service: EmbeddingService) -> None:
@@ -163,7 +163,7 @@ def test_without_a_tokenizer_of_the_service_pieces_are_estimated(service: Embedd
     "text", ["漢字かな交じり文を数える。", "他们在深海里唱歌。", "English words, and more.", "ภาษาไทย"]
 )
 def test_an_estimate_is_not_below_the_models_count(text: str) -> None:
-    assert ApproximateTokens().count(text) >= load_encoder("minilm").tokenizer.count(text)
+    assert ApproximateTokens().count(text) >= packaged_encoder().tokenizer.count(text)
 
 
 def test_long_chinese_documents_fit_the_service(service: EmbeddingService) -> None:
@@ -172,5 +172,5 @@ def test_long_chinese_documents_fit_the_service(service: EmbeddingService) -> No
     encoder = encoders(service).load("tei:minilm")
     text = "他们在深海里唱歌，夜里也能听见。" * 200
     passages = split(SourceText(text, ""), encoder.tokenizer, PassageSettings(max_tokens=encoder.model.max_tokens))
-    real = load_encoder("minilm").tokenizer
+    real = packaged_encoder().tokenizer
     assert max(real.count(passage.text) + real.special_tokens for passage in passages) <= 256
