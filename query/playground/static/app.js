@@ -145,7 +145,11 @@ function drawBoard() {
 
 // ---- judging
 
-const drawJudge = () => keepFocus($("judging"), () => $("judging").replaceChildren(...drawJudging(page)))
+const drawJudge = () => keepFocus($("judging"), () => {
+  const typed = $("new-question")?.value ?? ""
+  $("judging").replaceChildren(...drawJudging(page))
+  $("new-question").value = typed
+})
 
 async function judgeView() {
   const { state } = page

@@ -49,6 +49,7 @@ export function drawJudging(page) {
 function add(page, form) {
   const question = oneLine(form.querySelector("input").value)
   if (!question) return
+  form.reset()
   page.judgements.add([question])
   page.choose(question)
 }

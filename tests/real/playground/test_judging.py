@@ -157,6 +157,18 @@ def test_the_next_question(page: Page, tmp_path: Path) -> None:
     page.fill("#new-question", "bread and water")
     page.press("#new-question", "Enter")
     expect(page.locator("#questions li")).to_have_count(3)
+    expect(page.locator("#new-question")).to_have_value("")
+
+
+def test_a_half_typed_question_survives_what_arrives(page: Page, tmp_path: Path) -> None:
+    page.click(".views [data-view=judge]")
+    page.fill("#new-question", "bread and water")
+    file = tmp_path / "questions.txt"
+    file.write_text("sea\nrockets in orbit\n")
+    page.set_input_files("#import", file)
+    expect(page.locator("#questions li")).to_have_count(2)
+    expect(page.locator(".card").first).to_be_visible()
+    expect(page.locator("#new-question")).to_have_value("bread and water")
 
 
 def test_the_exports_are_read_by_eval_and_tune(

@@ -86,7 +86,7 @@ def test_deep_queries_are_walked_in_linear_time() -> None:
     query: dict[str, Any] = {"hybrid": {"query": "x"}}
     for _ in range(3000):
         query = {"bool": {"must": [query, TERM]}}
-    began = time.perf_counter()
+    began = time.thread_time()
     [clause] = ranked_clauses({"query": query})
     conditions_around(clause)
-    assert time.perf_counter() - began < 2
+    assert time.thread_time() - began < 2
