@@ -1,10 +1,12 @@
 """Shares the tasks that may be unfinished between the indices of a feed process.
 
 The queue is first in, first out. Its length decides how long the first task of an index waits behind the tasks of the others, so
-the number of unfinished tasks follows the number of living workers, and every index with changes gets an equal part of it.
+the number of unfinished tasks of all processes follows the number of living workers, and every index with changes gets an equal
+part of it.
 """
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from esblend.broker import Lane
@@ -20,15 +22,23 @@ class Credit:
     """The number of tasks that the indices of this process may have in flight, in each lane."""
 
     workers: int = 0
-    feeds: int = 1
-    """Feed processes that share the workers."""
+    others: Sequence[Mapping[Lane, int]] = ()
+    """The unfinished tasks of each other feed process, which use the same workers."""
     _members: set[str] = field(default_factory=set)
     _in_flight: dict[Lane, Counter[str]] = field(default_factory=lambda: {"live": Counter(), "backfill": Counter()})
 
     @property
-    def tasks(self) -> int:
-        """Tasks of one lane for all indices of this process, and one spare, so that no worker waits for the feed."""
-        return max(_LEAST_TASKS, -(-_TASKS_PER_WORKER * self.workers // self.feeds) + 1)
+    def in_flight(self) -> dict[Lane, int]:
+        """The unfinished tasks of this process."""
+        return {lane: counts.total() for lane, counts in self._in_flight.items()}
+
+    def tasks(self, lane: Lane) -> int:
+        """Tasks of a lane for all indices of this process: what the other processes leave, and at least an equal part. One is
+        spare, so that no worker waits for the feed."""
+        all_tasks = _TASKS_PER_WORKER * self.workers + 1
+        of_others = [tasks for other in self.others if (tasks := other.get(lane, 0)) > 0]
+        equal_part = -(-all_tasks // (1 + len(of_others)))
+        return max(_LEAST_TASKS, equal_part, all_tasks - sum(of_others))
 
     def allows(self, lane: Lane, index: str) -> bool:
         """Whether an index may send another task: always its first one, then its equal part of the tasks."""
@@ -36,7 +46,8 @@ class Credit:
         own = counts[index]
         if own == 0:
             return True
-        return own < max(1, self.tasks // len(counts)) and counts.total() < self.tasks
+        tasks = self.tasks(lane)
+        return own < max(1, tasks // len(counts)) and counts.total() < tasks
 
     def join(self, index: str) -> None:
         """This process follows the index now."""

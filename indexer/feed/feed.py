@@ -1,6 +1,6 @@
-"""All attached indices that no other feed process follows. One round:
+"""This process's share of the attached indices. One round:
 
-lost tasks -> discovery, take-over -> shard stats -> reports of workers -> a step of each index -> checkpoints
+lost tasks -> discovery, hand-over, take-over -> shard stats -> reports of workers -> a step of each index -> checkpoints
 
 Between two looks at the shard stats, only the indices of new reports have a step. Each index fails and pauses alone. The step of
 a slow index continues in the background; the next round does not wait for it.
@@ -8,6 +8,7 @@ a slow index continues in the background; the next round does not wait for it.
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -23,18 +24,21 @@ from indexer.care.letter_requests import discard, requests
 from indexer.care.mean_vectors import MeanVectorRefresh
 from indexer.feed.checkpoints import Checkpoint, checkpoint_id, load_checkpoints
 from indexer.feed.credit import Credit
-from indexer.feed.discovery import REQUEST_AGAIN_SECONDS, Discovery
+from indexer.feed.discovery import REQUEST_AGAIN_SECONDS, AttachedIndex, Discovery
 from indexer.feed.index_feed import IndexFeed, LeaseLostError
 from indexer.feed.leases import Leases
 from indexer.feed.lost_tasks import LostTasks
 from indexer.feed.metrics import remove_progress, show_progress
 from indexer.feed.shard_changes import IndexShards, read_shards
+from indexer.feed.shares import Shares
 from indexer.feed.task_queue import TaskQueue
 from mappings.dead_letter_index import DROP
 
 log = structlog.get_logger()
 _LOST_CHECK_SECONDS = 2.0
 _STEPS_AT_A_TIME = 16
+_SETTLE_SECONDS = 3.0
+"""No index is handed over until the members have been the same for this time: by then the others see the same members."""
 
 
 class Feed:
@@ -49,6 +53,9 @@ class Feed:
         self._discovery = Discovery(es, queue)
         self._discovered_at = float("-inf")
         self._attached_before: frozenset[str] = frozenset()
+        self._shares = Shares()
+        self._shared: tuple[Mapping[str, AttachedIndex], frozenset[str]] = ({}, frozenset())
+        self._owners: dict[str, str] = {}
         self._mean_vectors = MeanVectorRefresh(es)
         self._credit = Credit()
         self._lost = LostTasks(settings.feed_task_timeout_seconds)
@@ -81,6 +88,7 @@ class Feed:
             log.warning("heartbeat late; no tasks are sent until it continues")
             await asyncio.sleep(self._settings.feed_poll_seconds)
             return
+        self._leases.in_flight, self._credit.others = self._credit.in_flight, self._leases.in_flight_of_others
         await self._recover_lost_tasks()
         if time.monotonic() - self._discovered_at >= self._settings.feed_discovery_seconds:
             if await self._discovery.look():
@@ -89,7 +97,7 @@ class Feed:
             await self._take_over()
             await self._send_letter_requests()
             self._discovered_at = time.monotonic()
-        elif self._leases.dead:
+        elif self._leases.dead or self._leases.members != self._shared[1]:
             await self._take_over()
         is_due = time.monotonic() - self._shards_read_at >= self._settings.feed_poll_seconds
         if is_due:
@@ -151,7 +159,9 @@ class Feed:
     async def _step(self, key: str, feed: IndexFeed, shards: IndexShards | None) -> None:
         async with self._gate:
             try:
-                if shards is None or shards.uuid != feed.checkpoint.uuid:
+                if await feed.release():
+                    self._unfollow(key, feed, "handed over")
+                elif shards is None or shards.uuid != feed.checkpoint.uuid:
                     await self._pause_missing(feed)
                 else:
                     await feed.step(shards)
@@ -216,10 +226,21 @@ class Feed:
             remove_progress(feed)
             log.info(event, index=feed.index, generation=feed.checkpoint.generation)
 
+    def _share_out(self) -> None:
+        """Divide the indices between the members, and leave those of other members. A closed index stays where it is."""
+        attached, members, me = self._discovery.attached, self._leases.members, self._leases.me
+        if self._shared[0] is not attached or self._shared[1] != members:
+            self._owners = self._shares.of(attached.keys(), members)
+            self._shared = (attached, members)
+        is_settled = time.monotonic() - self._leases.members_changed_at >= _SETTLE_SECONDS
+        for key, feed in self.feeds.items():
+            feed.leave(is_settled and self._owners.get(key, me) != me)
+
     async def _take_over(self) -> None:
-        """Follow the indices that no process follows, or only one that stopped."""
-        attached = self._discovery.attached
-        keys = sorted(attached.keys() - self.feeds.keys())
+        """Follow the indices of this process's share that no process follows, or only one that stopped."""
+        self._share_out()
+        attached, me = self._discovery.attached, self._leases.me
+        keys = sorted(key for key, owner in self._owners.items() if owner == me and key not in self.feeds)
         stored = await load_checkpoints(self._es, keys)
         owners = {checkpoint.owner for checkpoint, _ in stored.values() if checkpoint and checkpoint.owner}
         self._leases.watched = owners - {self._leases.me}
@@ -268,7 +289,6 @@ class Feed:
             return
         self._looked_for_lost = time.monotonic()
         self._credit.workers = await asyncio.to_thread(self._queue.living_workers)
-        self._credit.feeds = 1 + len(self._leases.watched - self._leases.dead)
         tasks = {task: sent for feed in self.feeds.values() for task, sent in feed.tasks.items()}
         if not tasks:
             self._lost.forget()

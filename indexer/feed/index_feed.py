@@ -9,15 +9,13 @@ The feed reads no documents: the workers search the ranges of sequence numbers.
 import asyncio
 import time
 import uuid
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection
 
 import structlog
-from elastic_transport import TransportError
-from elasticsearch import ApiError, AsyncElasticsearch
+from elasticsearch import AsyncElasticsearch
 
-from esblend import tracing
-from esblend.broker import MAX_RUNS, DocumentRef, EmbedResult, Lane, RangeTask, Report
+from esblend.broker import MAX_RUNS, EmbedResult, Lane, RangeTask, Report
 from esblend.elasticsearch_connection import back_off
 from esblend.errors import IndexUnavailable
 from esblend.metrics import TASKS
@@ -29,15 +27,16 @@ from indexer.feed.density import Density
 from indexer.feed.lost_tasks import SentTask
 from indexer.feed.quiet_period import QuietPeriod
 from indexer.feed.rate_limit import RateLimit
-from indexer.feed.shard_changes import IndexShards, ShardState, read_changed_ids
+from indexer.feed.shard_changes import IndexShards, ShardState, traced_changes
 from indexer.feed.task_queue import TaskQueue
 from indexer.feed.task_size import TaskSize
 from indexer.feed.worker_writes import WorkerWrites
+from indexer.feed.write_speed import WriteSpeed
 from mappings.attachment import BackfillControl
 
 log = structlog.get_logger()
 _SAVE_SECONDS = 1.0
-_SPEED_SECONDS = 10.0
+_RELEASE_SECONDS = 10.0
 _REFRESH_SECONDS = 90
 """Elasticsearch takes a minute to answer the refresh of an index with an unassigned primary shard."""
 
@@ -75,10 +74,11 @@ class IndexFeed:
         self._worker_writes = WorkerWrites()
         self._live_read_at = float("-inf")
         self._is_backfill_visible = False
-        self._written: deque[tuple[float, int]] = deque()
+        self._speed = WriteSpeed()
         self._failed_tasks = 0
         self._failed_reads = 0
         self._pause_until = 0.0
+        self._leaving_since: float | None = None
         self._saved: tuple[float, str] = (float("-inf"), "")
         self._densities: defaultdict[tuple[Lane, int], Density] = defaultdict(Density)
         self._size = TaskSize(settings.feed_batch_documents)
@@ -118,7 +118,7 @@ class IndexFeed:
         self._failed_tasks = 0
         self.cursors[sent.lane][sent.shard].finish(task, result.until)
         self._learn(sent, result, min(result.until, sent.until))
-        self._written.append((time.monotonic(), result.written))
+        self._speed.add(result.written)
 
     def _learn(self, sent: SentTask, result: EmbedResult, until: int) -> None:
         """Learn the workers' speed and the density of the changes; the rate limit regains the documents that were not there."""
@@ -157,11 +157,27 @@ class IndexFeed:
         for shard, state in shards.shards.items():
             self._begin_history(shard, state)
         self._pass_worker_writes(shards)
-        if time.monotonic() >= self._pause_until:
+        if time.monotonic() >= self._pause_until and self._leaving_since is None:
             await self._send_due_lanes(shards)
             self._failed_reads = 0
         self._end_finished_backfills()
         await self._save_if_moved(shards)
+
+    def leave(self, is_leaving: bool) -> None:
+        """Send no further task, because another process is to follow this index; or send tasks again."""
+        self._leaving_since = (self._leaving_since or time.monotonic()) if is_leaving else None
+
+    async def release(self) -> bool:
+        """Release an index that is to be left, and return whether it was released: at once without unfinished tasks, or else after
+        some seconds. The next process then reads the changes of the unfinished tasks again, and the workers find nothing to do.
+        Raises LeaseLostError."""
+        since = self._leaving_since
+        if since is None or (self.tasks and time.monotonic() - since < _RELEASE_SECONDS):
+            return False
+        shards = {shard: self.position(shard) for shard in self.cursors["live"]}
+        self.checkpoint = self.checkpoint.model_copy(update={"owner": None, "shards": shards})
+        await self.save()
+        return True
 
     def _begin_history(self, shard: int, state: ShardState) -> None:
         """Start a shard that is new, or whose sequence numbers began a new history: after a restore from a snapshot or the
@@ -252,7 +268,7 @@ class IndexFeed:
 
     def _may_send(self, lane: Lane) -> bool:
         limit = self._settings.feed_max_tasks_in_flight
-        most = self._size.max_in_flight(self._credit.tasks if limit is None else limit)
+        most = self._size.max_in_flight(self._credit.tasks(lane) if limit is None else limit)
         if self.in_flight(lane) >= most or not self._credit.allows(lane, self.checkpoint.id):
             return False
         return lane == "live" or (not self.backfill.paused and self._rate.allows_any())
@@ -298,7 +314,7 @@ class IndexFeed:
             max_documents=most,
             without=own,
         )
-        changes = await self._traced_changes(message)
+        changes = await traced_changes(self._es, message)
         if self.cursors[lane][shard].next_unsent(end) != (after, end):
             return False  # an earlier task got lost meanwhile, and its changes are next
         # Registered before it is sent: its result may arrive first, and other tasks may get lost meanwhile. Not before the search:
@@ -315,24 +331,6 @@ class IndexFeed:
             self.lose([task])
             raise
         return True
-
-    async def _traced_changes(self, message: RangeTask) -> list[DocumentRef]:
-        """The documents of a range, by which the traces of their writes are found; empty while tracing is off, and when the search
-        fails: traces are no reason to pause an index."""
-        if not tracing.is_on():
-            return []
-        try:
-            return await read_changed_ids(
-                self._es,
-                self.index,
-                message.shard,
-                after=message.after,
-                until=message.until,
-                size=message.max_documents,
-            )
-        except (ApiError, TransportError) as error:
-            log.warning("traces of changes not found", index=self.index, cause=type(error).__name__)
-            return []
 
     def _end_finished_backfills(self) -> None:
         backfill = self.cursors["backfill"]
@@ -366,7 +364,7 @@ class IndexFeed:
                 "pending_since": (self.checkpoint.pending_since or time.time()) if is_behind else None,
                 "paused_because": self.checkpoint.paused_because if is_paused else None,
                 "updated_at": time.time(),
-                "documents_per_second": self._documents_per_second(),
+                "documents_per_second": self._speed.per_second(),
             }
         )
         await self.save_if_changed(at_once=not is_behind)
@@ -393,11 +391,3 @@ class IndexFeed:
         if backfill is None or backfill.end is None:
             return ShardCheckpoint(live=live, backfill=live, backfill_end=live, history=history)
         return ShardCheckpoint(live=live, backfill=backfill.done, backfill_end=backfill.end, history=history)
-
-    def _documents_per_second(self) -> float:
-        now = time.monotonic()
-        while self._written and now - self._written[0][0] > _SPEED_SECONDS:
-            self._written.popleft()
-        if not self._written:
-            return 0.0
-        return round(sum(count for _, count in self._written) / max(1.0, now - self._written[0][0]), 1)

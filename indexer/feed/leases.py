@@ -1,22 +1,26 @@
-"""Decides which feed process follows which index: several may run, and one is active for each index.
+"""Decides which feed processes live: several may run, and one is active for each index.
 
 Each process increments the counter in its heartbeat document every second, in a separate task and over a separate connection. A
 checkpoint names its owner and is only written over the version that was read before (`if_seq_no`), so a process that lost an
-index notices at its next save. If an owner's counter does not change for several looks, another process takes over its
-checkpoints. Each process uses its own monotonic clock, so wall clocks of different machines are never compared. A process whose
-heartbeat is late sends no tasks until the next heartbeat.
+index notices at its next save. If an owner's counter does not change for several looks, the other processes take over its
+checkpoints, each process its share. Each process uses its own monotonic clock, so wall clocks of different machines are never
+compared. A process whose heartbeat is late sends no tasks until the next heartbeat.
 """
 
 import asyncio
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
 
+from esblend.broker import LANES, Lane
 from indexer.feed.checkpoints import ensure_checkpoints_index
+from indexer.feed.members import MEMBERS_ID, Member, Members, read_members, write_members
 from mappings.attachment_copies import CHECKPOINTS_INDEX
 
 log = structlog.get_logger()
@@ -40,11 +44,20 @@ class _Seen:
 class Leases:
     """The heartbeat of this process, and its view of the others. Run `keep` as a task."""
 
-    def __init__(self, es: AsyncElasticsearch) -> None:
+    def __init__(self, es: AsyncElasticsearch, group: str) -> None:
+        """`group`: this process divides the indices with the processes of the same group."""
         self._es = es.options(request_timeout=_REQUEST_SECONDS, max_retries=0)
         self.me = uuid.uuid4().hex
+        self.members: frozenset[str] = frozenset({self.me})
+        """The live processes of the group, with this one."""
+        self.members_changed_at = time.monotonic()
+        self.in_flight: Mapping[Lane, int] = {}
+        """The unfinished tasks of this process, for the others to read in its heartbeat."""
+        self.in_flight_of_others: list[Mapping[Lane, int]] = []
         self.watched: set[str] = set()
-        """The owners of indices that this process does not follow."""
+        """The owners of indices that are in this process's share, and that it does not follow."""
+        self._group = group
+        self._known: set[str] = set()
         self._dead: set[str] = set()
         self._seen: dict[str, _Seen] = {}
         self._counter = 0
@@ -59,6 +72,12 @@ class Leases:
     def dead(self) -> set[str]:
         """The watched owners that stopped."""
         return self._dead & self.watched
+
+    async def join(self) -> None:
+        """Send the first heartbeat and become a member. The second look finds the members without a heartbeat."""
+        await self.beat()
+        await self.look()
+        await self.look()
 
     async def keep(self) -> None:
         """Send a heartbeat and look at the others, once a second, until cancelled."""
@@ -75,23 +94,33 @@ class Leases:
         began = time.monotonic()
         await ensure_checkpoints_index(self._es)
         self._counter += 1
-        await self._es.index(
-            index=CHECKPOINTS_INDEX, id=_heartbeat_id(self.me), document={"format": 1, "beat": self._counter}
-        )
+        document = {"format": 1, "beat": self._counter, "in_flight": dict(self.in_flight)}
+        await self._es.index(index=CHECKPOINTS_INDEX, id=_heartbeat_id(self.me), document=document)
         self._beaten_at = began
 
     async def look(self) -> None:
-        """Compare the counters of the watched processes with the counters of the previous check."""
-        owners = sorted(self.watched - {self.me})
-        if not owners:
-            return
-        response = await self._es.mget(index=CHECKPOINTS_INDEX, ids=[_heartbeat_id(owner) for owner in owners])
+        """Read the list of members, and compare the counters of members and watched processes with those of the last look."""
+        others = sorted((self._known | self.watched) - {self.me})
+        response = await self._es.mget(index=CHECKPOINTS_INDEX, ids=[MEMBERS_ID, *map(_heartbeat_id, others)])
+        stored, *found = response["docs"]
+        beats = {other: item["_source"] if item.get("found") else {} for other, item in zip(others, found, strict=True)}
         now = time.monotonic()
-        self._dead = {
-            owner
-            for owner, item in zip(owners, response["docs"], strict=True)
-            if not self._is_alive(owner, item["_source"].get("beat") if item.get("found") else None, now)
-        }
+        self._dead = {other for other in others if not self._is_alive(other, beats[other].get("beat"), now)}
+        self.in_flight_of_others = [_in_flight(beats[other]) for other in others if other not in self._dead]
+        await self._update_members(read_members(stored), now)
+
+    async def _update_members(self, stored: Members, now: float) -> None:
+        """Add this process and remove dead ones. A process that has just added itself counts as live until the next look."""
+        live = {id_: member for id_, member in stored.by_id.items() if id_ not in self._dead}
+        live[self.me] = Member(id=self.me, group=self._group)
+        if live != stored.by_id and not stored.is_newer:
+            await write_members(self._es, Members(live, stored.version))
+            await self.remove(stored.by_id.keys() & self._dead)
+        self._known = set(live)
+        members = frozenset(id_ for id_, member in live.items() if member.group == self._group)
+        if members != self.members:
+            log.info("feed processes", members=len(members))
+            self.members, self.members_changed_at = members, now
 
     def _is_alive(self, owner: str, counter: int | None, now: float) -> bool:
         if counter is None:
@@ -115,7 +144,19 @@ class Leases:
     async def resign(self) -> None:
         """Leave: the other processes take over at once."""
         await self.remove({self.me})
+        response = await self._es.mget(index=CHECKPOINTS_INDEX, ids=[MEMBERS_ID])
+        stored = read_members(response["docs"][0])
+        if self.me in stored.by_id:
+            left = {id_: member for id_, member in stored.by_id.items() if id_ != self.me}
+            await write_members(self._es, Members(left, stored.version))
 
 
 def _heartbeat_id(owner: str) -> str:
     return f"feed-{owner}"
+
+
+def _in_flight(heartbeat: Mapping[str, Any]) -> dict[Lane, int]:
+    """The unfinished tasks in a heartbeat; none in that of an earlier version."""
+    stored = heartbeat.get("in_flight")
+    counts = stored if isinstance(stored, dict) else {}
+    return {lane: count for lane in LANES if isinstance(count := counts.get(lane), int)}

@@ -21,6 +21,7 @@ from indexer.feed.checkpoints import ensure_checkpoints_index
 from indexer.feed.feed import Feed
 from indexer.feed.index_problems import IndexProblems
 from indexer.feed.leases import Leases
+from indexer.feed.members import group_of
 from indexer.feed.metrics import CoverageMetrics
 from indexer.feed.task_queue import TaskQueue
 
@@ -56,7 +57,7 @@ async def run_feed(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(sign, stopping.set)
     queue = TaskQueue(settings)
     async with connect_async(settings) as es, connect_async(settings) as es_of_heartbeat:
-        leases = Leases(es_of_heartbeat)
+        leases = Leases(es_of_heartbeat, group_of(settings))
         feed = Feed(es, queue, leases, settings)
         work = {
             asyncio.create_task(_follow(es, feed, leases, liveness, settings)),
@@ -86,7 +87,7 @@ async def _follow(es: AsyncElasticsearch, feed: Feed, leases: Leases, liveness: 
             try:
                 if not beside:
                     await ensure_checkpoints_index(es)
-                    await leases.beat()
+                    await leases.join()
                     beside.append(asyncio.create_task(leases.keep()))
                     problems = IndexProblems(es, lambda: feed.indices, lambda: feed.mapping_changes)
                     beside.append(asyncio.create_task(problems.keep()))

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
 
-from esblend.broker import DocumentRef
+from esblend import tracing
+from esblend.broker import DocumentRef, RangeTask
 from esblend.elasticsearch_connection import is_passing
 
 log = structlog.get_logger()
@@ -112,21 +114,25 @@ def _state(copy: dict[str, Any]) -> ShardState:
     )
 
 
-async def read_changed_ids(
-    es: AsyncElasticsearch, index: str, shard: int, *, after: int, until: int, size: int
-) -> list[DocumentRef]:
-    """The first `size` documents whose newest change has a sequence number in (`after`, `until`], to find the traces of their
-    writes. The index must have been refreshed since `until` was read."""
-    response = await es.search(
-        index=index,
-        preference=f"_shards:{shard}",
-        query={"range": {"_seq_no": {"gt": after, "lte": until}}},
-        sort=[{"_seq_no": "asc"}],
-        size=size,
-        source=False,
-        seq_no_primary_term=True,
-        track_total_hits=False,
-    )
+async def traced_changes(es: AsyncElasticsearch, task: RangeTask) -> list[DocumentRef]:
+    """The documents of a range, by which the traces of their writes are found. Empty while tracing is off, and when the search
+    fails: traces are no reason to pause an index. The index must have been refreshed since the end of the range was read."""
+    if not tracing.is_on():
+        return []
+    try:
+        response = await es.search(
+            index=task.index,
+            preference=f"_shards:{task.shard}",
+            query={"range": {"_seq_no": {"gt": task.after, "lte": task.until}}},
+            sort=[{"_seq_no": "asc"}],
+            size=task.max_documents,
+            source=False,
+            seq_no_primary_term=True,
+            track_total_hits=False,
+        )
+    except (ApiError, TransportError) as error:
+        log.warning("traces of changes not found", index=task.index, cause=type(error).__name__)
+        return []
     return [
         DocumentRef(id=hit["_id"], seq_no=hit["_seq_no"], routing=hit.get("_routing"))
         for hit in response["hits"]["hits"]

@@ -47,7 +47,13 @@ def test_many_indices_have_one_task_each() -> None:
 
 
 def test_several_feeds_share_the_workers() -> None:
-    assert (Credit(workers=200).tasks, Credit(workers=200, feeds=4).tasks) == (401, 101)
+    idle: dict[Lane, int] = {"live": 0}
+    busy: dict[Lane, int] = {"live": 100, "backfill": 7}
+    assert Credit(workers=200).tasks("live") == 401
+    assert Credit(workers=200, others=[idle, idle]).tasks("live") == 401
+    assert Credit(workers=200, others=[idle, busy]).tasks("live") == 301
+    assert Credit(workers=200, others=[busy, busy, busy]).tasks("live") == 101
+    assert Credit(workers=200, others=[{"live": 401}]).tasks("live") == 201
 
 
 def test_lanes_do_not_wait_for_each_other() -> None:

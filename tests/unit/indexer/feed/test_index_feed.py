@@ -8,7 +8,7 @@ import pytest
 from elasticsearch import AsyncElasticsearch
 
 from esblend import tracing
-from esblend.broker import DocumentRef, EmbedResult, Lane, RangeTask, Report
+from esblend.broker import DocumentRef, EmbedResult, Lane, Report
 from esblend.settings import Settings
 from indexer.feed.checkpoints import Checkpoint, ShardCheckpoint
 from indexer.feed.credit import Credit
@@ -143,12 +143,12 @@ def test_a_task_is_not_in_flight_while_its_traces_are_searched(monkeypatch: pyte
     feed, queue, seen = feed_with("a"), RecordedQueue(), []
     feed._queue = queue
 
-    async def traced_changes(_: RangeTask) -> list[DocumentRef]:
+    async def traced_changes(*_: Any) -> list[DocumentRef]:
         seen.append(sorted(feed.tasks))
         feed.lose(["a"])
         return []
 
-    monkeypatch.setattr(feed, "_traced_changes", traced_changes)
+    monkeypatch.setattr("indexer.feed.index_feed.traced_changes", traced_changes)
     assert not asyncio.run(feed._send_range("live", 0, 9, 19))
     assert (seen, queue.sent) == ([["a"]], [])
     assert feed.cursors["live"][0].next_unsent(19) == (-1, 9)

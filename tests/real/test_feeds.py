@@ -1,0 +1,129 @@
+"""Several feed processes divide the indices evenly, and adjust when one comes or goes."""
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from elasticsearch import AsyncElasticsearch
+
+from indexer.feed.leases import Leases
+from mappings.attachment_copies import CHECKPOINTS_INDEX
+from tests.conftest import Stack
+from tests.real.faults import assert_vectors_of_present_texts, pids, process, revive, wait_for
+
+INDICES = 6
+DOCUMENTS = 5
+
+
+async def until(holds: Callable[[], bool], *leases: Leases) -> None:
+    """Heartbeats and looks of these processes until the condition holds."""
+    while not holds():
+        for one in leases:
+            await one.beat()
+            await one.look()
+        await asyncio.sleep(0.1)
+
+
+def test_processes_of_a_group_see_each_other_come_and_go(stack: Stack) -> None:
+    """The stack's own feed is in another group, and has no part in it."""
+
+    async def act() -> None:
+        group = uuid.uuid4().hex
+        async with AsyncElasticsearch(stack.described["elasticsearch"]) as es:
+            first, second, other = Leases(es, group), Leases(es, group), Leases(es, uuid.uuid4().hex)
+            for leases in (first, second, other):
+                await leases.join()
+            second.in_flight = {"live": 3}
+            both = {first.me, second.me}
+            await until(lambda: first.members == second.members == both, first, second, other)
+            await until(lambda: {"live": 3} in first.in_flight_of_others, first, second, other)
+            assert other.members == {other.me}
+            await second.resign()
+            await until(lambda: first.members == {first.me}, first, other)
+            for leases in (first, other):
+                await leases.resign()
+
+    asyncio.run(act())
+
+
+def test_a_process_without_a_heartbeat_is_removed_and_comes_back(stack: Stack) -> None:
+    async def act() -> None:
+        group = uuid.uuid4().hex
+        async with AsyncElasticsearch(stack.described["elasticsearch"]) as es:
+            living, paused = Leases(es, group), Leases(es, group)
+            await living.join()
+            await paused.join()
+            await until(lambda: paused.me in living.members, living, paused)
+            await until(lambda: living.members == {living.me}, living)
+            await until(lambda: living.members == {living.me, paused.me}, living, paused)
+            for leases in (living, paused):
+                await leases.resign()
+
+    asyncio.run(act())
+
+
+@pytest.fixture
+def indices(fault_stack: Stack, index_name: str) -> Iterator[list[str]]:
+    names = [f"{index_name}-{number}" for number in range(INDICES)]
+    for name in names:
+        settings = {"number_of_replicas": 0, "number_of_shards": 1}
+        fault_stack.es.indices.create(
+            index=name, mappings={"properties": {"body": {"type": "text"}}}, settings=settings
+        )
+        fault_stack.attach(name, "body")
+    yield names
+    revive(fault_stack)
+    for name in names:
+        fault_stack.es.indices.delete(index=name)
+
+
+def owners(stack: Stack) -> dict[str, str | None]:
+    """The owner of each followed index, by the name of the index."""
+    stack.es.indices.refresh(index=CHECKPOINTS_INDEX)
+    found = stack.es.search(index=CHECKPOINTS_INDEX, query={"exists": {"field": "uuid"}}, size=1000)["hits"]["hits"]
+    return {hit["_source"]["index"]: hit["_source"].get("owner") for hit in found if "shards" in hit["_source"]}
+
+
+def is_even(stack: Stack, feeds: int) -> bool:
+    """Whether this number of processes follows everything, and none more than 1.3 times the mean, or the next whole number."""
+    counts = Counter(owners(stack).values())
+    mean = counts.total() / feeds
+    return (
+        None not in counts
+        and len(counts) == feeds
+        and max(counts.values()) <= max(1.3 * mean, -(-counts.total() // feeds))
+    )
+
+
+def write(stack: Stack, indices: list[str], words: str) -> None:
+    operations: list[dict[str, Any]] = []
+    for name in indices:
+        for number in range(DOCUMENTS):
+            operations += [{"index": {"_index": name, "_id": str(number)}}, {"body": f"{words} {number} in {name}"}]
+    assert not stack.es.bulk(operations=operations)["errors"]
+
+
+def test_indices_are_shared_while_feeds_come_and_go(fault_stack: Stack, indices: list[str], tmp_path: Path) -> None:
+    def shown() -> str:
+        return str(owners(fault_stack))
+
+    with ExitStack() as feeds:
+        second = feeds.enter_context(process(fault_stack, "esblend", "feed", place=tmp_path))
+        feeds.enter_context(process(fault_stack, "esblend", "feed", place=tmp_path))
+        write(fault_stack, indices, "for three")
+        wait_for("an even division", lambda: is_even(fault_stack, 3), seconds=300, shows=shown)
+        second.kill()
+        write(fault_stack, indices, "for two")
+        wait_for("a division without the dead one", lambda: is_even(fault_stack, 2), seconds=300, shows=shown)
+        for name in indices:
+            assert_vectors_of_present_texts(fault_stack, name, DOCUMENTS)
+    write(fault_stack, indices, "for the last")
+    wait_for("one feed", lambda: is_even(fault_stack, 1), seconds=300, shows=shown)
+    assert pids(fault_stack, "feed")
+    for name in indices:
+        assert_vectors_of_present_texts(fault_stack, name, DOCUMENTS)
