@@ -14,6 +14,7 @@ MEASUREMENTS = {
     "overhead": "latency and throughput of each kind of search, compared with the same legs sent directly",
     "load": "latency of ordinary searches beside hostile callers",
     "idle": "CPU time that a thousand idle indices cost",
+    "feeds": "three feeds that share indices, while one is killed, added and paused",
     "guard": "bulk throughput with and without the guard",
     "chaos": "three nodes, random writers, kills of every part; then a check of every vector (ten minutes)",
     "surgery": "random index operations and kills; then a check of every vector (an hour, only by name)",
