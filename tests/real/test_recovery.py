@@ -83,22 +83,6 @@ def test_a_killed_process_loses_nothing(fault_stack: Stack, filled: str, name: s
     assert_vectors_of_present_texts(fault_stack, filled, COUNT)
 
 
-def test_an_acknowledgement_that_redis_does_not_get_stops_no_worker(fault_stack: Stack, index: str) -> None:
-    """The task ends while Redis is away. Kombu would keep its credit, and the worker would read nothing any more."""
-    write(fault_stack, index, "much to do " * 30)
-    with Redis.from_url(fault_stack.described["redis"]) as redis:
-        wait_for("a task of the worker", lambda: redis.hlen("unacked"))
-    kill(fault_stack, "redis")
-    wait_for(
-        "the failed acknowledgement",
-        lambda: any("Couldn't ack" in line for line in log_lines(fault_stack, "worker")),
-        seconds=400,  # Celery first tries for two minutes to store the result
-        shows=lambda: "\n".join(log_lines(fault_stack, "worker")[-20:]),
-    )
-    revive(fault_stack)
-    assert_vectors_of_present_texts(fault_stack, index, COUNT)
-
-
 def test_a_killed_child_of_the_worker_loses_nothing(fault_stack: Stack, filled: str) -> None:
     os.kill(pids(fault_stack, "worker")[-1], signal.SIGKILL)
     assert_vectors_of_present_texts(fault_stack, filled, COUNT)
