@@ -159,7 +159,10 @@ def held_key(task: str) -> str:
 
 
 def worker_key(worker: str) -> str:
-    """The Redis key that exists while a worker process lives."""
+    """The Redis key that exists while a worker process lives: a JSON list of the tasks that it holds.
+
+    A worker that finished a task while Redis was away can report neither the result nor the end; the task is missing here then.
+    """
     return f"esblend:worker:{worker}"
 
 

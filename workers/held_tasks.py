@@ -8,7 +8,9 @@ import uuid
 from contextlib import suppress
 from typing import Any
 
+import orjson
 from celery.signals import task_received, worker_ready
+from celery.worker import state
 from redis.exceptions import RedisError
 
 from esblend.broker import VISIBILITY_SECONDS, WORKER_ALIVE_SECONDS, WORKERS_KEY, held_key, worker_key
@@ -21,10 +23,12 @@ def announce_held_tasks(settings: Settings) -> None:
     worker = uuid.uuid4().hex
     redis = connect_redis(settings, timeout=2)
 
-    def beat() -> None:
-        with suppress(RedisError):
+    def beat(*received: str) -> None:
+        # The set may change while it is read; the next beat repeats it.
+        with suppress(RedisError, RuntimeError):
             seconds, _ = redis.time()
-            redis.set(worker_key(worker), 1, ex=WORKER_ALIVE_SECONDS)
+            tasks = [*received, *(request.id for request in tuple(state.reserved_requests))]
+            redis.set(worker_key(worker), orjson.dumps(tasks), ex=WORKER_ALIVE_SECONDS)
             redis.zadd(WORKERS_KEY, {worker: seconds})
 
     def beat_forever() -> None:
@@ -39,6 +43,7 @@ def announce_held_tasks(settings: Settings) -> None:
     def receive(request: Any, **_: Any) -> None:
         with suppress(RedisError):
             redis.set(held_key(request.id), worker, ex=VISIBILITY_SECONDS)
+        beat(request.id)
 
     worker_ready.connect(start, weak=False)
     task_received.connect(receive, weak=False)

@@ -2,6 +2,7 @@
 
 A worker announces in Redis that it has received a task, and renews a key while it lives. So a task is
   held by a living worker      -> in progress; lost only after `timeout` seconds
+  no longer held by it         -> as if held by nobody: it ended while Redis was away
   held by a dead worker        -> lost
   held by nobody, queue empty  -> lost
   held by nobody, overtaken    -> lost: the queues are first in, first out, and a task sent later has reached a worker
@@ -32,7 +33,8 @@ class SentTask:
 
 @dataclass(frozen=True)
 class QueueView:
-    """The worker that holds each task, the workers that are alive, and the number of waiting messages in each lane."""
+    """The worker that holds each task, the workers that are alive, and the number of waiting messages in each lane. A task that
+    its living worker holds no longer has no holder."""
 
     holders: Mapping[str, str]
     living_workers: frozenset[str]

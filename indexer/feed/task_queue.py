@@ -181,8 +181,11 @@ class TaskQueue:
         holders = {task: value.decode() for task, value in zip(tasks, values, strict=True) if value is not None}
         workers = sorted(set(holders.values()))
         signs = self._redis.mget([worker_key(worker) for worker in workers]) if workers else []
-        alive = frozenset(worker for worker, sign in zip(workers, signs, strict=True) if sign is not None)
-        return QueueView(holders, alive, waiting)
+        alive = {worker: sign for worker, sign in zip(workers, signs, strict=True) if sign is not None}
+        held = {
+            task: worker for task, worker in holders.items() if worker not in alive or _may_hold(alive[worker], task)
+        }
+        return QueueView(held, frozenset(alive), waiting)
 
     def _length(self, queue: str) -> int:
         if self._is_in_redis:
@@ -199,6 +202,15 @@ class TaskQueue:
     def close(self) -> None:
         self._redis.close()
         self._app.close()
+
+
+def _may_hold(sign: bytes | str, task: str) -> bool:
+    """Whether a worker's sign of life names the task. That of an earlier version names none."""
+    try:
+        tasks = orjson.loads(sign)
+    except ValueError:
+        return True
+    return not isinstance(tasks, list) or task in tasks
 
 
 def _parse_reports(values: list[bytes]) -> list[Report]:

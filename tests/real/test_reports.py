@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 from redis import Redis
 
-from esblend.broker import EmbedResult, RangeTask, Report, reports_key
+from esblend.broker import EmbedResult, RangeTask, Report, held_key, reports_key, worker_key
 from esblend.local.ports import FreePorts
 from esblend.local.valkey import start_valkey
 from esblend.settings import Settings
@@ -120,3 +120,14 @@ def test_an_emptied_redis_is_noticed(redis: Redis, queue: TaskQueue) -> None:
     assert not queue.take()[1]
     redis.flushall()
     assert queue.take()[1]
+
+
+def test_a_living_worker_that_no_longer_names_a_task_does_not_hold_it(redis: Redis, queue: TaskQueue) -> None:
+    """The task ended while Redis was away: neither its result nor its end arrived."""
+    for worker, sign in (("w1", b'["a"]'), ("w2", b"1"), ("w3", b"not JSON")):
+        redis.set(worker_key(worker), sign)
+    for task, worker in (("a", "w1"), ("b", "w1"), ("c", "w2"), ("d", "w3"), ("e", "dead")):
+        redis.set(held_key(task), worker)
+    view = queue.view(list("abcdef"))
+    assert view.holders == {"a": "w1", "c": "w2", "d": "w3", "e": "dead"}
+    assert view.living_workers == {"w1", "w2", "w3"}
