@@ -7,9 +7,11 @@ import { drawHealth, drawUnknown } from "./health.js"
 import { Judgements } from "./judgements.js"
 import { drawJudging, fetchPool, handleKey } from "./judging.js"
 import { joinOnHover } from "./lines.js"
+import { say, silence } from "./messages.js"
 import { drawRail, facetValues } from "./rail.js"
+import { keepFocus, update, whenReleased } from "./redrawing.js"
 import { plainBody, searches } from "./requests.js"
-import { drawResults } from "./results.js"
+import { drawResults, markGrades } from "./results.js"
 import { listIndices, readSchema } from "./schema.js"
 import { ScoreBoard, drawScoreBoard } from "./score_board.js"
 import { addressOf, defaultsOf, readAddress, summary } from "./state.js"
@@ -17,24 +19,19 @@ import { addressOf, defaultsOf, readAddress, summary } from "./state.js"
 const page = {
   state: readAddress(location.search), schema: null, defaults: null, facetBuckets: [], pool: null, rows: [],
   judgements: new Judgements(),
-  searchNow: () => search(), searchSoon, redraw: redrawRail, choose, judge, say,
+  searchNow: () => search(), searchSoon, redraw: redrawRail, choose, judge,
 }
 const searchAfterPause = debounced(() => search(), 150)
 const board = new ScoreBoard(page.judgements)
-let turn = 0
+let turn = 0 // of searches and pools: an answer of an earlier one is dropped
+let opening = 0 // of indices
 let lastTurn = null
-
-// ---- messages
-
-function say(level, title, advice = "", action = null) {
-  $("message").className = level
-  $("message").replaceChildren(...(title ? [element("p", { class: "message-title" }, title), element("p", {}, advice)] : []), ...(action ? [action] : []))
-}
 
 function failed(error) {
   busy(false)
   if (error.status === undefined) throw error
   const [title, advice] = inWords(error) // before the credentials are forgotten: their kind decides the words
+  if (!page.schema) $("results").replaceChildren() // hits of the index before
   if (error.status === 401) {
     if (error.hadCredentials) signOut()
     $("sign-in").hidden = false
@@ -52,9 +49,14 @@ function busy(isBusy) {
 
 // ---- searching
 
-// The address changes at once, so that a reload before the search keeps the new setting.
+// The address changes at once, so that a reload before the search keeps the new setting. Hits of the settings before are not shown
+// beside the new settings.
 function searchSoon() {
   writeAddress(false)
+  if (page.schema) {
+    turn++
+    busy(true)
+  }
   searchAfterPause()
 }
 
@@ -73,8 +75,12 @@ async function search({ isNew = false } = {}) {
   try {
     const { responses, took } = await searchAll(state.index, Object.values(asked))
     if (mine !== turn) return // a later search is on its way
-    busy(false)
-    show(Object.fromEntries(names.map((name, position) => [name, withLegs(responses[position])])), took)
+    const answers = Object.fromEntries(names.map((name, position) => [name, withLegs(responses[position])]))
+    whenReleased($("results"), () => {
+      if (mine !== turn) return
+      busy(false)
+      show(answers, took)
+    })
   } catch (error) {
     if (mine !== turn) return
     if (!$("results").querySelector(".column")) $("results").replaceChildren()
@@ -83,24 +89,29 @@ async function search({ isNew = false } = {}) {
 }
 
 function show(answers, took) {
-  const { state, schema, defaults, judgements } = page
-  const grades = judgements.gradesOf(state.question)
+  const { state, schema, defaults } = page
   const names = state.compare ? ["a", "b"] : ["a"]
   lastTurn = {
-    state, answers, ticks: lastTurn?.ticks, found: foundIn(answers.a, took), matched: matchedWords([answers.words, ...names.map((name) => answers[name])].flatMap((one) => one.hits.hits)),
-    window: Number(state.a.window) || defaults.window, shownFields: state.shown ?? schema.shown, gradeOf: (hit) => grades.get(hit._id), onCut,
+    state, answers, question: state.question, ticks: lastTurn?.ticks, found: foundIn(answers.a, took), matched: matchedWords([answers.words, ...names.map((name) => answers[name])].flatMap((one) => one.hits.hits)),
+    window: Number(state.a.window) || defaults.window, shownFields: state.shown ?? schema.shown, onCut,
     summaries: { a: summary(state.a, defaults), b: summary(state.b, defaults) },
   }
   const cut = document.activeElement?.dataset?.cut
   $("results").hidden = false
   $("results").replaceChildren(...drawResults(lastTurn))
+  showGrades()
   if (cut) document.querySelector(`[data-cut="${cut}"]`)?.focus()
   page.facetBuckets = answers.facet?.aggregations?.values?.buckets ?? []
-  keepFocus($("rail"), () => $("facets")?.replaceChildren(...facetValues(page)))
+  if ($("facets")) update($("facets"), facetValues(page))
   const degraded = names.flatMap((name) => answers[name].esblend?.degraded ?? [])
   if (degraded.length) say("warning", "Answered by the words alone: the meaning could not be searched.", [...new Set(degraded)].join("; "))
   else say("sr", lastTurn.found)
   showTab()
+}
+
+function showGrades() {
+  const grades = page.judgements.gradesOf(lastTurn?.question)
+  markGrades($("results"), (id) => grades.get(id))
 }
 
 function foundIn({ hits: { total } }, took) {
@@ -140,33 +151,30 @@ function drawBoard() {
   page.rows = board.rows(state.index, configs())
   $("score-board").hidden = !page.schema || !(state.view === "judge" || state.compare)
   $("score-board").replaceChildren(...drawScoreBoard(board, page.rows, state.compare, judgements.judged.size))
-  if (state.view === "judge") drawJudge()
+  if (state.view === "judge" && page.schema) drawJudge()
 }
 
 // ---- judging
 
-const drawJudge = () => keepFocus($("judging"), () => {
-  const typed = $("new-question")?.value ?? ""
-  $("judging").replaceChildren(...drawJudging(page))
-  $("new-question").value = typed
-})
+const drawJudge = () => keepFocus($("judging"), () => update($("judging"), drawJudging(page)))
 
 async function judgeView() {
   const { state } = page
+  const mine = ++turn // what the view before has asked is not shown in this one
+  const key = poolKey()
+  const isKnown = !state.question || page.pool?.question === state.question && page.pool.of === key
+  say("", "")
+  busy(!isKnown)
   drawJudge()
   measure()
-  if (!state.question || page.pool?.question === state.question && page.pool.of === poolKey()) return
-  const mine = ++turn
-  const key = poolKey()
-  busy(true)
+  if (isKnown) return
   try {
     const hits = await fetchPool(state.question, state, page.schema)
     if (mine !== turn) return
     page.pool = { question: state.question, of: key, hits }
-    if ($("message").className === "error") say("", "")
+    busy(false)
     drawJudge()
   } catch (error) { if (mine === turn) failed(error) }
-  busy(false)
 }
 
 const poolKey = () => JSON.stringify([page.state.index, ...configs().map((config) => ({ ...config, minScore: "" }))])
@@ -179,23 +187,14 @@ function choose(question) {
 
 function judge(id, grade) { page.judgements.judge(page.state.question, id, grade) }
 
-page.judgements.addEventListener("change", () => { drawBoard(); measure() })
+page.judgements.addEventListener("change", () => {
+  showGrades()
+  drawBoard()
+  measure()
+})
 board.addEventListener("change", drawBoard)
 
 // ---- the parts of the page
-
-// Draws anew and gives the focus back to the same control, by its id or its place.
-function keepFocus(container, draw) {
-  const active = container.contains(document.activeElement) ? document.activeElement : null
-  const selector = "a, button, input, select, summary, [tabindex]"
-  const place = active ? [...container.querySelectorAll(selector)].indexOf(active) : -1
-  const card = active?.closest(".card")?.dataset.id
-  draw()
-  if (!active || active.isConnected) return
-  const cardNow = card && [...container.querySelectorAll(".card")].find((item) => item.dataset.id === card)
-  const target = (active.id && $(active.id)) || cardNow || container.querySelectorAll(selector)[place]
-  target?.focus({ preventScroll: true })
-}
 
 function redrawRail() {
   if (page.schema) keepFocus($("rail"), () => $("rail").replaceChildren(...drawRail(page)))
@@ -216,7 +215,7 @@ function showTab(tab = document.body.dataset.tab) {
 function showView() {
   const { view } = page.state
   document.body.dataset.view = view
-  $("judging").hidden = view !== "judge"
+  $("judging").hidden = view !== "judge" || !page.schema
   $("results").hidden = view === "judge"
   for (const button of document.querySelectorAll(".views button")) button.setAttribute("aria-pressed", String(button.dataset.view === view))
   showTab()
@@ -231,31 +230,48 @@ function writeAddress(isNew) {
 // ---- index and state of the index
 
 async function start() {
+  const mine = ++opening
+  let names
   try {
-    const names = await listIndices()
-    const { state } = page
-    if (state.index && !names.includes(state.index)) names.push(state.index)
-    $("sign-in").hidden = true
-    $("sign-out").hidden = scheme() === "none"
-    if (!names.length) return say("info", "No index is attached yet.", "Attach one with: esblend attach INDEX --fields title,body. If you may search an index but not read its mapping, add ?index=NAME to this page’s address.")
-    state.index = state.index || names[0]
-    $("index").replaceChildren(...names.map((name) => option(name, name, name === state.index)))
-    await openIndex()
-  } catch (error) { failed(error) }
+    names = await listIndices()
+  } catch (error) {
+    if (mine === opening) failed(error)
+    return
+  }
+  if (mine !== opening) return // another index is being opened
+  const { state } = page
+  if (state.index && !names.includes(state.index)) names.push(state.index)
+  $("sign-in").hidden = true
+  $("sign-out").hidden = scheme() === "none"
+  if (!names.length) return say("info", "No index is attached yet.", "Attach one with: esblend attach INDEX --fields title,body. If you may search an index but not read its mapping, add ?index=NAME to this page’s address.")
+  state.index = state.index || names[0]
+  $("index").replaceChildren(...names.map((name) => option(name, name, name === state.index)))
+  await openIndex()
 }
 
 async function openIndex() {
   const { state } = page
-  page.schema = null
-  page.pool = null
+  const mine = ++opening
+  turn++ // a search of the index before is not shown in this one
+  Object.assign(page, { schema: null, pool: null })
   board.forget()
-  const schema = await readSchema(state.index)
+  silence()
+  showView()
+  busy(true)
+  let schema
+  try {
+    schema = await readSchema(state.index)
+  } catch (error) {
+    if (mine === opening) failed(error)
+    return
+  }
+  if (mine !== opening) return
   page.schema = schema
   page.defaults = defaultsOf(schema)
+  page.judgements.open(state.index) // before anything of the index before could be judged
   redrawRail()
   showView()
   showHealth()
-  page.judgements.open(state.index).catch(failed)
   await search()
 }
 
@@ -265,11 +281,16 @@ async function showHealth() {
   const { state } = page
   if (!state.index || document.hidden) return
   let wait = 15_000
+  const { index } = state
+  let shown
   try {
-    const status = await ask("GET", `/_esblend/indices/${encodeURIComponent(state.index)}/status`)
-    $("health").replaceChildren(...drawHealth(status))
+    const status = await ask("GET", `/_esblend/indices/${encodeURIComponent(index)}/status`)
+    shown = drawHealth(status)
     if (status.pending) wait = 2_000
-  } catch (error) { $("health").replaceChildren(...drawUnknown(error.message)) }
+  } catch (error) { shown = drawUnknown(error.message) }
+  if (index !== state.index) return // of the index before
+  update($("health"), shown)
+  clearTimeout(healthTimer)
   healthTimer = setTimeout(showHealth, wait)
 }
 
@@ -286,7 +307,7 @@ $("search").addEventListener("submit", (event) => {
 $("index").addEventListener("change", () => {
   Object.assign(page.state, { index: $("index").value, filter: "", facet: "", values: [], shown: null })
   for (const config of [page.state.a, page.state.b]) Object.assign(config, { fields: "", generation: "" })
-  openIndex().catch(failed)
+  openIndex()
 })
 for (const button of document.querySelectorAll(".views button")) {
   button.addEventListener("click", () => {

@@ -4,7 +4,7 @@
 export const hasKeyboard = () => matchMedia("(hover: hover)").matches
 export const $ = (id) => document.getElementById(id)
 
-// Attributes: `onclick` and the like add listeners, `--name` sets a custom property, false, null and undefined are left out.
+// Attributes: `onclick` and the like are handlers, `--name` sets a custom property, false, null and undefined are left out.
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name)
   for (const [key, value] of Object.entries(attributes)) set(made, key, value)
@@ -14,7 +14,7 @@ export function element(name, attributes = {}, ...children) {
 
 function set(node, key, value) {
   if (value === null || value === undefined || value === false) return
-  if (key.startsWith("on")) node.addEventListener(key.slice(2), value)
+  if (key.startsWith("on")) node[key] = value
   else if (key.startsWith("--")) node.style.setProperty(key, value)
   else node.setAttribute(key, value === true ? "" : value)
 }

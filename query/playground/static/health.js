@@ -17,6 +17,7 @@ export function drawHealth(status) {
     ["Waiting for vectors", status.pending.toLocaleString()],
     ["Without text", status.without_text.toLocaleString()],
     ["Dead letters", status.dead_letters.toLocaleString()],
+    ...(status.dropped ? [["Dropped", status.dropped.toLocaleString()]] : []),
     ["Lag", `${status.lag_seconds.toFixed(1)} s`],
     ["Backfill", backfill.paused ? "paused" : backfill.remaining ? `${backfill.remaining.toLocaleString()} left` : "finished"],
     ["Generation", Object.entries(status.generations).map(([name, one]) => `${name}${one.active ? "" : " (not active)"}: ${one.model}`).join(", ")],

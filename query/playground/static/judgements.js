@@ -21,25 +21,26 @@ export class Judgements extends EventTarget {
     this.byQuestion = new Map() // question -> Map of id to grade, in the order in which they were added
     this.problem = null // why they stay in this tab, or null
     this.exists = false
-    this.writing = Promise.resolve()
+    this.since = null // rows recorded while the index's judgements are read, else null
+    this.reading = this.writing = Promise.resolve()
   }
 
+  get isReading() { return this.since !== null }
   get count() { return [...this.byQuestion.values()].reduce((sum, grades) => sum + grades.size, 0) }
   get judged() { return new Map([...this.byQuestion].filter(([, grades]) => grades.size)) }
   gradesOf(question) { return this.byQuestion.get(question) ?? new Map() }
 
   async open(index) {
-    Object.assign(this, { index, byQuestion: new Map(), problem: null })
-    await this.writing // a search fails on an index that is being created
-    if (index !== this.index) return
-    try {
-      const rows = await this.readAll(index)
-      if (index === this.index) rows.forEach((row) => this.take(row))
-    } catch (error) { this.problem = error }
-    if (index !== this.index) return
+    const since = []
+    Object.assign(this, { index, since, byQuestion: new Map(), problem: null })
+    // A search fails on an index that is being created, and before it is read nobody knows whether the index exists.
+    this.reading = this.writing.then(() => this.readAll(index)).then((rows) => ({ rows, problem: null }), (problem) => ({ rows: [], problem }))
+    const { rows, problem } = await this.reading
+    if (since !== this.since) return // opened again
     const pending = this.inTab()
-    pending.forEach((row) => this.take(row))
-    if (pending.length && !this.problem) this.write(pending)
+    Object.assign(this, { problem, byQuestion: new Map(), since: null })
+    for (const row of [...rows, ...pending, ...since]) this.take(row) // what was judged meanwhile is newer than what was read
+    if (pending.length && !problem) this.write(pending)
     this.changed()
   }
 
@@ -73,6 +74,7 @@ export class Judgements extends EventTarget {
     // A millisecond apart, so that they are read back in the order in which they were made.
     const made = rows.map((row, position) => ({ ...row, index: this.index, at: new Date(now + position).toISOString() }))
     made.forEach((row) => this.take(row))
+    this.since?.push(...made)
     this.changed()
     this.write(made)
   }
@@ -88,11 +90,14 @@ export class Judgements extends EventTarget {
     this.record([...rows, { query: question, isRemoved: true }])
   }
 
-  // One write after the other: a judgement that is changed twice ends with the last value.
-  write(rows) {
+  // One write after the other: a judgement that is changed twice ends with the last value. Rows of an earlier write that failed go with
+  // the next one.
+  write(made) {
     const index = this.index
-    this.keepInTab(rows)
-    this.writing = this.writing.then(async () => {
+    this.keepInTab(made)
+    this.writing = Promise.all([this.writing, this.reading]).then(async () => {
+      const rows = Object.values(this.pendingOf(index))
+      if (!rows.length) return
       try {
         if (!this.exists) await this.create()
         const lines = rows.flatMap((row) => actionOf(row)).map((line) => JSON.stringify(line)).join("\n")

@@ -4,6 +4,7 @@ import { $, count, element, hasKeyboard } from "./dom.js"
 import { oneLine, readFiles, toCsv, toTrec } from "./exchange.js"
 import { searchAll } from "./gateway.js"
 import { INDEX, explain } from "./judgements.js"
+import { silence, tell } from "./messages.js"
 import { passagesBody, poolBodies } from "./requests.js"
 import { body } from "./results.js"
 
@@ -27,7 +28,7 @@ function shuffled(question, id) {
   return (hash ^ (hash >>> 15)) >>> 0
 }
 
-// page: {state, judgements, pool: {question, hits} | null, rows, choose(question), say(...)}
+// page: {state, judgements, pool: {question, hits} | null, rows, choose(question), judge(id, grade)}
 export function drawJudging(page) {
   const { judgements, state } = page
   const questions = new Map(judgements.byQuestion)
@@ -40,7 +41,7 @@ export function drawJudging(page) {
         element("button", {}, "Add")),
       questions.size
         ? element("ol", { id: "questions" }, ...[...questions].map(([question, grades]) => questionRow(page, question, grades)))
-        : element("p", { class: "note" }, "No questions yet. Add those that people really ask, or import a file; 20 to 50 are enough for a first comparison."),
+        : element("p", { class: "note" }, judgements.isReading ? "" : "No questions yet. Add those that people really ask, or import a file; 20 to 50 are enough for a first comparison."),
       place(page), files(page)),
     element("div", { class: "pool", id: "pool" }, ...pool(page, state)),
   ]
@@ -61,18 +62,20 @@ function questionRow(page, question, grades) {
   const judged = total === null ? grades.size : page.pool.hits.filter((hit) => grades.has(hit._id)).length
   const progress = total === null ? `${count(judged, "hit")} judged` : `${judged} of ${total} judged`
   const figures = row ? row.values.map((value, position) => `${row.values.length > 1 ? `${"AB"[position]} ` : ""}${value.toFixed(2)}`).join("  ") : ""
-  return element("li", {},
+  return element("li", { "data-key": question },
     element("button", { type: "button", class: "question", "aria-current": isCurrent ? "true" : null, onclick: () => page.choose(question) },
       element("span", { class: "question-text" }, question),
       element("span", { class: "question-progress" },
         element("span", { class: "meter", "aria-hidden": "true", "--done": `${total ? (100 * judged) / total : grades.size ? 100 : 0}%` }),
         element("span", {}, progress), figures && element("span", { class: "question-figures", title: "nDCG@10" }, figures))),
     element("button", { type: "button", class: "quiet remove", "aria-label": `Remove ${question}`, onclick: () => {
-      if (!grades.size || confirm(`Remove this question and its ${count(grades.size, "judgement")}?`)) page.judgements.remove(question)
+      const { size } = page.judgements.gradesOf(question)
+      if (!size || confirm(`Remove this question and its ${count(size, "judgement")}?`)) page.judgements.remove(question)
     } }, "✕"))
 }
 
 function place({ judgements }) {
+  if (judgements.isReading) return element("p", { class: "note", id: "kept" }, "Reading the judgements of this index…")
   if (!judgements.problem) {
     const what = judgements.count ? `${count(judgements.count, "judgement")}, kept` : "Judgements are kept"
     if (judgements.inTab().length) return element("p", { class: "note", id: "kept" }, "Saving judgements…")
@@ -95,9 +98,10 @@ function files(page) {
 
 function exportFiles(page, kind) {
   const { judgements } = page
+  silence()
   if (kind === "csv") return download("judgements.csv", "text/csv", toCsv(judgements.judged))
   const { queries, qrels, unfit } = toTrec(judgements.judged)
-  if (unfit.length) return page.say("error", "TREC’s format cannot hold ids with spaces.", `${count(unfit.length, "judged document")} has such an id, as “${unfit[0]}”. Export CSV instead.`)
+  if (unfit.length) return tell("error", "TREC’s format cannot hold ids with spaces.", `${count(unfit.length, "judged document")} has such an id, as “${unfit[0]}”. Export CSV instead.`)
   download("queries.jsonl", "application/jsonl", queries)
   return download("qrels.txt", "text/plain", qrels)
 }
@@ -117,9 +121,9 @@ async function importFiles(page, input) {
       ...questions.filter((query) => !known.has(query)).map((query) => ({ query })),
       ...rows.map(({ question, id, grade }) => ({ query: question, document: id, grade })),
     ])
-    page.say("info", `Imported ${count(questions.length, "question")} with ${count(rows.length, "judgement")}.`)
+    tell("info", `Imported ${count(questions.length, "question")} with ${count(rows.length, "judgement")}.`)
     if (!page.state.question && questions.length) page.choose(questions[0])
-  } catch (error) { page.say("error", "The file cannot be imported.", error.message) }
+  } catch (error) { tell("error", "The file cannot be imported.", error.message) }
   input.value = ""
 }
 

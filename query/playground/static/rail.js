@@ -167,7 +167,7 @@ export function facetValues(page) {
     const value = JSON.stringify(bucket.key)
     const isChosen = state.values.includes(value)
     return element("button", {
-      type: "button", "aria-pressed": String(isChosen), class: "chip", onclick: () => {
+      type: "button", "aria-pressed": String(isChosen), class: "chip", "data-key": value, onclick: () => {
         state.values = isChosen ? state.values.filter((one) => one !== value) : [...state.values, value]
         page.redraw()
         page.searchNow()

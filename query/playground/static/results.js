@@ -5,7 +5,7 @@ import { element } from "./dom.js"
 export const LEG_NAMES = { words: "BM25", meaning: "kNN" }
 const LEG_SUBTITLES = { words: "words", meaning: "meaning" }
 
-// turn: {state, answers, matched (Set), window, shownFields, gradeOf(hit), onCut(name, value), summaries}
+// turn: {state, answers, matched (Set), window, shownFields, onCut(name, value), summaries}
 export function drawResults(turn) {
   const { state, answers } = turn
   const names = state.compare ? ["a", "b"] : ["a"]
@@ -73,8 +73,7 @@ function blendHit(turn, hit, { rank, legs, end, against, other }) {
   return element("li", { class: "hit", "data-key": key, "data-id": hit._id, tabindex: 0, "aria-label": `${rank}. ${titleOf(hit)}` },
     element("div", { class: "hit-head" },
       element("span", { class: "rank" }, rank),
-      element("h3", {}, ...marked(titleOf(hit), turn.matched)),
-      grade(turn.gradeOf(hit))),
+      element("h3", {}, ...marked(titleOf(hit), turn.matched))),
     facts(hit, turn.shownFields),
     body(hit, turn.matched),
     bar(hit, end),
@@ -173,9 +172,13 @@ function move(other, before, now) {
 
 const GRADES = ["not relevant", "somewhat relevant", "good", "perfect"]
 
-function grade(value) {
-  if (value === undefined) return null
-  return element("span", { class: "grade", title: `Judged: ${GRADES[value] ?? value}` }, `judged ${value}`)
+// Shows the grade of each hit that has one. gradeOf: gives the grade of an id, or undefined.
+export function markGrades(container, gradeOf) {
+  for (const hit of container.querySelectorAll(".hit")) {
+    const value = gradeOf(hit.dataset.id)
+    hit.querySelector(".grade")?.remove()
+    if (value !== undefined) hit.querySelector(".hit-head").append(element("span", { class: "grade", title: `Judged: ${GRADES[value] ?? value}` }, `judged ${value}`))
+  }
 }
 
 function legColumn(turn, kind) {

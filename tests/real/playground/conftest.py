@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, ViewportSize, expect, sync_playwright
 
 from tests import programs
 from tests.conftest import Stack
@@ -17,7 +17,16 @@ _FLAGS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 expect.set_options(timeout=60_000)
-WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+WIDE: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+ONLY_WIDE = pytest.mark.parametrize("size", [WIDE], ids=["1280"])
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests with a page run at both sizes, unless they name theirs: what they are about is not to be seen at the other one."""
+    named = any("size" in marker.args[0] for marker in metafunc.definition.iter_markers("parametrize"))
+    if "size" in metafunc.fixturenames and not named:
+        metafunc.parametrize("size", [WIDE, PHONE], ids=["1280", "390"])
 
 
 @pytest.fixture(scope="package")
@@ -38,8 +47,8 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    opened = browser.new_context(accept_downloads=True, viewport=WIDE)
+def context(browser: Browser, size: ViewportSize) -> Iterator[BrowserContext]:
+    opened = browser.new_context(accept_downloads=True, viewport=size)
     opened.set_default_timeout(60_000)
     yield opened
     opened.close()
@@ -102,8 +111,7 @@ def downloads(tmp_path: Path) -> Callable[[Page, str], list[Path]]:
         page.on("download", lambda file: files.append(file))
         with page.expect_download():
             page.click(button)
-        while len(files) < count:
-            page.wait_for_timeout(50)
+        wait_for("the downloads", lambda: page.wait_for_timeout(50) or len(files) >= count, seconds=30)
         paths = []
         for file in files:
             path = tmp_path / file.suggested_filename

@@ -1,6 +1,7 @@
 """The documents of the playground's tests, and what the tests read from the page."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
@@ -53,7 +54,24 @@ def ask(page: Page, question: str = QUESTION) -> None:
     page.fill("#query", question)
     page.press("#query", "Enter")
     expect(hits(page).first).to_be_visible()
+    settled(page)
+
+
+def settled(page: Page) -> None:
+    """Wait for the answer to the last change: the page is busy from the moment at which somebody changes a setting."""
     expect(page.locator("#results")).to_have_attribute("aria-busy", "false")
+
+
+@contextmanager
+def tab(page: Page, name: str) -> Iterator[None]:
+    """A part of the page that stands beside the blend and, on a phone, behind a tab: rail (the settings), words, meaning, b."""
+    button = page.locator(f".tabs [data-tab={name}]")
+    is_phone = button.is_visible()
+    if is_phone:
+        button.click()
+    yield
+    if is_phone:
+        page.click(".tabs [data-tab=a]")
 
 
 def hits(page: Page, column: str = "a") -> Locator:

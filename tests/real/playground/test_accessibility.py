@@ -8,12 +8,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, ViewportSize, expect
 
-from tests.real.playground.conftest import PHONE, WIDE
-from tests.real.playground.documents import QUESTION
+from tests.real.playground.documents import QUESTION, tab
+from tests.real.playground.test_copying import open_copying
 from tests.real.playground.test_judging import load
 
 Visit = Callable[..., Page]
-SIZES = pytest.mark.parametrize("size", [WIDE, PHONE], ids=["1280", "390"])
 SCHEMES = pytest.mark.parametrize("scheme", ["light", "dark"])
 
 
@@ -23,17 +22,15 @@ def check(page: Page, size: ViewportSize) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
 
 
-def prepare(visit: Visit, size: ViewportSize, scheme: Any, **parameters: str) -> Page:
+def prepare(visit: Visit, scheme: Any, **parameters: str) -> Page:
     page = visit(**parameters)
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-    page.set_viewport_size(size)
     return page
 
 
 @SCHEMES
-@SIZES
 def test_results(visit: Visit, size: ViewportSize, scheme: str) -> None:
-    page = prepare(visit, size, scheme, q=QUESTION, facet="kind", a_minScore="0.1")
+    page = prepare(visit, scheme, q=QUESTION, facet="kind", a_minScore="0.1")
     expect(page.locator(".hit").first).to_be_visible()
     check(page, size)
     page.locator(".hit .more").first.click()
@@ -43,24 +40,25 @@ def test_results(visit: Visit, size: ViewportSize, scheme: str) -> None:
 
 
 @SCHEMES
-@SIZES
 def test_settings(visit: Visit, size: ViewportSize, scheme: str) -> None:
-    page = prepare(visit, size, scheme, q=QUESTION, facet="kind", value='"animal"', compare="1", editing="b")
-    if size is PHONE:
-        page.click(".tabs [data-tab=rail]")
+    page = prepare(visit, scheme, q=QUESTION, facet="kind", value='"animal"', compare="1", editing="b")
     page.evaluate("for (const group of document.querySelectorAll('#rail details')) group.open = true")
-    expect(page.locator("#facets button").first).to_be_visible()
-    check(page, size)
+    with tab(page, "rail"):
+        expect(page.locator("#facets button").first).to_be_visible()
+        check(page, size)
 
 
 @SCHEMES
-@SIZES
 @pytest.mark.usefixtures("no_judgements")
 def test_judging_and_comparing(visit: Visit, size: ViewportSize, scheme: str, tmp_path: Path) -> None:
-    page = prepare(visit, size, scheme, q=QUESTION, compare="1", b_alpha="0", view="judge")
+    page = prepare(visit, scheme, q=QUESTION, compare="1", b_alpha="0", view="judge")
     expect(page.locator(".card").first).to_be_visible()
     load(page, tmp_path)
     expect(page.locator("#score-board .verdict")).to_be_visible()
+    check(page, size)
+    (tmp_path / "mine.csv").write_text("")
+    page.set_input_files("#import", tmp_path / "mine.csv")
+    expect(page.locator("#notice.error")).to_contain_text("mine.csv is empty")
     check(page, size)
     page.click(".views [data-view=search]")
     expect(page.locator(".hit .grade").first).to_be_visible()
@@ -68,20 +66,19 @@ def test_judging_and_comparing(visit: Visit, size: ViewportSize, scheme: str, tm
 
 
 @SCHEMES
-@SIZES
 def test_empty_and_failed(visit: Visit, size: ViewportSize, scheme: str) -> None:
-    page = prepare(visit, size, scheme)
+    page = prepare(visit, scheme)
     expect(page.locator(".welcome")).to_be_visible()
     check(page, size)
     for parameters, selector in (({"filter": "kind:nothing"}, ".empty"), ({"filter": "kind:("}, "#message.error")):
-        page = prepare(visit, size, scheme, q=QUESTION, **parameters)
+        page = prepare(visit, scheme, q=QUESTION, **parameters)
         expect(page.locator(selector).first).to_be_visible()
         check(page, size)
 
 
 @SCHEMES
-def test_the_copy_dialog(visit: Visit, scheme: str) -> None:
-    page = prepare(visit, WIDE, scheme, q=QUESTION)
-    page.click("#copy-open")
+def test_the_copy_dialog(visit: Visit, size: ViewportSize, scheme: str) -> None:
+    page = prepare(visit, scheme, q=QUESTION)
+    open_copying(page)
     expect(page.locator("#copied")).to_contain_text("curl")
-    check(page, WIDE)
+    check(page, size)

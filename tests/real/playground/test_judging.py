@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from query.lab.judged import Judged, read_judgements, read_queries
 from query.lab.measuring import per_query
 from tests.conftest import Stack
-from tests.real.playground.documents import INDEX, QUESTION, ask, move_slider, order, wait_for
+from tests.real.playground.documents import INDEX, QUESTION, ask, move_slider, order, settled, tab, wait_for
 
 Visit = Callable[..., Page]
 pytestmark = pytest.mark.usefixtures("no_judgements")
@@ -62,7 +62,7 @@ def load(page: Page, tmp_path: Path, judged: dict[str, dict[str, int]] = JUDGED)
     file = tmp_path / "mine.csv"
     file.write_text(text.getvalue(), "utf-8")
     page.set_input_files("#import", file)
-    expect(page.locator("#message")).to_contain_text(f"Imported {len(judged)} questions")
+    expect(page.locator("#notice")).to_contain_text(f"Imported {len(judged)} questions")
 
 
 def test_the_pool_is_that_of_all_lists_and_blind(page: Page) -> None:
@@ -196,7 +196,7 @@ def test_trec_files_with_their_questions_are_imported(page: Page, tmp_path: Path
     (tmp_path / "qrels.txt").write_text("7 0 sea 2\n8 0 rocket 1\n")
     page.click(".views [data-view=judge]")
     page.set_input_files("#import", tmp_path / "qrels.txt")
-    expect(page.locator("#message")).to_contain_text("Choose the file of questions together with them")
+    expect(page.locator("#notice")).to_contain_text("Choose the file of questions together with them")
     page.set_input_files("#import", [tmp_path / "qrels.txt", tmp_path / "queries.tsv"])
     wait_for("the judgements", lambda: saved(stack) == {"sea water": {"sea": 2}, "space": {"rocket": 1}})
     assert read_queries(tmp_path / "queries.tsv") == {"7": "sea water", "8": "space"}
@@ -206,12 +206,25 @@ def test_ids_with_spaces_are_exported_as_csv_only(page: Page, tmp_path: Path) ->
     page.click(".views [data-view=judge]")
     load(page, tmp_path, {"one": {"a b": 1}, "two": {"c": 1}})
     page.click("#export-trec")
-    expect(page.locator("#message")).to_contain_text("Export CSV instead")
+    expect(page.locator("#notice")).to_contain_text("Export CSV instead")
+
+
+def test_a_judgement_that_could_not_be_saved_goes_with_the_next(page: Page, stack: Stack, problems: list[str]) -> None:
+    open_judging(page)
+    page.route("**/_bulk*", lambda route: route.fulfill(status=503, json={"error": {"reason": "busy"}}))
+    page.keyboard.press("2")
+    expect(page.locator("#kept")).to_contain_text("could not be saved")
+    page.unroute("**/_bulk*")
+    page.keyboard.press("1")
+    expect(page.locator("#kept")).to_contain_text("2 judgements, kept in the hidden index")
+    assert sorted(saved(stack)[QUESTION].values()) == [1, 2]
+    problems.clear()  # Chromium reports the response 503
 
 
 def test_ndcg_of_a_and_b_is_live_and_that_of_eval(page: Page, tmp_path: Path, stack: Stack) -> None:
     ask(page)
-    page.click("#compare")
+    with tab(page, "rail"):
+        page.click("#compare")
     move_slider(page, "#alpha", 0)
     page.click(".views [data-view=judge]")
     load(page, tmp_path)
@@ -238,10 +251,11 @@ def test_ndcg_of_a_and_b_is_live_and_that_of_eval(page: Page, tmp_path: Path, st
 
 def test_the_pool_of_a_comparison_holds_both_settings(page: Page) -> None:
     ask(page, "animals")
-    page.locator("[data-field=title]").uncheck()
-    page.click("#compare")
+    with tab(page, "rail"):
+        page.locator("[data-field=title]").uncheck()
+        page.click("#compare")
     move_slider(page, "#alpha", 1)
-    wait_for("B", lambda: len(order(page, "b")) > 0)
+    settled(page)
     both = set(order(page)) | set(order(page, "b"))
     page.click(".views [data-view=judge]")
     expect(page.locator(".card").first).to_be_visible()

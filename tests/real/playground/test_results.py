@@ -3,15 +3,16 @@
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.conftest import Stack
-from tests.real.playground.conftest import PHONE, WIDE
-from tests.real.playground.documents import QUESTION, address, ask, hits, move_slider, order, wait_for
+from tests.real.playground.conftest import ONLY_WIDE, PHONE
+from tests.real.playground.documents import QUESTION, address, ask, hits, move_slider, order, settled, tab, wait_for
 
 Visit = Callable[..., Page]
 
 
+@ONLY_WIDE
 def test_the_blend_comes_first_with_the_legs_beside_it(page: Page) -> None:
     ask(page)
     assert [heading.inner_text() for heading in page.locator(".column h2").all()] == [
@@ -37,6 +38,7 @@ def test_a_rank_beyond_the_visible_lists_is_shown(page: Page) -> None:
     ask(page, "warm animals on ice")
     move_slider(page, "#alpha", 0.95)
     expect(page.locator("#alpha-shown")).to_have_text("95 % meaning")
+    settled(page)
     ask(page, "the sea animals of the cold wide sea")
     everything = {hit: rank for rank, hit in enumerate(order(page, "words"), 1)}
     for hit in hits(page).all():
@@ -51,9 +53,12 @@ def test_a_rank_beyond_the_visible_lists_is_shown(page: Page) -> None:
 
 def test_function_words_are_not_marked(page: Page) -> None:
     ask(page)
-    page.locator("[data-field=plain]").check()  # its analyzer has no stop words: Elasticsearch matches "in" and "the"
-    wait_for("the search over the plain field", lambda: "a.fields=" in address(page))
-    ask(page)
+    with tab(page, "rail"):
+        page.locator(
+            "[data-field=plain]"
+        ).check()  # its analyzer has no stop words: Elasticsearch matches "in" and "the"
+    settled(page)
+    assert "a.fields=" in address(page)
     expect(hits(page).first.locator("mark", has_text="mammals").first).to_be_visible()
     marks = {mark.lower() for mark in page.locator("mark").all_inner_texts()}
     assert "sea" in marks
@@ -85,10 +90,7 @@ def test_long_hits_are_clamped_and_open_with_more(page: Page) -> None:
     expect(hit.locator(".text")).to_be_visible()
 
 
-@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["1280", "390"])
-def test_more_covers_no_word_of_a_text_that_fits(visit: Visit, size: ViewportSize) -> None:
-    page = visit()
-    page.set_viewport_size(size)
+def test_more_covers_no_word_of_a_text_that_fits(page: Page) -> None:
     ask(page)
     covered = """text => {
         if (text.scrollHeight > text.clientHeight + 1) return [] // clamped, as "more" says
@@ -138,6 +140,7 @@ def test_the_bars_add_up_to_the_scores(page: Page) -> None:
         assert total == pytest.approx(float(hit.locator(".score").get_attribute("data-score") or 0), abs=1e-9)
 
 
+@ONLY_WIDE
 def test_lines_join_a_document_across_the_lists(page: Page) -> None:
     ask(page)
     hits(page).first.hover()
@@ -154,8 +157,10 @@ def test_the_slider_moves_the_ranking_and_marks_the_default(page: Page, stack: S
     expect(page.locator("#alpha-default")).to_have_text("default 0.65")
     move_slider(page, "#alpha", 0)
     expect(page.locator("#alpha-shown")).to_have_text("0 % meaning")
-    wait_for("the order of BM25 alone", lambda: order(page) == order(page, "words")[:10])
-    page.click("#alpha-default")
+    settled(page)
+    assert order(page) == order(page, "words")[:10]
+    with tab(page, "rail"):
+        page.click("#alpha-default")
     expect(page.locator("#alpha-shown")).to_have_text("65 % meaning")
     stack.call("PUT", f"/_esblend/indices/{index}/defaults", {"alpha": 0.4})
     try:
@@ -168,20 +173,22 @@ def test_the_slider_moves_the_ranking_and_marks_the_default(page: Page, stack: S
 
 def test_the_choices_and_their_defaults_are_those_of_the_gateway(page: Page, stack: Stack, index: str) -> None:
     blend = stack.call("GET", "/_esblend/blend")
-    page.locator("[data-group=how] summary").click()
+    with tab(page, "rail"):
+        page.locator("[data-group=how] summary").click()
     for chooser, choices in (("normalizer", "normalizers"), ("combination", "combinations"), ("fusion", "fusions")):
         options = page.locator(f"#{chooser} option")
         assert [one.get_attribute("value") for one in options.all()] == ["", *blend[choices]]
         expect(options.first).to_have_text(f"default ({blend['defaults'][chooser]})")
     ask(page)
     for normalizer in ("raw_dot", "calibrated"):
-        page.select_option("#normalizer", normalizer)
-        wait_for("the address", lambda name=normalizer: f"a.normalizer={name}" in address(page))
-    expect(page.locator("#message")).to_contain_text("hits in")
+        with tab(page, "rail"):
+            page.select_option("#normalizer", normalizer)
+        settled(page)
+        assert f"a.normalizer={normalizer}" in address(page)
+        expect(page.locator("#message")).to_contain_text("hits in")
     stack.call("PUT", f"/_esblend/indices/{index}/defaults", {"normalizer": "raw_dot"})
     try:
         page.goto(f"{stack.described['gateway']}/_esblend/?index={index}")
-        page.locator("[data-group=how] summary").click()
         expect(page.locator("#normalizer option").first).to_have_text("default (raw_dot)")
     finally:
         stack.call("PUT", f"/_esblend/indices/{index}/defaults", {})
@@ -192,7 +199,8 @@ def test_the_lowest_score_is_a_line_in_the_score_axis(page: Page) -> None:
     before = hits(page).count()
     score = float(hits(page).nth(2).locator(".score").get_attribute("data-score") or 0)
     move_slider(page, "[data-cut=a]", score)
-    wait_for("fewer hits", lambda: 0 < hits(page).count() < before)
+    settled(page)
+    assert 0 < hits(page).count() < before
     shown = [float(hit.get_attribute("data-score") or 0) for hit in page.locator("[data-column=a] .score").all()]
     assert min(shown) >= score - 0.02
     line = page.locator(".hit").first.evaluate("item => getComputedStyle(item, '::after').borderLeftStyle")
@@ -203,40 +211,50 @@ def test_the_lowest_score_is_a_line_in_the_score_axis(page: Page) -> None:
 
 def test_fields_and_boosts(page: Page) -> None:
     ask(page, "sea")
-    page.locator("[data-field=body]").uncheck()
-    wait_for("titles alone", lambda: set(order(page, "words")) == {"sea", "evil"})
-    page.get_by_label("Boost of title").fill("3")
-    page.get_by_label("Boost of title").press("Enter")
+    with tab(page, "rail"):
+        page.locator("[data-field=body]").uncheck()
+        settled(page)
+        assert set(order(page, "words")) == {"sea", "evil"}
+        page.get_by_label("Boost of title").fill("3")
+        page.get_by_label("Boost of title").press("Enter")
     wait_for("the address with the boost", lambda: "title%5E3" in address(page))
 
 
 def test_choosing_a_facet_value_keeps_the_others(page: Page) -> None:
     ask(page, "sea")
-    page.select_option("#facet", "kind")
-    expect(page.locator("#facets button", has_text="place")).to_be_visible()
-    values = set(page.locator("#facets button").all_inner_texts())
-    page.locator("#facets button", has_text="place").click()
-    wait_for("places only", lambda: set(order(page)) == {"sea", "long"} or set(order(page)) == {"sea"})
-    assert set(page.locator("#facets button").all_inner_texts()) == values
-    page.locator("#facets button", has_text="animal").click()
-    wait_for("places or animals", lambda: {"sea", "shark"} <= set(order(page)))
+    with tab(page, "rail"):
+        page.select_option("#facet", "kind")
+        expect(page.locator("#facets button", has_text="place")).to_be_visible()
+        values = set(page.locator("#facets button").all_inner_texts())
+        page.locator("#facets button", has_text="place").click()
+        settled(page)
+        assert set(order(page)) == {"sea", "long"} or set(order(page)) == {"sea"}
+        assert set(page.locator("#facets button").all_inner_texts()) == values
+        page.locator("#facets button", has_text="animal").click()
+    settled(page)
+    assert {"sea", "shark"} <= set(order(page))
 
 
-def test_an_unreadable_filter_says_what_to_do(page: Page, visit: Visit) -> None:
+def test_an_unreadable_filter_says_what_to_do(page: Page) -> None:
     ask(page, "sea")
-    page.fill("#filter", "kind:food")
-    wait_for("food only", lambda: order(page) == ["bread"])
-    page.fill("#filter", "kind:(")
-    expect(page.locator("#message")).to_contain_text("The filter cannot be read")
-    expect(page.locator("#message")).to_contain_text("Lucene syntax")
-    page.fill("#filter", "kind:nothing")
+    with tab(page, "rail"):
+        page.fill("#filter", "kind:food")
+        settled(page)
+        assert order(page) == ["bread"]
+        page.fill("#filter", "kind:(")
+        expect(page.locator("#message")).to_contain_text("The filter cannot be read")
+        expect(page.locator("#message")).to_contain_text("Lucene syntax")
+        expect(page.locator("#message")).to_be_in_viewport()
+        page.fill("#filter", "kind:nothing")
     expect(page.locator("[data-column=a] .empty")).to_contain_text("Remove a filter")
 
 
 def test_a_document_of_markup_does_nothing(page: Page) -> None:
     ask(page, "sea onerror onmouseover")
-    page.select_option("#facet", "kind")
-    expect(page.locator("#facets button", has_text="<i>markup</i>")).to_be_visible()
+    with tab(page, "rail"):
+        page.select_option("#facet", "kind")
+        expect(page.locator("#facets button", has_text="<i>markup</i>")).to_be_visible()
+    settled(page)
     evil = page.locator("[data-column=a] .hit", has_text="onerror").first
     expect(evil).to_be_visible()
     evil.hover()
@@ -248,16 +266,18 @@ def test_a_document_of_markup_does_nothing(page: Page) -> None:
 def test_a_reload_gives_the_same_page(page: Page) -> None:
     ask(page)
     move_slider(page, "#alpha", 0.25)
-    page.fill("#filter", "kind:animal")
-    page.select_option("#facet", "kind")
-    page.locator("#facets button", has_text="animal").click()
-    page.click("#compare")
+    with tab(page, "rail"):
+        page.fill("#filter", "kind:animal")
+        page.select_option("#facet", "kind")
+        page.locator("#facets button", has_text="animal").click()
+        page.click("#compare")
     move_slider(page, "#alpha", 0.9)
-    wait_for("the address", lambda: "b.alpha=0.9" in address(page) and "value=" in address(page))
-    expect(hits(page, "b").first).to_be_visible()
+    settled(page)
     before = order(page), order(page, "b")
+    assert all(before)
     page.reload()
-    expect(hits(page, "b").first).to_be_visible()
+    expect(hits(page, "b").first).to_be_attached()
+    settled(page)
     assert (order(page), order(page, "b")) == before
     expect(page.locator("#query")).to_have_value(QUESTION)
     expect(page.locator("#filter")).to_have_value("kind:animal")
@@ -275,14 +295,19 @@ def test_back_gives_the_question_before(page: Page) -> None:
 
 def test_two_settings_side_by_side(page: Page) -> None:
     ask(page)
-    page.click("#compare")
+    with tab(page, "rail"):
+        page.click("#compare")
     move_slider(page, "#alpha", 0)
-    expect(page.locator("[data-column=b] .column-head")).to_contain_text("0 % meaning")
-    wait_for("B by words", lambda: order(page, "b") != order(page))
-    expect(hits(page, "b").first.locator(".move")).to_be_visible()
-    page.click("#compare")
+    settled(page)
+    assert order(page, "b") != order(page)
+    with tab(page, "b"):
+        expect(page.locator("[data-column=b] .column-head")).to_contain_text("0 % meaning")
+        expect(hits(page, "b").first.locator(".move")).to_be_visible()
+    with tab(page, "rail"):
+        page.click("#compare")
     expect(page.locator("[data-column=b]")).to_have_count(0)
-    expect(page.locator("[data-column=words]")).to_be_visible()
+    with tab(page, "words"):
+        expect(page.locator("[data-column=words]")).to_be_visible()
 
 
 def test_the_state_of_the_index_on_demand(page: Page) -> None:
@@ -292,6 +317,7 @@ def test_the_state_of_the_index_on_demand(page: Page) -> None:
     expect(page.locator("#health .popover")).to_contain_text("coverage 100 %")
 
 
+@ONLY_WIDE
 def test_by_keyboard_alone(page: Page) -> None:
     page.keyboard.press("/")
     page.keyboard.type(QUESTION)
@@ -300,13 +326,14 @@ def test_by_keyboard_alone(page: Page) -> None:
     page.locator("#alpha").focus()
     page.keyboard.press("ArrowLeft")
     expect(page.locator("#alpha-shown")).to_have_text("60 % meaning")
-    wait_for("the search by the keyboard", lambda: "a.alpha=0.6" in address(page))
+    settled(page)
+    assert "a.alpha=0.6" in address(page)
     expect(page.locator("#alpha")).to_be_focused()
 
 
+@pytest.mark.parametrize("size", [PHONE], ids=["390"])
 def test_on_a_phone_the_first_hit_is_on_the_first_screen(visit: Visit) -> None:
     page = visit(q=QUESTION)
-    page.set_viewport_size(PHONE)
     expect(hits(page).first).to_be_visible()
     box = hits(page).first.bounding_box()
     assert box
@@ -315,11 +342,9 @@ def test_on_a_phone_the_first_hit_is_on_the_first_screen(visit: Visit) -> None:
     page.click(".tabs [data-tab=words]")
     expect(page.locator("[data-column=words]")).to_be_visible()
     expect(hits(page).first).to_be_hidden()
-    page.click(".tabs [data-tab=rail]")
-    page.fill("#filter", "kind:(")
-    expect(page.locator("#message")).to_be_visible()
 
 
+@ONLY_WIDE
 def test_nothing_but_its_own_origin_is_asked(page: Page, stack: Stack) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -333,6 +358,7 @@ def test_nothing_but_its_own_origin_is_asked(page: Page, stack: Stack) -> None:
     assert "unsafe" not in policy
 
 
+@ONLY_WIDE
 @pytest.mark.parametrize("name", ["nothing.js", "..%2f__init__.py", "__init__.py", "app.js%00", "index.html"])
 def test_only_its_own_files_are_served(page: Page, stack: Stack, name: str) -> None:
     assert page.request.get(f"{stack.described['gateway']}/_esblend/playground/{name}").status == 404

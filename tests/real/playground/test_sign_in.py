@@ -4,10 +4,12 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, ViewportSize, expect
 
 from tests.conftest import Stack
+from tests.real.playground.conftest import ONLY_WIDE
 from tests.real.playground.documents import INDEX, QUESTION, ask
+from tests.real.playground.test_accessibility import check
 from tests.real.playground.test_copying import copied, run
 
 JUDGEMENTS = ".esblend-judgements"
@@ -18,6 +20,13 @@ def sign_in(page: Page, user: str, secret: str) -> None:
     page.fill("#user", user)
     page.fill("#secret", secret)
     page.click("#sign-in button")
+
+
+def sign_out(page: Page) -> None:
+    if not page.locator("#sign-out").is_visible():  # on a phone it stands with the settings
+        page.click(".views [data-view=search]")
+        page.click(".tabs [data-tab=rail]")
+    page.click("#sign-out")
 
 
 @pytest.fixture
@@ -45,10 +54,11 @@ def make_key(secured: Stack) -> Iterator[Callable[..., str]]:
     secured.es.indices.delete(index=JUDGEMENTS, ignore_unavailable=True)
 
 
-def test_a_wrong_password_is_called_wrong(closed: Page, secured: Stack) -> None:
+def test_a_wrong_password_is_called_wrong(closed: Page, secured: Stack, size: ViewportSize) -> None:
     expect(closed.locator("#message")).to_contain_text("Sign in to search.")
     sign_in(closed, secured.described["username"], "not the password")
     expect(closed.locator("#message")).to_contain_text("Wrong user name or password.")
+    check(closed, size)
     sign_in(closed, "", "bm90OmEga2V5")
     expect(closed.locator("#message")).to_contain_text("This API key is not valid.")
     sign_in(closed, secured.described["username"], secured.described["password"])
@@ -61,7 +71,7 @@ def test_a_wrong_password_is_called_wrong(closed: Page, secured: Stack) -> None:
 def test_signing_out_forgets_the_credentials(closed: Page, secured: Stack) -> None:
     sign_in(closed, secured.described["username"], secured.described["password"])
     ask(closed)
-    closed.click("#sign-out")
+    sign_out(closed)
     expect(closed.locator("#sign-in")).to_be_visible()
 
 
@@ -70,7 +80,9 @@ def test_a_caller_who_may_only_search_still_searches(closed: Page, make_key: Cal
     ask(closed)
 
 
-def test_without_rights_judgements_stay_in_the_tab_and_say_so(closed: Page, make_key: Callable[..., str]) -> None:
+def test_without_rights_judgements_stay_in_the_tab_and_say_so(
+    closed: Page, make_key: Callable[..., str], size: ViewportSize
+) -> None:
     sign_in(closed, "", make_key({"names": [INDEX], "privileges": ["read", "view_index_metadata"]}))
     ask(closed)
     closed.click(".views [data-view=judge]")
@@ -78,6 +90,7 @@ def test_without_rights_judgements_stay_in_the_tab_and_say_so(closed: Page, make
     closed.keyboard.press("3")
     expect(closed.locator("#kept")).to_contain_text("Ask for the privileges read, write")
     expect(closed.locator("#kept")).to_contain_text("create_index")
+    check(closed, size)
     expect(closed.locator(".card.is-judged")).to_have_count(1)
     closed.reload()
     expect(closed.locator(".card.is-judged")).to_have_count(1)
@@ -95,14 +108,16 @@ def test_the_named_rights_are_enough(closed: Page, make_key: Callable[..., str],
     expect(closed.locator(".card").first).to_be_visible()
     closed.keyboard.press("2")
     expect(closed.locator("#kept")).to_contain_text("Ask for the privileges")
-    closed.click("#sign-out")
+    sign_out(closed)
     sign_in(closed, "", enough)
+    closed.click(".views [data-view=judge]")
     expect(closed.locator("#kept")).to_have_text(f"1 judgement, kept in the hidden index {JUDGEMENTS}.")
     stored = secured.es.search(index=JUDGEMENTS, query={"term": {"index": INDEX}})["hits"]["hits"]
     assert sorted(hit["_source"].get("grade", -1) for hit in stored) == [-1, 2]
     assert secured.es.indices.get_settings(index=JUDGEMENTS)[JUDGEMENTS]["settings"]["index"]["hidden"] == "true"
 
 
+@ONLY_WIDE
 def test_with_security_credentials_are_placeholders(context: BrowserContext, secured: Stack) -> None:
     page = context.new_page()
     page.goto(f"{secured.described['gateway']}/_esblend/?index={INDEX}&q={QUESTION.replace(' ', '+')}")
