@@ -1,6 +1,9 @@
 """What a reader gives: documents, and lines or files without a document. Ids are stable: reading a file again adds no documents."""
 
+import base64
+import datetime
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,6 +69,30 @@ def as_document(source: dict[str, Any], where: str, options: LoadOptions, *, pat
     if given is None:
         given = path if path is not None else _digest(source)
     return Read(str(given), {options.renamed.get(name, name): value for name, value in source.items()})
+
+
+def plain_fields(source: Mapping[Any, Any]) -> dict[str, Any]:
+    """Fields that JSON can hold: no field for null, NaN and infinity; Base64 for bytes that are not UTF-8; texts for times."""
+    return {str(name): _plain(value) for name, value in source.items() if not _is_nothing(value)}
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeError:
+            return base64.b64encode(value).decode()
+    if isinstance(value, Mapping):
+        return plain_fields(value)
+    if isinstance(value, list | tuple | set):
+        return [None if _is_nothing(element) else _plain(element) for element in value]
+    if isinstance(value, datetime.time | datetime.timedelta):
+        return str(value)
+    return value
 
 
 def _digest(source: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from indexer.files.documents import MAX_DOCUMENT, Found, LoadOptions, Unreadable, as_document
-from indexer.files.streams import lines, reason_of
+from indexer.files.streams import by_mark, lines, reason_of
 
 _CHUNK = 2**20
 _SPACE = " \t\r\n"
@@ -34,9 +34,9 @@ def read_json(stream: BinaryIO, name: str, options: LoadOptions) -> Iterator[Fou
 
     A broken document ends the file, because nobody can say where the next one begins.
     """
-    text = codecs.getreader(options.encoding or "utf-8-sig")(stream)
+    text = codecs.getreader(options.encoding or by_mark(stream))(stream)
     decoder = json.JSONDecoder()
-    buffer, position, number, chunk, is_end = "", 0, 0, _CHUNK, False
+    buffer, position, number, chunk, is_end, is_begun = "", 0, 0, _CHUNK, False, False
     in_array = False
     while True:
         while position < len(buffer) and buffer[position] in _SPACE + ("," if number else ""):
@@ -70,7 +70,9 @@ def read_json(stream: BinaryIO, name: str, options: LoadOptions) -> Iterator[Fou
             yield Unreadable(name, reason_of(error))
             return
         # A document longer than a chunk is tried again each time, so the chunks grow.
-        buffer, position, chunk, is_end = buffer[position:] + part, 0, 2 * chunk, not part
+        rest = buffer[position:] if is_begun else ""
+        part = part if is_begun else part.removeprefix("\ufeff")
+        buffer, position, chunk, is_end, is_begun = rest + part, 0, 2 * chunk, not part, True
 
 
 def _object(source: Any, where: str, options: LoadOptions) -> Found:

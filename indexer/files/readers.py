@@ -14,13 +14,14 @@ import orjson
 from esblend.errors import UnusableFile
 from indexer.files.documents import Found, LoadOptions, Read, Skipped, Unreadable
 from indexer.files.json_documents import read_json, read_json_lines
-from indexer.files.streams import STDIN, Advance, opened, read_whole, reason_of, unreadable
+from indexer.files.streams import STDIN, Advance, by_mark, opened, read_whole, reason_of, unreadable
 from indexer.files.tables import read_csv, read_parquet
 from indexer.files.texts import TEXTS, read_text, suffix_of
 
 JSON_LINES, TABLES = (".jsonl", ".ndjson"), (".csv", ".tsv")
 KNOWN = (*JSON_LINES, ".json", *TABLES, ".parquet", *TEXTS)
 _PEEK = 4096
+_NOT_FROM_STDIN = {"PAR1": "Parquet", "%PDF": "PDF", "PK\x03\x04": "DOCX or another archive", "<": "HTML or XML"}
 _LEFT_OUT = ("node_modules", "__pycache__")
 
 
@@ -60,13 +61,15 @@ def _read(file: Path, path: Path, options: LoadOptions, advance: Advance) -> Ite
             if not start and len(first) < _PEEK:
                 yield Skipped("empty files")
                 return
-            suffix, name = suffix_of(file) if file != STDIN else _sniffed(start), str(file)
+            suffix, name = suffix_of(file), str(file)
+            if file == STDIN:
+                suffix = _sniffed(first.decode(options.encoding or by_mark(stream), errors="replace"))
             if suffix in JSON_LINES:
                 yield from read_json_lines(stream, name, options)
             elif suffix == ".json":
                 yield from read_json(stream, name, options)
             elif suffix in TABLES:
-                yield from read_csv(stream, name, options.delimiter or ("\t" if suffix == ".tsv" else None), options)
+                yield from read_csv(stream, name, options, usual="\t" if suffix == ".tsv" else None)
             else:
                 relative = file.relative_to(path).as_posix() if path != file else file.name
                 yield read_text(read_whole(stream), suffix, relative, name, options)
@@ -74,16 +77,20 @@ def _read(file: Path, path: Path, options: LoadOptions, advance: Advance) -> Ite
         yield Unreadable(str(file), reason_of(error))
 
 
-def _sniffed(start: bytes) -> str:
-    """The kind of what standard input begins with."""
-    if start.startswith(b"{"):
-        first, newline, _ = start.partition(b"\n")
+def _sniffed(start: str) -> str:
+    """The kind of what standard input begins with. Raises UnusableFile for files that are one document or no text."""
+    start = start.removeprefix("\ufeff").lstrip()
+    for mark, kind in _NOT_FROM_STDIN.items():
+        if start.startswith(mark):
+            raise UnusableFile(f"standard input can be JSON or CSV, and this is {kind}; name the file")
+    if start.startswith("{"):
+        first, newline, _ = start.partition("\n")
         try:
             orjson.loads(first)
         except orjson.JSONDecodeError:
             return ".json" if newline else ".jsonl"
         return ".jsonl"
-    return ".json" if start.startswith(b"[") else ".csv"
+    return ".json" if start.startswith("[") else ".csv"
 
 
 def _files(path: Path, options: LoadOptions) -> Iterator[Path | Skipped]:

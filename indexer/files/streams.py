@@ -118,7 +118,7 @@ def read_whole(stream: BinaryIO) -> bytes:
 
 def lines(stream: BinaryIO, encoding: str | None) -> Iterator[str | Exception]:
     """The lines of a text, without byte order mark; in the place of a line that cannot be decoded or is too long, the error."""
-    encoding = encoding or _by_mark(stream)
+    encoding = encoding or by_mark(stream)
     if "\n".encode(encoding) not in (b"\n", b"\xef\xbb\xbf\n"):  # UTF-16 and UTF-32: a byte 10 need not be a line's end
         yield from _decoded(stream, encoding)
         return
@@ -138,7 +138,7 @@ def lines(stream: BinaryIO, encoding: str | None) -> Iterator[str | Exception]:
 
 def decoded(content: bytes, encoding: str | None) -> str:
     """A whole text, without byte order mark. Raises UnicodeError."""
-    return content.decode(encoding or _by_mark(io.BytesIO(content))).removeprefix("\ufeff")
+    return content.decode(encoding or by_mark(io.BytesIO(content))).removeprefix("\ufeff")
 
 
 def reason_of(error: Exception) -> str:
@@ -164,7 +164,8 @@ def _decoded(stream: BinaryIO, encoding: str) -> Iterator[str | Exception]:
         text.detach()
 
 
-def _by_mark(stream: IO[bytes]) -> str:
+def by_mark(stream: IO[bytes]) -> str:
+    """The encoding that the byte order mark says, else UTF-8. Reads nothing from a stream that can peek."""
     peek = getattr(stream, "peek", None)
     start = peek(4)[:4] if peek else stream.read(4)
     for mark, encoding in (

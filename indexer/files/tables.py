@@ -1,16 +1,14 @@
 """Reads documents from tables: CSV with any usual delimiter, and Parquet."""
 
-import base64
 import csv
-import math
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from esblend.errors import MissingExtra
 from esblend.extras import require
-from indexer.files.documents import MAX_DOCUMENT, Found, LoadOptions, Unreadable, as_document
+from indexer.files.documents import MAX_DOCUMENT, Found, LoadOptions, Unreadable, as_document, plain_fields
 from indexer.files.streams import lines, reason_of
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -22,14 +20,16 @@ class _BadLine(Exception):  # noqa: N818
     """A line cannot be decoded. The reader stops, because later rows could be misaligned."""
 
 
-def read_csv(stream: BinaryIO, name: str, delimiter: str | None, options: LoadOptions) -> Iterator[Found]:
-    """A document for each row below the header. `delimiter`: None detects it from the first lines. Empty cells give no field."""
+def read_csv(stream: BinaryIO, name: str, options: LoadOptions, *, usual: str | None = None) -> Iterator[Found]:
+    """A document for each row below the header. Empty cells give no field. The delimiter is the named one, else the `usual` one of
+    the file's kind if the header has it, else it is found from the first lines."""
     csv.field_size_limit(MAX_DOCUMENT)
     text = _lines(stream, options.encoding)
     where = name
     try:
         first = list(islice(text, _SAMPLE))
-        rows = csv.reader(chain(first, text), delimiter=delimiter or sniffed(first))
+        found = usual if usual is not None and any(usual in line for line in first[:1]) else sniffed(first)
+        rows = csv.reader(chain(first, text), delimiter=options.delimiter or found)
         header = [column.strip() or f"column_{place}" for place, column in enumerate(next(rows, []), start=1)]
         if twice := next((column for column in header if header.count(column) > 1), None):
             yield Unreadable(name, f"the header names the column [{twice}] twice")
@@ -83,24 +83,6 @@ def read_parquet(file: Path, options: LoadOptions) -> Iterator[Found]:
             for batch in table.iter_batches(batch_size=_ROWS):
                 for row in batch.to_pylist():
                     number += 1
-                    source = {column: _plain(value) for column, value in row.items() if not _is_nothing(value)}
-                    yield as_document(source, f"{file}, row {number}", options)
+                    yield as_document(plain_fields(row), f"{file}, row {number}", options)
     except pyarrow.ArrowException as error:
         yield Unreadable(f"{file}, row {number + 1}", f"it is not valid Parquet: {error}")
-
-
-def _is_nothing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and not math.isfinite(value))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeError:
-            return base64.b64encode(value).decode()
-    if isinstance(value, dict):
-        return {key: _plain(element) for key, element in value.items() if not _is_nothing(element)}
-    if isinstance(value, list):
-        return [None if _is_nothing(element) else _plain(element) for element in value]
-    return value

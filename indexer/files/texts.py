@@ -12,7 +12,7 @@ import yaml
 
 from esblend.errors import MissingExtra
 from esblend.extras import require
-from indexer.files.documents import Found, LoadOptions, Skipped, Unreadable, as_document
+from indexer.files.documents import Found, LoadOptions, Skipped, Unreadable, as_document, plain_fields
 from indexer.files.streams import decoded, reason_of
 
 MARKDOWN, HTML = (".md", ".markdown"), (".html", ".htm", ".xhtml")
@@ -76,7 +76,7 @@ def _front_matter(fence: str, text: str) -> dict[str, Any]:
         return {}
     if not isinstance(fields, dict):
         raise _NoDocument("the front matter must be a list of fields with values")
-    return {str(name): value for name, value in fields.items() if value is not None}
+    return plain_fields(fields)
 
 
 def _html(content: bytes, encoding: str | None) -> dict[str, Any]:

@@ -41,6 +41,11 @@ def sources(found: list[Found]) -> list[dict[str, object]]:
     return [one.source for one in found if isinstance(one, Read)]
 
 
+def pipe(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    """Standard input that holds `content`."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(content))))  # type: ignore[arg-type]
+
+
 def only(found: list[Found]) -> Found:
     [one] = found
     return one
@@ -91,6 +96,12 @@ def test_json_arrays_and_sequences(tmp_path: Path, text: str) -> None:
     assert sources(load(write(tmp_path, "a.json", text))) == [{"a": 1}, {"a": "]"}]
 
 
+@pytest.mark.parametrize(("encoding", "named"), [("utf-16", None), ("utf-8-sig", "utf-8"), ("utf-16", "utf-16")])
+def test_json_with_a_byte_order_mark(tmp_path: Path, encoding: str, named: str | None) -> None:
+    file = write(tmp_path, "a.json", '[{"a": "é"}]'.encode(encoding))
+    assert sources(load(file, encoding=named)) == [{"a": "é"}]
+
+
 def test_a_json_array_larger_than_a_chunk(tmp_path: Path) -> None:
     texts = ["x" * size for size in (900_000, 1_500_000, 10)]
     file = write(tmp_path, "a.json", "[" + ",".join(f'{{"a": "{text}"}}' for text in texts) + "]")
@@ -123,6 +134,17 @@ def test_the_delimiter_is_found(tmp_path: Path, delimiter: str) -> None:
     rows = [["id", "title", "price"], ["1", "one, two; three", "1.5"], ["2", "four", "2"]]
     text = "\n".join(delimiter.join(f'"{cell}"' if "," in cell else cell for cell in row) for row in rows)
     assert load(write(tmp_path, "a.csv", text))[0] == Read("1", dict(zip(rows[0], rows[1], strict=True)))
+
+
+def test_a_tsv_file_with_another_delimiter_is_no_garbage(tmp_path: Path) -> None:
+    """Each row became one field whose name was the whole header."""
+    assert sources(load(write(tmp_path, "a.tsv", "a;b\n1,5;2\n3;4\n"))) == [
+        {"a": "1,5", "b": "2"},
+        {"a": "3", "b": "4"},
+    ]
+    assert sources(load(write(tmp_path, "b.tsv", "a\tb\n1,2;3,4\t5\n1,2;3,4\t6\n"))) == [
+        {"a": "1,2;3,4", "b": "5"}, {"a": "1,2;3,4", "b": "6"},
+    ]  # fmt: skip
 
 
 def test_a_table_of_one_column_has_one_column() -> None:
@@ -180,14 +202,27 @@ def test_parquet(tmp_path: Path) -> None:
     day = datetime.date(2024, 1, 2)
     assert first == Read("1", {"id": 1, "t": "a", "d": day, "b": "x"})
     assert second == Read("2", {"id": 2, "n": 2.5, "d": day, "b": "/w=="})
+    times = pyarrow.table({"t": [datetime.time(7, 30)], "d": [datetime.timedelta(hours=1)]})
+    parquet.write_table(times, tmp_path / "c.parquet")
+    assert sources(load(tmp_path / "c.parquet")) == [{"t": "07:30:00", "d": "1:00:00"}]
     assert "not valid Parquet" in reason(only(load(write(tmp_path, "b.parquet", b"nonsense"))))
 
 
 def test_standard_input_tells_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     for text in ('{"a": "1"}\n{"a": "2"}\n', '[{"a": "1"}, {"a": "2"}]', "a;b\n1;\n2;\n", '{\n"a": "1"}{"a": "2"}'):
-        stdin = io.TextIOWrapper(io.BufferedReader(io.BytesIO(text.encode())))  # type: ignore[arg-type]
-        monkeypatch.setattr(sys, "stdin", stdin)
+        for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+            pipe(monkeypatch, text.encode(encoding))
+            assert sources(load(Path("-"))) == [{"a": "1"}, {"a": "2"}], (text, encoding)
+        pipe(monkeypatch, gzip.compress(text.encode()))
         assert sources(load(Path("-"))) == [{"a": "1"}, {"a": "2"}], text
+
+
+@pytest.mark.parametrize("start", [b"PAR1\x15\x04", b"%PDF-1.7\n", b"PK\x03\x04\x14", b"<!doctype html>\n<p>x</p>"])
+def test_standard_input_that_is_no_table_is_refused(monkeypatch: pytest.MonkeyPatch, start: bytes) -> None:
+    """It was read as CSV with one column."""
+    pipe(monkeypatch, start)
+    with pytest.raises(InvalidRequest, match="name the file"):
+        load(Path("-"))
 
 
 def test_a_folder_of_text_and_markdown(tmp_path: Path) -> None:
@@ -206,6 +241,15 @@ def test_front_matter_gives_fields_and_its_title_wins(tmp_path: Path) -> None:
         {"title": "Ours", "tags": ["a", "b"], "date": datetime.date(2024, 1, 2), "body": "# Theirs\ntext\n", "path": "a.md"}
     ]  # fmt: skip
     assert sources(load(write(tmp_path, "b.md", "+++\ntitle = 'T'\n+++\ntext")))[0]["title"] == "T"
+    odd = "---\ntitle: T\nscore: .nan\n1: one\nparts: !!set {a}\n---\ntext"
+    assert sources(load(write(tmp_path, "d.md", odd)))[0] == {
+        "title": "T",
+        "1": "one",
+        "parts": ["a"],
+        "body": "text",
+        "path": "d.md",
+    }
+    assert sources(load(write(tmp_path, "e.md", "+++\nat = 07:30:00\n+++\ntext")))[0]["at"] == "07:30:00"
     assert sources(load(write(tmp_path, "c.md", "---\n\n# A rule above\n")))[0]["title"] == "A rule above"
 
 
