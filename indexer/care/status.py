@@ -57,7 +57,8 @@ class IndexStatus(BaseModel):
     """Dead letters that an operator dropped."""
     pending: int
     coverage: float
-    """Share of documents with current vectors, 0 to 1; dead letters and documents without text count as processed."""
+    """Documents with current vectors over documents that should have them, 0 to 1. Documents without text and dropped dead letters
+    should have none; dead letters should."""
     paused: str | None
     """Why the feed does not read the index at present; None when it does."""
     problems: list[ProblemStatus]
@@ -90,7 +91,6 @@ async def read_status(es: AsyncElasticsearch, name: str, *, counting: AsyncElast
         if counts["pending"] and (letters := await _documents_with_letters(es, uuid, attachment.active)):
             counts = await _counts(counting, name, attachment, checkpoint, letters)
     documents = counts["documents"]
-    done = documents - counts["pending"]
     return IndexStatus(
         index=index,
         documents=documents,
@@ -98,7 +98,7 @@ async def read_status(es: AsyncElasticsearch, name: str, *, counting: AsyncElast
         without_text=counts["without_text"],
         dead_letters=counts["dead_letters"],
         pending=counts["pending"],
-        coverage=1.0 if not documents else round(done / documents, 6) if counts["pending"] else 1.0,
+        coverage=_coverage(counts),
         paused=checkpoint.paused_because if checkpoint else None,
         problems=await _problems(es, attached),
         lag_seconds=_lag(counts["pending"], checkpoint),
@@ -110,6 +110,12 @@ async def read_status(es: AsyncElasticsearch, name: str, *, counting: AsyncElast
             for key, value in attachment.generations.items()
         },
     )
+
+
+def _coverage(counts: dict[str, int]) -> float:
+    """1 only when no document lacks its vectors."""
+    lacking = counts["pending"] + counts["dead_letters"]
+    return min(0.999999, round(counts["embedded"] / (counts["embedded"] + lacking), 6)) if lacking else 1.0
 
 
 async def _problems(es: AsyncElasticsearch, attached: AttachedIndex) -> list[ProblemStatus]:

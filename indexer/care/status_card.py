@@ -57,6 +57,8 @@ def _figures(status: dict[str, Any]) -> Text:
         figures.append(Text(remaining))
     if status["without_text"]:
         figures.append(Text(f"{status['without_text']:,} without text", style="dim"))
+    if status["dropped"]:
+        figures.append(Text(f"{status['dropped']:,} dropped", style="dim"))
     if status["dead_letters"]:
         figures.append(Text(f"{status['dead_letters']:,} dead letters", style="bold red"))
     return Text("  ·  ").join(figures)

@@ -69,6 +69,6 @@ def _wait(es: Elasticsearch, path: str, progress: Progress) -> None:
         params = {"wait_for_coverage": "1.0", "timeout": "1s"}
         status = call(es.options(ignore_status=408), "GET", f"{path}/status", params=params)
         progress("Embedding", status["documents"] - status["pending"], status["documents"])
-        if status["coverage"] >= 1:
+        if not status["pending"]:
             return
     raise TimeoutError("the scratch index was not covered within an hour")

@@ -49,6 +49,7 @@ def test_poison_of_any_kind_stands_alone(poisoned: Stack, index: str) -> None:
     texts |= {poison: f"a text that {poison} when it is embedded" for poison in POISONS}
     status = fill(poisoned, index, texts)
     assert (status["embedded"], status["dead_letters"]) == (60, len(POISONS))
+    assert status["coverage"] == pytest.approx(60 / (60 + len(POISONS)), abs=1e-6)
     found = letters(poisoned, index)
     assert sorted(found) == sorted(POISONS)
     assert found["RAISES"]["error"] == "RuntimeError in the encoder"
@@ -88,6 +89,10 @@ def test_letters_are_listed_shown_retried_and_dropped(poisoned: Stack, index: st
     again = poisoned.esblend("dead-letters", "retry", index, "--id", "a", "--json")
     assert json.loads(again.stdout)["dead_letters"] == 1
     wait_for("another try", lambda: letters(poisoned, index)["a"]["time"] > first)
+    waited = poisoned.esblend("status", index, "--wait", "600")
+    assert waited.returncode == 4, "two documents lack their vectors, and waiting does not help"
+    assert "0.0 %" in waited.stdout
+    assert f"esblend dead-letters list {index}" in waited.stderr
     assert poisoned.esblend("dead-letters", "drop", index).returncode == 0
     wait_for("the letters to go", lambda: letters(poisoned, index) == {})
     status = poisoned.wait(index)
