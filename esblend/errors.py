@@ -1,5 +1,7 @@
 """The errors that callers can receive, each with its HTTP status and an Elasticsearch-style type."""
 
+import shlex
+from pathlib import Path
 from typing import Any
 
 
@@ -197,6 +199,15 @@ class MissingExtra(EsblendError):
     """A command needs a part of esblend that is not installed."""
 
     type = "missing_extra_exception"
+
+
+class NoStack(UnusableFile):
+    """The data folder that a command names has no stack. The default address could be another cluster."""
+
+    type = "local_stack_exception"
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(f"no stack in {data_dir}; start one with: esblend up --data-dir {shlex.quote(str(data_dir))}")
 
 
 class LocalStackError(EsblendError):

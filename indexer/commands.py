@@ -7,7 +7,7 @@ from urllib.parse import quote
 import typer
 
 from esblend.cli.console import err, out, print_json
-from esblend.cli.gateway_client import INCOMPLETE, USAGE, DataDir, Json, call, gateway, reason_of
+from esblend.cli.gateway_client import INCOMPLETE, DataDir, Json, call, end, gateway, reason_of, whole_command
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -28,7 +28,7 @@ def status(
 ) -> None:
     """Show coverage, pending documents, dead letters, lag and speed.
 
-    Exit code 4 when --wait ends before every document has its vectors.
+    Exit code 4 when --wait ends before every document has its vectors; it ends early when only dead letters lack them.
     """
     from rich.live import Live
 
@@ -42,7 +42,7 @@ def status(
                 while True:
                     time.sleep(1)
                     live.update(cards(_read(es, name)))
-        while wait is not None and not _is_covered(statuses) and time.monotonic() < deadline:
+        while wait is not None and not _is_covered(statuses) and _may_rise(statuses) and time.monotonic() < deadline:
             time.sleep(0.25)
             statuses = _read(es, name)
     if as_json:
@@ -50,8 +50,13 @@ def status(
     elif statuses:
         out.print(cards(statuses))
     else:
-        out.print("No index is attached. Attach one: esblend attach INDEX --fields title,body")
+        out.print(
+            f"No index is attached. Attach one: {whole_command('esblend attach INDEX --fields title,body', data_dir)}"
+        )
     if wait is not None and not _is_covered(statuses):
+        if letters := sum(status_of_index.get("dead_letters", 0) for status_of_index in statuses):
+            command = whole_command(f"esblend dead-letters list{f' {name}' if name else ''}", data_dir)
+            err.print(f"{letters} documents cannot be embedded: {command}", style="yellow", soft_wrap=True)
         raise typer.Exit(INCOMPLETE)
 
 
@@ -78,6 +83,11 @@ def _read_one(es: "Elasticsearch", name: str) -> dict[str, Any]:
         return {"index": name, "error": reason_of(error)}
 
 
+def _may_rise(statuses: list[dict[str, Any]]) -> bool:
+    """Whether waiting may help: dead letters get no vectors by themselves."""
+    return any(status_of_index.get("pending", 1) for status_of_index in statuses)
+
+
 def _is_covered(statuses: list[dict[str, Any]]) -> bool:
     return all(status_of_index.get("coverage", 0) >= 1 for status_of_index in statuses)
 
@@ -95,8 +105,7 @@ def backfill(
 ) -> None:
     """Show, pause, resume or limit the backfill, which embeds documents from before the attachment."""
     if pause and resume:
-        err.print("Use either --pause or --resume.", style="red")
-        raise typer.Exit(USAGE)
+        end("Use either --pause or --resume.")
     changes: dict[str, Any] = {"paused": pause} if pause or resume else {}
     if rate is not None:
         changes["documents_per_second"] = rate or None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from esblend.cli.console import err, out, print_json
-from esblend.cli.gateway_client import FAILED, INTERRUPTED, USAGE, DataDir, Json, gateway
+from esblend.cli.gateway_client import FAILED, INTERRUPTED, DataDir, Json, end, gateway
 from esblend.errors import UnusableFile
 from indexer.files.documents import LoadOptions, Skipped, Unreadable
 
@@ -93,20 +93,15 @@ def _options(
     pairs = [pair.partition("=")[::2] for pair in rename or []]
     delimiter = {"tab": "\t", "\\t": "\t"}.get(str(delimiter), delimiter)
     if any(not old or not new for old, new in pairs):
-        _refuse("--map takes FROM=TO, such as: --map headline=title")
+        end("--map takes FROM=TO, such as: --map headline=title")
     if delimiter is not None and len(delimiter) != 1:
-        _refuse("--delimiter takes one character, or tab")
+        end("--delimiter takes one character, or tab")
     if encoding is not None:
         try:
             "".encode(encoding)
         except LookupError:
-            _refuse(f"--encoding {encoding} is not known; examples: utf-8, cp1252, latin-1, utf-16")
+            end(f"--encoding {encoding} is not known; examples: utf-8, cp1252, latin-1, utf-16")
     return LoadOptions(id_field, delimiter, encoding, tuple(ignore or ()), dict(pairs))
-
-
-def _refuse(reason: str) -> None:
-    err.print(reason, style="red", markup=False)
-    raise typer.Exit(USAGE)
 
 
 def _load(
@@ -125,7 +120,13 @@ def _load(
     total = total_bytes(files, options)
     if mapping is not None:
         _prepare(es, name, mapping)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task(f"Indexing into {name}", total=total)
         items = read_documents(files, options, lambda count: progress.advance(task, count))
@@ -202,9 +203,9 @@ def _show(name: str, loaded: Loaded, *, as_json: bool) -> None:
     out.print(f"Indexed {loaded.written} documents into {name}.")
     if loaded.skipped:
         kinds = ", ".join(f"{count} {kind}" for kind, count in loaded.skipped.most_common())
-        out.print(f"Skipped: {kinds}.", markup=False, soft_wrap=not sys.stdout.isatty())
+        out.print(f"Skipped: {kinds}.", soft_wrap=not sys.stdout.isatty())
     for line in loaded.shown:
-        err.print(line, style="red", markup=False)
+        err.print(line, style="red")
     if loaded.errors:
         stopped = "; stopped at the limit, --max-errors raises it" if loaded.is_stopped else ""
         err.print(f"{loaded.errors} could not be indexed{stopped}.", style="red")

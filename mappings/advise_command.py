@@ -6,9 +6,10 @@ from urllib.parse import quote
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from esblend.cli.console import err, out, print_json
-from esblend.cli.gateway_client import DataDir, Json, call, gateway
+from esblend.cli.gateway_client import DataDir, Json, call, gateway, whole_command
 from mappings.command_options import AttachedIndex
 
 if TYPE_CHECKING:
@@ -63,10 +64,12 @@ def advise(
         return
     table = Table("type", "oversample", "RAM", "disk", "recall@10", title=f"{attached['index']}: {total} passages")
     for option in choices:
-        mark = "[bold green]" if option == best else ""
+        style = "bold green" if option == best else ""
         recall = "" if option.recall is None else f"{option.recall:.3f}"
         oversample = "" if option.oversample is None else f"{option.oversample:g}"
-        table.add_row(f"{mark}{option.type}", oversample, _size(option.ram_bytes), _size(option.disk_bytes), recall)
+        table.add_row(
+            Text(option.type, style=style), oversample, _size(option.ram_bytes), _size(option.disk_bytes), recall
+        )
     out.print(table)
     if sample is None:
         err.print(f"Fewer than {_MIN_VECTORS} vectors: recall was not measured.", style="yellow")
@@ -75,9 +78,9 @@ def advise(
     change = (
         "the present type"
         if is_present
-        else f"now {present}: esblend migrate {index} --vector-type {best.type}{oversampling}"
+        else f"now {present}: {whole_command(f'esblend migrate {index} --vector-type {best.type}{oversampling}', data_dir)}"
     )
-    out.print(f"Recommended: [bold]{best.type}[/]{oversampling.replace(' --', ', ')} ({change})")
+    out.print(f"Recommended: {best.type}{oversampling.replace(' --', ', ')} ({change})", soft_wrap=True)
 
 
 def _counts(es: "Elasticsearch", index: str, attachment: "Attachment") -> tuple[int, int]:

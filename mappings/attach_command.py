@@ -7,7 +7,7 @@ from urllib.parse import quote
 import typer
 
 from esblend.cli.console import count_progress, err, out, print_json
-from esblend.cli.gateway_client import USAGE, DataDir, Json, call, gateway, whole_path
+from esblend.cli.gateway_client import DataDir, Json, call, end, gateway, whole_command, whole_path
 from mappings.command_options import Template, VectorSettings, set_options, with_vector_settings
 from mappings.stored_vectors import generations_in, holding, remove_generations
 
@@ -58,8 +58,7 @@ def attach(
         _restore(index, data_dir, as_json=as_json)
         return
     if fields is None:
-        err.print("Name the text fields to embed: --fields title,body", style="red")
-        raise typer.Exit(USAGE)
+        end("Name the text fields to embed: --fields title,body")
     layout = {"layout": "flat" if flat else None, "similarity": similarity}
     body: dict[str, Any] = {
         "source_fields": [field.strip() for field in fields.split(",") if field.strip()],
@@ -79,12 +78,14 @@ def attach(
         return
     attachment = response["attachment"]
     generation = attachment["generations"][attachment["active"]]
+    out.print("Attached", style="green", end=" ")
     out.print(
-        f"[green]Attached[/] {response.get('index', index)}: {', '.join(attachment['source_fields'])} "
+        f"{response.get('index', index)}: {', '.join(attachment['source_fields'])} "
         f"with {generation['model']['name']} ({generation['model']['dims']} dimensions).",
     )
     if template is None:
-        out.print(f"Watch the progress: esblend status {response['index']} --watch")
+        watch = whole_command(f"esblend status {response['index']} --watch", data_dir)
+        out.print(f"Watch the progress: {watch}", soft_wrap=True)
 
 
 def _restore(index: str, data_dir: DataDir, *, as_json: bool) -> None:
@@ -93,7 +94,7 @@ def _restore(index: str, data_dir: DataDir, *, as_json: bool) -> None:
     if as_json:
         print_json(response)
         return
-    result = "[green]Restored[/] the attachment" if response["changed"] else "Nothing to restore: the attachment exists"
+    result = "Restored the attachment" if response["changed"] else "Nothing to restore: the attachment exists"
     out.print(f"{result} of {response['index']}.")
 
 
@@ -116,20 +117,14 @@ def detach(
     earlier attachments as well; --reindex copies the documents without esblend's fields.
     """
     if purge and template is not None:
-        err.print("--purge is for an index: a template has no documents.", style="red")
-        raise typer.Exit(USAGE)
+        end("--purge is for an index: a template has no documents.")
     with gateway(data_dir) as es:
         if reindex is not None or purge:
             attached = call(es, "GET", _path(index, None))
         if reindex is not None and es.indices.exists(index=reindex):
-            err.print(f"--reindex {reindex}: this index exists; name a new one.", style="red", markup=False)
-            raise typer.Exit(USAGE)
+            end(f"--reindex {reindex}: this index exists; name a new one.")
         if purge and attached["attachment"].get("versioning") == "external":
-            err.print(
-                "--purge would raise the versions that your writers assign (versioning: external). Use --reindex.",
-                style="red",
-            )
-            raise typer.Exit(USAGE)
+            end("--purge would raise the versions that your writers assign (versioning: external). Use --reindex.")
         response = call(es, "DELETE", _path(index, template))
         if purge:
             response |= _purge(es, attached["index"], attached["attachment"]["field"])
@@ -143,8 +138,7 @@ def detach(
 
 def _path(name: str, template: str | None) -> str:
     if template not in (None, "index", "component"):
-        err.print(f"--template must be index or component, not {template}.", style="red")
-        raise typer.Exit(USAGE)
+        end(f"--template must be index or component, not {template}.")
     kind = {None: "indices", "index": "templates", "component": "component-templates"}[template]
     return f"/_esblend/{kind}/{quote(name, safe='')}"
 

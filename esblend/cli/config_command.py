@@ -5,7 +5,7 @@ from typing import Any
 import typer
 
 from esblend.cli.console import out, print_json
-from esblend.cli.gateway_client import Json
+from esblend.cli.gateway_client import DataDir, Json, process_settings, stating_errors
 
 app = typer.Typer(name="config", help="Settings and their sources.", no_args_is_help=True)
 
@@ -16,21 +16,28 @@ def _group() -> None:
 
 
 @app.command()
-def show(as_json: Json = False) -> None:
-    """Show every setting with its value and its source; secrets are masked."""
+def show(data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Show every setting with its value and its source; secrets are masked.
+
+    The addresses, the model and the credentials are those of the stack on this machine, if it has one.
+    """
     from rich.table import Column, Table
+    from rich.text import Text
 
     from esblend.settings import Settings
 
-    settings, origins = Settings(), Settings.origins()
+    with stating_errors():
+        settings = process_settings(data_dir)
+    base, origins = Settings(), Settings.origins()
+    origins |= {name: "stack" for name in Settings.model_fields if getattr(settings, name) != getattr(base, name)}
     rows = [(name, _shown(getattr(settings, name)), origins.get(name, "default")) for name in Settings.model_fields]
     if as_json:
         print_json({name: {"value": value, "source": source} for name, value, source in rows})
         return
     table = Table("setting", Column("value", overflow="fold"), "source")
     for name, value, source in rows:
-        colour = "dim" if source == "default" else "bold"
-        table.add_row(f"[{colour}]{name}[/]", "" if value is None else str(value), source)
+        style = "dim" if source == "default" else "bold"
+        table.add_row(Text(name, style=style), "" if value is None else str(value), source)
     out.print(table)
 
 

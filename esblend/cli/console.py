@@ -10,9 +10,11 @@ from rich.console import Console
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-# Without `highlight`, which colours numbers and brackets inside sentences.
-out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120)
-err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() or "COLUMNS" in os.environ else 120)
+# Without `highlight`, which colours numbers inside sentences, and without `markup`, which swallows [names] in brackets.
+out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120)
+err = Console(
+    stderr=True, highlight=False, markup=False, width=None if sys.stderr.isatty() or "COLUMNS" in os.environ else 120
+)
 
 
 def print_json(value: Any) -> None:
@@ -27,7 +29,7 @@ def count_progress() -> "Progress":
 
     return Progress(
         SpinnerColumn(),
-        TextColumn("[progress.description]{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),

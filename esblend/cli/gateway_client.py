@@ -1,5 +1,7 @@
 """The command line's client for the gateway: the configured gateway, or the gateway of the stack on this machine."""
 
+import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from esblend.cli.console import err, print_json
-from esblend.errors import EsblendError, LocalStackError, UnusableFile
+from esblend.errors import EsblendError, NoStack, UnusableFile
 
 if TYPE_CHECKING:
     from elasticsearch import ApiError, Elasticsearch
 
+    from esblend.local.stack import StackState
     from esblend.settings import Settings
 
 FAILED, USAGE, UNREACHABLE, INCOMPLETE, INTERRUPTED = 1, 2, 3, 4, 130
@@ -28,34 +31,49 @@ def whole_path(model: str | None) -> str | None:
     return str(Path(model).expanduser().resolve())
 
 
+def _only_one(context: typer.Context, data_dir: Path | None) -> Path | None:
+    """--gateway wins over ESBLEND_DATA_DIR; both options together contradict each other."""
+    source = context.get_parameter_source("data_dir")
+    if data_dir is None or context.find_root().params.get("gateway") is None:
+        return data_dir
+    if source is not None and source.name == "COMMANDLINE":
+        raise typer.BadParameter("--gateway names a gateway as well; use one of the two options.")
+    return None
+
+
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="The data folder of a stack on this machine.", envvar="ESBLEND_DATA_DIR"),
+    typer.Option(
+        "--data-dir",
+        help="The data folder of a stack on this machine.",
+        envvar="ESBLEND_DATA_DIR",
+        callback=_only_one,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
 
 
 def connect_gateway(data_dir: Path | None) -> "Elasticsearch":
-    """A client for the gateway: `ESBLEND_GATEWAY_URL`, else the stack of the data dir, else the default address.
+    """A client for the gateway of `data_dir`, else at `ESBLEND_GATEWAY_URL`, else of the default stack or at the default address.
 
-    Raises LocalStackError when `data_dir` is given and has no stack.
+    Raises NoStack when `data_dir` is given and has none.
     """
     from esblend.elasticsearch_connection import connect
     from esblend.settings import Settings
 
     settings = Settings()
     state = _state(settings, data_dir)
-    if settings.gateway_url:
-        return connect(settings.model_copy(update={"es_url": settings.gateway_url}))
     if state is not None:
         return connect(state.settings(settings).model_copy(update={"es_url": state.gateway}))
+    if settings.gateway_url:
+        return connect(settings.model_copy(update={"es_url": settings.gateway_url}))
     return connect(settings.model_copy(update={"es_url": f"http://{settings.gateway_host}:{settings.gateway_port}"}))
 
 
 def process_settings(data_dir: Path | None) -> "Settings":
     """The settings of feed and workers: from the stack of the data dir, else from the environment.
 
-    Raises LocalStackError when `data_dir` is given and has no stack.
+    Raises NoStack when `data_dir` is given and has none.
     """
     from esblend.settings import Settings
 
@@ -64,16 +82,29 @@ def process_settings(data_dir: Path | None) -> "Settings":
     return settings if state is None else state.settings(settings)
 
 
-def _state(settings: "Settings", data_dir: Path | None) -> Any:
+def _state(settings: "Settings", data_dir: Path | None) -> "StackState | None":
+    return None if settings.gateway_url and data_dir is None else find_stack(data_dir)
+
+
+def find_stack(data_dir: Path | None) -> "StackState | None":
+    """The stack of a data folder, running or not; without `data_dir` that of the default folder, or None.
+
+    Raises NoStack when `data_dir` is given and has none: another gateway would be another cluster.
+    """
     from esblend.local.paths import default_data_dir
     from esblend.local.stack import load_state
 
-    if settings.gateway_url:
-        return None
     state = load_state((data_dir or default_data_dir()).expanduser())
-    if state is None and data_dir is not None:  # another gateway would be another cluster
-        raise LocalStackError(f"no stack in {data_dir}; start one with: esblend up --data-dir {data_dir}")
+    if state is None and data_dir is not None:
+        raise NoStack(data_dir)
     return state
+
+
+def whole_command(command: str, data_dir: Path | None) -> str:
+    """`command` to paste: with --data-dir where this call had it."""
+    if data_dir is None or os.environ.get("ESBLEND_DATA_DIR") == str(data_dir):
+        return command
+    return f"{command} --data-dir {shlex.quote(str(data_dir))}"
 
 
 @contextmanager
@@ -90,7 +121,7 @@ def stating_errors() -> Iterator[None]:
         yield
     except EsblendError as error:
         exit_code = USAGE if isinstance(error, UnusableFile) else FAILED
-        _end(error.command_line or error.reason, exit_code, error.body())
+        end(error.command_line or error.reason, exit_code, error.body())
     except Exception as error:
         _state_server_error(error)
         raise
@@ -106,18 +137,29 @@ def _state_server_error(error: Exception) -> None:
 
     if isinstance(error, ApiError):
         advice = f" {_CREDENTIALS}" if error.meta.status == 401 else ""
-        _end(reason_of(error) + advice, FAILED, error_body(error))
+        end(reason_of(error) + advice, FAILED, error_body(error))
     if isinstance(error, TransportConnectionError | ConnectionTimeout):
         message = f"No answer from the gateway ({type(error).__name__}). Start a stack with `esblend up`"
-        _end(f"{message}, or name a gateway with --gateway or ESBLEND_GATEWAY_URL.", UNREACHABLE)
+        message += ", or name a gateway with --gateway or ESBLEND_GATEWAY_URL."
+        end(message, UNREACHABLE, _body("connection_exception", message, 503))
 
 
-def _end(message: str, exit_code: int, body: dict[str, Any] | None = None) -> NoReturn:
-    if "--json" in sys.argv[1:]:  # the error may come before or after the option is parsed
-        cause = {"type": "connection_exception", "reason": message}
-        print_json(body or {"error": {"root_cause": [cause], **cause}, "status": 503})
-    err.print(message, style="red", markup=False, soft_wrap=True)
+def end(message: str, exit_code: int = USAGE, body: dict[str, Any] | None = None) -> NoReturn:
+    """End the command with a message on stderr and, with --json, an error like Elasticsearch's on stdout."""
+    print_json_error(body or _body("illegal_argument_exception", message, 400))
+    err.print(message, style="red", soft_wrap=True)
     raise typer.Exit(exit_code) from None
+
+
+def print_json_error(body: dict[str, Any]) -> None:
+    """Print it if the command line asks for JSON. The error may come before the option is parsed."""
+    if "--json" in sys.argv[1:]:
+        print_json(body)
+
+
+def _body(type_: str, reason: str, status: int) -> dict[str, Any]:
+    cause = {"type": type_, "reason": reason}
+    return {"error": {"root_cause": [cause], **cause}, "status": status}
 
 
 def reason_of(error: "ApiError") -> str:

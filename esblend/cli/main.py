@@ -11,7 +11,8 @@ from typer.core import TyperGroup
 from typer.main import get_group
 
 from esblend.cli.console import err, out
-from esblend.cli.gateway_client import INTERRUPTED, USAGE
+from esblend.cli.gateway_client import INTERRUPTED, USAGE, print_json_error
+from esblend.errors import InvalidRequest
 
 _PANELS: dict[str, dict[str, tuple[str, ...]]] = {
     "A stack on this machine": {
@@ -76,6 +77,10 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt:  # Typer would print "Aborted." and exit with 1
             err.print("Interrupted.", style="yellow")
             raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:
+            if hasattr(error, "format_message"):  # wrong usage; Typer prints the text
+                print_json_error(InvalidRequest(error.format_message()).body())
+            raise
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         for name in _PLACES if args and args[0] not in _PLACES else ():  # so that a mistyped name gets a suggestion
@@ -152,7 +157,7 @@ def main() -> None:
             raise
         for detail in error.errors():
             name = "_".join(["ESBLEND", *map(str, detail["loc"])]).upper()
-            err.print(f"{name}: {detail['msg']}", style="red", markup=False)
+            err.print(f"{name}: {detail['msg']}", style="red")
         sys.exit(USAGE)
 
 

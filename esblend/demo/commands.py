@@ -119,7 +119,7 @@ def _wait_for_vectors(es: "Elasticsearch") -> int:
                 completed=done,
                 description=f"Embedding, {status['documents_per_second']:.0f}/s",
             )
-            if status["coverage"] >= 1:
+            if not status["pending"]:
                 return int(status["documents"])
             if time.monotonic() > deadline:
                 raise LocalStackError(
@@ -182,7 +182,7 @@ def _converse(es: "Elasticsearch", address: str) -> None:
     )
     while True:
         try:
-            question = out.input("[bold]> [/]").strip()
+            question = out.input("> ").strip()
         except (EOFError, KeyboardInterrupt):
             break
         if not question:

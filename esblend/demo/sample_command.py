@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from esblend.cli.console import err, out
-from esblend.cli.gateway_client import FAILED
+from esblend.cli.console import out
+from esblend.cli.gateway_client import FAILED, end
 
 app = typer.Typer()
 
@@ -23,7 +23,6 @@ def sample(
         folder.mkdir(parents=True, exist_ok=True)
         for source in files("esblend.demo").joinpath("sample").iterdir():
             (folder / source.name).write_bytes(source.read_bytes())
-            out.print(f"{folder / source.name}", markup=False, soft_wrap=True)
+            out.print(f"{folder / source.name}", soft_wrap=True)
     except OSError as error:
-        err.print(f"{folder} cannot be written: {error.strerror}", style="red", markup=False)
-        raise typer.Exit(FAILED) from None
+        end(f"{folder} cannot be written: {error.strerror}", FAILED)

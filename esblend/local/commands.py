@@ -1,6 +1,5 @@
 """`esblend up`, `down`, `ps`, `logs`."""
 
-import shlex
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from esblend.cli.console import err, out, print_json
-from esblend.cli.gateway_client import FAILED, DataDir, Json, stating_errors, whole_path
+from esblend.cli.gateway_client import FAILED, DataDir, Json, end, find_stack, stating_errors, whole_command, whole_path
 from esblend.errors import ModelError
 
 if TYPE_CHECKING:
@@ -81,9 +80,9 @@ def up(
     ]
     if state.username:
         lines.append(f"Sign in with   {state.username}, password {state.password}")
-    where = f" --data-dir {shlex.quote(str(data_dir))}" if data_dir else ""
-    lines += [f"Next:          esblend attach INDEX --fields title,body{where}", f"To stop:       esblend down{where}"]
-    out.print("\n".join(lines), markup=False, soft_wrap=True)
+    lines.append(f"Next:          {whole_command('esblend attach INDEX --fields title,body', data_dir)}")
+    lines.append(f"To stop:       {whole_command('esblend down', data_dir)}")
+    out.print("\n".join(lines), soft_wrap=True)
 
 
 def servers_in_environment(settings: "Settings") -> tuple[str | None, str | None]:
@@ -112,7 +111,7 @@ def _with_usable_model(settings: "Settings", named_model: str | None) -> "Settin
     except ModelError as error:
         find_model(PACKAGED_MODEL)
         message = f"{error.reason.split('. ')[0]}; this stack uses the packaged model [{PACKAGED_MODEL}]."
-        err.print(message, style="yellow", markup=False)
+        err.print(message, style="yellow")
         return settings.model_copy(update={"model": PACKAGED_MODEL})
     return settings
 
@@ -127,6 +126,7 @@ def down(
     from esblend.local.stack import down as stop
 
     with stating_errors():
+        find_stack(data_dir)
         ran = stop((data_dir or default_data_dir()).expanduser().resolve(), delete=delete)
     out.print("Stopped." if ran else "Nothing was running.")
 
@@ -135,19 +135,15 @@ def down(
 def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
     """Show the processes of the stack. Exit code 1 when one of them is missing."""
     from rich.table import Table
+    from rich.text import Text
 
     from esblend.local.paths import default_data_dir
-    from esblend.local.stack import load_state
 
     data_folder = (data_dir or default_data_dir()).expanduser().resolve()
-    state = load_state(data_folder)
+    with stating_errors():
+        state = find_stack(data_dir)
     if state is None:
-        err.print(
-            f"No stack in {data_folder}; start one with: esblend up --data-dir {data_folder}",
-            markup=False,
-            soft_wrap=True,
-        )
-        raise typer.Exit(FAILED)
+        end(f"No stack in {data_folder}; start one with: esblend up", FAILED)
     described = {**state.describe(), "data_dir": str(data_folder)}
     if as_json:
         print_json(described)
@@ -155,7 +151,7 @@ def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
         table = Table("process", "state", "pids", "address")
         addresses = {name: str(described.get(name, "")) for name in ("elasticsearch", "redis", "gateway")}
         for name, pids in described["pids"].items():
-            state_now = "[green]running[/]" if pids else "[red]dead[/]"
+            state_now = Text("running", style="green") if pids else Text("dead", style="red")
             table.add_row(name, state_now, " ".join(map(str, pids)), addresses.get(name, ""))
         out.print(table)
     if not all(described["pids"].values()):
@@ -174,6 +170,8 @@ def logs(
     """Print the logs of the processes."""
     from esblend.local.paths import default_data_dir, elasticsearch_dir
 
+    with stating_errors():
+        find_stack(data_dir)
     data_folder = (data_dir or default_data_dir()).expanduser().resolve()
     files = sorted((data_folder / "logs").glob("*.log"))
     servers = {"redis": data_folder / "valkey/valkey.log"}
@@ -184,7 +182,6 @@ def logs(
     chosen: list[Path] = [file for file in files if name is None or file.name.startswith(name)]
     chosen += [file for key, file in servers.items() if file.is_file() and (name is None or key.startswith(name))]
     if not chosen:
-        err.print(f"No logs in {data_folder}", markup=False)
-        raise typer.Exit(FAILED)
+        end(f"No logs{f' of {name}' if name else ''} in {data_folder}", FAILED)
     command = ["tail", f"--lines={lines}", *(["--follow=name"] if follow else []), *map(str, chosen)]
     raise typer.Exit(subprocess.run(command, check=False).returncode)

@@ -1,11 +1,14 @@
 """`esblend setup-credentials`."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from esblend.cli.console import err, out, print_json
-from esblend.cli.gateway_client import FAILED, USAGE, Json, stating_errors
+from esblend.cli.gateway_client import FAILED, DataDir, Json, end, process_settings, stating_errors
+
+if TYPE_CHECKING:
+    from esblend.settings import Settings
 
 app = typer.Typer()
 
@@ -34,43 +37,59 @@ def least_privileges(indices: list[str], *, attaches: bool) -> dict[str, Any]:
     }
 
 
+def _with_user(settings: "Settings", user: str | None, password: str | None) -> "Settings":
+    """The settings with a user who may create API keys: the named one, that of the stack on this machine, or one to ask for."""
+    from pydantic import SecretStr
+
+    if user is None and password is None and settings.es_username and settings.es_password:
+        return settings.model_copy(update={"es_api_key": None})
+    user = user or typer.prompt("User", err=True)
+    password = password or typer.prompt("Password", hide_input=True, err=True)
+    return settings.model_copy(
+        update={"es_username": user, "es_password": SecretStr(str(password)), "es_api_key": None}
+    )
+
+
 @app.command("setup-credentials")
 def setup_credentials(
     indices: Annotated[
         str, typer.Option(help="Patterns of the indices to embed, separated by commas: articles-*,news")
     ],
-    user: Annotated[str, typer.Option(prompt=True, help="A user who may create API keys.")],
-    password: Annotated[str, typer.Option(prompt=True, hide_input=True, envvar="ELASTIC_PASSWORD")],
+    user: Annotated[
+        str | None, typer.Option(help="A user who may create API keys; default: the user of the stack, else asked for.")
+    ] = None,
+    password: Annotated[
+        str | None, typer.Option(envvar="ELASTIC_PASSWORD", help="The user's password; asked for if left out.")
+    ] = None,
     name: Annotated[str, typer.Option(help="The name of the key.")] = "esblend",
     expiration: Annotated[str | None, typer.Option(help="As in 90d; default: none.")] = None,
     attaches: Annotated[
         bool, typer.Option("--attaches", help="Also to attach indices whose mappings ask for it.")
     ] = False,
+    data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
     """Create an API key with the least privileges for feed and workers, and print it once.
 
     It allows reading and writing documents of the named indices and of esblend's own, and nothing else. The gateway needs no key.
     """
-    from elasticsearch import ApiError, Elasticsearch
+    from elasticsearch import ApiError
 
-    from esblend.settings import Settings
+    from esblend.elasticsearch_connection import connect
 
     patterns = [pattern.strip() for pattern in indices.split(",") if pattern.strip()]
     if not patterns:
-        err.print("--indices names no index.", style="red")
-        raise typer.Exit(USAGE)
-    settings = Settings()
-    ca_certs = {"ca_certs": str(settings.es_ca_certs)} if settings.es_ca_certs else {}
-    with stating_errors(), Elasticsearch(settings.es_url, basic_auth=(user, password), **ca_certs) as es:  # type: ignore[arg-type]
+        end("--indices names no index.")
+    with stating_errors():
+        settings = _with_user(process_settings(data_dir), user, password)
+    with stating_errors(), connect(settings) as es:
         try:
             key = es.security.create_api_key(
                 name=name, role_descriptors=least_privileges(patterns, attaches=attaches), expiration=expiration
             )
         except ApiError as error:
             if error.meta.status in (400, 405):  # no such endpoint
-                err.print("Security is off in this Elasticsearch, so no credentials are needed.", style="red")
-                raise typer.Exit(FAILED) from None
+                end("Security is off in this Elasticsearch, so no credentials are needed.", FAILED)
             raise
     if as_json:
         print_json({"id": key["id"], "name": key["name"], "encoded": key["encoded"]})

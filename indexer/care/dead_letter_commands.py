@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from esblend.cli.console import err, out, print_json
-from esblend.cli.gateway_client import FAILED, USAGE, DataDir, Json, call, gateway
+from esblend.cli.console import out, print_json
+from esblend.cli.gateway_client import FAILED, DataDir, Json, call, end, gateway
 
 app = typer.Typer(name="dead-letters", help="Documents that cannot be embedded: list, retry, drop.")
 Index = Annotated[str | None, typer.Argument(metavar="[INDEX]", help="All indices when left out.")]
@@ -48,13 +48,12 @@ def show(
     """Show one dead letter."""
     letters = _find(index, id_, 10, data_dir)["dead_letters"]
     if not letters:
-        err.print(f"Document {id_} of {index} is not a dead letter.", style="red", markup=False)
-        raise typer.Exit(FAILED)
+        end(f"Document {id_} of {index} is not a dead letter.", FAILED)
     if as_json:
         print_json(letters[0])
         return
     for key, value in letters[0].items():
-        out.print(f"{key:<12}{_time(letters[0]) if key == 'time' else value}", markup=False)
+        out.print(f"{key:<12}{_time(letters[0]) if key == 'time' else value}")
 
 
 @app.command()
@@ -88,8 +87,7 @@ def _ask(
     action: str, future: str, index: str | None, id_: str | None, everywhere: bool, data_dir: Any, as_json: bool
 ) -> None:
     if (index is None) != everywhere:
-        err.print("Name an index, or use --all.", style="red")
-        raise typer.Exit(USAGE)
+        end("Name an index, or use --all.")
     params = {"all": "true"} if index is None else {"index": index}
     if id_ is not None:
         params["id"] = id_

@@ -8,7 +8,7 @@ from esblend.cli.console import out, print_json
 from esblend.cli.gateway_client import FAILED, DataDir, Json, process_settings, stating_errors
 
 app = typer.Typer()
-_SIGNS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failure": "[red]failure[/]"}
+_COLOURS = {"ok": "green", "warning": "yellow", "failure": "red"}
 
 
 @app.command()
@@ -19,6 +19,7 @@ def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
     warnings only.
     """
     from rich.table import Table
+    from rich.text import Text
 
     from indexer.care.doctor import examine
 
@@ -29,7 +30,7 @@ def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
     else:
         table = Table("", "check", "result", "advice")
         for check in checks:
-            table.add_row(_SIGNS[check.outcome], check.name, check.detail, check.advice)
+            table.add_row(Text(check.outcome, style=_COLOURS[check.outcome]), check.name, check.detail, check.advice)
         out.print(table)
     if any(check.outcome == "failure" for check in checks):
         raise typer.Exit(FAILED)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import typer
 
 from esblend.cli.console import err, out, print_json
-from esblend.cli.gateway_client import FAILED, INCOMPLETE, DataDir, Json, call, gateway, process_settings
+from esblend.cli.gateway_client import FAILED, INCOMPLETE, DataDir, Json, call, gateway, process_settings, whole_command
 from esblend.errors import ModelError
 from mappings.stored_vectors import remove_generations
 
@@ -56,7 +56,7 @@ def verify(
             return
         if not repair:
             if not as_json:
-                err.print(f"`esblend verify {index} --repair` repairs them.")
+                err.print(f"`{whole_command(f'esblend verify {index} --repair', data_dir)}` repairs them.")
             raise typer.Exit(FAILED)
         for letter in letters.orphans:
             es.options(ignore_status=404).delete(index=DEAD_LETTERS_INDEX, id=letter, refresh=True)
@@ -110,7 +110,7 @@ def _compare(sample: "list[Held]", attachment: "Attachment", report: "Report") -
     try:
         encoder = Encoders(Settings(), "documents").matching(model.name, model.digest, model.probe)
     except ModelError as error:
-        err.print(f"No vectors were recomputed: {error.reason}", style="yellow", markup=False)
+        err.print(f"No vectors were recomputed: {error.reason}", style="yellow")
         return
     with err.status(f"Computing {len(sample)} documents' vectors"):
         compare(sample, encoder, attachment, report)
@@ -131,14 +131,14 @@ def _show(report: "Report", *, as_json: bool) -> None:
     if faults:
         table = Table("fault", Column("documents", justify="right", no_wrap=True), "for example")
         for fault, count in faults.items():
-            table.add_row(meanings[fault], f"[red]{count}[/]", Text(", ".join(shown["examples"].get(fault, []))))
+            table.add_row(meanings[fault], Text(str(count), style="red"), ", ".join(shown["examples"].get(fault, [])))
         out.print(table)
     out.print(
         f"{report.index}: {report.documents} documents, {report.embedded} embedded ({report.recomputed} recomputed), "
         f"{report.adopted} adopted, "
         f"{report.without_text} without text, {report.dead_letters} dead letters, {report.dropped} dropped.",
     )
-    out.print("[green]Clean.[/]" if report.is_clean else "[red]Not clean.[/]")
+    out.print("Clean." if report.is_clean else "Not clean.", style="green" if report.is_clean else "red")
 
 
 def _repair(report: "Report", uuid: str, attachment: "Attachment", data_dir: Path | None) -> bool:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import typer
 
 from esblend.cli.console import count_progress, err, out, print_json
-from esblend.cli.gateway_client import FAILED, INCOMPLETE, INTERRUPTED, USAGE, DataDir, Json, call, gateway, whole_path
+from esblend.cli.gateway_client import FAILED, INCOMPLETE, INTERRUPTED, DataDir, Json, call, end, gateway, whole_path
 from mappings.command_options import AttachedIndex, VectorSettings, with_vector_settings
 from mappings.stored_vectors import generations_in, holding, remove_generations
 
@@ -75,8 +75,7 @@ def migrate(
         if qrels is not None:
             read_judgements(qrels, queries)  # a file that cannot be read ends the command before it changes anything
         if not body:
-            err.print("Name at least one change: --model, --max-tokens, --vector-type, ...", style="red")
-            raise typer.Exit(USAGE)
+            end("Name at least one change: --model, --max-tokens, --vector-type, ...")
         added = call(es.options(request_timeout=300), "POST", path, body)
         new, old = added["generation"], added["attachment"]["active"]
         done = {"index": added["index"], "generation": new, "before": old, "switched": new == old}
@@ -100,7 +99,7 @@ def _saying_what_remains(index: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         text = f"Interrupted. Embedding continues, and searches of {index} use the old vectors until the same command runs again."
-        err.print(text, style="yellow", markup=False)
+        err.print(text, style="yellow")
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -114,8 +113,7 @@ def _confirm_newer(es: "Elasticsearch", path: str) -> None:
         return
     text = f"{', '.join(newer)} is newer than {active}, which searches use."
     if not sys.stdin.isatty():
-        err.print(f"{text} Add --yes to drop it.", style="red", markup=False)
-        raise typer.Exit(USAGE)
+        end(f"{text} Add --yes to drop it.")
     if not typer.confirm(f"{text} Drop it?"):
         raise typer.Exit(FAILED)
 
@@ -177,8 +175,7 @@ def _roll_back(es: "Elasticsearch", path: str) -> dict[str, Any]:
     described = call(es, "GET", path)
     others = [name for name, generation in described["generations"].items() if not generation["active"]]
     if not others:
-        err.print("The index has only one generation, so it cannot be rolled back.", style="red")
-        raise typer.Exit(FAILED)
+        end("The index has only one generation, so it cannot be rolled back.", FAILED)
     call(es, "POST", f"{path}/{others[0]}/_activate")
     active = next(name for name in described["generations"] if name not in others)
     return {"index": described["index"], "generation": others[0], "before": active, "switched": True}
@@ -215,8 +212,7 @@ def _report(done: dict[str, Any], *, as_json: bool) -> None:
     elif done.get("before") == done.get("generation") and "before" in done:
         out.print(f"The index already uses this model and these settings ({done['generation']}); nothing was changed.")
     elif done.get("switched"):
-        out.print(
-            f"[green]Searches use {done['generation']}.[/] `--roll-back` switches back, `--drop-old` removes {done['before']}."
-        )
+        out.print(f"Searches use {done['generation']}.", style="green", end=" ")
+        out.print(f"`--roll-back` switches back, `--drop-old` removes {done['before']}.")
     if done.get("dropped"):
         out.print(f"Dropped {', '.join(done['dropped'])}.")

@@ -7,7 +7,7 @@ import orjson
 import typer
 
 from esblend.cli.console import err, out, print_json
-from esblend.cli.gateway_client import USAGE, DataDir, Json, gateway
+from esblend.cli.gateway_client import DataDir, Json, end, gateway
 from query.cli.hit_list import HIGHLIGHT, hit_list
 
 app = typer.Typer()
@@ -61,13 +61,12 @@ def _filter(text: str) -> dict[str, Any]:
     try:
         return dict(orjson.loads(text))
     except orjson.JSONDecodeError as error:
-        err.print(f"--filter is not JSON: {error}", style="red", markup=False)
-        raise typer.Exit(USAGE) from error
+        end(f"--filter is not JSON: {error}")
 
 
 def _show(answer: dict[str, Any], *, explain: bool) -> None:
     for reason in answer.get("esblend", {}).get("degraded", []):
-        err.print(f"Answered from BM25 alone: {reason}", style="yellow", markup=False)
+        err.print(f"Answered from BM25 alone: {reason}", style="yellow")
     total = answer["hits"]["total"]
     count = f"{'at least ' if total['relation'] == 'gte' else ''}{total['value']}"
     out.print(f"{count} {'hit' if total['value'] == 1 else 'hits'} in {answer['took']} ms")

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import typer
 
 from esblend.cli.console import count_progress, err, out, print_json
-from esblend.cli.gateway_client import FAILED, USAGE, DataDir, Json, call, gateway, stating_errors
+from esblend.cli.gateway_client import FAILED, DataDir, Json, call, end, gateway, stating_errors, whole_command
 from esblend.errors import InvalidRequest, MissingExtra, UnusableFile
 from esblend.extras import require
 from query.lab.judged import Judged, from_titles, missing_documents, read_beir, read_judgements, write_qrels
@@ -75,8 +75,7 @@ def evaluate(
 
     if clicks:
         if any((queries, qrels, titles, sample, rerank, html, runs, compare_run)):
-            err.print("--clicks uses no judgements and writes no files: name the index alone.", style="red")
-            raise typer.Exit(USAGE)
+            end("--clicks uses no judgements and writes no files: name the index alone.")
         _judge_clicks(target, data_dir, as_json=as_json)
         return
     with gateway(data_dir) as es:
@@ -93,7 +92,7 @@ def evaluate(
 
         with _target(es, target, keep, check) as index:
             judged = from_files or from_titles(es, index, str(titles), size=sample or 300, seed=0)
-            _warn_of_missing_vectors(es, index)
+            _warn_of_missing_vectors(es, index, data_dir)
             with _bar("Searching", (len(systems) + 1) * len(judged.queries)) as advance:
                 evaluation = measure(es, index, judged, systems, shared_options=options, advance=advance)
             for name, run in other_runs.items():
@@ -120,7 +119,7 @@ def _show(evaluation: Any, *, as_json: bool) -> None:
     out.print(table(evaluation, out))
     if evaluation.judged.is_weak:
         err.print("Weak judgements: derived from the index or from clicks, not made by people.", style="yellow")
-    out.print(sentence(evaluation), style="bold", markup=False)
+    out.print(sentence(evaluation), style="bold")
 
 
 def _judge_clicks(index: str, data_dir: Path | None, *, as_json: bool) -> None:
@@ -130,15 +129,13 @@ def _judge_clicks(index: str, data_dir: Path | None, *, as_json: bool) -> None:
     with gateway(data_dir) as es:
         tallies = call(es, "GET", "/_esblend/clicks", params={"index": index})["experiments"]
     verdicts = [judge(tally) for tally in tallies]
+    if not verdicts:
+        end(f"No clicks on interleaved hits of [{index}] are stored: POST /_esblend/clicks reports them.", FAILED)
     if as_json:
         print_json({"index": index, "experiments": [to_json(verdict) for verdict in verdicts]})
-    for verdict in verdicts if not as_json else []:
+        return
+    for verdict in verdicts:
         out.print(verdict.sentence, soft_wrap=True)
-    if not verdicts:
-        err.print(
-            f"No clicks on interleaved hits of [{index}] are stored: POST /_esblend/clicks reports them.", style="red"
-        )
-        raise typer.Exit(FAILED)
 
 
 @app.command()
@@ -178,7 +175,7 @@ def tune(
         with _target(es, target, keep, check) as index:
             judged = from_files or from_titles(es, index, str(titles), size=sample or 300, seed=0)
             _refuse_few(judged, folds)
-            _warn_of_missing_vectors(es, index)
+            _warn_of_missing_vectors(es, index, data_dir)
             attachment = call(es, "GET", f"/_esblend/indices/{quote(index, safe='')}")["attachment"]
             present = tuning.present_settings(attachment["defaults"], attachment["source_fields"])
             choices = list(dict.fromkeys([present.fields, *tuning.field_choices(present.fields)]))
@@ -222,17 +219,17 @@ def _check_documents(es: "Elasticsearch", index: str, judged: Judged | None) -> 
         )
 
 
-def _warn_of_missing_vectors(es: "Elasticsearch", index: str) -> None:
+def _warn_of_missing_vectors(es: "Elasticsearch", index: str, data_dir: Path | None) -> None:
     from elasticsearch import ApiError
 
     try:
         status = call(es, "GET", f"/_esblend/indices/{quote(index, safe='')}/status")
     except ApiError:  # several indices, or a caller that may only search
         return
-    if status["coverage"] < 1:
+    if status["pending"]:
         err.print(
             f"Only {status['coverage']:.1%} of the documents have current vectors, so the semantic leg cannot find the others. "
-            f"Wait for them: esblend status {index} --wait 600",
+            f"Wait for them: {whole_command(f'esblend status {index} --wait 600', data_dir)}",
             style="yellow",
         )
 
@@ -249,11 +246,11 @@ def _show_advice(advice: dict[str, Any], *, as_json: bool, applied: bool) -> Non
     )
     out.print_json(data=advice["settings"])
     if not advice["recommended"]:
-        out.print("[yellow]Not recommended[/]: the gain is not significant. Keep the current settings.")
+        out.print("Not recommended: the gain is not significant. Keep the current settings.", style="yellow")
     elif applied:
-        out.print("[green]Applied[/] to the attachment's defaults.")
+        out.print("Applied to the attachment's defaults.", style="green")
     else:
-        out.print("[green]Recommended.[/] Run it with --apply to write it to the attachment's defaults.")
+        out.print("Recommended. Run it with --apply to write it to the attachment's defaults.", style="green")
 
 
 @contextmanager
@@ -292,8 +289,7 @@ def _read_judged(
     elif Path(target).is_dir():
         judged = read_beir(Path(target), split)
     else:
-        err.print("Pass judgements with --qrels (and --queries), or derive them with --from-titles FIELD.", style="red")
-        raise typer.Exit(USAGE)
+        end("Pass judgements with --qrels (and --queries), or derive them with --from-titles FIELD.")
     return judged.only(list(judged.queries)[:sample]) if sample else judged
 
 

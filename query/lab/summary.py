@@ -11,7 +11,7 @@ from query.lab.evaluation import Evaluation, Measured
 from query.lab.measuring import MAIN, MEASURES
 from query.lab.systems import BLEND
 
-_Cells = list[tuple[str, list[str]]]
+_Cells = list[tuple[str, list[Text]]]
 """(heading, a cell for each system)."""
 
 
@@ -66,20 +66,18 @@ def _table(evaluation: Evaluation, columns: _Cells) -> Table:
     shown.add_column("system", overflow="fold", ratio=1)
     for heading, cells in columns:
         # A number is not wrapped and not cut: the name of the system gives way.
-        shown.add_column(heading, justify="right", no_wrap=True, min_width=max(map(_width, [heading, *cells])))
+        shown.add_column(
+            heading, justify="right", no_wrap=True, min_width=max(cell.cell_len for cell in (Text(heading), *cells))
+        )
     for row, name in enumerate(evaluation.systems):
         shown.add_row(Text(name), *(cells[row] for _, cells in columns))
     return shown
 
 
-def _width(cell: str) -> int:
-    return Text.from_markup(cell).cell_len
-
-
-def _values(evaluation: Evaluation, measure: str) -> list[str]:
+def _values(evaluation: Evaluation, measure: str) -> list[Text]:
     best = best_values(evaluation)[measure]
     values = [system.means[measure].mean for system in evaluation.systems.values()]
-    return [f"[bold green]{value:.4f}[/]" if value >= best - 1e-9 else f"{value:.4f}" for value in values]
+    return [Text(f"{value:.4f}", style="bold green" if value >= best - 1e-9 else "") for value in values]
 
 
 def _further(evaluation: Evaluation) -> _Cells:
@@ -88,12 +86,13 @@ def _further(evaluation: Evaluation) -> _Cells:
     for name, _ in systems:
         difference = evaluation.differences.get(name)
         gain = "" if difference is None else f"{difference.gain.mean:+.4f}"
-        gains.append(f"[bold]{gain}[/]" if difference is not None and difference.is_significant else gain)
-        p_values.append("" if difference is None else p_text(difference.p_value).removeprefix("p ").removeprefix("= "))
+        gains.append(Text(gain, style="bold" if difference is not None and difference.is_significant else ""))
+        p = "" if difference is None else p_text(difference.p_value).removeprefix("p ").removeprefix("= ")
+        p_values.append(Text(p))
     return [
-        ("judged@10", [f"{1 - one.unjudged:.0%}" for _, one in systems]),
+        ("judged@10", [Text(f"{1 - one.unjudged:.0%}") for _, one in systems]),
         (f"vs {evaluation.baseline}", gains),
         ("p", p_values),
-        ("p50 ms", [f"{one.latency[0]:.1f}" for _, one in systems]),
-        ("p95 ms", [f"{one.latency[1]:.1f}" for _, one in systems]),
+        ("p50 ms", [Text(f"{one.latency[0]:.1f}") for _, one in systems]),
+        ("p95 ms", [Text(f"{one.latency[1]:.1f}") for _, one in systems]),
     ]

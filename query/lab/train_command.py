@@ -10,7 +10,7 @@ from urllib.parse import quote
 import typer
 
 from esblend.cli.console import err, out, print_json
-from esblend.cli.gateway_client import FAILED, USAGE, DataDir, Json, call, gateway, stating_errors
+from esblend.cli.gateway_client import FAILED, DataDir, Json, call, end, gateway, stating_errors
 from esblend.errors import MissingExtra
 from esblend.extras import require
 
@@ -54,13 +54,14 @@ def train(
     from query.lab import training
     from query.lab.judged import read_judgements
 
-    data = training.read_data_config(data_config) if data_config else []
+    with stating_errors():
+        data = training.read_data_config(data_config) if data_config else []
     held = None
     if index is not None:
         if qrels is None:
-            err.print("--index needs --qrels (and --queries).", style="red")
-            raise typer.Exit(USAGE)
-        judged = read_judgements(qrels, queries)
+            end("--index needs --qrels (and --queries).")
+        with stating_errors():
+            judged = read_judgements(qrels, queries)
         ids = sorted(judged.queries)
         random.Random(seed).shuffle(ids)
         cut = round(len(ids) * held_back)
@@ -75,10 +76,9 @@ def train(
                     es, index, attachment, judged.only(ids[:cut]), documents=eval_documents, seed=seed
                 )
     if not data:
-        err.print("Pass training data: --index with --qrels, or --data-config.", style="red")
-        raise typer.Exit(USAGE)
+        end("Pass training data: --index with --qrels, or --data-config.")
     options = training.Options(epochs, batch_size, learning_rate, seed=seed)
-    with redirect_stdout(sys.stderr):  # the trainer prints its log
+    with stating_errors(), redirect_stdout(sys.stderr):  # the trainer prints its log
         done = training.train(model, data, held, output, options, resume=resume)
     if as_json:
         print_json(done)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from esblend.cli.main import app
 from tests.conftest import ROOT, Stack, run_esblend
 
 
@@ -32,13 +33,79 @@ def test_a_gateway_that_does_not_answer_is_an_exit_code_of_its_own() -> None:
     assert json.loads(as_json.stdout)["error"]["type"] == "connection_exception"
 
 
-@pytest.mark.parametrize("command", [["status"], ["detach", "i"], ["doctor"], ["search", "i", "x"], ["ps"]])
-def test_a_data_dir_without_a_stack_is_an_error(command: list[str], tmp_path: Path) -> None:
-    """Another gateway would be another cluster."""
-    done = run_esblend(*command, "--data-dir", str(tmp_path))
+EVERY_COMMAND = {
+    "status": [], "backfill": ["i"], "index": ["i", "README.md"], "search": ["i", "x"], "attach": ["i", "--fields", "t"],
+    "detach": ["i"], "migrate": ["i", "--model", "m"], "advise": ["i"], "eval": ["i", "--from-titles", "t"],
+    "tune": ["i", "--from-titles", "t"], "train": ["out", "--model", "m", "--index", "i", "--qrels", "q.csv"], "verify": ["i"],
+    "doctor": [], "dead-letters list": [], "dead-letters show": ["i", "x"], "dead-letters retry": ["i"], "dead-letters drop": ["i"],
+    "setup-credentials": ["--indices", "i"], "config show": [], "ps": [], "logs": [], "down": [],
+}  # fmt: skip
+WITHOUT_JSON = ("logs", "down")
+
+
+def test_every_command_with_a_data_dir_is_tried() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text()
+    sections = [section for section in page.split("\n### esblend ")[1:] if "`--data-dir`" in section]
+    assert {section.splitlines()[0] for section in sections} - {"up", "demo"} == set(EVERY_COMMAND)
+
+
+@pytest.mark.parametrize("command", EVERY_COMMAND)
+def test_a_data_dir_without_a_stack_is_an_error(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another gateway would be another cluster, even one that ESBLEND_GATEWAY_URL names."""
+    (tmp_path / "q.csv").write_text("query,document,grade\na,b,1\n")
+    words = [str(tmp_path / word) if word == "q.csv" else word for word in EVERY_COMMAND[command]]
+    as_json = [] if command in WITHOUT_JSON else ["--json"]
+    arguments = [*command.split(), *words, "--data-dir", str(tmp_path), *as_json]
+    monkeypatch.setenv("ESBLEND_GATEWAY_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(sys, "argv", ["esblend", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        app(arguments)
+    assert ended.value.code == 2
+    told = capsys.readouterr()
+    assert f"no stack in {tmp_path}; start one with: esblend up --data-dir {tmp_path}" in told.err
+    if as_json:
+        assert json.loads(told.out)["error"]["type"] == "local_stack_exception"
+
+
+def test_a_gateway_and_a_data_dir_contradict_each_other(stack: Stack) -> None:
+    nowhere = "http://127.0.0.1:9"
+    both = run_esblend("--gateway", nowhere, "status", "--data-dir", str(stack.data_dir))
+    assert both.returncode == 2
+    assert "--gateway" in both.stderr
+    data_dir = {"ESBLEND_DATA_DIR": str(stack.data_dir)}
+    assert run_esblend("--gateway", nowhere, "status", env=data_dir).returncode == 3
+    assert stack.esblend("status", env={"ESBLEND_GATEWAY_URL": nowhere}).returncode == 0
+
+
+def test_settings_and_hints_are_those_of_the_named_stack(stack: Stack, index_name: str) -> None:
+    shown = json.loads(stack.esblend("config", "show", "--json").stdout)
+    assert shown["es_url"] == {"value": stack.described["elasticsearch"], "source": "stack"}
+    stack.es.indices.create(index=index_name, mappings={"properties": {"t": {"type": "text"}}})
+    told = stack.esblend("attach", index_name, "--fields", "t").stdout
+    assert f"esblend status {index_name} --watch --data-dir {stack.data_dir}" in told
+    open_ = stack.esblend("setup-credentials", "--indices", "x", "--user", "u", env={"ELASTIC_PASSWORD": "p"})
+    assert open_.returncode == 1
+    assert "Security is off in this Elasticsearch" in open_.stderr
+    stack.es.indices.delete(index=index_name)
+
+
+def test_names_in_brackets_are_printed(stack: Stack) -> None:
+    """Rich took them for markup."""
+    done = stack.esblend("eval", "t[bold]", "--clicks", "--json")
     assert done.returncode == 1
-    assert f"esblend up --data-dir {tmp_path}" in done.stderr.replace("\n", " ")
-    assert "Traceback" not in done.stderr
+    assert "[t[bold]]" in done.stderr
+    assert "[t[bold]]" in json.loads(done.stdout)["error"]["reason"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["backfill", "i", "--pause", "--resume"], ["search", "i"], ["status", "--wait", "soon"]]
+)
+def test_wrong_usage_is_json_too(arguments: list[str]) -> None:
+    done = run_esblend(*arguments, "--json")
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["status"] == 400
 
 
 def test_a_wrong_setting_is_named() -> None:
@@ -117,11 +184,6 @@ def test_up_on_a_running_stack_changes_nothing(stack: Stack) -> None:
 def test_logs_show_each_process(stack: Stack) -> None:
     shown = stack.run_esblend("logs", "gateway", "--lines", "100000").stdout
     assert "gateway ready" in shown
-
-
-def test_down_where_nothing_is(tmp_path: Path) -> None:
-    assert run_esblend("down", "--data-dir", str(tmp_path / "none")).stdout == "Nothing was running.\n"
-    assert run_esblend("ps", "--data-dir", str(tmp_path / "none")).returncode == 1
 
 
 @pytest.mark.parametrize(
