@@ -24,7 +24,9 @@ LAG = Gauge("esblend_lag_seconds", "Age of the oldest change without its vector.
 PENDING = Gauge("esblend_pending_changes", "Changes that are not done.", ["index", "generation", "lane"])
 TASKS_IN_FLIGHT = Gauge("esblend_tasks_in_flight", "Tasks sent and not finished.", ["index", "generation", "lane"])
 PAUSED = Gauge("esblend_paused", "1 while the feed does not read an index that fails.", ["index", "generation"])
-COVERAGE = Gauge("esblend_coverage_ratio", "Documents with current vectors over documents that should have them.", ["index"])
+COVERAGE = Gauge(
+    "esblend_coverage_ratio", "Documents with current vectors over documents that should have them.", ["index"]
+)
 DEAD_LETTERS = Gauge("esblend_dead_letters", "Documents that cannot be embedded.", ["index"])
 ATTACHMENT_LOST = Gauge("esblend_attachment_lost", "1 if another client has overwritten the attachment.", ["index"])
 INDEX_PROBLEMS = Gauge(
