@@ -65,8 +65,9 @@ export class ScoreBoard extends EventTarget {
 export function drawScoreBoard(board, rows, isComparing, total) {
   if (!total) return [element("p", { class: "note" }, "Judge some hits, and nDCG@10 of these settings appears here.")]
   if (board.failure) return [element("p", { class: "note" }, `nDCG@10 cannot be measured: ${board.failure.message}`)]
+  if (!rows.length) return [element("p", { class: "note" }, `nDCG@10: measuring ${total} judged ${total === 1 ? "question" : "questions"}…`)]
   const found = compare(rows.map(({ values: [a, b = a] }) => ({ a, b })))
-  const share = rows.length ? rows.reduce((sum, row) => sum + row.judged, 0) / rows.length : 0
+  const share = rows.reduce((sum, row) => sum + row.judged, 0) / rows.length
   const progress = rows.length < total ? `${rows.length} of ${total} judged questions measured…` : `${total} judged ${total === 1 ? "question" : "questions"}, ${Math.round(share * 100)} % of the first ten judged`
   return [
     element("div", { class: "figures" },

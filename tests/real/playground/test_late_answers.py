@@ -58,6 +58,8 @@ def test_hits_wipe_no_message_about_a_file(page: Page, tmp_path: Path) -> None:
     page.click(".views [data-view=judge]")
     load(page, tmp_path, {"sea": {"a b": 1}, "bread": {"c": 1}})
     held.wait(page)
+    expect(page.locator("#score-board")).to_contain_text("measuring 2 judged questions")
+    expect(page.locator("#score-board .figure-card")).to_have_count(0)
     page.click("#export-trec")
     expect(page.locator("#notice")).to_contain_text("Export CSV instead")
     held.release(page)
