@@ -76,7 +76,7 @@ def test_a_gateway_and_a_data_dir_contradict_each_other(stack: Stack) -> None:
     assert "--gateway" in both.stderr
     data_dir = {"ESBLEND_DATA_DIR": str(stack.data_dir)}
     assert run_esblend("--gateway", nowhere, "status", env=data_dir).returncode == 3
-    assert stack.esblend("status", env={"ESBLEND_GATEWAY_URL": nowhere}).returncode == 0
+    assert stack.run_esblend("status", env={"ESBLEND_GATEWAY_URL": nowhere}).returncode == 0
 
 
 def test_settings_and_hints_are_those_of_the_named_stack(stack: Stack, index_name: str) -> None:
@@ -85,7 +85,7 @@ def test_settings_and_hints_are_those_of_the_named_stack(stack: Stack, index_nam
     stack.es.indices.create(index=index_name, mappings={"properties": {"t": {"type": "text"}}})
     told = stack.esblend("attach", index_name, "--fields", "t").stdout
     assert f"esblend status {index_name} --watch --data-dir {stack.data_dir}" in told
-    open_ = stack.esblend("setup-credentials", "--indices", "x", "--user", "u", env={"ELASTIC_PASSWORD": "p"})
+    open_ = stack.run_esblend("setup-credentials", "--indices", "x", "--user", "u", env={"ELASTIC_PASSWORD": "p"})
     assert open_.returncode == 1
     assert "Security is off in this Elasticsearch" in open_.stderr
     stack.es.indices.delete(index=index_name)
