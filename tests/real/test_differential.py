@@ -196,12 +196,23 @@ def test_a_hybrid_of_one_leg_has_the_page_of_its_query(stack: Stack, attached: s
     expected = answer(stack.es, {"query": query, **body}, index=attached)
     fused = answer(stack.gateway, {"query": {"hybrid": lexical}, **body}, index=attached)
     assert "error" not in expected, (expected, body)
+    of_query, of_hybrid = _scores(expected), _scores(fused)
+    assert of_hybrid == pytest.approx(of_query, rel=1e-5), body
     for response in (expected, fused):
         _without_page_details(response)
         response["_shards"].pop("skipped")
-        if not response["hits"]["hits"]:
-            response["hits"].pop("max_score")  # 0 or none
     assert fused == expected, body
+
+
+def _scores(response: dict[str, Any]) -> list[float]:
+    """The scores of the hits and the highest one, which are taken out of the response."""
+    hits = response["hits"]["hits"]
+    scores = [hit["_score"] for hit in hits]
+    highest = response["hits"]["max_score"]
+    for hit in hits:
+        hit["_score"] = None
+    response["hits"]["max_score"] = None
+    return [*scores, highest] if hits and highest is not None else scores
 
 
 def _without_page_details(response: dict[str, Any]) -> None:
