@@ -3,7 +3,8 @@
     {field: {g1: {fingerprint, state, passages: [{vector, start, end}], claim, [detached]}}}
 
 `claim` makes an attach call atomic: its `null_value` is a digest of the settings, and Elasticsearch rejects a mapping update that
-changes it. Documents never contain this field. `detached` marks the generations of an attachment that was removed.
+changes it. Documents never contain this field. `detached` marks the generations of an attachment that was removed. After another
+client has overwritten `_meta`, the next attachment claims the last generation again (`claim_1`, `claim_2`, ...).
 """
 
 import hashlib
@@ -15,6 +16,8 @@ from mappings.attachment import Attachment, Generation, is_attached
 
 _UNUSED: dict[str, Any] = {"type": "keyword", "index": False, "doc_values": False}
 """A field that documents never contain."""
+_PROBES: dict[str, set[str]] = {"model": {"probe"}, "query_model": {"probe"}}
+"""The probe of a service is rounded differently at times, so it is no part of a claim."""
 
 
 def generation_mapping(generation: Generation) -> dict[str, Any]:
@@ -62,17 +65,49 @@ def expected_properties(attachment: Attachment) -> dict[str, Any]:
 def claimed_generation_mapping(attachment: Attachment, generation: str) -> dict[str, Any]:
     """The mapping of a new generation with its claim: of two simultaneous calls with different settings, one is rejected."""
     settings = attachment.model_dump(mode="json", include={"source_fields", "guard", "versioning", "defaults"})
-    # The probe of a service is rounded differently at times.
-    without = {"model": {"probe"}, "query_model": {"probe"}}
-    settings["generation"] = attachment.generations[generation].model_dump(mode="json", exclude=without)
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    settings["generation"] = attachment.generations[generation].model_dump(mode="json", exclude=_PROBES)
     mapping = generation_mapping(attachment.generations[generation])
-    return {**mapping, "properties": {**mapping["properties"], "claim": {**_UNUSED, "null_value": digest}}}
+    return {**mapping, "properties": {**mapping["properties"], "claim": _claim(settings)}}
+
+
+def _without_probes(attachment: Attachment) -> dict[str, Any]:
+    return attachment.model_dump(mode="json", exclude={"generations": {"__all__": _PROBES}})
+
+
+def _claim(settings: dict[str, Any]) -> dict[str, Any]:
+    return {**_UNUSED, "null_value": hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()}
+
+
+def second_claim(attachment: Attachment, mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """`properties` that claim an index whose attachment was overwritten; empty for any other index.
+
+    A new attachment has a new generation, and a restored one has the last generation: only a claim that both make lets
+    Elasticsearch reject one of two simultaneous calls.
+    """
+    if not has_lost_attachment(mapping):
+        return {}
+    claims: dict[str, Any] = {}
+    for field, body in (mapping.get("properties") or {}).items():
+        generations = own_generations(body)
+        if any(_is_claimed(generation) for generation in generations.values()):
+            last = max(generations, key=lambda name: int(name[1:]))
+            number = sum(name.startswith("claim_") for name in generations[last]["properties"]) + 1
+            claim = {f"claim_{number}": _claim(_without_probes(attachment))}
+            claims[field] = {"properties": {last: {"properties": claim}}}
+    return claims
+
+
+def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Two mapping updates as one."""
+    return first | {
+        key: merged(first[key], value) if isinstance(value, dict) and isinstance(first.get(key), dict) else value
+        for key, value in second.items()
+    }
 
 
 def is_claim_conflict(reason: str) -> bool:
     """Whether Elasticsearch rejected a mapping update because another call claimed the generation first."""
-    return "conflict" in reason and any(part in reason for part in (".claim]", "[null_value]", ".vector]"))
+    return "conflict" in reason and any(part in reason for part in (".claim", "[null_value]", ".vector]"))
 
 
 def detached_marks(properties: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,9 @@ from mappings.builder import (
     has_same_claim,
     is_claim_conflict,
     mapping_additions,
+    merged,
     own_generations,
+    second_claim,
 )
 from mappings.capabilities import check_capabilities, read_settings
 from mappings.fields import adopted_field, check_default_fields, check_text_fields
@@ -120,8 +122,8 @@ async def detach(es: AsyncElasticsearch, name: str) -> str:
 async def restore(es: AsyncElasticsearch, own: AsyncElasticsearch, name: str) -> Attached:
     """Write an overwritten attachment back, and install its guard again. Nothing is embedded again.
 
-    `own`: reads esblend's copy of the attachment. Raises IndexNotFound, NotAttached when there is no copy, or InvalidRequest when
-    the attachment or its copy is of a newer version.
+    `own`: reads esblend's copy of the attachment. Raises IndexNotFound, NotAttached when there is no copy, InvalidRequest when
+    the attachment or its copy is of a newer version, or ConcurrentChange.
     """
     index, mapping = await find_index(es, name)
     present = attachment = readable_attachment(mapping)
@@ -134,10 +136,13 @@ async def restore(es: AsyncElasticsearch, own: AsyncElasticsearch, name: str) ->
     if attachment.guard:
         own_pipeline = await read_final_pipeline(es, index) or attachment.final_pipeline_before
         attachment = attachment.model_copy(update={"final_pipeline_before": own_pipeline})
-        await install_guard(es, index, attachment)
+    additions = second_claim(attachment, mapping)
     if attachment != present:
-        await _rewrite(es, AttachedIndex(index, mapping, attachment), attachment)
-    return Attached(index, attachment, changed=attachment != present, additions={})
+        meta = {**(mapping.get("_meta") or {}), META_KEY: attachment.to_meta()}
+        await put_claimed(es, index, meta, additions)
+    if attachment.guard:  # after the claim, so that a rejected call changes no pipeline
+        await install_guard(es, index, attachment)
+    return Attached(index, attachment, changed=attachment != present, additions=additions)
 
 
 def choose_field(properties: Mapping[str, Any]) -> tuple[str, int]:
@@ -191,6 +196,7 @@ async def _plan(
         # Another client has overwritten `_meta`, and the same attach call is repeated: the vectors are still there.
         attachment, additions = last, {}
     await check_capabilities(es, AttachedIndex(index, mapping, attachment), generation, additions)
+    additions = merged(additions, second_claim(attachment, mapping))
     return Attached(index, attachment, changed=True, additions=additions)
 
 

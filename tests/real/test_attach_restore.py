@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from elasticsearch import ApiError, Elasticsearch, NotFoundError
+from elasticsearch import ApiError, BadRequestError, Elasticsearch, NotFoundError
 
+from mappings.attachment import Attachment
+from mappings.builder import is_claim_conflict, second_claim
 from tests.conftest import Stack
 from tests.real.faults import log_lines, wait_for, with_vectors
 
@@ -195,9 +197,8 @@ def test_a_clone_of_a_guarded_index(stack: Stack, guarded: str) -> None:
         stack.es.indices.delete(index=clone)
 
 
-@pytest.mark.parametrize("guard", [False, True])
-def test_of_two_simultaneous_attach_calls_one_wins(stack: Stack, make_index: Callable[..., str], guard: bool) -> None:
-    index = make_index()
+def attach_at_once(stack: Stack, index: str, *, guard: bool) -> list[int]:
+    """The status of each of six simultaneous attach calls with different settings."""
     answers: list[int] = []
     start = threading.Barrier(6)
 
@@ -212,17 +213,46 @@ def test_of_two_simultaneous_attach_calls_one_wins(stack: Stack, make_index: Cal
             except ApiError as error:
                 answers.append(error.meta.status)
 
-    choices: list[dict[str, Any]] = [{"defaults": {"alpha": number / 10}} for number in range(6)]
+    choices: list[dict[str, Any]] = [{"defaults": {"alpha": number / 10}} for number in range(1, 7)]
     threads = [threading.Thread(target=attach, args=[choice]) for choice in choices]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    return answers
+
+
+@pytest.mark.parametrize("guard", [False, True])
+def test_of_two_simultaneous_attach_calls_one_wins(stack: Stack, make_index: Callable[..., str], guard: bool) -> None:
+    index = make_index()
+    answers = attach_at_once(stack, index, guard=guard)
     assert answers.count(200) == 1, answers
     assert set(answers) <= {200, 400, 409}, answers
     attachment = stack.call("GET", f"/_esblend/indices/{index}")["attachment"]
     assert list(attachment["generations"]) == ["g1"]
     assert (final_pipeline(stack, index) == f"esblend-guard-{index}") is guard
+
+
+def test_of_simultaneous_attach_calls_after_a_loss_one_wins(stack: Stack, make_index: Callable[..., str]) -> None:
+    """One of them has the settings of the lost attachment, so it adds no generation."""
+    index = make_index()
+    first = stack.attach(index, "body", defaults={"alpha": 0.1})["attachment"]
+    mapping = stack.es.indices.get_mapping(index=index)[index]["mappings"]
+    overwrite_meta(stack, index)
+    answers = attach_at_once(stack, index, guard=False)
+    assert answers.count(200) == 1, answers
+    assert set(answers) <= {200, 400, 409}, answers
+    # Elasticsearch decides, whatever the order of events.
+    overwrite_meta(stack, index)
+    lost = stack.es.indices.get_mapping(index=index)[index]["mappings"]
+    restored = Attachment.model_validate(first)
+    other = restored.model_copy(update={"source_fields": ["title"]})
+    assert second_claim(restored, mapping) == {}
+    stack.es.indices.put_mapping(index=index, properties=second_claim(restored, lost))
+    stack.es.indices.put_mapping(index=index, properties=second_claim(restored, lost))
+    with pytest.raises(BadRequestError) as caught:
+        stack.es.indices.put_mapping(index=index, properties=second_claim(other, lost))
+    assert is_claim_conflict(str(caught.value))
 
 
 def test_the_same_attach_call_may_be_sent_twice_at_once(stack: Stack, make_index: Callable[..., str]) -> None:
