@@ -11,6 +11,7 @@ from rich.text import Text
 from esblend.cli.console import err, out, print_json
 from esblend.cli.gateway_client import DataDir, Json, call, gateway, whole_command
 from mappings.command_options import AttachedIndex
+from mappings.index_state import page_size
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 _SAMPLE = 2000
+_PAGE = 500
 _MIN_VECTORS = 300
 """With fewer vectors, recall is not measured."""
 
@@ -43,8 +45,9 @@ def advise(
     with gateway(data_dir) as es:
         attached = call(es, "GET", f"/_esblend/indices/{quote(index, safe='')}")
         attachment = Attachment.model_validate(attached["attachment"])
+        page = page_size(es, attached["index"], _PAGE)
         count, passages = _counts(es, attached["index"], attachment)
-        sample = _sample(es, attached["index"], attachment)
+        sample = _sample(es, attached["index"], attachment, page)
     per_document = passages / count if count else 1.0
     total = round((documents or count) * per_document)
     choices = options(attachment.generation.model.dims, total, sample)
@@ -96,8 +99,8 @@ def _counts(es: "Elasticsearch", index: str, attachment: "Attachment") -> tuple[
     return int(response["hits"]["total"]["value"]), int(response["aggregations"]["passages"]["doc_count"])
 
 
-def _sample(es: "Elasticsearch", index: str, attachment: "Attachment") -> Any:
-    """(n, dims) random vectors of the index, one per document; None when there are too few."""
+def _sample(es: "Elasticsearch", index: str, attachment: "Attachment", page: int) -> Any:
+    """(n, dims) random vectors of the index, one per document, read in pages of `page`; None when there are too few."""
     import numpy as np
 
     from esblend.elasticsearch_connection import keeps_vectors_back
@@ -108,9 +111,16 @@ def _sample(es: "Elasticsearch", index: str, attachment: "Attachment") -> Any:
     if keeps_vectors_back(es):
         source["exclude_vectors"] = False
     rows: list[list[float]] = []
-    for start in range(0, _SAMPLE, 500):
-        hits = es.search(index=index, size=500, from_=start, query=drawn, source=source)["hits"]["hits"]
+    after = None
+    order: list[dict[str, Any]] = [{"_score": "desc"}, {"_seq_no": "asc"}]
+    for _ in range(0, _SAMPLE, page):
+        hits = es.search(index=index, size=page, query=drawn, source=source, sort=order, search_after=after)["hits"][
+            "hits"
+        ]
         rows += [vectors[0] for hit in hits if (vectors := stored_vectors(hit["_source"], attachment))]
+        if len(hits) < page:
+            break
+        after = hits[-1]["sort"]
     if len(rows) < _MIN_VECTORS:
         return None
     sample = np.array(rows, dtype=np.float32)

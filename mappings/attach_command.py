@@ -9,12 +9,14 @@ import typer
 from esblend.cli.console import count_progress, err, out, print_json
 from esblend.cli.gateway_client import DataDir, Json, call, end, gateway, whole_command, whole_path
 from mappings.command_options import Template, VectorSettings, set_options, with_vector_settings
+from mappings.index_state import page_size
 from mappings.stored_vectors import generations_in, holding, remove_generations
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
 app = typer.Typer()
+_PAGE = 1000
 
 
 @app.command()
@@ -121,6 +123,7 @@ def detach(
     with gateway(data_dir) as es:
         if reindex is not None or purge:
             attached = call(es, "GET", _path(index, None))
+            page = page_size(es, attached["index"], _PAGE)  # before anything changes: the index may be closed
         if reindex is not None and es.indices.exists(index=reindex):
             end(f"--reindex {reindex}: this index exists; name a new one.")
         if purge and attached["attachment"].get("versioning") == "external":
@@ -129,7 +132,7 @@ def detach(
         if purge:
             response |= _purge(es, attached["index"], attached["attachment"]["field"])
         if reindex is not None:
-            response |= _copy_plain(es, attached["index"], reindex, attached["attachment"]["field"])
+            response |= _copy_plain(es, attached["index"], reindex, attached["attachment"]["field"], page)
     if as_json:
         print_json(response)
     else:
@@ -151,8 +154,8 @@ def _purge(es: "Elasticsearch", index: str, field: str) -> dict[str, Any]:
     return {"purged": changed, "remains": f"the vectors are removed from {changed} documents; the empty fields remain"}
 
 
-def _copy_plain(es: "Elasticsearch", index: str, name: str, field: str) -> dict[str, Any]:
-    """Copy an index's documents without `field` into a new index of the same settings and mapping."""
+def _copy_plain(es: "Elasticsearch", index: str, name: str, field: str, page: int) -> dict[str, Any]:
+    """Copy an index's documents without `field` into a new index of the same settings and mapping, in pages of `page`."""
     original = es.indices.get(index=index)[index]
     mapping = {**original["mappings"]}
     mapping["properties"] = {key: value for key, value in mapping["properties"].items() if key != field}
@@ -161,8 +164,9 @@ def _copy_plain(es: "Elasticsearch", index: str, name: str, field: str) -> dict[
     es.indices.create(index=name, mappings=mapping, settings=settings)
     total = es.count(index=index)["count"]
     task = es.reindex(
-        source={"index": index, "_source": {"excludes": [field]}}, dest={"index": name}, wait_for_completion=False
-    )["task"]
+        source={"index": index, "_source": {"excludes": [field]}, "size": page}, dest={"index": name},
+        wait_for_completion=False,
+    )["task"]  # fmt: skip
     with count_progress() as progress:
         bar = progress.add_task("Copying", total=total)
         while not (state := es.tasks.get(task_id=task))["completed"]:

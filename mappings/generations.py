@@ -12,14 +12,16 @@ from elasticsearch import AsyncElasticsearch
 from esblend.errors import InvalidRequest
 from mappings.attachment import META_KEY, Attachment
 from mappings.builder import claimed_generation_mapping
-from mappings.capabilities import check_capabilities
+from mappings.capabilities import check_capabilities, read_settings
 from mappings.coverage import is_processed
 from mappings.guard import guard_pipeline, pipeline_name
 from mappings.index_lookup import AttachedIndex, find_attached
+from mappings.index_state import require_open, result_window
 from mappings.lifecycle import put_claimed
 from mappings.new_generation import Models, make_generation
 from mappings.requests import AttachRequest, GenerationRequest
 
+_PAGE = 1000
 MAX_GENERATIONS = 2
 """Per index: the one that searches use, and one that is being added or dropped."""
 
@@ -80,13 +82,14 @@ async def add_generation(
 async def activate(es: AsyncElasticsearch, name: str, generation: str, *, force: bool = False) -> ChangedGeneration:
     """Switch searches to another generation: one change of `_meta`, which every gateway sees within two seconds.
 
-    Raises IndexNotFound, NotAttached, or InvalidRequest when there is no such generation, or documents have no vectors of it
-    (unless `force`).
+    Raises IndexNotFound, NotAttached, IndexClosed, or InvalidRequest when there is no such generation, or documents have no vectors
+    of it (unless `force`).
     """
     attached = await find_attached(es, name)
     changed = attached.attachment.using(generation)
     if changed is attached.attachment:
         return ChangedGeneration(attached.index, generation, changed, changed=False)
+    require_open(attached.index, await read_settings(es, attached.index))
     missing = await count_missing(es, attached.index, changed)
     if missing and not force:
         raise InvalidRequest(
@@ -101,12 +104,14 @@ async def drop(es: AsyncElasticsearch, name: str, generation: str) -> tuple[str,
     """Drop a generation that is not active: (index, the task that removes its vectors from the documents).
 
     With external versioning only the application may raise a version, so the vectors remain until the next write of each
-    document, and there is no task. Raises IndexNotFound, NotAttached, or InvalidRequest.
+    document, and there is no task. Raises IndexNotFound, NotAttached, IndexClosed, or InvalidRequest.
     """
     attached = await find_attached(es, name)
     attachment = attached.attachment
     if generation == attachment.active:
         raise InvalidRequest(f"generation [{generation}] is active: activate another one first")
+    settings = await read_settings(es, attached.index)
+    require_open(attached.index, settings)
     if generation in attachment.generations:
         remaining = {key: value for key, value in attachment.generations.items() if key != generation}
         await _write(es, attached, attachment.model_copy(update={"generations": remaining}))
@@ -119,6 +124,7 @@ async def drop(es: AsyncElasticsearch, name: str, generation: str) -> tuple[str,
         query={"exists": {"field": f"{field}.{generation}.fingerprint"}},
         script={"lang": "painless", "source": script, "params": {"field": field, "generation": generation}},
         conflicts="proceed",
+        scroll_size=min(_PAGE, result_window(settings)),
         wait_for_completion=False,
         refresh=True,
     )
@@ -129,6 +135,7 @@ async def describe(es: AsyncElasticsearch, name: str) -> tuple[str, dict[str, di
     """(index, for each generation the numbers of documents with and without it)."""
     attached = await find_attached(es, name)
     index, attachment = attached.index, attached.attachment
+    require_open(index, await read_settings(es, index))
     await es.indices.refresh(index=index)
     total = (await es.count(index=index))["count"]
     described = {}

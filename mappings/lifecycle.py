@@ -43,6 +43,7 @@ from mappings.index_lookup import (
     not_attached,
     readable_attachment,
 )
+from mappings.index_state import require_open
 from mappings.new_generation import Models, make_generation
 from mappings.pipeline_check import check_final_pipeline
 from mappings.requests import AttachRequest
@@ -66,7 +67,7 @@ async def attach(
     """Attach an index, or all indices of an alias or data stream. Repeating the same call changes nothing.
 
     All indices are checked before the first is changed. Raises IndexNotFound, InvalidRequest (unknown field, no text field,
-    dimensions that differ, a setting that this server or index does not support) or AlreadyAttached.
+    dimensions that differ, a setting that this server or index does not support), IndexClosed or AlreadyAttached.
     """
     mappings = await find_indices(es, name)
     planned = [await _plan(es, index, mapping, request, models) for index, mapping in sorted(mappings.items())]
@@ -79,9 +80,10 @@ async def attach(
 async def control_backfill(es: AsyncElasticsearch, name: str, changes: dict[str, Any]) -> tuple[str, BackfillControl]:
     """Pause, resume or slow down a backfill: (concrete index, the new control). The feed follows it within seconds.
 
-    Raises IndexNotFound, NotAttached, or InvalidRequest on an unknown or wrong key.
+    Raises IndexNotFound, NotAttached, IndexClosed, or InvalidRequest on an unknown or wrong key.
     """
     attached = await find_attached(es, name)
+    require_open(attached.index, await read_settings(es, attached.index))
     present = attached.attachment.backfill
     try:
         control = BackfillControl.model_validate(present.model_dump() | changes)
@@ -171,11 +173,10 @@ async def _plan(
     if present is not None:
         _reject_other_settings(index, present, request, generation)
         return Attached(index, present, changed=False, additions={})
+    require_open(index, await read_settings(es, index))
     own_pipeline = await read_final_pipeline(es, index) if request.guard or request.versioning == "external" else None
     if request.guard:
         await check_guard(es)
-    if request.versioning == "external":
-        await check_final_pipeline(es, index, own_pipeline, request.source_fields)
     field, number = choose_field(properties)
 
     def with_generation(name: str) -> Attachment:
@@ -195,8 +196,10 @@ async def _plan(
     if has_same_claim(last := with_generation(f"g{number - 1}"), mapping):
         # Another client has overwritten `_meta`, and the same attach call is repeated: the vectors are still there.
         attachment, additions = last, {}
-    await check_capabilities(es, AttachedIndex(index, mapping, attachment), generation, additions)
     additions = merged(additions, second_claim(attachment, mapping))
+    await check_capabilities(es, AttachedIndex(index, mapping, attachment), generation, additions)
+    if request.versioning == "external":
+        await check_final_pipeline(es, index, own_pipeline, request.source_fields)
     return Attached(index, attachment, changed=True, additions=additions)
 
 

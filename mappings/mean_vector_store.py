@@ -38,23 +38,18 @@ async def sample_mean_vector(
     """
     where: dict[str, Any] = {"index": index} if pit is None else {"pit": {"id": pit}}
     only: list[dict[str, Any]] = [] if pit is None else [{"term": {"_index": index}}]
-    response = await es.search(
-        **where,
-        size=SAMPLE_DOCUMENTS,
-        source=False,
-        track_total_hits=True,
-        query={
-            "function_score": {
-                "query": {"bool": {"filter": [_with_vectors(attachment), *only]}},
-                "random_score": {"seed": 0, "field": "_seq_no"},
-                "boost_mode": "replace",
-            }
-        },
-    )
-    ids = [hit["_id"] for hit in response["hits"]["hits"]]
+    sample = {
+        "function_score": {
+            "query": {"bool": {"filter": [_with_vectors(attachment), *only]}},
+            "random_score": {"seed": 0, "field": "_seq_no"},
+            "boost_mode": "replace",
+        }
+    }
+    ids, count, window = await _first_ids(es, {**where, "query": sample}, SAMPLE_DOCUMENTS)
     documents: list[NDArray[np.float32]] = []
-    for start in range(0, len(ids), _PAGE_DOCUMENTS):
-        page = ids[start : start + _PAGE_DOCUMENTS]
+    size = min(_PAGE_DOCUMENTS, window)
+    for start in range(0, len(ids), size):
+        page = ids[start : start + size]
         # `fields` returns vectors also where the server leaves them out of `_source` (9.2 and later).
         vectors = await es.search(
             **where,
@@ -66,7 +61,37 @@ async def sample_mean_vector(
         )
         documents += [_vectors_of(hit.get("fields") or {}, attachment) for hit in vectors["hits"]["hits"]]
     is_unit = attachment.generation.vector.similarity in ("dot_product", "cosine")
-    return mean_of_documents(documents, int(response["hits"]["total"]["value"]), unit=is_unit)
+    return mean_of_documents(documents, count, unit=is_unit)
+
+
+async def _first_ids(es: AsyncElasticsearch, search: dict[str, Any], most: int) -> tuple[list[str], int, int]:
+    """The ids of the `most` documents with the highest scores, the number of matches, and a size of pages that the index allows.
+
+    `index.max_result_window` may be smaller than `most`. Callers need not have the right to read it, so a rejected page is halved.
+    """
+    ids: list[str] = []
+    page, after, count = most, None, 0
+    while True:
+        try:
+            response = await es.search(
+                **search,
+                size=min(page, most - len(ids)),
+                source=False,
+                sort=[{"_score": "desc"}, {"_seq_no": "asc"}],
+                search_after=after,
+                track_total_hits=after is None,
+            )
+        except BadRequestError as error:
+            if page == 1 or "max_result_window" not in str(error.body):
+                raise
+            page //= 2
+            continue
+        hits = response["hits"]["hits"]
+        count = count if after else int(response["hits"]["total"]["value"])
+        ids += [hit["_id"] for hit in hits]
+        if len(hits) < page or len(ids) >= most:
+            return ids, count, page
+        after = hits[-1]["sort"]
 
 
 def _with_vectors(attachment: Attachment) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from typing import Any
 from mappings.attachment import Attachment
 from mappings.fields import text_fields
 from mappings.guard import is_guard_pipeline, pipeline_name
+from mappings.index_state import is_closed, result_window
 
 MIN_RESULT_WINDOW = 1000
-"""Hybrid searches have windows of up to 1,000 documents, and `verify` reads pages of 200. Workers adapt their pages to it."""
+"""Hybrid searches have windows of up to 1,000 documents. Everything else adapts its pages to the index."""
 _MIN_NESTED_OBJECTS = 100
-_DEFAULT_RESULT_WINDOW, _DEFAULT_NESTED_OBJECTS = 10_000, 10_000
+_DEFAULT_NESTED_OBJECTS = 10_000
 _BLOCKS = ("read_only_allow_delete", "read_only", "read", "write", "metadata")
 _OWN_INDICES = ("esblend-checkpoints", "esblend-dead-letters", "esblend-mean-vectors", "esblend-clicks")
 _DATA_STREAM_PREFIXES = (".ds-", ".migrated-ds-", ".reindexed-")
@@ -38,6 +39,8 @@ def problems_of(
 
     `settings`: flat (`{"index.blocks.write": "true"}`), as `flat_settings=true` returns them; without defaults.
     """
+    if is_closed(settings):
+        return [Problem("index.verified_before_close", f"index [{index}] is closed", f"open it: POST /{index}/_open")]
     always = [*_window_problems(index, settings, attachment), *_field_problems(index, mapping, attachment)]
     if not attachment.generation.is_followed:  # esblend neither reads changes nor writes vectors
         return always
@@ -113,7 +116,7 @@ def _mode_problems(index: str, settings: Mapping[str, Any], attachment: Attachme
 
 
 def _window_problems(index: str, settings: Mapping[str, Any], attachment: Attachment) -> Iterator[Problem]:
-    window = int(settings.get("index.max_result_window", _DEFAULT_RESULT_WINDOW))
+    window = result_window(settings)
     if window < MIN_RESULT_WINDOW:
         yield Problem(
             "index.max_result_window",

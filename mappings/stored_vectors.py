@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from esblend.errors import UpstreamUnavailable
+from mappings.index_state import page_size
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
 _POLL_SECONDS = 0.5
 _ATTEMPTS = 10
+_PAGE = 1000
 _REMOVE = """
 def stored = ctx._source[params.field];
 boolean isHeld = false;
@@ -38,17 +40,18 @@ def remove_generations(
 
     It runs as `_update_by_query` with the caller's privileges and raises versions, so never for external versioning. It repeats
     until nothing changes: other writes may come first, and a task in progress may still write to a dropped generation.
-    Raises UpstreamUnavailable when some remain.
+    Raises UpstreamUnavailable when some remain, or IndexClosed.
     """
     if not generations:
         return 0
-    changed = 0
+    changed, page = 0, page_size(es, index, _PAGE)
     for _ in range(_ATTEMPTS):
         es.indices.refresh(index=index)
         script = {"lang": "painless", "source": _REMOVE, "params": {"field": field, "generations": list(generations)}}
         task = es.update_by_query(
-            index=index, query=documents, script=script, conflicts="proceed", wait_for_completion=False, refresh=True
-        )["task"]
+            index=index, query=documents, script=script, conflicts="proceed", scroll_size=page, wait_for_completion=False,
+            refresh=True,
+        )["task"]  # fmt: skip
         while not (state := es.tasks.get(task_id=str(task)))["completed"]:
             time.sleep(_POLL_SECONDS)
         response = state["response"]

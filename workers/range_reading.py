@@ -7,10 +7,12 @@ refreshed the index after it read `until`, so every change of the range is visib
 makes the write conflict, and the feed delivers it in a later range.
 """
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from elastic_transport import ObjectApiResponse, TransportError
 from elasticsearch import ApiError, Elasticsearch, NotFoundError
 
 from esblend.broker import DocumentRef, RangeTask
@@ -28,8 +30,7 @@ from workers.documents import (
 )
 from workers.retries import retried
 
-_MAX_DOCUMENTS_OF_ONE_NUMBER = 10_000
-"""A sequence number can repeat as often as an index had shards before it was shrunk; an index has at most 1,024."""
+_KEEP_ALIVE = "1m"
 _UNSEARCHABLE = {("search_phase_execution_exception", 503), ("index_closed_exception", 400)}
 """Error type and status of a search on a shard without a node, and on a closed index."""
 Hit = dict[str, Any]
@@ -88,14 +89,7 @@ class RangeReader:
             complete = [hit for hit in hits if hit["_seq_no"] < next_number]
             if complete:
                 return complete, complete[-1]["_seq_no"]
-            window = min(_MAX_DOCUMENTS_OF_ONE_NUMBER, self._target.result_window)
-            same = self._search(next_number - 1, next_number, window)
-            if len(same) >= window:
-                raise IndexUnavailable(
-                    f"[{self._target.index}] has {window} documents or more with the sequence number {next_number}, and its "
-                    "[index.max_result_window] does not allow to read more: raise it"
-                )
-            return same, next_number
+            return self._read_number(next_number, size), next_number
         except NotFoundError as error:
             if is_missing_index(error):
                 return [], self._task.until
@@ -107,34 +101,66 @@ class RangeReader:
             self._size = size // 2
             return self._read(self._size)
 
-    def _search(self, after: int, until: int, size: int) -> list[Hit]:
+    def _read_number(self, number: int, size: int) -> list[Hit]:
+        """All documents with one sequence number, in pages of `size`. A number can repeat as often as the index had shards before
+        it was shrunk: at most 1,024 times. Only a point in time orders documents of one number.
+        """
+        opened = self._request(
+            lambda: self._es.open_point_in_time(
+                index=self._target.index, keep_alive=_KEEP_ALIVE, preference=f"_shards:{self._task.shard}"
+            )
+        )
+        pit = {"id": opened["id"], "keep_alive": _KEEP_ALIVE}
+        hits: list[Hit] = []
+        try:
+            while True:
+                after = {"search_after": hits[-1]["sort"]} if hits else {}
+                page = self._search(number - 1, number, size, pit=pit, **after)
+                hits += page
+                if len(page) < size:
+                    return hits
+        finally:
+            with contextlib.suppress(ApiError, TransportError):  # it expires
+                self._es.close_point_in_time(id=pit["id"])
+
+    def _search(
+        self, after: int, until: int, size: int, pit: dict[str, str] | None = None, search_after: Any = None
+    ) -> list[Hit]:
         own = [{"range": {"_seq_no": {"gte": first, "lte": last}}} for first, last in self._task.without]
         changes = {"filter": [{"range": {"_seq_no": {"gt": after, "lte": until}}}], "must_not": own}
         source: Any = False if self._is_realtime else {"includes": stored_paths(self._target)}
-        try:
-            response = retried(
-                lambda: self._es.search(
-                    index=self._target.index,
-                    preference=f"_shards:{self._task.shard}",
-                    query={"bool": {**changes, "should": [vector_count(self._target.attachment)]}},
-                    sort=[{"_seq_no": "asc"}],
-                    track_scores=True,  # the score is the number of vectors
-                    size=size,
-                    source=source,
-                    seq_no_primary_term=True,
-                    version=True,
-                    track_total_hits=False,
-                    allow_partial_search_results=False,
-                ),
-                is_final=lambda error: is_too_large(error) or _is_unsearchable(error),
+        # A search on a point in time breaks ties by [_shard_doc].
+        where: dict[str, Any] = (
+            {"index": self._target.index, "preference": f"_shards:{self._task.shard}"} if pit is None else {"pit": pit}
+        )
+        response = self._request(
+            lambda: self._es.search(
+                **where,
+                query={"bool": {**changes, "should": [vector_count(self._target.attachment)]}},
+                sort=[{"_seq_no": "asc"}],
+                search_after=search_after,
+                track_scores=True,  # the score is the number of vectors
+                size=size,
+                source=source,
+                seq_no_primary_term=True,
+                version=True,
+                track_total_hits=False,
+                allow_partial_search_results=False,
             )
+        )
+        if pit is not None:
+            pit["id"] = response["pit_id"]
+        return list(response["hits"]["hits"])
+
+    def _request(self, send: Callable[[], ObjectApiResponse[Any]]) -> ObjectApiResponse[Any]:
+        try:
+            return retried(send, is_final=lambda error: is_too_large(error) or _is_unsearchable(error))
         except ApiError as error:
             if _is_unsearchable(error):
                 raise IndexUnavailable(
                     f"shard {self._task.shard} of [{self._target.index}] cannot be searched: it is closed or has no node"
                 ) from error
             raise
-        return list(response["hits"]["hits"])
 
 
 def _is_unsearchable(error: Exception) -> bool:

@@ -216,7 +216,7 @@ def _rights(es: Elasticsearch) -> Iterator[Check]:
 
 
 def _indices(es: Elasticsearch, settings: Settings) -> Iterator[Check]:
-    mappings = es.indices.get_mapping(index="*", expand_wildcards=["open", "hidden"]).body
+    mappings = es.indices.get_mapping(index="*", expand_wildcards=["open", "closed", "hidden"]).body
     attached = {index: body["mappings"] for index, body in mappings.items() if is_attached(body["mappings"])}
     for index, body in sorted(mappings.items()):
         if has_lost_attachment(body["mappings"]):

@@ -13,10 +13,12 @@ from indexer.feed.shard_changes import IndexShards, read_shards
 from mappings.attachment import Attachment
 from mappings.coverage import STATES_OF_COUNTS, is_counted_as, is_processed
 from mappings.dead_letter_index import DEAD_LETTERS_INDEX
+from mappings.capabilities import read_settings
 from mappings.guard import read_guard_pipelines
 from mappings.index_lookup import AttachedIndex, find_attached
 from mappings.problems import current_problems
 
+from mappings.index_state import require_open
 _LETTERS = 10_000
 
 
@@ -83,6 +85,8 @@ async def read_status(es: AsyncElasticsearch, name: str, *, counting: AsyncElast
     checkpoint = await _checkpoint(es, uuid, attachment.active)
     if checkpoint and shards:
         checkpoint = checkpoint.valid_for(shards.histories)
+    if shards is None:
+        require_open(index, await read_settings(es, index))
     counts = await _counts(counting, name, attachment, checkpoint)
     if not counts["pending"] or _is_settled(shards, checkpoint):
         # Only a refresh shows the latest writes. It is expensive while a busy index is still being processed.

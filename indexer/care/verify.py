@@ -18,6 +18,7 @@ from esblend.broker import DocumentRef
 from esblend.encoder.encoder import Encoder
 from mappings.attachment import ADOPTED, DEAD_LETTER, DROPPED, EMBEDDED, NO_TEXT, Attachment
 from mappings.dead_letter_index import DEAD_LETTERS_INDEX
+from mappings.index_state import page_size
 from mappings.passages import split
 from mappings.source import fingerprint, generation_object, source_text, stored_passages, stored_vectors
 
@@ -98,15 +99,16 @@ class Held:
 
 
 def read_all(es: Elasticsearch, index: str, *, keeps_vectors_back: bool) -> Iterator[Held]:
-    """Every document of the index with its vectors, at one point in time."""
+    """Every document of the index with its vectors, at one point in time. Raises IndexClosed."""
     keep_alive = "5m"
+    page = page_size(es, index, _PAGE)
     pit = es.open_point_in_time(index=index, keep_alive=keep_alive)["id"]
     source: Any = {"exclude_vectors": False} if keeps_vectors_back else True
     after: list[Any] | None = None
     try:
         while True:
             body: dict[str, Any] = {
-                "size": _PAGE, "pit": {"id": pit, "keep_alive": keep_alive}, "sort": [{"_shard_doc": "asc"}], "_source": source,
+                "size": page, "pit": {"id": pit, "keep_alive": keep_alive}, "sort": [{"_shard_doc": "asc"}], "_source": source,
                 "seq_no_primary_term": True, "track_total_hits": False, "query": {"match_all": {}},
             }  # fmt: skip
             if after is not None:
@@ -117,7 +119,7 @@ def read_all(es: Elasticsearch, index: str, *, keeps_vectors_back: bool) -> Iter
             for hit in hits:
                 reference = DocumentRef(id=hit["_id"], seq_no=hit["_seq_no"], routing=hit.get("_routing"))
                 yield Held(reference, hit["_source"])
-            if len(hits) < _PAGE:
+            if len(hits) < page:
                 return
             after = hits[-1]["sort"]
     finally:

@@ -11,6 +11,7 @@ import typer
 from esblend.cli.console import err, out, print_json
 from esblend.cli.gateway_client import FAILED, INCOMPLETE, DataDir, Json, call, gateway, process_settings, whole_command
 from esblend.errors import ModelError
+from mappings.index_state import require_open
 from mappings.stored_vectors import remove_generations
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def verify(
     with gateway(data_dir) as es:
         response = call(es, "GET", f"/_esblend/indices/{quote(name, safe='')}")
         index, attachment = response["index"], Attachment.model_validate(response["attachment"])
-        uuid = es.indices.get_settings(index=index, flat_settings=True)[index]["settings"]["index.uuid"]
+        settings = es.indices.get_settings(index=index, flat_settings=True)[index]["settings"]
+        require_open(index, settings)
+        uuid = settings["index.uuid"]
         letters = read_letters(es, index, uuid)
         report = Report(index, orphaned_letters=len(letters.orphans), with_letters=letters.documents)
         orphaned: set[str] = set()

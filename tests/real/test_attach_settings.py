@@ -1,5 +1,6 @@
 """Index settings that prevent embedding are rejected by the attach call, with the way out."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from elasticsearch import BadRequestError
 
 from tests.conftest import Stack
+from tests.real.faults import in_process
 
 TIME_SERIES: dict[str, Any] = {
     "@timestamp": {"type": "date"}, "host": {"type": "keyword", "time_series_dimension": True}, "body": {"type": "text"},
@@ -58,6 +60,38 @@ def test_other_modes_and_settings_work(stack: Stack, make_index: Callable[..., s
     assert stack.esblend("verify", index, "--json").returncode == 0
     answer = stack.gateway.search(index=index, query={"hybrid": {"query": "marine animals"}}).body
     assert (len(answer["hits"]["hits"]), "esblend" in answer) == (1, False)
+
+
+def test_a_closed_index_must_be_opened_first(stack: Stack, make_index: Callable[..., str]) -> None:
+    index = make_index({"body": "Whales sing."})
+    path = f"/_esblend/indices/{index}"
+    is_closed = rf"\[{index}\] is closed: open it \(POST /{index}/_open\)"
+    stack.es.indices.close(index=index)
+    for options in ({}, {"guard": True}, {"versioning": "external"}):
+        with pytest.raises(BadRequestError, match=is_closed):
+            stack.attach(index, "body", **options)
+    assert "_meta" not in stack.es.indices.get_mapping(index=index)[index]["mappings"]
+    stack.es.indices.open(index=index)
+    stack.attach(index, "body")
+    stack.wait(index)
+    stack.es.indices.close(index=index)
+    calls: list[tuple[str, str, Any]] = [
+        ("GET", "status", None), ("POST", "backfill", {"paused": True}), ("GET", "generations", None),
+        ("POST", "generations", {"passages": {"max_tokens": 100}}), ("DELETE", "generations/g0", None),
+    ]  # fmt: skip
+    for method, end, body in calls:
+        with pytest.raises(BadRequestError, match=rf"\[{index}\] is closed.*POST /{index}/_open"):
+            stack.call(method, f"{path}/{end}", body)
+    for command in (["verify", index], ["detach", index, "--purge"], ["advise", index]):
+        ended = in_process(*command, "--data-dir", str(stack.data_dir))
+        assert ended.exit_code == 1
+        assert f"POST /{index}/_open" in ended.stderr
+    checks = json.loads(in_process("doctor", "--json", "--data-dir", str(stack.data_dir)).stdout)
+    assert [check["outcome"] for check in checks if check["name"] == index and "is closed" in check["detail"]]
+    stack.es.indices.open(index=index)
+    stack.es.index(index=index, id="1", document={"body": "Rockets fly."})
+    shown = stack.wait(index)
+    assert (shown["embedded"], shown["backfill"]["paused"]) == (2, False)
 
 
 @pytest.mark.parametrize("name", [".esblend-test-system", "esblend-checkpoints"])

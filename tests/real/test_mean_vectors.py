@@ -1,13 +1,18 @@
 """The mean vector that calibrates scores: stored by the feed, sampled where none is stored, on a real stack."""
 
+import asyncio
 import base64
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from elasticsearch import AsyncElasticsearch
 
 from esblend.encoder.encoder import Encoder
+from mappings.attachment import read_attachment
+from mappings.mean_vector_store import sample_mean_vector
+from mappings.mean_vectors import MeanVector
 from tests.conftest import Stack
 from tests.packaged_encoder import packaged_encoder
 from tests.real.faults import wait_for
@@ -39,6 +44,20 @@ def explained(stack: Stack, index: str, text: str, **options: Any) -> tuple[dict
     return evidence, answer["esblend"]["profile"]["plan"]["calibration"]
 
 
+def sampled(stack: Stack, index: str) -> MeanVector:
+    """A sample of this process."""
+    attachment = read_attachment(stack.es.indices.get_mapping(index=index)[index]["mappings"])
+    assert attachment is not None
+
+    async def sample() -> MeanVector | None:
+        async with AsyncElasticsearch(stack.described["elasticsearch"]) as es:
+            return await sample_mean_vector(es, index, attachment)
+
+    mean = asyncio.run(sample())
+    assert mean is not None
+    return mean
+
+
 def test_the_feed_stores_the_mean_of_the_first_hundred_documents(
     stack: Stack, make_index: Callable[..., str], encoder: Encoder
 ) -> None:
@@ -59,6 +78,12 @@ def test_the_feed_stores_the_mean_of_the_first_hundred_documents(
         return source.endswith("stored by the feed") and mean == pytest.approx(float(query @ vector), abs=1e-4)
 
     wait_for("the mean vector of the later documents", is_stored)
+    whole = sampled(stack, index)
+    for window in (50, 7):
+        stack.es.indices.put_settings(index=index, settings={"index.max_result_window": window})
+        paged = sampled(stack, index)
+        assert (paged.sampled, paged.documents) == (whole.sampled, whole.documents) == (len(TEXTS), len(TEXTS))
+        np.testing.assert_allclose(paged.vector, whole.vector, atol=1e-5)
     stack.es.indices.delete(index=index)
     wait_for("the removal of the mean vector", lambda: not stored(stack, index))
 

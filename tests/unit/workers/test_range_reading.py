@@ -13,9 +13,9 @@ from workers.range_reading import RangeReader
 TASK = RangeTask(index="articles", uuid="u", generation="g1", shard=0, after=-1, until=99, max_documents=100)
 
 
-def read(es: Elasticsearch, window: int = 10_000) -> int:
+def read(es: Elasticsearch) -> int:
     """Up to where the range is complete."""
-    target = Target("articles", "u", ATTACHMENT, "g1", 10_000, window)
+    target = Target("articles", "u", ATTACHMENT, "g1", 10_000, 10_000)
     reader = RangeReader(es, target, TASK, 4)
     list(reader.pages())
     return reader.until
@@ -35,15 +35,3 @@ def test_any_other_404_leaves_the_range_to_do() -> None:
             read(es)
         with pytest.raises(IndexUnavailable, match="no_route"):
             find_target(es, TASK)
-
-
-def test_a_number_with_more_documents_than_a_search_returns_is_not_complete() -> None:
-    hits = [
-        {"_id": str(number), "_seq_no": 7, "_primary_term": 1, "_version": 1, "_score": 0.0, "_source": {}}
-        for number in range(4)
-    ]
-    with (
-        answering_server(200, {"hits": {"hits": hits}}) as url,
-        pytest.raises(IndexUnavailable, match="max_result_window"),
-    ):
-        read(Elasticsearch(url), window=4)
