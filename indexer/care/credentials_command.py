@@ -23,7 +23,10 @@ def least_privileges(indices: list[str], *, attaches: bool) -> dict[str, Any]:
     documents = ["read", "write", "view_index_metadata", "monitor", "maintenance"]
     return {
         "esblend": {
-            "cluster": ["monitor"],
+            "cluster": [
+                "monitor",
+                "read_pipeline",
+            ],  # to notice that another client has changed the pipeline of a guard
             "indices": [
                 {
                     "names": [CHECKPOINTS_INDEX, DEAD_LETTERS_INDEX, MEAN_VECTORS_INDEX, CLICKS_INDEX],

@@ -274,6 +274,10 @@ def _pause(es: Elasticsearch, uuid: str, attachment: Attachment) -> str | None:
     except ApiError as error:
         if error.meta.status in (403, 404):
             return None
+        if pipelines is None:
+            detail = "this user lacks cluster:read_pipeline, so a guard's pipeline that another client changes goes unnoticed"
+            advice = "grant it, or run `esblend setup-credentials` again and give feed, workers and gateway the new key"
+            yield Check(index, "warning", detail, advice)
         raise
     reason = stored.get("paused_because")
     return None if reason is None else str(reason)

@@ -12,7 +12,7 @@ from esblend.settings import Settings
 from indexer.care.credentials_command import least_privileges
 from mappings.dead_letter_index import DEAD_LETTERS_INDEX, DEAD_LETTERS_MAPPINGS, DEAD_LETTERS_SETTINGS
 from tests.conftest import DEBUG_LOGS, Stack, run_esblend
-from tests.real.faults import kill, process, revive
+from tests.real.faults import kill, process, revive, wait_for
 
 HYBRID = {"hybrid": {"query": "a secret"}}
 
@@ -230,7 +230,7 @@ def test_feed_and_worker_do_with_the_least_privileges(secured: Stack, tmp_path: 
         ):
             mapping = {"properties": {"body": {"type": "text"}}}
             secured.es.indices.create(index="least-1", mappings=mapping, settings={"number_of_replicas": 0})
-            secured.attach("least-1", "body")
+            secured.attach("least-1", "body", guard=True)
             secured.es.indices.put_settings(index="least-1", settings={"index.mapping.nested_objects.limit": 1})
             secured.es.index(index="least-1", id="good", document={"body": "a text"}, routing="r")
             secured.es.index(index="least-1", id="bad", document={"body": "word " * 1000})
@@ -239,6 +239,9 @@ def test_feed_and_worker_do_with_the_least_privileges(secured: Stack, tmp_path: 
             secured.es.index(index="least-1", id="bad", document={"body": "a good text"})
             secured.wait("least-1")
             assert not secured.call("GET", "/_esblend/dead-letters", index="least-1")["dead_letters"]
+            secured.es.ingest.put_pipeline(id="esblend-guard-least-1", processors=[])
+            report = "another client has changed its ingest pipeline"
+            wait_for("the report", lambda: any(report in log.read_text() for log in tmp_path.glob("ready-*.log")))
     finally:
         revive(secured, **DEBUG_LOGS)
     with Elasticsearch(secured.described["elasticsearch"], api_key=key) as client:
