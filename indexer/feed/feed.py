@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from esblend.broker import EmbedTask, Report
 from esblend.errors import IndexUnavailable
 from esblend.settings import Settings
-from indexer.care.letter_requests import discard, requests
+from indexer.care.letter_requests import Request, discard, requests
 from indexer.care.mean_vectors import MeanVectorRefresh
 from indexer.feed.checkpoints import Checkpoint, checkpoint_id, load_checkpoints
 from indexer.feed.credit import Credit
@@ -32,6 +32,7 @@ from indexer.feed.metrics import remove_progress, show_progress
 from indexer.feed.shard_changes import IndexShards, read_shards
 from indexer.feed.shares import Shares
 from indexer.feed.task_queue import TaskQueue
+from mappings.attachment_copies import attachment_state
 from mappings.dead_letter_index import DROP
 
 log = structlog.get_logger()
@@ -273,7 +274,8 @@ class Feed:
         for request in asked:
             key = checkpoint_id(request.uuid, request.generation)
             if key not in self._discovery.attached:
-                orphans.append(request.letter)
+                if await self._is_orphan(request):
+                    orphans.append(request.letter)
             elif key in self.feeds and now - self._asked[request.letter] > REQUEST_AGAIN_SECONDS:
                 task = EmbedTask(
                     index=self.feeds[key].index, uuid=request.uuid, generation=request.generation,
@@ -282,6 +284,12 @@ class Feed:
                 await asyncio.to_thread(self._queue.send, "live", task)
                 self._asked[request.letter] = now
         await discard(self._es, orphans)
+
+    async def _is_orphan(self, request: Request) -> bool:
+        """Whether the generation of a letter is gone for good: not while its index is closed or has lost its attachment."""
+        if any(index.uuid == request.uuid for index in self._discovery.attached.values()):
+            return True
+        return await attachment_state(self._es, request.index, request.uuid) == "detached"
 
     async def _recover_lost_tasks(self) -> None:
         """Every two seconds: count the workers, find ends that were not reported, and read again the changes of lost tasks."""

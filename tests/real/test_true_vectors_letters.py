@@ -1,12 +1,18 @@
 """Dead letters, texts without words, adopted vectors and orphaned vectors: every document's state is true."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from elasticsearch import AsyncElasticsearch
 
+from esblend.settings import Settings
+from indexer.feed.feed import Feed
+from indexer.feed.leases import Leases
+from indexer.feed.task_queue import TaskQueue
 from tests.conftest import Stack
 from tests.packaged_encoder import packaged_encoder
 from tests.real.faults import wait_for, with_vectors
@@ -54,6 +60,31 @@ def test_a_letter_whose_mark_is_rejected_is_no_pending_document(stack: Stack, ma
     assert status["embedded"] + status["dead_letters"] == 4
     assert status["dead_letters"] == len(letters(stack, index))
     assert stack.esblend("verify", index, "--json").returncode == 0
+
+
+def test_a_retry_for_a_closed_index_waits_until_it_is_open(stack: Stack, make_index: Callable[..., str]) -> None:
+    index = make_index()
+    stack.attach(index, "body")
+    allow_one_passage(stack, index)
+    stack.es.index(index=index, id="1", document={"body": TOO_LONG})
+    assert stack.wait(index)["dead_letters"] == 1
+    stack.es.indices.close(index=index)
+    stack.es.indices.put_settings(index=index, settings={"index.mapping.nested_objects.limit": None})
+    assert stack.call("POST", "/_esblend/dead-letters/_retry", index=index)["dead_letters"] == 1
+
+    async def consider() -> None:
+        """As any feed does once a second."""
+        settings = Settings(es_url=stack.described["elasticsearch"], redis_url=stack.described["redis"])
+        async with AsyncElasticsearch(settings.es_url) as es:
+            feed = Feed(es, TaskQueue(settings), Leases(es), settings)
+            await feed._discovery.look()
+            await feed._send_letter_requests()
+
+    asyncio.run(consider())
+    assert letters(stack, index) == {("1", None)}
+    stack.es.indices.open(index=index)
+    wait_for("the letter to go", lambda: not letters(stack, index))
+    assert stack.wait(index)["embedded"] == 1
 
 
 def test_a_clone_has_letters_of_its_own(stack: Stack, make_index: Callable[..., str]) -> None:
