@@ -8,6 +8,8 @@ from typing import Any
 from elasticsearch import ApiError, AsyncElasticsearch
 from pydantic import BaseModel
 
+from esblend.errors import IndexUnavailable
+from indexer.care.feed_life import FeedLife, read_feed_life
 from indexer.feed.checkpoints import Checkpoint, load_checkpoint
 from indexer.feed.shard_changes import IndexShards, read_shards
 from mappings.attachment import Attachment
@@ -75,7 +77,7 @@ class IndexStatus(BaseModel):
 async def read_status(es: AsyncElasticsearch, name: str, *, counting: AsyncElasticsearch | None = None) -> IndexStatus:
     """The status of the active generation. `counting`: the client whose privileges decide which documents count; `es` by default.
 
-    Raises IndexNotFound or NotAttached.
+    Raises IndexNotFound, NotAttached, IndexClosed or IndexUnavailable.
     """
     counting = counting or es
     attached = await find_attached(es, name)
@@ -85,8 +87,11 @@ async def read_status(es: AsyncElasticsearch, name: str, *, counting: AsyncElast
     checkpoint = await _checkpoint(es, uuid, attachment.active)
     if checkpoint and shards:
         checkpoint = checkpoint.valid_for(shards.histories)
-    if shards is None:
-        require_open(index, await read_settings(es, index))
+    if checkpoint and shards and (missing := sorted(checkpoint.shards.keys() - shards.shards.keys())):
+        raise IndexUnavailable(
+            f"shard {missing[0]} of [{index}] has no primary, so its documents cannot be counted: "
+            "GET _cluster/allocation/explain says why"
+        )
     counts = await _counts(counting, name, attachment, checkpoint)
     if not counts["pending"] or _is_settled(shards, checkpoint):
         # Only a refresh shows the latest writes. It is expensive while a busy index is still being processed.

@@ -151,13 +151,14 @@ class IndexFeed:
     async def step(self, shards: IndexShards) -> None:
         """Make tasks of new changes up to the limit of tasks in flight, save the checkpoint if it moved.
 
-        Raises LeaseLostError, and the errors of Elasticsearch and Redis.
+        Raises LeaseLostError, IndexUnavailable, and the errors of Elasticsearch and Redis.
         """
         self._rate.per_second = self.backfill.documents_per_second
         for shard, state in shards.shards.items():
             self._begin_history(shard, state)
         self._pass_worker_writes(shards)
         if time.monotonic() >= self._pause_until and self._leaving_since is None:
+            self._require_primaries(shards)
             await self._send_due_lanes(shards)
             self._failed_reads = 0
         self._end_finished_backfills()
@@ -215,6 +216,14 @@ class IndexFeed:
             if end > cursor.sent and not cursor.unsent:
                 cursor.send(end)
             self._worker_writes.forget_up_to(shard, cursor.done)
+
+    def _require_primaries(self, shards: IndexShards) -> None:
+        """Raises IndexUnavailable while a shard has no primary. The refresh would fail as well, but only after a minute."""
+        missing = sorted(self.cursors["live"].keys() - shards.shards.keys())
+        if missing:
+            raise IndexUnavailable(
+                f"shard {missing[0]} of [{self.index}] has no primary: GET _cluster/allocation/explain"
+            )
 
     async def _send_due_lanes(self, shards: IndexShards) -> None:
         # While tasks run, most new changes are the workers' own and known in a moment: reading at once would be wasted work.

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from elasticsearch import ApiError
 
+from esblend.local.paths import elasticsearch_dir
 from esblend.local.ports import FreePorts
 from tests.conftest import Stack
-from tests.real.faults import assert_vectors_of_present_texts, kill, process, revive, wait_for
+from tests.real.faults import assert_vectors_of_present_texts, in_process, kill, process, revive, wait_for
+from tests.real.test_feed_index_surgery import position, write
 from tests.real.test_metrics import read
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -80,7 +83,7 @@ def test_an_index_that_the_feed_pauses_has_a_lag_and_is_not_covered(
     labels = f'{{generation="g1",index="{index}"}}'
     with process(stack, "esblend", "feed", place=tmp_path, ESBLEND_METRICS_PORT=str(port)):
         metrics = f"http://127.0.0.1:{port}/metrics"
-        wait_for("the pause", lambda: status(stack, index)["paused"])
+        wait_for("the pause", lambda: "no feed" not in (status(stack, index)["paused"] or "no feed"))
         wait_for("the gauge of the pause", lambda: read(metrics).get(f"esblend_paused{labels}") == 1)
         for _ in range(20):
             shown = status(stack, index)
@@ -104,8 +107,81 @@ def test_a_small_result_window_does_not_stop_the_vectors(fault_stack: Stack, ind
     revive(stack)
     stack.wait(index)
     assert any(setting in str(problem) for problem in status(stack, index)["problems"])
+    data_dir = ("--data-dir", str(stack.data_dir))
+    verified = in_process("verify", index, "--sample", "0", "--json", *data_dir)
+    assert json.loads(verified.stdout)["embedded"] == 200, verified.output
+    assert json.loads(in_process("advise", index, "--json", *data_dir).stdout)["documents"] == 200
     stack.es.indices.put_settings(index=index, settings={setting: None})
     assert_vectors_of_present_texts(stack, index, 200)
+    stack.es.indices.put_settings(index=index, settings=SETTINGS[setting])
+    purged = in_process("detach", index, "--purge", "--json", *data_dir)
+    assert json.loads(purged.stdout)["purged"] == 200, purged.output
+
+
+def test_a_shard_without_a_primary_pauses_the_index(fault_stack: Stack, index_name: str) -> None:
+    """Nothing counts as complete: neither the shard that is away, nor the changes of the others."""
+    stack, index, away = fault_stack, f"{index_name}-three", "1"
+    stack.es.indices.create(
+        index=index,
+        mappings={"properties": {"body": {"type": "text"}}},
+        settings={"number_of_shards": 3, "number_of_replicas": 0},
+    )
+    try:
+        stack.attach(index, "body")
+        write(stack, index, range(30), "at first")
+        stack.wait(index)
+        before = position(stack, index)
+        place = shard_folder(stack, index, away)
+        aside = place.parents[3] / f"aside-{index}"  # on the same file system, so that files keep their owner
+        stack.es.indices.close(index=index)
+        place.rename(aside)
+        stack.es.indices.open(index=index, wait_for_active_shards=0)
+        wait_for("the other primaries", lambda: started(stack, index) == {"0", "2"})
+        changed = [write_unless_away(stack, index, number) for number in range(100, 112)]
+        assert any(changed)
+        assert not all(changed)
+        wait_for("the pause", lambda: "no primary" in (checkpoint(stack, index)["paused_because"] or ""))
+        assert checkpoint(stack, index)["pending_since"]
+        assert position(stack, index)[away] == before[away]
+        with pytest.raises(ApiError, match=rf"shard {away} of \[{index}\] has no primary"):
+            status(stack, index)
+        shown = json.loads(stack.esblend("doctor", "--json").stdout)
+        assert [check["outcome"] for check in shown if check["name"] == index] == ["failure"]
+        stack.es.indices.close(index=index)
+        aside.rename(place)
+        stack.es.indices.open(index=index, wait_for_active_shards=1)
+        wait_for("all primaries", lambda: started(stack, index) == {"0", "1", "2"})
+        assert_vectors_of_present_texts(stack, index, 30 + sum(changed))
+        assert position(stack, index)[away] == before[away]
+        wait_for("the end of the pause", lambda: status(stack, index)["paused"] is None)
+    finally:
+        stack.es.indices.delete(index=index)
+
+
+def shard_folder(stack: Stack, index: str, shard: str) -> Path:
+    uuid = stack.es.indices.get_settings(index=index)[index]["settings"]["index"]["uuid"]
+    return elasticsearch_dir(stack.data_dir) / "node-0" / "data" / "indices" / uuid / shard
+
+
+def started(stack: Stack, index: str) -> set[str]:
+    shards: Any = stack.es.cat.shards(index=index, format="json").body
+    return {shard["shard"] for shard in shards if shard["state"] == "STARTED"}
+
+
+def write_unless_away(stack: Stack, index: str, number: int) -> bool:
+    """Whether the document was written: its shard has a primary."""
+    try:
+        stack.es.index(index=index, id=str(number), document={"body": f"Number {number} is red."}, timeout="100ms")
+    except ApiError as error:
+        if error.meta.status != 503:
+            raise
+        return False
+    return True
+
+
+def checkpoint(stack: Stack, index: str) -> dict[str, Any]:
+    uuid = stack.es.indices.get_settings(index=index)[index]["settings"]["index"]["uuid"]
+    return dict(stack.es.get(index="esblend-checkpoints", id=f"{uuid}-g1")["_source"])
 
 
 def test_a_closed_index_does_not_hide_the_status_of_the_others(fault_stack: Stack, index: str) -> None:
