@@ -33,6 +33,7 @@ INDEX_PROBLEMS = Gauge(
     "esblend_index_problems", "Settings and mappings of an index that prevent embedding or search.", ["index"]
 )
 TASKS = Counter("esblend_tasks", "Tasks finished.", ["lane", "outcome"])
+FEED_HEARTBEATS = Counter("esblend_feed_heartbeats", "Heartbeats that this feed wrote, about one per second.")
 
 # Worker
 DOCUMENTS = Counter("esblend_documents", "Documents of tasks by outcome.", ["outcome"])

@@ -1,9 +1,11 @@
 """Checks an installation: servers, privileges, limits, models. Each check that fails gives advice."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any, Literal
 
 from elastic_transport import TransportError
@@ -12,12 +14,14 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from esblend.broker import LANES, make_celery, queue_name
-from esblend.elasticsearch_connection import connect
+from esblend.elasticsearch_connection import connect, connect_async
 from esblend.encoder.folder import find_model
 from esblend.errors import EsblendError, InvalidRequest
 from esblend.plugins import ENCODERS, find, kind_and_name
 from esblend.redis_connection import connect_redis
 from esblend.settings import Settings
+from indexer.care.feed_life import FeedLife, read_feed_life
+from indexer.care.status import NOT_FOLLOWED
 from indexer.feed.checkpoints import checkpoint_id
 from mappings.attachment import Attachment, ModelIdentity, is_attached, is_damaged, read_attachment
 from mappings.attachment_copies import CHECKPOINTS_INDEX
@@ -224,6 +228,8 @@ def _indices(es: Elasticsearch, settings: Settings) -> Iterator[Check]:
             yield Check(index, "failure", "another client has overwritten the attachment in [_meta]", advice)
     if not attached:
         yield Check("attachments", "ok", "no index is attached yet")
+    life_of = cache(lambda owner: _feed_life(settings, owner))
+    yield from _feed(life_of(None), has_work=bool(attached))
     for index, mapping in sorted(attached.items()):
         try:
             attachment = read_attachment(mapping)
@@ -234,20 +240,51 @@ def _indices(es: Elasticsearch, settings: Settings) -> Iterator[Check]:
             yield Check(index, "failure", error.reason, advice)
             continue
         if attachment is not None:
-            yield from _index(es, index, attachment, mapping, settings)
+            yield from _index(es, index, attachment, mapping, settings, life_of)
     yield _model(settings.model, None)
 
 
+def _feed_life(settings: Settings, owner: str | None) -> FeedLife | None:
+    async def read() -> FeedLife | None:
+        async with connect_async(settings) as es:
+            return await read_feed_life(es, owner)
+
+    return asyncio.run(read())
+
+
+def _feed(life: FeedLife | None, *, has_work: bool) -> Iterator[Check]:
+    if life is None:
+        return  # this user may not read heartbeats; the check of the privileges says so
+    if life.is_alive:
+        yield Check("feed", "ok", "a feed is running")
+    else:
+        detail = "no feed is running: new and changed texts get no vectors"
+        yield Check("feed", "failure" if has_work else "warning", detail, "start `esblend feed`")
+
+
 def _index(
-    es: Elasticsearch, index: str, attachment: Attachment, mapping: dict[str, Any], settings: Settings
+    es: Elasticsearch,
+    index: str,
+    attachment: Attachment,
+    mapping: dict[str, Any],
+    settings: Settings,
+    life_of: Callable[[str | None], FeedLife | None],
 ) -> Iterator[Check]:
     current = es.indices.get_settings(index=index, flat_settings=True)[index]["settings"]
     pipelines = None
     if attachment.guard:
         pipelines = guard_pipelines_in(es.options(ignore_status=(403, 404)).ingest.get_pipeline(id=GUARD_PIPELINES))
+        if pipelines is None:
+            detail = "this user lacks cluster:read_pipeline, so a guard's pipeline that another client changes goes unnoticed"
+            advice = "grant it, or run `esblend setup-credentials` again and give feed, workers and gateway the new key"
+            yield Check(index, "warning", detail, advice)
     problems = current_problems(index, current, mapping, attachment, pipelines)
-    paused = _pause(es, current["index.uuid"], attachment)
-    if paused is not None:
+    paused, owner = _pause(es, current["index.uuid"], attachment)
+    life = life_of(owner) if attachment.generation.is_followed else None
+    if life is not None and not life.is_alive:
+        paused = NOT_FOLLOWED
+        yield Check(index, "failure", f"{NOT_FOLLOWED}. New and changed texts get no vectors", "start `esblend feed`")
+    elif paused is not None:
         advice = "fix the cause; the feed continues by itself. Until then new texts get no vectors"
         yield Check(index, "failure", f"the feed has paused this index: {paused}", advice)
     for problem in problems:
@@ -267,20 +304,15 @@ def _index(
         yield Check(index, "ok", f"{', '.join(attachment.source_fields)} with {attachment.generation.model.name}")
 
 
-def _pause(es: Elasticsearch, uuid: str, attachment: Attachment) -> str | None:
-    """The reason why the feed does not read the index at the moment, from its checkpoint."""
+def _pause(es: Elasticsearch, uuid: str, attachment: Attachment) -> tuple[str | None, str | None]:
+    """From the checkpoint of an index: why the feed does not read it at the moment, and which feed follows it."""
     try:
         stored = es.get(index=CHECKPOINTS_INDEX, id=checkpoint_id(uuid, attachment.active))["_source"]
     except ApiError as error:
         if error.meta.status in (403, 404):
-            return None
-        if pipelines is None:
-            detail = "this user lacks cluster:read_pipeline, so a guard's pipeline that another client changes goes unnoticed"
-            advice = "grant it, or run `esblend setup-credentials` again and give feed, workers and gateway the new key"
-            yield Check(index, "warning", detail, advice)
+            return None, None
         raise
-    reason = stored.get("paused_because")
-    return None if reason is None else str(reason)
+    return stored.get("paused_because"), stored.get("owner")
 
 
 def _differences(wanted: dict[str, Any], present: dict[str, Any], path: str = "") -> list[str]:

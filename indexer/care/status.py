@@ -13,15 +13,16 @@ from indexer.care.feed_life import FeedLife, read_feed_life
 from indexer.feed.checkpoints import Checkpoint, load_checkpoint
 from indexer.feed.shard_changes import IndexShards, read_shards
 from mappings.attachment import Attachment
+from mappings.capabilities import read_settings
 from mappings.coverage import STATES_OF_COUNTS, is_counted_as, is_processed
 from mappings.dead_letter_index import DEAD_LETTERS_INDEX
-from mappings.capabilities import read_settings
 from mappings.guard import read_guard_pipelines
 from mappings.index_lookup import AttachedIndex, find_attached
+from mappings.index_state import require_open
 from mappings.problems import current_problems
 
-from mappings.index_state import require_open
 _LETTERS = 10_000
+NOT_FOLLOWED = "no feed follows this index"
 
 
 class GenerationStatus(BaseModel):
@@ -64,11 +65,12 @@ class IndexStatus(BaseModel):
     """Documents with current vectors over documents that should have them, 0 to 1. Documents without text and dropped dead letters
     should have none; dead letters should."""
     paused: str | None
-    """Why the feed does not read the index at present; None when it does."""
+    """Why no feed reads the index at present; None when one does."""
     problems: list[ProblemStatus]
     """Settings and mappings of the index that prevent embedding or search; empty when all is well."""
-    lag_seconds: float
-    """Age of the oldest change without its vector; 0 when there is none."""
+    lag_seconds: float | None
+    """Age of the oldest change without its vector; 0 when there is none. While no feed follows the index, at least the time since
+    one last did. None: unknown, because no feed has followed the index yet, or the caller may not read checkpoints."""
     documents_per_second: float
     backfill: BackfillStatus
     generations: dict[str, GenerationStatus]
@@ -83,6 +85,8 @@ async def read_status(es: AsyncElasticsearch, name: str, *, counting: AsyncElast
     attached = await find_attached(es, name)
     index, attachment = attached.index, attached.attachment
     shards = (await read_shards(es, [index])).get(index)
+    if shards is None:
+        require_open(index, await read_settings(es, index))
     uuid = shards.uuid if shards else ""
     checkpoint = await _checkpoint(es, uuid, attachment.active)
     if checkpoint and shards:
@@ -99,6 +103,11 @@ async def read_status(es: AsyncElasticsearch, name: str, *, counting: AsyncElast
         counts = await _counts(counting, name, attachment, checkpoint)
         if counts["pending"] and (letters := await _documents_with_letters(es, uuid, attachment.active)):
             counts = await _counts(counting, name, attachment, checkpoint, letters)
+    life = (
+        await read_feed_life(es, checkpoint.owner if checkpoint else None)
+        if attachment.generation.is_followed
+        else None
+    )
     documents = counts["documents"]
     return IndexStatus(
         index=index,
@@ -108,9 +117,9 @@ async def read_status(es: AsyncElasticsearch, name: str, *, counting: AsyncElast
         dead_letters=counts["dead_letters"],
         pending=counts["pending"],
         coverage=_coverage(counts),
-        paused=checkpoint.paused_because if checkpoint else None,
+        paused=_pause(checkpoint, life),
         problems=await _problems(es, attached),
-        lag_seconds=_lag(counts["pending"], checkpoint),
+        lag_seconds=_lag(counts["pending"], checkpoint, life),
         documents_per_second=checkpoint.documents_per_second if checkpoint and checkpoint.pending_since else 0.0,
         dropped=counts["dropped"],
         backfill=_backfill(checkpoint, attachment, counts["pending"]),
@@ -239,10 +248,21 @@ def _changed_by_shard(checkpoint: Checkpoint | None) -> list[tuple[int | None, d
     ]  # fmt: skip
 
 
-def _lag(pending: int, checkpoint: Checkpoint | None) -> float:
-    if checkpoint is None or checkpoint.pending_since is None or not (pending or checkpoint.paused_because):
-        return 0.0
-    return round(max(0.0, time.time() - checkpoint.pending_since), 1)
+def _pause(checkpoint: Checkpoint | None, life: FeedLife | None) -> str | None:
+    if life is not None and not life.is_alive:
+        return f"{NOT_FOLLOWED}: start `esblend feed`"
+    return checkpoint.paused_because if checkpoint else None
+
+
+def _lag(pending: int, checkpoint: Checkpoint | None, life: FeedLife | None) -> float | None:
+    is_followed = life is None or life.is_alive
+    if checkpoint is None:
+        return None if pending or not is_followed else 0.0
+    since = checkpoint.pending_since if pending or checkpoint.paused_because else None
+    if life is not None and not life.is_alive:
+        # Changes after the feed's last sign of life are in no checkpoint.
+        since = since or max(life.seen_at or 0.0, checkpoint.updated_at)
+    return 0.0 if since is None else round(max(0.0, time.time() - since), 1)
 
 
 def _backfill(checkpoint: Checkpoint | None, attachment: Attachment, pending: int) -> BackfillStatus:

@@ -48,7 +48,8 @@ def _embedded(status: dict[str, Any]) -> Text:
 
 def _figures(status: dict[str, Any]) -> Text:
     """The numbers that are not zero, on one line that may wrap between them."""
-    figures = [Text(f"lag {status['lag_seconds']:.1f} s")]
+    lag = status["lag_seconds"]
+    figures = [Text("lag unknown" if lag is None else f"lag {lag:.1f} s")]
     if status["pending"]:
         figures.append(Text(f"{status['pending']:,} pending", style="yellow"))
     if status["documents_per_second"]:

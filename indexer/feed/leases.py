@@ -3,8 +3,9 @@
 Each process increments the counter in its heartbeat document every second, in a separate task and over a separate connection. A
 checkpoint names its owner and is only written over the version that was read before (`if_seq_no`), so a process that lost an
 index notices at its next save. If an owner's counter does not change for several looks, the other processes take over its
-checkpoints, each process its share. Each process uses its own monotonic clock, so wall clocks of different machines are never
-compared. A process whose heartbeat is late sends no tasks until the next heartbeat.
+checkpoints, each process its share. Each process uses its own monotonic clock, so leases never compare wall clocks of
+different machines. A process whose heartbeat is late sends no tasks until the next heartbeat. The time in a heartbeat is for status
+and doctor only.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
 
 from esblend.broker import LANES, Lane
+from esblend.metrics import FEED_HEARTBEATS
 from indexer.feed.checkpoints import ensure_checkpoints_index
 from indexer.feed.members import MEMBERS_ID, Member, Members, read_members, write_members
 from mappings.attachment_copies import CHECKPOINTS_INDEX
@@ -94,14 +96,15 @@ class Leases:
         began = time.monotonic()
         await ensure_checkpoints_index(self._es)
         self._counter += 1
-        document = {"format": 1, "beat": self._counter, "in_flight": dict(self.in_flight)}
-        await self._es.index(index=CHECKPOINTS_INDEX, id=_heartbeat_id(self.me), document=document)
+        document = {"format": 1, "beat": self._counter, "in_flight": dict(self.in_flight), "at": time.time()}
+        await self._es.index(index=CHECKPOINTS_INDEX, id=heartbeat_id(self.me), document=document)
         self._beaten_at = began
+        FEED_HEARTBEATS.inc()
 
     async def look(self) -> None:
         """Read the list of members, and compare the counters of members and watched processes with those of the last look."""
         others = sorted((self._known | self.watched) - {self.me})
-        response = await self._es.mget(index=CHECKPOINTS_INDEX, ids=[MEMBERS_ID, *map(_heartbeat_id, others)])
+        response = await self._es.mget(index=CHECKPOINTS_INDEX, ids=[MEMBERS_ID, *map(heartbeat_id, others)])
         stored, *found = response["docs"]
         beats = {other: item["_source"] if item.get("found") else {} for other, item in zip(others, found, strict=True)}
         now = time.monotonic()
@@ -137,7 +140,7 @@ class Leases:
         for owner in owners:
             self._seen.pop(owner, None)
             try:
-                await self._es.delete(index=CHECKPOINTS_INDEX, id=_heartbeat_id(owner))
+                await self._es.delete(index=CHECKPOINTS_INDEX, id=heartbeat_id(owner))
             except NotFoundError:
                 continue
 
@@ -151,7 +154,8 @@ class Leases:
             await write_members(self._es, Members(left, stored.version))
 
 
-def _heartbeat_id(owner: str) -> str:
+def heartbeat_id(owner: str) -> str:
+    """The id of the heartbeat document of a feed."""
     return f"feed-{owner}"
 
 

@@ -3,6 +3,7 @@ import { count, element, percent } from "./dom.js"
 
 // A status of the gateway as {level, text}: good, busy or bad.
 export function healthOf(status) {
+  if (status.paused) return { level: "bad", text: "Paused" }
   if (status.dead_letters > 0) return { level: "bad", text: count(status.dead_letters, "dead letter") }
   if (status.pending > 0) return { level: "busy", text: `${percent(status.coverage)} embedded` }
   return { level: "good", text: "Ready" }
@@ -18,11 +19,12 @@ export function drawHealth(status) {
     ["Without text", status.without_text.toLocaleString()],
     ["Dead letters", status.dead_letters.toLocaleString()],
     ...(status.dropped ? [["Dropped", status.dropped.toLocaleString()]] : []),
-    ["Lag", `${status.lag_seconds.toFixed(1)} s`],
+    ["Lag", status.lag_seconds === null ? "unknown" : `${status.lag_seconds.toFixed(1)} s`],
     ["Backfill", backfill.paused ? "paused" : backfill.remaining ? `${backfill.remaining.toLocaleString()} left` : "finished"],
     ["Generation", Object.entries(status.generations).map(([name, one]) => `${name}${one.active ? "" : " (not active)"}: ${one.model}`).join(", ")],
   ]
-  const advice = level === "bad" ? `esblend dead-letters --index ${status.index} lists them with their reasons.`
+  const advice = status.paused ? `New and changed texts get no vectors: ${status.paused}.`
+    : level === "bad" ? `esblend dead-letters --index ${status.index} lists them with their reasons.`
     : level === "busy" ? "Searches already find these documents by their words; their vectors follow." : null
   return [
     element("summary", {}, element("span", { class: `dot ${level}`, "aria-hidden": "true" }), element("span", { class: "health-text" }, text)),
