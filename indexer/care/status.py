@@ -1,7 +1,7 @@
 """The status of an attached index: coverage, pending documents, dead letters, lag."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -84,9 +84,9 @@ async def read_status(es: AsyncElasticsearch, name: str, *, counting: AsyncElast
     counting = counting or es
     attached = await find_attached(es, name)
     index, attachment = attached.index, attached.attachment
+    settings = await read_settings(es, index)
+    require_open(index, settings)
     shards = (await read_shards(es, [index])).get(index)
-    if shards is None:
-        require_open(index, await read_settings(es, index))
     uuid = shards.uuid if shards else ""
     checkpoint = await _checkpoint(es, uuid, attachment.active)
     if checkpoint and shards:
@@ -118,7 +118,7 @@ async def read_status(es: AsyncElasticsearch, name: str, *, counting: AsyncElast
         pending=counts["pending"],
         coverage=_coverage(counts),
         paused=_pause(checkpoint, life),
-        problems=await _problems(es, attached),
+        problems=await _problems(es, attached, settings),
         lag_seconds=_lag(counts["pending"], checkpoint, life),
         documents_per_second=checkpoint.documents_per_second if checkpoint and checkpoint.pending_since else 0.0,
         dropped=counts["dropped"],
@@ -136,9 +136,9 @@ def _coverage(counts: dict[str, int]) -> float:
     return min(0.999999, round(counts["embedded"] / (counts["embedded"] + lacking), 6)) if lacking else 1.0
 
 
-async def _problems(es: AsyncElasticsearch, attached: AttachedIndex) -> list[ProblemStatus]:
-    response = await es.indices.get_settings(index=attached.index, flat_settings=True)
-    settings = response.body.get(attached.index, {}).get("settings", {})
+async def _problems(
+    es: AsyncElasticsearch, attached: AttachedIndex, settings: Mapping[str, Any]
+) -> list[ProblemStatus]:
     pipelines = await read_guard_pipelines(es, [attached.attachment])
     problems = current_problems(attached.index, settings, attached.mapping, attached.attachment, pipelines)
     return [ProblemStatus(**asdict(problem)) for problem in problems]

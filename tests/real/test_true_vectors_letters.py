@@ -76,7 +76,7 @@ def test_a_retry_for_a_closed_index_waits_until_it_is_open(stack: Stack, make_in
         """As any feed does once a second."""
         settings = Settings(es_url=stack.described["elasticsearch"], redis_url=stack.described["redis"])
         async with AsyncElasticsearch(settings.es_url) as es:
-            feed = Feed(es, TaskQueue(settings), Leases(es), settings)
+            feed = Feed(es, TaskQueue(settings), Leases(es, "test"), settings)
             await feed._discovery.look()
             await feed._send_letter_requests()
 
