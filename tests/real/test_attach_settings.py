@@ -8,7 +8,6 @@ import pytest
 from elasticsearch import BadRequestError
 
 from tests.conftest import Stack
-from tests.real.faults import in_process
 
 TIME_SERIES: dict[str, Any] = {
     "@timestamp": {"type": "date"}, "host": {"type": "keyword", "time_series_dimension": True}, "body": {"type": "text"},
@@ -83,10 +82,10 @@ def test_a_closed_index_must_be_opened_first(stack: Stack, make_index: Callable[
         with pytest.raises(BadRequestError, match=rf"\[{index}\] is closed.*POST /{index}/_open"):
             stack.call(method, f"{path}/{end}", body)
     for command in (["verify", index], ["detach", index, "--purge"], ["advise", index]):
-        ended = in_process(*command, "--data-dir", str(stack.data_dir))
-        assert ended.exit_code == 1
+        ended = stack.esblend(*command)
+        assert ended.returncode == 1
         assert f"POST /{index}/_open" in ended.stderr
-    checks = json.loads(in_process("doctor", "--json", "--data-dir", str(stack.data_dir)).stdout)
+    checks = json.loads(stack.esblend("doctor", "--json").stdout)
     assert [check["outcome"] for check in checks if check["name"] == index and "is closed" in check["detail"]]
     stack.es.indices.open(index=index)
     stack.es.index(index=index, id="1", document={"body": "Rockets fly."})

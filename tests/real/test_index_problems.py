@@ -11,7 +11,7 @@ from elasticsearch import ApiError
 from esblend.local.paths import elasticsearch_dir
 from esblend.local.ports import FreePorts
 from tests.conftest import Stack
-from tests.real.faults import assert_vectors_of_present_texts, in_process, kill, process, revive, wait_for
+from tests.real.faults import assert_vectors_of_present_texts, kill, process, revive, wait_for
 from tests.real.test_feed_index_surgery import position, write
 from tests.real.test_metrics import read
 
@@ -107,15 +107,14 @@ def test_a_small_result_window_does_not_stop_the_vectors(fault_stack: Stack, ind
     revive(stack)
     stack.wait(index)
     assert any(setting in str(problem) for problem in status(stack, index)["problems"])
-    data_dir = ("--data-dir", str(stack.data_dir))
-    verified = in_process("verify", index, "--sample", "0", "--json", *data_dir)
-    assert json.loads(verified.stdout)["embedded"] == 200, verified.output
-    assert json.loads(in_process("advise", index, "--json", *data_dir).stdout)["documents"] == 200
+    verified = stack.esblend("verify", index, "--sample", "0", "--json")
+    assert json.loads(verified.stdout)["embedded"] == 200, verified.stderr
+    assert json.loads(stack.esblend("advise", index, "--json").stdout)["documents"] == 200
     stack.es.indices.put_settings(index=index, settings={setting: None})
     assert_vectors_of_present_texts(stack, index, 200)
     stack.es.indices.put_settings(index=index, settings=SETTINGS[setting])
-    purged = in_process("detach", index, "--purge", "--json", *data_dir)
-    assert json.loads(purged.stdout)["purged"] == 200, purged.output
+    purged = stack.esblend("detach", index, "--purge", "--json")
+    assert json.loads(purged.stdout)["purged"] == 200, purged.stderr
 
 
 def test_a_shard_without_a_primary_pauses_the_index(fault_stack: Stack, index_name: str) -> None:
