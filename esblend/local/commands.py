@@ -50,6 +50,7 @@ def up(
     leave_in_order()
     settings = Settings()
     data_folder = (data_dir or default_data_dir()).expanduser().resolve()
+    warnings: list[str] = []
     with stating_errors(), err.status("Starting") as status:
 
         def say(line: str) -> None:
@@ -64,15 +65,15 @@ def up(
         )  # fmt: skip
         if options.es is not None:
             check_elasticsearch(settings.model_copy(update={"es_url": options.es}))
-        state = start(data_folder, options, _with_usable_model(settings, model), say)
+        state = start(data_folder, options, _with_usable_model(settings, model), say, warnings.append)
+    for warning in warnings:
+        err.print(warning, style="yellow")
     described = {**state.describe(), "data_dir": str(data_folder)}
     if as_json:
         print_json(described)
         return
     out.print(Text.assemble(("Ready.", "green"), "         Gateway ", (state.gateway, "bold")))
     out.print(f"Playground     {state.gateway}/_esblend/", soft_wrap=True)
-    if state.gateway.rpartition(":")[2] != str(settings.gateway_port):
-        err.print(f"Port {settings.gateway_port} was in use, so the gateway has another one.", style="yellow")
     lines = [
         f"Elasticsearch  {state.elasticsearch}",
         f"Redis          {mask_passwords(state.redis)}",

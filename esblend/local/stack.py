@@ -106,9 +106,9 @@ def _save(state: StackState, data_dir: Path) -> None:
     partial.replace(file)
 
 
-def up(data_dir: Path, options: StackOptions, settings: Settings, say: Say) -> StackState:
-    """Start missing processes and return when all are ready. On a failure, ends the processes that it started, and raises
-    LocalStackError."""
+def up(data_dir: Path, options: StackOptions, settings: Settings, say: Say, warn: Say | None = None) -> StackState:
+    """Start missing processes and return when all are ready. `say` gets the progress, `warn` (by default `say`) what a person must
+    know afterwards. On a failure, ends the processes that it started, and raises LocalStackError."""
     for folder in (data_dir, cache_dir()):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ def up(data_dir: Path, options: StackOptions, settings: Settings, say: Say) -> S
             # Files of an earlier stack whose data dir was removed: for root, Elasticsearch's files are elsewhere.
             shutil.rmtree(elasticsearch_dir(data_dir), ignore_errors=True)
         if state is None or not state.is_running():
-            state = _plan(options, settings, state, ports)
+            state = _plan(options, settings, state, ports, warn or say)
             ports.let_servers_listen()
         else:
             _refuse_changes(state, options)
@@ -162,7 +162,9 @@ def _of(state: StackState, *names: str) -> list[Launched]:
     return [launched for name in names for launched in state.processes.get(name, []) if launched]
 
 
-def _plan(options: StackOptions, settings: Settings, before: StackState | None, ports: FreePorts) -> StackState:
+def _plan(
+    options: StackOptions, settings: Settings, before: StackState | None, ports: FreePorts, warn: Say
+) -> StackState:
     """A new stack, or a restart with existing data."""
     again = before if before and before.own_elasticsearch and not options.es else None
     version = find_distribution(options.es_version or (again.es_version if again else DEFAULT_VERSION)).version
@@ -175,16 +177,18 @@ def _plan(options: StackOptions, settings: Settings, before: StackState | None, 
     count = options.nodes or (len(again.nodes) if again else 1)
     if again and count != len(again.nodes):
         raise LocalStackError(f"this data dir belongs to a stack of {len(again.nodes)} nodes; pass another --data-dir")
-    nodes = [] if options.es else _plan_nodes(count, again, ports)
+    nodes = [] if options.es else _plan_nodes(count, again, ports, warn)
     credentials = None
     if again and again.username and again.password:
         credentials = Credentials(again.username, again.password)
     elif options.security and not options.es:
         credentials = new_credentials()
+    redis_port = None if options.redis else _choose("Redis", _redis_port(before), ports, warn)
+    gateway_port = _choose("the gateway", _gateway_port(before, settings), ports, warn)
     return StackState(
         elasticsearch=options.es or f"http://127.0.0.1:{nodes[0].http_port}",
-        redis=options.redis or f"redis://127.0.0.1:{ports.choose(_redis_port(before))}/0",
-        gateway=f"http://127.0.0.1:{ports.choose(_gateway_port(before, settings))}",
+        redis=options.redis or f"redis://127.0.0.1:{redis_port}/0",
+        gateway=f"http://127.0.0.1:{gateway_port}",
         model=options.model or (before.model if before else settings.model),
         es_version=version,
         own_elasticsearch=options.es is None,
@@ -208,12 +212,23 @@ def _gateway_port(before: StackState | None, settings: Settings) -> int:
     return int(before.gateway.rsplit(":", 1)[1])
 
 
-def _plan_nodes(count: int, again: StackState | None, ports: FreePorts) -> list[Node]:
+def _choose(program: str, preferred: int, ports: FreePorts, warn: Say) -> int:
+    """The preferred port if it is free, else another one, with a warning: clients look for the preferred one."""
+    port = ports.choose(preferred)
+    if port != preferred:
+        warn(f"Port {preferred} is in use, so {program} has port {port}.")
+    return port
+
+
+def _plan_nodes(count: int, again: StackState | None, ports: FreePorts, warn: Say) -> list[Node]:
     """Ports for each node: the previous ones if they are free, because nodes remember each other by port."""
     nodes: list[Node] = []
     for number in range(count):
-        http, transport = (again.nodes[number].http_port, again.nodes[number].transport_port) if again else (9200, 9300)
-        nodes.append(Node(f"node-{number}", ports.choose(http), ports.choose(transport)))
+        # A second node always has another port than the first one.
+        known = again.nodes[number] if again else None
+        wanted = known.http_port if known else 9200
+        http = _choose("Elasticsearch", wanted, ports, warn) if known or number == 0 else ports.choose(wanted)
+        nodes.append(Node(f"node-{number}", http, ports.choose(known.transport_port if known else 9300)))
     return nodes
 
 

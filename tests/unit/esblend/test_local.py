@@ -13,6 +13,8 @@ from esblend.local.elasticsearch import java_options
 from esblend.local.java import no_java_message, read_java
 from esblend.local.ports import FreePorts
 from esblend.local.processes import family, find, launch, stop
+from esblend.local.stack import StackOptions, _plan
+from esblend.settings import Settings
 
 
 def jdk(home: Path, version: str, modules: str | None) -> Path:
@@ -63,6 +65,18 @@ def test_busy_ports_are_passed_over() -> None:
             assert ports.choose(busy) != busy
     with FreePorts() as ports:
         assert ports.choose(busy) == busy
+
+
+def test_a_port_that_is_not_the_usual_one_is_announced() -> None:
+    warnings: list[str] = []
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        busy = taken.getsockname()[1]
+        options = StackOptions(es="http://127.0.0.1:9", redis="redis://127.0.0.1:9/0")
+        with FreePorts() as ports:
+            planned = _plan(options, Settings(gateway_port=busy), None, ports, warnings.append)
+    assert warnings == [f"Port {busy} is in use, so the gateway has port {planned.gateway.rpartition(':')[2]}."]
 
 
 def test_a_port_stays_reserved_while_its_server_starts(tmp_path: Path) -> None:

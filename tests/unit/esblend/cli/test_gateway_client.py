@@ -1,0 +1,43 @@
+"""What a person at a terminal reads when a request fails."""
+
+from typing import Any
+
+import pytest
+import typer
+from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig
+from elasticsearch import ApiError
+
+from esblend.cli.gateway_client import FAILED, reason_of, stating_errors
+
+SHARD_FAILURE = {"type": "query_shard_exception", "reason": "[bool] failed to find nested object under path [x]"}
+
+
+def failure(status: int, body: Any) -> ApiError:
+    node = NodeConfig("http", "127.0.0.1", 9280)
+    return ApiError("a failure", ApiResponseMeta(status, "1.1", HttpHeaders(), 0.1, node), body)
+
+
+def error_of(cause: dict[str, Any]) -> dict[str, Any]:
+    return {"error": {"root_cause": [cause], **cause}}
+
+
+@pytest.mark.parametrize("key", ["failed_shards", "root_cause"])
+def test_the_cause_is_printed_in_place_of_all_shards_failed(key: str) -> None:
+    cause = {"shard": 0, "reason": SHARD_FAILURE} if key == "failed_shards" else SHARD_FAILURE
+    body = {"error": {"root_cause": [], "type": "search_phase_execution_exception", "reason": "all shards failed"}}
+    body["error"][key] = [cause]
+    assert reason_of(failure(400, body)) == SHARD_FAILURE["reason"]
+
+
+def test_a_refused_sign_in_names_the_options(capsys: pytest.CaptureFixture[str]) -> None:
+    body = error_of({"type": "security_exception", "reason": "unable to authenticate user [me]"})
+    with pytest.raises(typer.Exit) as ended, stating_errors():
+        raise failure(401, body)
+    assert ended.value.exit_code == FAILED
+    printed = capsys.readouterr().err
+    for words in ("unable to authenticate user [me]", "--username", "--api-key"):
+        assert words in printed
+
+
+def test_an_answer_that_is_not_an_error_of_elasticsearch_keeps_its_status() -> None:
+    assert reason_of(failure(502, {"error": "Bad Gateway"})) == "502: Bad Gateway"
