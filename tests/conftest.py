@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 from elasticsearch import Elasticsearch
 
+from esblend.local.ports import FreePorts
 from tests.in_process import in_process
 
 ROOT = Path(__file__).parent.parent
@@ -101,6 +102,18 @@ def stop_stack(stack: Stack) -> None:
     stack.gateway.close()
     stopped = stack.esblend("down", "--delete")
     assert stopped.returncode == 0, stopped.stderr
+
+
+_USUAL_PORTS = (9200, 9300, 6379, 9280)
+_reserved_ports = FreePorts()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the stacks of all test processes from the usual ports. Each stack would prefer them, so that a stack whose servers a
+    test has killed would find its ports in use by another one."""
+    if not hasattr(config, "workerinput"):
+        for port in _USUAL_PORTS:
+            _reserved_ports.reserve(port)
 
 
 @pytest.hookimpl(optionalhook=True)
