@@ -66,7 +66,8 @@ def revive(stack: Stack, **environment: str) -> None:
         without_settings(patch)
         for name, value in environment.items():
             patch.setenv(name, value)
-        up(stack.data_dir, StackOptions(), Settings(), say=lambda line: None)
+        state = up(stack.data_dir, StackOptions(), Settings(), say=lambda line: None)
+    assert state.gateway == stack.described["gateway"], "the revived stack has another port"
 
 
 def wait_for(what: str, holds: Callable[[], Any], seconds: float = 240, shows: Callable[[], Any] = str) -> Any:

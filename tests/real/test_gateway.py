@@ -43,7 +43,7 @@ PLAIN: dict[str, tuple[str, str, bytes | None, dict[str, str]]] = {
     "a search": ("POST", "/plain-index/_search?filter_path=hits", b'{"query":{"match":{"t":"one"}}}', JSON),
     "a search by GET": ("GET", "/plain-index/_search?filter_path=hits.total", b'{"query":{"match_all":{}}}', JSON),
     "a search by URL": ("GET", "/plain-index/_search?q=t:one&filter_path=hits", None, {}),
-    "a broken search": ("POST", "/plain-index/_search", b'{"query":{"hybrid":', JSON),
+    "a broken search": ("POST", "/plain-index/_search", b'{"query":{"match":{"hybrid":', JSON),
     "an unknown query": ("POST", "/plain-index/_search", b'{"query":{"nope":{}}}', JSON),
     "a multi search": (
         "POST",
