@@ -4,7 +4,6 @@ import gzip
 import json
 import signal
 import subprocess
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -52,21 +51,28 @@ def test_standard_input_a_mapping_and_renamed_fields(stack: Stack, index_name: s
     stack.es.indices.delete(index=index_name)
 
 
+def _with_interrupts() -> None:
+    """A suite that runs in the background ignores interrupts, and its child processes inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_says_what_was_done(stack: Stack, index_name: str) -> None:
     command = [*ESBLEND, "index", index_name, "-", "--data-dir", str(stack.data_dir)]
     lines = "".join(json.dumps({"_id": str(number), "text": "x" * 100}) + "\n" for number in range(30_000))
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_with_interrupts,
     ) as run:
         assert run.stdin is not None
         run.stdin.write(lines)
         run.stdin.flush()
         wait_for("documents", lambda: bool(count(stack, index_name)))
-        while run.poll() is None:  # Python loses an interrupt that comes at the end of an object; people press again
-            run.send_signal(signal.SIGINT)
-            with suppress(subprocess.TimeoutExpired):
-                run.wait(timeout=30)
-        told = run.stderr.read() if run.stderr else ""
+        run.send_signal(signal.SIGINT)
+        _, told = run.communicate(timeout=240)
     assert run.returncode == 130
     assert "Interrupted after" in told
     stack.es.indices.delete(index=index_name)

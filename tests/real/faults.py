@@ -52,8 +52,10 @@ def kill(stack: Stack, *names: str) -> None:
 
 
 def _runs(pid: int) -> bool:
+    """While one thread of a killed process is left, its ports are in use."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
     except psutil.NoSuchProcess:
         return False
 
