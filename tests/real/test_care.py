@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from indexer.feed.checkpoints import CHECKPOINTS_INDEX, checkpoint_id
 from tests.conftest import Stack
 from tests.real.faults import wait_for
 
@@ -67,11 +68,20 @@ def test_a_backfill_is_paused_slowed_down_and_resumed(stack: Stack, make_index: 
     assert stack.esblend("backfill", index, "--pause", "--rate", "5").returncode == 0
     shown = json.loads(stack.esblend("backfill", index, "--json").stdout)
     assert (shown["paused"], shown["documents_per_second"]) == (True, 5.0)
+    # Changes before the feed follows the index belong to the backfill.
+    wait_for("the feed", lambda: has_position(stack, index))
     stack.es.index(index=index, id="live", document={"body": "a live change overtakes"})
     wait_for("the live change", lambda: has_vectors(stack, index, "live"))
     assert stack.esblend("backfill", index, "--resume", "--rate", "0").returncode == 0
     assert stack.wait(index)["embedded"] == 61
     wait_for("the end of the backfill", lambda: "done" in stack.esblend("backfill", index).stdout)
+
+
+def has_position(stack: Stack, index: str) -> bool:
+    """Whether the feed has saved where the live changes of the index begin."""
+    uuid = stack.es.indices.get_settings(index=index)[index]["settings"]["index"]["uuid"]
+    stored = stack.es.options(ignore_status=404).get(index=CHECKPOINTS_INDEX, id=checkpoint_id(uuid, "g1"))
+    return bool(stored.get("found") and stored["_source"].get("shards"))
 
 
 def has_vectors(stack: Stack, index: str, id_: str) -> bool:
