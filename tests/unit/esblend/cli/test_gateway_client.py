@@ -1,5 +1,7 @@
 """What a person at a terminal reads when a request fails."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -41,3 +43,18 @@ def test_a_refused_sign_in_names_the_options(capsys: pytest.CaptureFixture[str])
 
 def test_an_answer_that_is_not_an_error_of_elasticsearch_keeps_its_status() -> None:
     assert reason_of(failure(502, {"error": "Bad Gateway"})) == "502: Bad Gateway"
+
+
+def test_warnings_of_libraries_do_not_reach_the_terminal() -> None:
+    code = (
+        "import sys, warnings\n"
+        "from esblend.cli.main import main\n"
+        "sys.argv = ['esblend', '--help']\n"
+        "try: main()\n"
+        "except SystemExit: warnings.warn('for developers')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "Usage" in done.stdout
+    assert "for developers" not in done.stderr
