@@ -5,16 +5,19 @@ has a copy, but no attachment, has lost it.
 """
 
 from collections.abc import Collection, Mapping
-from typing import Literal
+from typing import Any, Literal
 
+import structlog
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
 from elasticsearch.helpers import async_scan
 
 from mappings.attachment import META_KEY, Attachment, is_attached, read_attachment
 from mappings.builder import has_lost_attachment
 
+log = structlog.get_logger()
 FORMAT: Literal[1] = 1
 CHECKPOINTS_INDEX = "esblend-checkpoints"
+_COPIES_PER_REQUEST = 500
 
 
 class AttachmentCopies:
@@ -26,12 +29,27 @@ class AttachmentCopies:
 
     async def save(self, attached: Mapping[str, tuple[str, Attachment]]) -> frozenset[str]:
         """`attached`: (index, attachment) by the index's uuid. Returns the names of the indices that lost their attachment."""
-        for uuid, (index, attachment) in attached.items():
-            if self._saved.get(uuid) != (index, attachment):
-                copy = {"format": FORMAT, "copy_of": uuid, "index": index, "attachment": attachment.to_meta()}
-                await self._es.index(index=CHECKPOINTS_INDEX, id=copy_id(uuid), document=copy, refresh=True)
-        self._saved = dict(attached)
+        changed = [uuid for uuid, place in attached.items() if self._saved.get(uuid) != place]
+        failed: set[str] = set()
+        for start in range(0, len(changed), _COPIES_PER_REQUEST):
+            failed |= await self._write({uuid: attached[uuid] for uuid in changed[start : start + _COPIES_PER_REQUEST]})
+        self._saved = {uuid: place for uuid, place in attached.items() if uuid not in failed}
         return await self._find_lost(attached.keys())
+
+    async def _write(self, changed: Mapping[str, tuple[str, Attachment]]) -> set[str]:
+        """Write copies in one request with one refresh. Returns the uuids that Elasticsearch rejected; they are repeated later."""
+        operations: list[dict[str, Any]] = []
+        for uuid, (index, attachment) in changed.items():
+            copy = {"format": FORMAT, "copy_of": uuid, "index": index, "attachment": attachment.to_meta()}
+            operations += [{"index": {"_id": copy_id(uuid)}}, copy]
+        response = await self._es.bulk(index=CHECKPOINTS_INDEX, operations=operations, refresh=True)
+        results = zip(changed, response["items"], strict=True)
+        failed = {uuid: item["index"]["error"] for uuid, item in results if "error" in item["index"]}
+        if failed:
+            log.warning(
+                "copies of attachments not saved", copies=len(failed), cause=next(iter(failed.values()))["type"]
+            )
+        return set(failed)
 
     async def _find_lost(self, attached: Collection[str]) -> frozenset[str]:
         # Checkpoints have a uuid; the few other documents of this index are copies and heartbeats.
