@@ -57,7 +57,6 @@ class Discovery:
         is_same = state is not None and state == self._cluster_state and now - self._read_at < _LOOK_AGAIN_SECONDS
         if is_same and not self._requested_at:
             return False
-        self._cluster_state, self._read_at = state, now
         self.times_read += 1
         await self._request_attachments()
         attachments = await read_attachments(self._es)
@@ -83,6 +82,7 @@ class Discovery:
             uuids = {index.uuid for index in attached.values()}
             await delete_stale_checkpoints(self._es, set(attached), uuids, unreadable)
         await self._save_copies({shards[index].uuid: (index, readable[index]) for index in readable if index in shards})
+        self._cluster_state, self._read_at = state, now  # at the end: after an error, the next look reads again
         return True
 
     async def _save_copies(self, attached: dict[str, tuple[str, Attachment]]) -> None:

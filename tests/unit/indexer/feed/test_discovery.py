@@ -1,0 +1,39 @@
+"""When the mappings are read again."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from elasticsearch import AsyncElasticsearch
+
+from esblend.settings import Settings
+from indexer.feed.discovery import Discovery
+from indexer.feed.task_queue import TaskQueue
+from tests.answering_server import answering_server
+
+
+def test_after_an_error_the_mappings_are_read_again_in_the_same_cluster_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index of this process's share would have no feed until the next change."""
+    failures = [OSError("any")]
+
+    async def read_attachments(_: Any) -> dict[str, Any]:
+        if failures:
+            raise failures.pop()
+        return {}
+
+    async def requesting_indices(_: Any) -> list[str]:
+        return []
+
+    monkeypatch.setattr("indexer.feed.discovery.read_attachments", read_attachments)
+    monkeypatch.setattr("indexer.feed.discovery.requesting_indices", requesting_indices)
+
+    async def act(url: str) -> list[bool]:
+        async with AsyncElasticsearch(url) as es:
+            discovery = Discovery(es, TaskQueue(Settings()))
+            with pytest.raises(OSError, match="any"):
+                await discovery.look()
+            return [await discovery.look() for _ in range(2)]
+
+    shards = {"total": 1, "successful": 1, "skipped": 0, "failed": 0}
+    with answering_server(200, {"state_uuid": "s", "hits": {"hits": []}, "_shards": shards}) as url:
+        assert asyncio.run(act(url)) == [True, False]
