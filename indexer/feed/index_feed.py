@@ -176,8 +176,9 @@ class IndexFeed:
         if since is None or (self.tasks and time.monotonic() - since < _RELEASE_SECONDS):
             return False
         shards = {shard: self.position(shard) for shard in self.cursors["live"]}
-        self.checkpoint = self.checkpoint.model_copy(update={"owner": None, "shards": shards})
-        await self.save()
+        released = self.checkpoint.model_copy(update={"owner": None, "shards": shards})
+        if await save_checkpoint(self._es, released, self._version) is None:
+            raise LeaseLostError(self.index)
         return True
 
     def _begin_history(self, shard: int, state: ShardState) -> None:
@@ -293,7 +294,7 @@ class IndexFeed:
         """Send tasks while the limits allow it. The shard with the fewest unfinished tasks is next."""
         in_flight = Counter(sent.shard for sent in self.tasks.values() if sent.lane == lane)
         due = set(limits[lane])
-        while due and self._may_send(lane):
+        while due and self._leaving_since is None and self._may_send(lane):
             shard = min(due, key=lambda shard: (in_flight[shard], shard))
             unsent = self.cursors[lane][shard].next_unsent(limits[lane][shard])
             if unsent is None:
@@ -386,6 +387,10 @@ class IndexFeed:
         if content != self._saved[1] and (at_once or now - self._saved[0] >= _SAVE_SECONDS):
             await self.save()
             self._saved = (now, content)
+
+    def save_again(self) -> None:
+        """Save the checkpoint with the next step, although it has not changed: somebody deleted it."""
+        self._saved = (float("-inf"), "")
 
     async def save(self) -> None:
         """Raises LeaseLostError when another process wrote the checkpoint in the meantime."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from elasticsearch import AsyncElasticsearch
+from elasticsearch import ApiError, AsyncElasticsearch
 
 from esblend import tracing
 from esblend.broker import DocumentRef, EmbedResult, Lane, Report
@@ -189,6 +189,34 @@ def test_worker_writes_above_older_shard_stats_are_kept() -> None:
         asyncio.run(feed.step(later))
     assert queue.sent == []
     assert feed.position(0).live == 19
+
+
+def test_an_index_that_could_not_be_released_keeps_its_owner() -> None:
+    """It may stay with this process, because the members change again."""
+    feed = feed_with()
+    feed.checkpoint = feed.checkpoint.model_copy(update={"owner": "me"})
+    feed.leave(True)
+    with answering_server(400, {"error": {"type": "any_exception", "reason": "any"}}) as url:
+        feed._es = AsyncElasticsearch(url, max_retries=0)
+        with pytest.raises(ApiError):
+            asyncio.run(feed.release())
+    assert feed.checkpoint.owner == "me"
+
+
+def test_an_index_that_is_to_be_left_gets_no_further_task() -> None:
+    """Also in a step that began before."""
+    feed, queue = feed_with(), RecordedQueue()
+    feed._queue = queue
+
+    def send(lane: Lane, task: Any, task_id: str | None = None, changes: Sequence[DocumentRef] = ()) -> str:
+        feed.leave(True)
+        return RecordedQueue.send(queue, lane, task, task_id, changes)
+
+    queue.send = send  # type: ignore[method-assign]
+    limits: dict[Lane, dict[int, int]] = {"live": {0: 99}}
+    asyncio.run(feed._send_lane("live", limits))
+    assert len(queue.sent) == 1
+    assert feed.cursors["live"][0].sent < 99
 
 
 async def save_after(feed: IndexFeed, clock: list[float], saved: list[int]) -> None:
