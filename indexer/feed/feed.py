@@ -40,6 +40,8 @@ _LOST_CHECK_SECONDS = 2.0
 _STEPS_AT_A_TIME = 16
 _SETTLE_SECONDS = 3.0
 """No index is handed over until the members have been the same for this time: by then the others see the same members."""
+_CHECK_SECONDS = 10.0
+"""Another process may still be taking over indices while this one continues after a pause."""
 
 
 class Feed:
@@ -57,6 +59,8 @@ class Feed:
         self._shares = Shares()
         self._shared: tuple[Mapping[str, AttachedIndex], frozenset[str]] = ({}, frozenset())
         self._owners: dict[str, str] = {}
+        self._lapses = 0
+        self._check_until = float("-inf")
         self._mean_vectors = MeanVectorRefresh(es)
         self._credit = Credit()
         self._lost = LostTasks(settings.feed_task_timeout_seconds)
@@ -83,6 +87,11 @@ class Feed:
         """How often mappings were read because the cluster state had changed."""
         return self._discovery.times_read
 
+    async def prepare(self) -> None:
+        """Reach Redis and find the attached indices, before this process joins the others: they leave its share to it at once."""
+        await asyncio.to_thread(self._queue.mark)
+        await self._discovery.look()
+
     async def round(self) -> None:
         """One round over all indices. Raises the errors of Elasticsearch and Redis that concern all of them."""
         if self._leases.is_late:
@@ -94,7 +103,8 @@ class Feed:
         if time.monotonic() - self._discovered_at >= self._settings.feed_discovery_seconds:
             if await self._discovery.look():
                 self._unfollow_detached()
-                await self._forget_mean_vectors()
+            await self._forget_mean_vectors()
+            await self._check_owners()
             await self._take_over()
             await self._send_letter_requests()
             self._discovered_at = time.monotonic()
@@ -233,9 +243,29 @@ class Feed:
         if self._shared[0] is not attached or self._shared[1] != members:
             self._owners = self._shares.of(attached.keys(), members)
             self._shared = (attached, members)
-        is_settled = time.monotonic() - self._leases.members_changed_at >= _SETTLE_SECONDS
         for key, feed in self.feeds.items():
-            feed.leave(is_settled and self._owners.get(key, me) != me)
+            feed.leave(self._is_settled and self._owners.get(key, me) != me)
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether the members have been the same for a while."""
+        return time.monotonic() - self._leases.members_changed_at >= _SETTLE_SECONDS
+
+    async def _check_owners(self) -> None:
+        """For some seconds after a pause of this process: leave the indices that other processes have taken over. Without changes,
+        the next save that would show it may be hours away."""
+        now = time.monotonic()
+        if self._lapses != self._leases.lapses:
+            self._lapses, self._check_until = self._leases.lapses, now + _CHECK_SECONDS
+        if now > self._check_until:
+            return
+        stored = await load_checkpoints(self._es, sorted(self.feeds))
+        for key, feed in list(self.feeds.items()):
+            checkpoint, _ = stored.get(key, (None, None))
+            if key not in stored:
+                feed.save_again()
+            elif checkpoint is not None and checkpoint.owner != self._leases.me:
+                self._unfollow(key, feed, "another feed follows this index now")
 
     async def _take_over(self) -> None:
         """Follow the indices of this process's share that no process follows, or only one that stopped."""
@@ -251,6 +281,8 @@ class Feed:
             checkpoint, version = stored.get(key, (None, None))
             if checkpoint is not None and checkpoint.owner and checkpoint.owner not in free:
                 continue
+            if key not in stored and not self._is_settled:
+                continue  # after a deletion of all checkpoints, their owners save them again and are members again
             ours = (
                 checkpoint or Checkpoint(index=index.index, uuid=index.uuid, generation=index.generation)
             ).model_copy(update={"owner": self._leases.me})

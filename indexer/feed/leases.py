@@ -52,7 +52,11 @@ class Leases:
         self.me = uuid.uuid4().hex
         self.members: frozenset[str] = frozenset({self.me})
         """The live processes of the group, with this one."""
-        self.members_changed_at = time.monotonic()
+        self.members_changed_at = float("-inf")
+        self.can_work = True
+        """False while the rounds of this process fail. It is no member then, so that the others leave no index to it."""
+        self.lapses = 0
+        """How often other processes may have taken over what this process follows."""
         self.in_flight: Mapping[Lane, int] = {}
         """The unfinished tasks of this process, for the others to read in its heartbeat."""
         self.in_flight_of_others: list[Mapping[Lane, int]] = []
@@ -94,17 +98,23 @@ class Leases:
 
     async def beat(self) -> None:
         began = time.monotonic()
+        was_late = self._counter > 0 and self.is_late
         await ensure_checkpoints_index(self._es)
         self._counter += 1
         document = {"format": 1, "beat": self._counter, "in_flight": dict(self.in_flight), "at": time.time()}
         await self._es.index(index=CHECKPOINTS_INDEX, id=heartbeat_id(self.me), document=document)
         self._beaten_at = began
+        self.lapses += was_late
         FEED_HEARTBEATS.inc()
 
     async def look(self) -> None:
         """Read the list of members, and compare the counters of members and watched processes with those of the last look."""
         others = sorted((self._known | self.watched) - {self.me})
         response = await self._es.mget(index=CHECKPOINTS_INDEX, ids=[MEMBERS_ID, *map(heartbeat_id, others)])
+        failed = [item["error"]["type"] for item in response["docs"] if "error" in item]
+        if failed:  # a shard is unavailable, which says nothing about the others
+            log.warning("heartbeats not read", cause=failed[0])
+            return
         stored, *found = response["docs"]
         beats = {other: item["_source"] if item.get("found") else {} for other, item in zip(others, found, strict=True)}
         now = time.monotonic()
@@ -113,14 +123,18 @@ class Leases:
         await self._update_members(read_members(stored), now)
 
     async def _update_members(self, stored: Members, now: float) -> None:
-        """Add this process and remove dead ones. A process that has just added itself counts as live until the next look."""
-        live = {id_: member for id_, member in stored.by_id.items() if id_ not in self._dead}
-        live[self.me] = Member(id=self.me, group=self._group)
+        """Add this process if it can work, and remove dead ones. A process that has just added itself counts as live until the
+        next look."""
+        live = {id_: member for id_, member in stored.by_id.items() if id_ not in self._dead | {self.me}}
+        if self.can_work:
+            live[self.me] = Member(id=self.me, group=self._group)
+        if self.me in self._known and self.me not in stored.by_id and not stored.is_newer:
+            self.lapses += 1  # removed as dead, or the whole list was deleted
         if live != stored.by_id and not stored.is_newer:
             await write_members(self._es, Members(live, stored.version))
             await self.remove(stored.by_id.keys() & self._dead)
         self._known = set(live)
-        members = frozenset(id_ for id_, member in live.items() if member.group == self._group)
+        members = frozenset(id_ for id_, member in live.items() if member.group == self._group) | {self.me}
         if members != self.members:
             log.info("feed processes", members=len(members))
             self.members, self.members_changed_at = members, now

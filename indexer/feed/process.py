@@ -29,6 +29,8 @@ log = structlog.get_logger()
 _LEAST_SECONDS = 0.05
 """Between two rounds: reports that come together are processed together."""
 _STUCK_SECONDS = 120.0
+_FAILING_SECONDS = 10.0
+"""A process whose rounds fail for this long leaves the list of members: the others must not leave indices to it."""
 
 
 class Liveness:
@@ -80,6 +82,7 @@ async def _follow(es: AsyncElasticsearch, feed: Feed, leases: Leases, liveness: 
     liveness.turn()
     beside: list[asyncio.Task[None]] = []
     failures = 0
+    worked_at = time.monotonic()
     is_ready = False
     try:
         while True:
@@ -87,6 +90,7 @@ async def _follow(es: AsyncElasticsearch, feed: Feed, leases: Leases, liveness: 
             try:
                 if not beside:
                     await ensure_checkpoints_index(es)
+                    await feed.prepare()
                     await leases.join()
                     beside.append(asyncio.create_task(leases.keep()))
                     problems = IndexProblems(es, lambda: feed.indices, lambda: feed.mapping_changes)
@@ -98,16 +102,18 @@ async def _follow(es: AsyncElasticsearch, feed: Feed, leases: Leases, liveness: 
             except (ApiError, TransportError, RedisError, OperationalError, OSError) as error:
                 log.warning("the change feed waits", retry_in_seconds=back_off(failures), cause=type(error).__name__,
                             detail=str(error)[:300])  # fmt: skip
+                leases.can_work = time.monotonic() - worked_at < _FAILING_SECONDS
                 await asyncio.sleep(back_off(failures))
                 failures += 1
                 continue
             except Exception as error:
                 # The process continues: a restart would only repeat the error, for all indices.
                 log.error("unexpected error of the change feed", retry_in_seconds=back_off(failures), exc_info=error)
+                leases.can_work = time.monotonic() - worked_at < _FAILING_SECONDS
                 await asyncio.sleep(back_off(failures))
                 failures += 1
                 continue
-            failures = 0
+            failures, worked_at, leases.can_work = 0, time.monotonic(), True
             if not is_ready:
                 announce_ready(settings)
                 is_ready = True

@@ -10,8 +10,14 @@ from typing import Any
 
 import pytest
 from elasticsearch import AsyncElasticsearch
+from redis.exceptions import ConnectionError as RedisUnreachable
 
+from esblend.settings import Settings
+from indexer.feed import process as feed_process
+from indexer.feed.feed import Feed
 from indexer.feed.leases import Leases
+from indexer.feed.members import MEMBERS_ID
+from indexer.feed.task_queue import TaskQueue
 from mappings.attachment_copies import CHECKPOINTS_INDEX
 from tests.conftest import Stack
 from tests.real.faults import assert_vectors_of_present_texts, pids, process, revive, wait_for
@@ -62,6 +68,68 @@ def test_a_process_without_a_heartbeat_is_removed_and_comes_back(stack: Stack) -
             await until(lambda: living.members == {living.me}, living)
             await until(lambda: living.members == {living.me, paused.me}, living, paused)
             for leases in (living, paused):
+                await leases.resign()
+
+    asyncio.run(act())
+
+
+class FailingFeed(Feed):
+    """A feed that loses Redis after its start."""
+
+    async def prepare(self) -> None:
+        pass
+
+    async def round(self) -> None:
+        raise RedisUnreachable
+
+
+def members(stack: Stack) -> set[str]:
+    stored = stack.es.options(ignore_status=404).get(index=CHECKPOINTS_INDEX, id=MEMBERS_ID)
+    return {member["id"] for member in stored["_source"]["feeds"]} if stored.get("found") else set()
+
+
+@pytest.mark.parametrize(("kind", "is_ever_member"), [(Feed, False), (FailingFeed, True)])
+def test_a_process_without_redis_gets_no_indices(
+    stack: Stack, kind: type[Feed], is_ever_member: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could send no task, and the other processes would leave its share to it."""
+    monkeypatch.setattr(feed_process, "_FAILING_SECONDS", 3600.0)
+    settings = Settings(es_url=stack.described["elasticsearch"], redis_url="redis://127.0.0.1:1/0")
+
+    async def act() -> None:
+        async with AsyncElasticsearch(settings.es_url) as es:
+            leases = Leases(es, uuid.uuid4().hex)
+            feed = kind(es, TaskQueue(settings), leases, settings)
+            running = asyncio.create_task(
+                feed_process._follow(es, feed, leases, feed_process.Liveness(settings), settings)
+            )
+            try:
+                await until(lambda: not is_ever_member or leases.me in members(stack))
+                monkeypatch.setattr(feed_process, "_FAILING_SECONDS", 0.0)
+                await until(lambda: not leases.can_work and leases.me not in members(stack))
+                assert bool(leases._known) == is_ever_member
+            finally:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+                await leases.resign()
+
+    asyncio.run(act())
+
+
+def test_a_process_that_works_again_is_a_member_again(stack: Stack) -> None:
+    async def act() -> None:
+        group = uuid.uuid4().hex
+        async with AsyncElasticsearch(stack.described["elasticsearch"]) as es:
+            first, second = Leases(es, group), Leases(es, group)
+            for leases in (first, second):
+                await leases.join()
+            await until(lambda: second.me in first.members, first, second)
+            second.can_work = False
+            await until(lambda: first.members == {first.me}, first, second)
+            assert second.me in second.members
+            second.can_work = True
+            await until(lambda: first.members == second.members == {first.me, second.me}, first, second)
+            for leases in (first, second):
                 await leases.resign()
 
     asyncio.run(act())

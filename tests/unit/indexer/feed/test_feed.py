@@ -1,0 +1,95 @@
+"""Which indices a feed process follows, by the checkpoints and the members that it sees."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from elasticsearch import AsyncElasticsearch
+
+from esblend.settings import Settings
+from indexer.feed.checkpoints import Checkpoint, Version, checkpoint_id
+from indexer.feed.discovery import AttachedIndex
+from indexer.feed.feed import Feed
+from indexer.feed.index_feed import IndexFeed
+from indexer.feed.leases import Leases
+from indexer.feed.task_queue import TaskQueue
+from mappings.attachment import Attachment
+from tests.answering_server import answering_server
+
+KEY = checkpoint_id("u", "g1")
+WRITTEN = {"_seq_no": 1, "_primary_term": 1}
+
+
+def answer(owner: str | None) -> dict[str, Any]:
+    """To every request: the checkpoint of this owner."""
+    stored = Checkpoint(index="articles", uuid="u", generation="g1", owner=owner).model_dump()
+    return {**WRITTEN, "docs": [{"_id": KEY, "found": True, **WRITTEN, "_source": stored}]}
+
+
+MISSING = {**WRITTEN, "docs": [{"_id": KEY, "found": False}]}
+
+
+def feed_of(es: AsyncElasticsearch) -> Feed:
+    settings = Settings()
+    return Feed(es, TaskQueue(settings), Leases(es, "group"), settings)
+
+
+def follow(feed: Feed) -> IndexFeed:
+    ours = Checkpoint(index="articles", uuid="u", generation="g1", owner=feed._leases.me)
+    feed.feeds[KEY] = IndexFeed(
+        ours, Version(0, 1), feed._es, feed._queue, feed._settings, feed._credit, feed._take_reports
+    )
+    return feed.feeds[KEY]
+
+
+@pytest.mark.parametrize("owner", ["another", None])
+def test_after_a_pause_an_index_that_has_another_owner_is_left(owner: str | None) -> None:
+    """Without changes no save would show it."""
+
+    async def act(url: str) -> tuple[bool, bool]:
+        async with AsyncElasticsearch(url) as es:
+            feed = feed_of(es)
+            follow(feed)
+            await feed._check_owners()
+            before = KEY in feed.feeds
+            feed._leases.lapses += 1
+            await feed._check_owners()
+            return before, KEY in feed.feeds
+
+    with answering_server(200, answer(owner)) as url:
+        assert asyncio.run(act(url)) == (True, False)
+
+
+def test_a_deleted_checkpoint_is_saved_again() -> None:
+    async def act(url: str) -> IndexFeed:
+        async with AsyncElasticsearch(url) as es:
+            feed = feed_of(es)
+            index = follow(feed)
+            await index.save_if_changed(at_once=True)
+            feed._leases.lapses += 1
+            await feed._check_owners()
+            assert KEY in feed.feeds
+            return index
+
+    with answering_server(200, MISSING) as url:
+        assert asyncio.run(act(url))._saved[1] == ""
+
+
+@pytest.mark.parametrize(("seconds", "is_followed"), [(0, False), (60, True)])
+def test_an_index_without_a_checkpoint_is_claimed_once_the_members_are_settled(
+    seconds: float, is_followed: bool
+) -> None:
+    """When all checkpoints were deleted, their owners are no members for a moment."""
+
+    async def act(url: str) -> bool:
+        async with AsyncElasticsearch(url) as es:
+            feed = feed_of(es)
+            attachment = Attachment(field="esblend", source_fields=["body"], active="g1", generations={})
+            feed._discovery.attached = {KEY: AttachedIndex("articles", "u", "g1", attachment)}
+            feed._leases.members_changed_at = time.monotonic() - seconds
+            await feed._take_over()
+            return KEY in feed.feeds
+
+    with answering_server(200, MISSING) as url:
+        assert asyncio.run(act(url)) == is_followed
