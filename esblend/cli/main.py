@@ -155,9 +155,11 @@ def main() -> None:
 
         if not isinstance(error, ValidationError):
             raise
-        for detail in error.errors():
-            name = "_".join(["ESBLEND", *map(str, detail["loc"])]).upper()
-            err.print(f"{name}: {detail['msg']}", style="red")
+        messages = [
+            "_".join(["ESBLEND", *map(str, detail["loc"])]).upper() + f": {detail['msg']}" for detail in error.errors()
+        ]
+        print_json_error(InvalidRequest("; ".join(messages)).body())
+        err.print("\n".join(messages), style="red")
         sys.exit(USAGE)
 
 

@@ -228,8 +228,8 @@ def _warn_of_missing_vectors(es: "Elasticsearch", index: str, data_dir: Path | N
         return
     if status["pending"]:
         err.print(
-            f"Only {status['coverage']:.1%} of the documents have current vectors, so the semantic leg cannot find the others. "
-            f"Wait for them: {whole_command(f'esblend status {index} --wait 600', data_dir)}",
+            f"{status['pending']} of {status['documents']} documents have no current vectors yet, so the semantic leg cannot find "
+            f"them. Wait for them: {whole_command(f'esblend status {index} --wait 600', data_dir)}",
             style="yellow",
         )
 

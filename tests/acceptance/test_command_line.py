@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from esblend.cli.main import app
+from tests.answering_server import answering_server
 from tests.conftest import ROOT, Stack, run_esblend
 
 
@@ -91,6 +92,15 @@ def test_settings_and_hints_are_those_of_the_named_stack(stack: Stack, index_nam
     stack.es.indices.delete(index=index_name)
 
 
+def test_a_rejected_key_is_not_taken_for_security_that_is_off() -> None:
+    cause = {"type": "parse_exception", "reason": "failed to parse [expiration]"}
+    with answering_server(400, {"error": {"root_cause": [cause], **cause}, "status": 400}) as url:
+        key = ("setup-credentials", "--indices", "x", "--user", "u", "--password", "p", "--expiration", "soon")
+        done = run_esblend(*key, env={"ESBLEND_ES_URL": url, "ESBLEND_GATEWAY_URL": url})
+    assert done.returncode == 1
+    assert "failed to parse [expiration]" in done.stderr
+
+
 def test_names_in_brackets_are_printed(stack: Stack) -> None:
     """Rich took them for markup."""
     done = stack.esblend("eval", "t[bold]", "--clicks", "--json")
@@ -109,9 +119,10 @@ def test_wrong_usage_is_json_too(arguments: list[str]) -> None:
 
 
 def test_a_wrong_setting_is_named() -> None:
-    done = run_esblend("feed", env={"ESBLEND_FEED_POLL_SECONDS": "often"})
+    done = run_esblend("config", "show", "--json", env={"ESBLEND_FEED_POLL_SECONDS": "often"})
     assert done.returncode == 2
     assert "ESBLEND_FEED_POLL_SECONDS" in done.stderr
+    assert "ESBLEND_FEED_POLL_SECONDS" in json.loads(done.stdout)["error"]["reason"]
 
 
 def test_from_files_to_an_answer(stack: Stack, index_name: str, tmp_path: Path) -> None:
