@@ -22,13 +22,15 @@ class _BadLine(Exception):  # noqa: N818
 
 def read_csv(stream: BinaryIO, name: str, options: LoadOptions, *, usual: str | None = None) -> Iterator[Found]:
     """A document for each row below the header. Empty cells give no field. The delimiter is the named one, else the `usual` one of
-    the file's kind if the header has it, else it is found from the first lines."""
+    the file's kind if the header has it or has no delimiter at all, else it is found from the first lines."""
     csv.field_size_limit(MAX_DOCUMENT)
     text = _lines(stream, options.encoding)
     where = name
     try:
         first = list(islice(text, _SAMPLE))
-        found = usual if usual is not None and any(usual in line for line in first[:1]) else sniffed(first)
+        found, header_line = sniffed(first), next(iter(first), "")
+        if usual is not None and (usual in header_line or found not in header_line):
+            found = usual  # also for a single column, whose texts may have commas
         rows = csv.reader(chain(first, text), delimiter=options.delimiter or found)
         header = [column.strip() or f"column_{place}" for place, column in enumerate(next(rows, []), start=1)]
         if twice := next((column for column in header if header.count(column) > 1), None):

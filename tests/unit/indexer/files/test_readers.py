@@ -147,6 +147,13 @@ def test_a_tsv_file_with_another_delimiter_is_no_garbage(tmp_path: Path) -> None
     ]  # fmt: skip
 
 
+def test_a_tsv_file_of_one_column_may_have_commas(tmp_path: Path) -> None:
+    """Each row with a comma was rejected as a row of two columns."""
+    text = "title\nWhales, dolphins\nBread; butter | salt\n"
+    expected = [{"title": "Whales, dolphins"}, {"title": "Bread; butter | salt"}]
+    assert sources(load(write(tmp_path, "a.tsv", text))) == expected
+
+
 def test_a_table_of_one_column_has_one_column() -> None:
     assert sniffed(["title\n", "a; b\n", "c | d\n"]) == ","
 
