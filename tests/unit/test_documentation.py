@@ -10,6 +10,20 @@ def test_the_command_line_reference_is_that_of_the_commands() -> None:
     assert (ROOT / "docs" / "cli.md").read_text() == reference(), "run: make cli-reference"
 
 
+def test_the_playground_names_commands_that_exist() -> None:
+    """It named `esblend dead-letters --index`, which is no command."""
+    known = {section.partition("\n")[0]: section for section in reference().split("\n### esblend ")[1:]}
+    texts = [file.read_text() for file in (ROOT / "query" / "playground" / "static").glob("*.js")]
+    named = [match for text in texts for match in re.findall(r"esblend ([a-z]+(?:-[a-z]+)*)((?: [^ `\\]+)*)", text)]
+    assert {command for command, _ in named} >= {"attach", "dead-letters", "eval"}
+    for command, more in named:
+        words = more.split()
+        title = command if command in known else f"{command} {words[0]}"
+        assert title in known, f"esblend {command}{more}"
+        for option in re.findall(r"--[a-z-]+", more):
+            assert option in known[title], f"esblend {command}{more}"
+
+
 def test_pictures_load_from_the_repository() -> None:
     for page in [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]:
         for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text()):

@@ -24,7 +24,7 @@ export function drawHealth(status) {
     ["Generation", Object.entries(status.generations).map(([name, one]) => `${name}${one.active ? "" : " (not active)"}: ${one.model}`).join(", ")],
   ]
   const advice = status.paused ? `New and changed texts get no vectors: ${status.paused}.`
-    : level === "bad" ? `esblend dead-letters --index ${status.index} lists them with their reasons.`
+    : level === "bad" ? `esblend dead-letters list ${status.index} shows them with their reasons.`
     : level === "busy" ? "Searches already find these documents by their words; their vectors follow." : null
   return [
     element("summary", {}, element("span", { class: `dot ${level}`, "aria-hidden": "true" }), element("span", { class: "health-text" }, text)),
