@@ -83,7 +83,7 @@ class IndexNotFound(EsblendError):
 
 
 class IndexClosed(EsblendError):
-    """A search names a closed index."""
+    """A request needs an index that is closed."""
 
     status = 400
     type = "index_closed_exception"

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import Request
@@ -13,6 +13,7 @@ from starlette.routing import Route
 from esblend.caller_access import MANAGE, READ, Access
 from esblend.endpoint_http import answer, read_json, seconds
 from esblend.errors import InvalidRequest, MalformedRequest
+from indexer.care.feed_life import SeenHeartbeats
 from indexer.care.letter_requests import ask, indices_of_letters, list_letters
 from indexer.care.status import read_status
 from mappings.dead_letter_index import DROP, RETRY
@@ -39,6 +40,7 @@ def make_routes(access: Access, describe_encoder: Callable[[], dict[str, Any]]) 
 class _Endpoints:
     access: Access
     describe_encoder: Callable[[], dict[str, Any]]
+    seen: SeenHeartbeats = field(default_factory=SeenHeartbeats)
 
     async def status(self, request: Request) -> Response:
         name, access = request.path_params["index"], self.access
@@ -46,7 +48,8 @@ class _Endpoints:
         deadline = time.monotonic() + seconds(request.query_params.get("timeout", "60s"))
         await access.require(request, name, READ)
         while True:
-            status = await read_status(access.own(request), name, counting=access.as_caller(request))
+            own, caller = access.own(request), access.as_caller(request)
+            status = await read_status(own, name, counting=caller, seen=self.seen)
             body = {**status.model_dump(mode="json"), "encoder": self.describe_encoder()}
             # With nothing pending, only an action on the dead letters changes the coverage.
             if wanted is None or status.coverage >= wanted or not status.pending:

@@ -6,6 +6,7 @@ then the counter is read again, and a living feed has incremented it.
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
@@ -27,7 +28,9 @@ class FeedLife:
 
 
 @dataclass(frozen=True)
-class _Heartbeat:
+class Heartbeat:
+    """`at`: its time by the feed's clock (seconds since 1970); None from an earlier version."""
+
     counter: int
     at: float | None
 
@@ -36,16 +39,35 @@ class _Heartbeat:
         return self.at is not None and abs(time.time() - self.at) < _RECENT_SECONDS
 
 
-async def read_feed_life(es: AsyncElasticsearch, owner: str | None) -> FeedLife | None:
+class SeenHeartbeats:
+    """The last counter of each heartbeat, and since when it has not changed (monotonic). With them, only the first call after the
+    death of a feed takes five seconds."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[int, float]] = {}
+
+    def are_still(self, found: Mapping[str, Heartbeat]) -> bool:
+        """Whether none of these counters has changed for five seconds."""
+        now = time.monotonic()
+        for id_, beat in found.items():
+            if self._seen.get(id_, (None, now))[0] != beat.counter:
+                self._seen[id_] = (beat.counter, now)
+        return all(now - self._seen[id_][1] >= _LOOKS * BEAT_SECONDS for id_ in found)
+
+
+async def read_feed_life(
+    es: AsyncElasticsearch, owner: str | None, seen: SeenHeartbeats | None = None
+) -> FeedLife | None:
     """The life of the feed `owner`, or of any feed if that is None; None when this user may not read heartbeats.
 
-    It takes five seconds when no heartbeat is recent, but one may be of a feed with another clock.
+    It takes five seconds when no heartbeat is recent, but one may be of a feed with another clock. `seen`: of earlier calls.
     """
+    seen = seen or SeenHeartbeats()
     try:
         first = await _heartbeats(es, owner)
         if any(beat.is_recent for beat in first.values()):
             return FeedLife(is_alive=True)
-        for _ in range(_LOOKS if first else 0):
+        for _ in range(0 if seen.are_still(first) else _LOOKS):
             await asyncio.sleep(BEAT_SECONDS)
             if any(_has_moved(first.get(id_), beat) for id_, beat in (await _heartbeats(es, owner)).items()):
                 return FeedLife(is_alive=True)
@@ -56,11 +78,11 @@ async def read_feed_life(es: AsyncElasticsearch, owner: str | None) -> FeedLife 
     return FeedLife(is_alive=False, seen_at=max((beat.at for beat in first.values() if beat.at), default=None))
 
 
-def _has_moved(before: _Heartbeat | None, now: _Heartbeat) -> bool:
+def _has_moved(before: Heartbeat | None, now: Heartbeat) -> bool:
     return before is None or before.counter != now.counter
 
 
-async def _heartbeats(es: AsyncElasticsearch, owner: str | None) -> dict[str, _Heartbeat]:
+async def _heartbeats(es: AsyncElasticsearch, owner: str | None) -> dict[str, Heartbeat]:
     """The heartbeat of one feed, or the latest of all, by id."""
     try:
         if owner is not None:
@@ -76,4 +98,4 @@ async def _heartbeats(es: AsyncElasticsearch, owner: str | None) -> dict[str, _H
             found = [hit for hit in response["hits"]["hits"] if "beat" in hit["_source"]]  # nor copies of attachments
     except NotFoundError:
         return {}
-    return {hit["_id"]: _Heartbeat(int(hit["_source"].get("beat", 0)), hit["_source"].get("at")) for hit in found}
+    return {hit["_id"]: Heartbeat(int(hit["_source"].get("beat", 0)), hit["_source"].get("at")) for hit in found}

@@ -9,7 +9,7 @@ from elasticsearch import ApiError, AsyncElasticsearch
 from pydantic import BaseModel
 
 from esblend.errors import IndexUnavailable
-from indexer.care.feed_life import FeedLife, read_feed_life
+from indexer.care.feed_life import FeedLife, SeenHeartbeats, read_feed_life
 from indexer.feed.checkpoints import Checkpoint, load_checkpoint
 from indexer.feed.shard_changes import IndexShards, read_shards
 from mappings.attachment import Attachment
@@ -76,8 +76,15 @@ class IndexStatus(BaseModel):
     generations: dict[str, GenerationStatus]
 
 
-async def read_status(es: AsyncElasticsearch, name: str, *, counting: AsyncElasticsearch | None = None) -> IndexStatus:
+async def read_status(
+    es: AsyncElasticsearch,
+    name: str,
+    *,
+    counting: AsyncElasticsearch | None = None,
+    seen: SeenHeartbeats | None = None,
+) -> IndexStatus:
     """The status of the active generation. `counting`: the client whose privileges decide which documents count; `es` by default.
+    `seen`: the heartbeats of earlier calls. Without them, the status of an index whose feed was killed takes five seconds.
 
     Raises IndexNotFound, NotAttached, IndexClosed or IndexUnavailable.
     """
@@ -104,7 +111,7 @@ async def read_status(es: AsyncElasticsearch, name: str, *, counting: AsyncElast
         if counts["pending"] and (letters := await _documents_with_letters(es, uuid, attachment.active)):
             counts = await _counts(counting, name, attachment, checkpoint, letters)
     life = (
-        await read_feed_life(es, checkpoint.owner if checkpoint else None)
+        await read_feed_life(es, checkpoint.owner if checkpoint else None, seen)
         if attachment.generation.is_followed
         else None
     )
