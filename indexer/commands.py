@@ -56,7 +56,8 @@ def status(
     if wait is not None and not _is_covered(statuses):
         if letters := sum(status_of_index.get("dead_letters", 0) for status_of_index in statuses):
             command = whole_command(f"esblend dead-letters list{f' {name}' if name else ''}", data_dir)
-            err.print(f"{letters} documents cannot be embedded: {command}", style="yellow", soft_wrap=True)
+            documents = "1 document" if letters == 1 else f"{letters} documents"
+            err.print(f"{documents} cannot be embedded: {command}", style="yellow", soft_wrap=True)
         raise typer.Exit(INCOMPLETE)
 
 

@@ -43,7 +43,7 @@ def _with_user(settings: "Settings", user: str | None, password: str | None) -> 
 
     if user is None and password is None and settings.es_username and settings.es_password:
         return settings.model_copy(update={"es_api_key": None})
-    user = user or typer.prompt("User", err=True)
+    user = user or settings.es_username or typer.prompt("User", err=True)
     password = password or typer.prompt("Password", hide_input=True, err=True)
     return settings.model_copy(
         update={"es_username": user, "es_password": SecretStr(str(password)), "es_api_key": None}

@@ -303,10 +303,13 @@ class Feed:
         asked = await requests(self._es)
         self._asked = {request.letter: self._asked.get(request.letter, float("-inf")) for request in asked}
         orphans = []
+        is_orphan: dict[str, bool] = {}
         for request in asked:
             key = checkpoint_id(request.uuid, request.generation)
             if key not in self._discovery.attached:
-                if await self._is_orphan(request):
+                if key not in is_orphan:
+                    is_orphan[key] = await self._is_orphan(request)
+                if is_orphan[key]:
                     orphans.append(request.letter)
             elif key in self.feeds and now - self._asked[request.letter] > REQUEST_AGAIN_SECONDS:
                 task = EmbedTask(

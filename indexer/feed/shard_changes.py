@@ -15,7 +15,7 @@ log = structlog.get_logger()
 _MAX_URL_CHARACTERS = 3000
 """Elasticsearch rejects a request line of more than 4 KiB."""
 _STATS = (
-    "indices.*.uuid,indices.*.shards.*.routing.primary,indices.*.shards.*.seq_no.global_checkpoint,"
+    "indices.*.uuid,indices.*.status,indices.*.shards.*.routing.primary,indices.*.shards.*.seq_no.global_checkpoint,"
     "indices.*.shards.*.commit.user_data.history_uuid,indices.*.shards.*.commit.user_data.max_seq_no"
 )
 
@@ -67,7 +67,11 @@ async def read_shards(es: AsyncElasticsearch, indices: list[str]) -> dict[str, I
         if is_passing(error) or len(indices) == 1:
             raise
         stats = await _stats_of_each(es, indices)
-    return {name: IndexShards(stats[name]["uuid"], _primaries(stats[name])) for name in indices if name in stats}
+    return {
+        name: IndexShards(stats[name]["uuid"], _primaries(stats[name]))
+        for name in indices
+        if name in stats and stats[name].get("status") != "close"
+    }
 
 
 async def _stats(es: AsyncElasticsearch, names: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from elasticsearch import AsyncElasticsearch
 from redis import Redis
 
 from indexer.feed.checkpoints import CHECKPOINTS_INDEX, checkpoint_id, delete_stale_checkpoints
+from indexer.feed.shard_changes import IndexShards, read_shards
 from mappings.index_lookup import read_attachments
 from tests.conftest import Stack
 from tests.real.faults import wait_for
@@ -36,6 +37,19 @@ def test_an_index_that_the_feed_does_not_see_keeps_its_checkpoint(stack: Stack, 
     asyncio.run(delete())
     assert stack.es.exists(index=CHECKPOINTS_INDEX, id=kept)
     assert not stack.es.exists(index=CHECKPOINTS_INDEX, id=gone)
+
+
+def test_a_closed_index_has_no_shards_that_a_feed_could_read(stack: Stack, make_index: Callable[..., str]) -> None:
+    index = make_index({"body": "text"})
+    stack.es.indices.close(index=index)
+
+    async def read() -> dict[str, IndexShards]:
+        async with AsyncElasticsearch(stack.described["elasticsearch"]) as es:
+            return await read_shards(es, [index])
+
+    assert asyncio.run(read()) == {}
+    stack.es.indices.open(index=index)
+    wait_for("the shards", lambda: set(asyncio.run(read())) == {index})
 
 
 def test_system_indices_are_not_asked_for_their_mappings(stack: Stack, make_index: Callable[..., str]) -> None:
