@@ -17,7 +17,7 @@ from mappings.attachment import Attachment, Generation, is_attached
 _UNUSED: dict[str, Any] = {"type": "keyword", "index": False, "doc_values": False}
 """A field that documents never contain."""
 _PROBES: dict[str, set[str]] = {"model": {"probe"}, "query_model": {"probe"}}
-"""The probe of a service is rounded differently at times, so it is no part of a claim."""
+"""A claim leaves out the probe of an encoder service, because a service may round it differently the next time."""
 
 
 def generation_mapping(generation: Generation) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def _state(settings: "Settings", data_dir: Path | None) -> "StackState | None":
 
 
 def find_stack(data_dir: Path | None) -> "StackState | None":
-    """The stack of a data folder, running or not; without `data_dir` that of the default folder, or None.
+    """The stack of `data_dir`, running or not. Without `data_dir`: the stack of the default folder, or None.
 
     Raises NoStack when `data_dir` is given and has none: another gateway would be another cluster.
     """

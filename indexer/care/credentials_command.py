@@ -38,7 +38,7 @@ def least_privileges(indices: list[str], *, attaches: bool) -> dict[str, Any]:
 
 
 def _with_user(settings: "Settings", user: str | None, password: str | None) -> "Settings":
-    """The settings with a user who may create API keys: the named one, that of the stack on this machine, or one to ask for."""
+    """The settings with a user who may create API keys: `user`, else the user of the stack on this machine, else asked for."""
     from pydantic import SecretStr
 
     if user is None and password is None and settings.es_username and settings.es_password:

@@ -137,7 +137,7 @@ def test_hits_do_not_appear_in_the_view_of_judgements(page: Page) -> None:
 
 
 def test_nothing_of_the_index_before_is_shown(page: Page, stack: Stack) -> None:
-    """The answer to a search of the former index ended in a script error, and its state was shown as that of the present one."""
+    """A late answer from the former index must neither end in a script error nor show the state of that index."""
     with another_index(stack) as other:
         page.reload()
         ask(page)
