@@ -21,10 +21,8 @@ from mappings.attachment_copies import CHECKPOINTS_INDEX, attachment_state
 log = structlog.get_logger()
 FORMAT: Literal[1] = 1
 _SETTINGS = {"index.hidden": True, "number_of_shards": 1, "auto_expand_replicas": "0-1"}
-_MAPPINGS = {
-    "dynamic": False,
-    "properties": {"index": {"type": "keyword"}, "uuid": {"type": "keyword"}, "generation": {"type": "keyword"}},
-}
+_PROPERTIES = {"index": {"type": "keyword"}, "uuid": {"type": "keyword"}, "generation": {"type": "keyword"}}
+_MAPPINGS = {"dynamic": False, "properties": _PROPERTIES}
 
 
 class ShardCheckpoint(BaseModel):
@@ -100,7 +98,11 @@ async def ensure_checkpoints_index(es: AsyncElasticsearch) -> None:
         return
     changeable = {name: value for name, value in _SETTINGS.items() if name != "number_of_shards"}
     try:
-        await es.indices.put_mapping(index=CHECKPOINTS_INDEX, dynamic="false")
+        mapped = await es.indices.get_mapping(index=CHECKPOINTS_INDEX)
+        present = mapped[CHECKPOINTS_INDEX]["mappings"].get("properties", {})
+        # A present field keeps its type. A missing one would stay without an index: no search would find the checkpoints.
+        missing = {name: field for name, field in _PROPERTIES.items() if name not in present}
+        await es.indices.put_mapping(index=CHECKPOINTS_INDEX, dynamic="false", properties=missing)
         await es.indices.put_settings(index=CHECKPOINTS_INDEX, settings=changeable)
     except (AuthorizationException, NotFoundError):
         return

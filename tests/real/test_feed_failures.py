@@ -149,6 +149,10 @@ def test_a_deleted_checkpoints_index_is_made_as_meant(fault_stack: Stack, index:
     assert_vectors_of_present_texts(stack, index, 8)
     made = settings()
     assert made["mappings"]["dynamic"] == "false"
+    stack.es.indices.refresh(index="esblend-checkpoints")
+    uuid = stack.es.indices.get_settings(index=index)[index]["settings"]["index"]["uuid"]
+    query = {"term": {"uuid": uuid}}
+    assert stack.es.count(index="esblend-checkpoints", query=query)["count"] == 1, made["mappings"]
     assert stack.es.get(index="esblend-checkpoints", id="feed-other")["_source"]["beat"] == 7
     assert stack.es.cluster.health(index="esblend-checkpoints")["status"] == "green"
 
