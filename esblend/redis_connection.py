@@ -57,8 +57,8 @@ def _timeouts(seconds: float) -> dict[str, Any]:
 
 
 def _sentinels(settings: Settings) -> list[tuple[str, int]]:
-    places = map(urlsplit, settings.redis_url.split(";"))
-    return [(place.hostname or "localhost", place.port or _SENTINEL_PORT) for place in places]
+    addresses = map(urlsplit, settings.redis_url.split(";"))
+    return [(address.hostname or "localhost", address.port or _SENTINEL_PORT) for address in addresses]
 
 
 def _credentials(settings: Settings) -> dict[str, Any]:

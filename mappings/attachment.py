@@ -207,8 +207,8 @@ class Attachment(Frozen):
             )
         own = known[profile].model_dump(exclude_none=True)
         weighs = ("alpha", "weights")
-        kept = {key: None for key in weighs if any(other in own for other in weighs)}
-        return self.model_copy(update={"defaults": self.defaults.model_copy(update={**kept, **own})})
+        overridden = {key: None for key in weighs if any(other in own for other in weighs)}
+        return self.model_copy(update={"defaults": self.defaults.model_copy(update={**overridden, **own})})
 
     @property
     def root(self) -> str:

@@ -69,13 +69,13 @@ class RangeReader:
             yield page
 
     def _page(self, hits: list[Hit]) -> Page:
-        found = [(hit["_id"], hit.get("_routing")) for hit in hits]
+        ids = [(hit["_id"], hit.get("_routing")) for hit in hits]
         if self._is_realtime:
             references = [
                 DocumentRef(id=hit["_id"], seq_no=hit["_seq_no"], routing=hit.get("_routing")) for hit in hits
             ]
-            return Page(found, read_documents(self._es, self._target, references) if references else [])
-        return Page(found, [document_from(hit, self._target, vectors=round(hit["_score"] or 0)) for hit in hits])
+            return Page(ids, read_documents(self._es, self._target, references) if references else [])
+        return Page(ids, [document_from(hit, self._target, vectors=round(hit["_score"] or 0)) for hit in hits])
 
     def _read(self, size: int) -> tuple[list[Hit], int]:
         """About `size` hits, and the number up to which they are complete. After a shrink several documents have the same sequence

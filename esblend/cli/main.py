@@ -93,8 +93,8 @@ def _load(name: str) -> Any:
     made = imported.gateway_command(_find_routes) if name == "gateway" else imported.app
     group: Any = get_group(made)
     command = group if made.info.name == name else group.commands[name]
-    for one in (command, *getattr(command, "commands", {}).values()):
-        one.rich_markup_mode = None  # plain help: importing Rich's costs more than everything else
+    for subcommand in (command, *getattr(command, "commands", {}).values()):
+        subcommand.rich_markup_mode = None  # plain help: importing Rich's costs more than everything else
     return command
 
 

@@ -86,7 +86,7 @@ async def _heartbeats(es: AsyncElasticsearch, owner: str | None) -> dict[str, He
     """The heartbeat of one feed, or the latest of all, by id."""
     try:
         if owner is not None:
-            found = [await es.get(index=CHECKPOINTS_INDEX, id=heartbeat_id(owner))]
+            documents = [await es.get(index=CHECKPOINTS_INDEX, id=heartbeat_id(owner))]
         else:
             response = await es.search(
                 index=CHECKPOINTS_INDEX,
@@ -95,7 +95,9 @@ async def _heartbeats(es: AsyncElasticsearch, owner: str | None) -> dict[str, He
                 source_includes=["beat", "at"],
                 size=_NEWEST,
             )
-            found = [hit for hit in response["hits"]["hits"] if "beat" in hit["_source"]]  # nor copies of attachments
+            documents = [
+                hit for hit in response["hits"]["hits"] if "beat" in hit["_source"]
+            ]  # nor copies of attachments
     except NotFoundError:
         return {}
-    return {hit["_id"]: Heartbeat(int(hit["_source"].get("beat", 0)), hit["_source"].get("at")) for hit in found}
+    return {hit["_id"]: Heartbeat(int(hit["_source"].get("beat", 0)), hit["_source"].get("at")) for hit in documents}

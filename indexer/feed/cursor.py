@@ -95,10 +95,10 @@ class Cursor:
 
     def _merge(self, position: int) -> None:
         """Join a finished span with its finished neighbours. Otherwise their number would grow while an earlier span fails."""
-        for left in (position, position - 1):
-            if 0 <= left < len(self.spans) - 1 and self.spans[left].is_done and self.spans[left + 1].is_done:
-                self.spans[left].until = self.spans[left + 1].until
-                del self.spans[left + 1]
+        for first in (position, position - 1):
+            if 0 <= first < len(self.spans) - 1 and self.spans[first].is_done and self.spans[first + 1].is_done:
+                self.spans[first].until = self.spans[first + 1].until
+                del self.spans[first + 1]
 
     def _advance(self) -> None:
         while self.spans and self.spans[0].is_done:

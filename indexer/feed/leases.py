@@ -115,12 +115,14 @@ class Leases:
         if failed:  # a shard is unavailable, which says nothing about the others
             log.warning("heartbeats not read", cause=failed[0])
             return
-        stored, *found = response["docs"]
-        beats = {other: item["_source"] if item.get("found") else {} for other, item in zip(others, found, strict=True)}
+        members, *heartbeats = response["docs"]
+        beats = {
+            other: item["_source"] if item.get("found") else {} for other, item in zip(others, heartbeats, strict=True)
+        }
         now = time.monotonic()
         self._dead = {other for other in others if not self._is_alive(other, beats[other].get("beat"), now)}
         self.in_flight_of_others = [_in_flight(beats[other]) for other in others if other not in self._dead]
-        await self._update_members(read_members(stored), now)
+        await self._update_members(read_members(members), now)
 
     async def _update_members(self, stored: Members, now: float) -> None:
         """Add this process if it can work, and remove dead ones. A process that has just added itself counts as live until the
@@ -164,8 +166,8 @@ class Leases:
         response = await self._es.mget(index=CHECKPOINTS_INDEX, ids=[MEMBERS_ID])
         stored = read_members(response["docs"][0])
         if self.me in stored.by_id:
-            left = {id_: member for id_, member in stored.by_id.items() if id_ != self.me}
-            await write_members(self._es, Members(left, stored.version))
+            others = {id_: member for id_, member in stored.by_id.items() if id_ != self.me}
+            await write_members(self._es, Members(others, stored.version))
 
 
 def heartbeat_id(owner: str) -> str:

@@ -30,11 +30,11 @@ class Shares:
         self._rankings = {key: self._rankings.get(key) or self._ranking(key) for key in keys}
         mean = len(keys) / len(sorted_members)
         room = max(-(-len(keys) // len(sorted_members)), int(_ROOM * mean))
-        left = dict.fromkeys(sorted_members, room)
+        rooms = dict.fromkeys(sorted_members, room)
         shares: dict[str, str] = {}
         for key, (_, ranking) in sorted(self._rankings.items(), key=lambda item: item[1][0]):
-            shares[key] = next(member for member in ranking if left[member])
-            left[shares[key]] -= 1
+            shares[key] = next(member for member in ranking if rooms[member])
+            rooms[shares[key]] -= 1
         return shares
 
     def _ranking(self, key: str) -> tuple[bytes, list[str]]:

@@ -103,13 +103,13 @@ def _files(path: Path, options: LoadOptions) -> Iterator[Path | Skipped]:
         raise UnusableFile(f"the file {path} does not exist")
     for folder, folders, names in os.walk(path):
         here = Path(folder)
-        kept = []
+        subfolders = []
         for name in sorted(folders):
             if kind := _left_out(here / name, path, options):
                 yield Skipped(kind)
             else:
-                kept.append(name)
-        folders[:] = kept
+                subfolders.append(name)
+        folders[:] = subfolders
         for name in sorted(names):
             file = here / name
             kind = _left_out(file, path, options)

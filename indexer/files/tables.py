@@ -28,11 +28,11 @@ def read_csv(stream: BinaryIO, name: str, options: LoadOptions, *, usual: str | 
     where = name
     try:
         first = list(islice(text, _SAMPLE))
-        found, header_line = sniffed(first), next(iter(first), "")
-        if usual is not None and (usual in header_line or found not in header_line):
-            found = usual  # also for a single column, whose texts may have commas
-        rows = csv.reader(chain(first, text), delimiter=options.delimiter or found)
-        header = [column.strip() or f"column_{place}" for place, column in enumerate(next(rows, []), start=1)]
+        delimiter, header_line = sniffed(first), next(iter(first), "")
+        if usual is not None and (usual in header_line or delimiter not in header_line):
+            delimiter = usual  # also for a single column, whose texts may have commas
+        rows = csv.reader(chain(first, text), delimiter=options.delimiter or delimiter)
+        header = [column.strip() or f"column_{number}" for number, column in enumerate(next(rows, []), start=1)]
         if twice := next((column for column in header if header.count(column) > 1), None):
             yield Unreadable(name, f"the header names the column [{twice}] twice")
             return

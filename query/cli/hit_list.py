@@ -55,7 +55,7 @@ def passage_of(hit: dict[str, Any]) -> str:
 
 def _fragment_of(hit: dict[str, Any]) -> str:
     """The longest highlighted fragment: the text of a hit that has no vectors."""
-    fragments = [one for found in hit.get("highlight", {}).values() for one in found]
+    fragments = [fragment for field in hit.get("highlight", {}).values() for fragment in field]
     return re.sub(f"[{''.join(_MARK)}]", "", max(fragments, key=len, default=""))
 
 
@@ -76,7 +76,7 @@ def _heading(rank: int, hit: dict[str, Any]) -> Text:
 
 def matched_words(hits: list[dict[str, Any]]) -> set[str]:
     """The highlighted word forms in lower case, without function words unless there are no others."""
-    fragments = "\n".join(one for hit in hits for found in hit.get("highlight", {}).values() for one in found)
+    fragments = "\n".join(fragment for hit in hits for field in hit.get("highlight", {}).values() for fragment in field)
     marked = re.findall(f"{_MARK[0]}([^{_MARK[1]}]*){_MARK[1]}", fragments)
     words = {word for text in marked for word in re.findall(r"\w+", text.lower())}
     return words - _STOP_WORDS or words

@@ -38,7 +38,7 @@ def team_draft(a: Sequence[FusedHit], b: Sequence[FusedHit], seed: bytes) -> lis
         if sizes["a"] == sizes["b"]:
             side = "a" if next(coins) else "b"
         else:
-            side = min(sizes, key=lambda one: sizes[one])
+            side = min(sizes, key=lambda name: sizes[name])
         hit = rankings[side][positions[side]]
         picks.append(Pick(hit, side))
         picked.add(hit.key)

@@ -12,20 +12,20 @@ def duplicate_key(data: bytes, parsed: Any) -> str | None:
     # A string may contain what looks like a key, so a higher count proves nothing.
     if len(_KEY.findall(data)) == _count_keys(parsed):
         return None
-    found: list[str] = []
+    repeated: list[str] = []
 
     def check(pairs: list[tuple[str, Any]]) -> None:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                found.append(key)
+                repeated.append(key)
             seen.add(key)
 
     try:
         json.loads(data, object_pairs_hook=check)
     except (RecursionError, ValueError):
         return None
-    return found[0] if found else None
+    return repeated[0] if repeated else None
 
 
 def _count_keys(parsed: Any) -> int:
@@ -36,5 +36,5 @@ def _count_keys(parsed: Any) -> int:
             count += len(value)
             waiting.extend(value.values())
         elif isinstance(value, list):
-            waiting.extend(one for one in value if isinstance(one, dict | list))
+            waiting.extend(item for item in value if isinstance(item, dict | list))
     return count

@@ -74,11 +74,11 @@ def nested_too_deeply() -> MalformedRequest:
 
 
 def with_degraded(
-    content: dict[str, Any], headers: dict[str, str], more: Sequence[str] | None = None
+    content: dict[str, Any], headers: dict[str, str], reasons: Sequence[str] | None = None
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """A search's response and headers with all reasons why it is degraded: its own, and `more`."""
+    """A search's response and headers with all reasons why it is degraded: its own, and `reasons`."""
     extras = content.get("esblend") or {}
-    degraded = [*extras.get("degraded", []), *(more or [])]
+    degraded = [*extras.get("degraded", []), *(reasons or [])]
     if not degraded:
         return content, headers
     content = {**content, "esblend": {**extras, "degraded": degraded}}

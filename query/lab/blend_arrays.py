@@ -62,8 +62,8 @@ class CandidateArrays:
         # Equal scores: the earlier column first, or the better rank without a lexical leg. The step is far below any
         # difference that is not rounding.
         last = scores.shape[1]
-        place = np.minimum(self.semantic_rank, last) if blend.alpha == 1 else np.arange(last)
-        scores = scores - 1e-12 * place
+        rank = np.minimum(self.semantic_rank, last) if blend.alpha == 1 else np.arange(last)
+        scores = scores - 1e-12 * rank
         depth = min(DEPTH, scores.shape[1])
         best = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
         best_scores = np.take_along_axis(scores, best, axis=1)

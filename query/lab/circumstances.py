@@ -90,7 +90,7 @@ def _listed(settings: Mapping[str, Any]) -> str:
 
 def _documents(es: Elasticsearch, evaluation: Evaluation, fields: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Title and beginning of each document among any system's first hits."""
-    shown = (list(hits)[:SHOWN_HITS] for one in evaluation.systems.values() for hits in one.run.values())
+    shown = (list(hits)[:SHOWN_HITS] for system in evaluation.systems.values() for hits in system.run.values())
     ids = sorted({document for hits in shown for document in hits})
     documents = {}
     for start in range(0, len(ids), _AT_ONCE):
@@ -112,5 +112,5 @@ def _text(source: Any, field: str) -> str:
         first, _, rest = field.partition(".")
         return _text(source.get(first), rest)
     if isinstance(value, list):
-        value = next((one for one in value if isinstance(one, str)), None)
+        value = next((text for text in value if isinstance(text, str)), None)
     return value if isinstance(value, str) else ""

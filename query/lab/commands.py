@@ -190,8 +190,8 @@ def tune(
             if apply and advice.is_recommended:
                 path = f"/_esblend/indices/{quote(index, safe='')}/defaults"
                 profiles = attachment["defaults"].get("profiles")
-                kept = {"profiles": profiles} if profiles else {}
-                call(es, "PUT", path, {**tuning.as_defaults(advice.settings), **kept})
+                profile_part = {"profiles": profiles} if profiles else {}
+                call(es, "PUT", path, {**tuning.as_defaults(advice.settings), **profile_part})
     _show_advice(tuning.describe(advice), as_json=as_json, applied=apply and advice.is_recommended)
     if not advice.is_recommended:
         raise typer.Exit(FAILED)

@@ -27,7 +27,7 @@ def sentence(evaluation: Evaluation) -> str:
         result = f"{blend} {'beats' if gain > 0 else 'is worse than'} {evaluation.baseline}"
     counts = f"{difference.wins} {'query' if difference.wins == 1 else 'queries'} better, {difference.losses} worse"
     text = f"{result}: {gain:+.3f} {MAIN}, {p_text(p)}, {counts}."
-    best = max(evaluation.systems, key=lambda one: evaluation.systems[one].means[MAIN].mean)
+    best = max(evaluation.systems, key=lambda system: evaluation.systems[system].means[MAIN].mean)
     if evaluation.systems[best].means[MAIN].mean > evaluation.systems[name].means[MAIN].mean + 0.0005:
         text += f" {best} scores highest: {evaluation.systems[best].means[MAIN].mean:.3f}."
     return text

@@ -55,8 +55,8 @@ def explanation(hit: FusedHit, rank: int | None = None, server: FromServer = _NO
 def nearest_document(document: int | str, score: float, rank: int, given: Tree) -> Tree:
     """A hit of a `knn` retriever as Elasticsearch explains it in `rrf` and `linear`. `given`: its explanation of the same hit in a
     kNN search, which says less."""
-    found = _tree(score, f"found vector with calculated similarity: {_java(score)}", [given])
-    return ranked_document(document, score, rank, [found])
+    nearest = _tree(score, f"found vector with calculated similarity: {_java(score)}", [given])
+    return ranked_document(document, score, rank, [nearest])
 
 
 def ranked_document(document: int | str, score: float, rank: int | None, details: Sequence[Tree] = ()) -> Tree:

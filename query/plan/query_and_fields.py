@@ -51,7 +51,7 @@ def _legs_of(leg: FieldsLeg, target: Target, *, apart: bool) -> list[Weighted]:
             for field in matching:
                 weight *= boost_of(field)
         legs.append((KnnLeg(section, filters, name=SEMANTIC, indices=own), weight))
-    return [Weighted(one, weight, leg.normalizer) for one, weight in legs]
+    return [Weighted(part, weight, leg.normalizer) for part, weight in legs]
 
 
 def _only(indices: tuple[str, ...], leg: FieldsLeg) -> tuple[tuple[str, ...], tuple[dict[str, object], ...]]:

@@ -41,7 +41,7 @@ async def rank_interleaved(
         raise InvalidRequest("[hybrid.inner_hits] needs the same [generation] on both sides of [hybrid.interleave]")
     picks = team_draft(a.fused, b.fused, _seed(requests, hybrid, interleave))
     return RankedCandidates(
-        fused=[pick.hit._replace(score=1 / place) for place, pick in enumerate(picks, 1)],
+        fused=[pick.hit._replace(score=1 / rank) for rank, pick in enumerate(picks, 1)],
         match_queries=_distinct([*a.match_queries, *b.match_queries]),
         nearest=list(dict.fromkeys([*a.nearest, *b.nearest])),
         vector=vector_of.vector,
