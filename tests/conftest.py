@@ -14,6 +14,7 @@ from typing import Any
 import hypothesis
 import pytest
 from elasticsearch import Elasticsearch
+from filelock import FileLock
 
 from esblend.local.ports import FreePorts
 from tests.in_process import in_process
@@ -46,6 +47,8 @@ class Stack:
     """Straight to Elasticsearch."""
     gateway: Elasticsearch
     """The same client, through the gateway."""
+    environment: dict[str, str]
+    """Variables with which its processes were started, and are started again."""
 
     def call(self, method: str, path: str, body: Any = None, **params: Any) -> dict[str, Any]:
         """One of the gateway's own endpoints."""
@@ -94,6 +97,7 @@ def start_stack(data_dir: Path, *options: str, own_elasticsearch: bool = False, 
         data_dir,
         Elasticsearch(described["elasticsearch"], basic_auth=auth, request_timeout=60),
         Elasticsearch(described["gateway"], basic_auth=auth, request_timeout=60),
+        env,
     )
 
 
@@ -144,46 +148,40 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def plugins(shared_folder: Path) -> Path:
     """A folder that the example plug-in package was installed to."""
-    target = tmp_path_factory.mktemp("plugins")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "--target",
-        str(target),
-    ]
-    # Built from a copy: a build leaves its traces beside the source.
-    source = shutil.copytree(ROOT / "examples" / "esblend-example-plugin", tmp_path_factory.mktemp("source") / "plugin")
-    subprocess.run([*command, str(source)], check=True, timeout=120)
+    target = shared_folder / "plugins"
+    with FileLock(target.with_suffix(".lock")):
+        if not target.exists():
+            # Built from a copy: a build leaves its traces beside the source.
+            source = shutil.copytree(ROOT / "examples" / "esblend-example-plugin", shared_folder / "plugins-source")
+            options = ["--quiet", "--no-deps", "--no-build-isolation", "--target", str(target)]
+            subprocess.run([sys.executable, "-m", "pip", "install", *options, str(source)], check=True, timeout=120)
     return target
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, plugins: Path) -> Iterator[Stack]:
-    """A stack with the packaged MiniLM, the example plug-ins, and security off."""
+def main_stack(tmp_path_factory: pytest.TempPathFactory, plugins: Path) -> Iterator[Stack]:
+    """The one stack of a test process."""
     started = start_stack(tmp_path_factory.mktemp("stack"), PYTHONPATH=str(plugins))
     yield started
     stop_stack(started)
 
 
 @pytest.fixture(scope="session")
-def fault_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack for tests that kill its parts. Whoever kills one revives it."""
+def stack(main_stack: Stack) -> Stack:
+    """A stack with the packaged MiniLM, the example plug-ins, and security off."""
+    return main_stack
+
+
+@pytest.fixture(scope="session")
+def fault_stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The stack for tests that kill its parts. Whoever kills one revives it, because the other tests use the same stack. An
+    Elasticsearch that somebody else started is not killed."""
+    if "ESBLEND_ES_URL" not in os.environ:
+        yield request.getfixturevalue("main_stack")
+        return
     started = start_stack(tmp_path_factory.mktemp("faults"), own_elasticsearch=True)
-    yield started
-    stop_stack(started)
-
-
-@pytest.fixture(scope="module")
-def secured_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack with security on, whose processes log everything. Few files need it, so it ends with the file."""
-    started = start_stack(tmp_path_factory.mktemp("secured"), "--security", **DEBUG_LOGS)
     yield started
     stop_stack(started)
 

@@ -1,8 +1,7 @@
 """Which process runs which test file: a process prefers files that need the servers that it has already started.
 
-    recovery, brokers, ...  ->  processes with a stack that tests break     \
-    search, gateway, ...    ->  processes with a stack that stays whole      >  files without servers fill the gaps
-    security, sign-in       ->  one process with a secured stack            /
+    search, recovery, ...  ->  processes with a stack             \
+    security, sign-in      ->  one process with a secured stack   /  files without servers fill the gaps
 """
 
 import re
@@ -14,7 +13,7 @@ from xdist.workermanage import WorkerController
 
 from tests.conftest import ROOT
 
-SERVERS = ("fault_stack", "secured", "stack")
+SERVERS = ("stack", "secured")
 """Fixtures that start servers, in the order in which processes choose them."""
 LONGEST = (
     "tests/real/test_recovery.py",
@@ -44,10 +43,10 @@ class ByServers(LoadFileScheduling):
 def next_file(files: Iterable[str], started: frozenset[str], others: Iterable[frozenset[str]]) -> str:
     """The file for a process that has `started` servers; `others` are the servers of the other processes.
 
-    First a file that needs these servers, then one that needs none, unless the process has no servers yet; then one that needs the
-    servers that the fewest processes have.
+    First a file that needs these servers, then one that needs none, unless the process has no servers yet; then one that needs
+    servers that no other process has, so that one process runs all files with a secured stack.
     """
-    others = list(others)
+    theirs = frozenset[str]().union(*others)
 
     def cost(file: str) -> tuple[int, int, int, int]:
         needed = servers(file)
@@ -56,7 +55,7 @@ def next_file(files: Iterable[str], started: frozenset[str], others: Iterable[fr
             return 1 if started else 3, 0, 0, position
         if needed in started:
             return 0, 0, 0, position
-        return 2, sum(needed in theirs for theirs in others), SERVERS.index(needed), position
+        return 2, int(needed in theirs), SERVERS.index(needed), position
 
     return min(files, key=cost)
 
@@ -71,7 +70,10 @@ def servers(file: str) -> str | None:
     """The fixture whose servers the file needs; None when it needs none of them."""
     if file.startswith("tests/unit/"):
         return None
-    text = (ROOT / file).read_text("utf-8")
-    if file.startswith("tests/real/playground/") and "secured" not in text:
-        return "stack"  # through the fixtures of its conftest
-    return next((name for name in SERVERS if re.search(rf"\b{name}\b", text)), None)
+    if file.startswith("tests/real/secured/"):
+        return "secured"
+    # The files of the playground use the stack through the fixtures of their conftest.
+    uses_stack = file.startswith("tests/real/playground/") or re.search(
+        r"\b(fault_)?stack\b", (ROOT / file).read_text("utf-8")
+    )
+    return "stack" if uses_stack else None

@@ -60,13 +60,13 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def revive(stack: Stack, **environment: str) -> None:
+def revive(stack: Stack) -> None:
     """Start again what has died."""
-    if not environment and all(all_pids(stack).values()):
+    if all(all_pids(stack).values()):
         return
     with pytest.MonkeyPatch.context() as patch:
         without_settings(patch)
-        for name, value in environment.items():
+        for name, value in stack.environment.items():
             patch.setenv(name, value)
         state = up(stack.data_dir, StackOptions(), Settings(), say=lambda line: None)
     assert state.gateway == stack.described["gateway"], "the revived stack has another port"

@@ -1,21 +1,17 @@
 """Primaries allocated with accepted data loss: in one of several shards a new history begins, and no change is skipped."""
 
-import contextlib
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from elastic_transport import TransportError
-from elasticsearch import ApiError
 
-from esblend.local.paths import elasticsearch_dir
 from tests.conftest import Stack
-from tests.real.faults import assert_vectors_of_present_texts, kill, revive, wait_for
+from tests.real.faults import assert_vectors_of_present_texts, wait_for
 from tests.real.test_feed_index_surgery import position, write
+from tests.real.test_index_problems import shard_folder
 
 INDEX, SHARD = "test-new-primaries", 1
 
@@ -30,49 +26,39 @@ class Before:
 
 
 @pytest.fixture(scope="module")
-def emptied(fault_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Before]:
+def emptied(stack: Stack) -> Iterator[Before]:
     """An attached index whose second shard has lost its documents: an empty primary was allocated."""
-    fault_stack.es.indices.create(
+    stack.es.indices.create(
         index=INDEX,
         mappings={"properties": {"body": {"type": "text"}}},
         settings={"number_of_shards": 3, "number_of_replicas": 0},
     )
     try:
-        fault_stack.attach(INDEX, "body")
-        write(fault_stack, INDEX, range(60), "at first")
-        fault_stack.wait(INDEX)
-        before = Before(position(fault_stack, INDEX), tmp_path_factory.mktemp("shard") / "stale")
-        place = folder(fault_stack, INDEX)
-        kill(fault_stack, "elasticsearch")
-        shutil.move(place, before.files)
-        restarted(fault_stack, INDEX, "allocate_empty_primary")
+        stack.attach(INDEX, "body")
+        write(stack, INDEX, range(60), "at first")
+        stack.wait(INDEX)
+        place = shard_folder(stack, INDEX, str(SHARD))
+        before = Before(position(stack, INDEX), place.parents[3] / f"stale-{INDEX}")  # on the same file system
+        stack.es.indices.close(index=INDEX)
+        place.rename(before.files)
+        reopen(stack, "allocate_empty_primary")
         yield before
     finally:
-        revive(fault_stack)
-        fault_stack.es.indices.delete(index=INDEX)
+        stack.es.indices.delete(index=INDEX)
 
 
-def folder(stack: Stack, index: str) -> Path:
-    uuid = stack.es.indices.get_settings(index=index)[index]["settings"]["index"]["uuid"]
-    return elasticsearch_dir(stack.data_dir) / "node-0" / "data" / "indices" / uuid / str(SHARD)
+def reopen(stack: Stack, command: str) -> None:
+    """Open the index, of which one shard has lost its primary, and allocate that one by `command`."""
+    stack.es.indices.open(index=INDEX, wait_for_active_shards=0)
+    wait_for("the other primaries", lambda: primaries(stack) == 2)
+    # Elasticsearch remembers that there was no copy, so it allocates none by itself.
+    allocate = {command: {"index": INDEX, "shard": SHARD, "node": "node-0", "accept_data_loss": True}}
+    stack.es.cluster.reroute(commands=[allocate])
+    wait_for("the primary", lambda: primaries(stack) == 3)
 
 
-def restarted(stack: Stack, index: str, command: str) -> None:
-    """Start the killed Elasticsearch, and allocate the primary of one shard by `command`."""
-    allocate = {command: {"index": index, "shard": SHARD, "node": "node-0", "accept_data_loss": True}}
-
-    def is_allocated() -> bool:
-        with contextlib.suppress(ApiError, TransportError):
-            es = stack.es.options(request_timeout=10, max_retries=0)
-            es.cluster.reroute(commands=[allocate])
-        with contextlib.suppress(ApiError, TransportError):
-            return bool(stack.es.cluster.health(index=index)["active_primary_shards"] == 3)
-        return False
-
-    with ThreadPoolExecutor(1) as pool:
-        started = pool.submit(revive, stack)
-        wait_for("the primary", is_allocated)
-        started.result()
+def primaries(stack: Stack) -> int:
+    return int(stack.es.cluster.health(index=INDEX)["active_primary_shards"])
 
 
 def count(stack: Stack, index: str) -> int:
@@ -94,19 +80,19 @@ def check_writes(stack: Stack, index: str, before: dict[str, Any]) -> None:
         assert (after[shard]["history"] == before[shard]["history"]) == (shard != str(SHARD))
 
 
-def test_an_empty_primary(fault_stack: Stack, emptied: Before) -> None:
-    assert 0 < count(fault_stack, INDEX) < 60
-    check_writes(fault_stack, INDEX, emptied.position)
+def test_an_empty_primary(stack: Stack, emptied: Before) -> None:
+    assert 0 < count(stack, INDEX) < 60
+    check_writes(stack, INDEX, emptied.position)
 
 
-def test_a_stale_primary(fault_stack: Stack, emptied: Before) -> None:
+def test_a_stale_primary(stack: Stack, emptied: Before) -> None:
     """A copy of the shard's files comes back after another primary has taken its place."""
-    write(fault_stack, INDEX, range(200), "what is lost again")
-    fault_stack.wait(INDEX)
-    before = position(fault_stack, INDEX)
-    place = folder(fault_stack, INDEX)
-    kill(fault_stack, "elasticsearch")
+    write(stack, INDEX, range(200), "what is lost again")
+    stack.wait(INDEX)
+    before = position(stack, INDEX)
+    place = shard_folder(stack, INDEX, str(SHARD))
+    stack.es.indices.close(index=INDEX)
     shutil.rmtree(place)
-    shutil.move(emptied.files, place)
-    restarted(fault_stack, INDEX, "allocate_stale_primary")
-    check_writes(fault_stack, INDEX, before)
+    emptied.files.rename(place)
+    reopen(stack, "allocate_stale_primary")
+    check_writes(stack, INDEX, before)

@@ -19,7 +19,7 @@ from workers.range_reading import RangeReader
 
 @pytest.fixture(scope="module")
 def stack(fault_stack: Stack) -> Stack:
-    """In place of the other stack, which the process of this file would start for a few tests."""
+    """One stack for the whole file, even if Elasticsearch's address is given."""
     return fault_stack
 
 

@@ -3,7 +3,11 @@
 from tests.scheduling import LONGEST, next_file, servers
 
 FAULT, OTHER_FAULT = "tests/real/test_recovery.py", "tests/real/test_brokers.py"
-WHOLE, SECURED, UNIT = "tests/real/test_hybrid.py", "tests/real/test_security.py", "tests/unit/test_scheduling.py"
+WHOLE, SECURED, UNIT = (
+    "tests/real/test_hybrid.py",
+    "tests/real/secured/test_security.py",
+    "tests/unit/test_scheduling.py",
+)
 
 
 def chosen(*files: str, started: str = "", others: tuple[str, ...] = ()) -> str:
@@ -11,28 +15,29 @@ def chosen(*files: str, started: str = "", others: tuple[str, ...] = ()) -> str:
 
 
 def test_each_file_needs_one_kind_of_servers() -> None:
-    assert [servers(file) for file in (FAULT, WHOLE, SECURED, UNIT)] == ["fault_stack", "stack", "secured", None]
+    assert [servers(file) for file in (FAULT, WHOLE, SECURED, UNIT)] == ["stack", "stack", "secured", None]
     assert servers("tests/real/playground/test_accessibility.py") == "stack"
-    assert servers("tests/real/playground/test_sign_in.py") == "secured"
+    assert servers("tests/real/secured/test_sign_in.py") == "secured"
 
 
 def test_a_process_prefers_files_for_its_servers_then_files_without_servers() -> None:
-    assert chosen(UNIT, FAULT, WHOLE, started="stack") == WHOLE
-    assert chosen(FAULT, UNIT, started="stack") == UNIT
-    assert chosen(FAULT, SECURED, started="stack", others=("fault_stack",)) == SECURED
+    assert chosen(UNIT, SECURED, WHOLE, started="stack") == WHOLE
+    assert chosen(SECURED, UNIT, started="stack") == UNIT
+    assert chosen(WHOLE, SECURED, UNIT, started="secured", others=("stack",)) == SECURED
+    assert chosen(WHOLE, SECURED, started="stack", others=("secured",)) == WHOLE
 
 
-def test_a_new_process_starts_the_servers_that_the_fewest_others_have() -> None:
+def test_one_process_has_the_secured_stack() -> None:
     files = (UNIT, WHOLE, SECURED, FAULT)
     assert chosen(*files) == FAULT
-    assert chosen(*files, others=("fault_stack",)) == SECURED
-    assert chosen(*files, others=("fault_stack", "secured")) == WHOLE
-    assert chosen(*files, others=("fault_stack", "secured", "stack")) == FAULT
+    assert chosen(*files, others=("stack",)) == SECURED
+    assert chosen(*files, others=("stack", "secured")) == FAULT
+    assert chosen(SECURED, UNIT, started="stack", others=("secured",)) == UNIT
     assert chosen(UNIT, others=("stack",)) == UNIT
 
 
 def test_the_longest_files_come_first_and_exist() -> None:
-    assert chosen(OTHER_FAULT, FAULT, started="fault_stack") == FAULT
+    assert chosen(OTHER_FAULT, FAULT, started="stack") == FAULT
     assert all(
         servers(file) or file.startswith("tests/unit/") for file in LONGEST if file != "tests/real/test_versions.py"
     )

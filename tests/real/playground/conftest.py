@@ -94,14 +94,6 @@ def no_judgements(stack: Stack, index: str) -> None:
     stack.es.indices.delete(index=".esblend-judgements", ignore_unavailable=True)
 
 
-@pytest.fixture(scope="module")
-def secured(secured_stack: Stack) -> Iterator[Stack]:
-    """A stack with security on, filled as the other one."""
-    fill(secured_stack, INDEX)
-    yield secured_stack
-    secured_stack.es.indices.delete(index=INDEX)
-
-
 @pytest.fixture
 def downloads(tmp_path: Path) -> Callable[[Page, str], list[Path]]:
     """Presses an export button; gives the files that came."""

@@ -8,7 +8,7 @@ from playwright.sync_api import BrowserContext, Page, ViewportSize, expect
 
 from tests.conftest import Stack
 from tests.real.playground.conftest import ONLY_WIDE
-from tests.real.playground.documents import INDEX, QUESTION, ask
+from tests.real.playground.documents import INDEX, QUESTION, ask, fill
 from tests.real.playground.test_accessibility import check
 from tests.real.playground.test_copying import copied, run
 
@@ -27,6 +27,14 @@ def sign_out(page: Page) -> None:
         page.click(".views [data-view=search]")
         page.click(".tabs [data-tab=rail]")
     page.click("#sign-out")
+
+
+@pytest.fixture(scope="module")
+def secured(secured_stack: Stack) -> Iterator[Stack]:
+    """A stack with security on, filled as the other one."""
+    fill(secured_stack, INDEX)
+    yield secured_stack
+    secured_stack.es.indices.delete(index=INDEX)
 
 
 @pytest.fixture

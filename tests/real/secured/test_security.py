@@ -11,7 +11,7 @@ from esblend.broker import EMBED_TASK, make_celery, queue_name
 from esblend.settings import Settings
 from indexer.care.credentials_command import least_privileges
 from mappings.dead_letter_index import DEAD_LETTERS_INDEX, DEAD_LETTERS_MAPPINGS, DEAD_LETTERS_SETTINGS
-from tests.conftest import DEBUG_LOGS, Stack, run_esblend
+from tests.conftest import Stack, run_esblend
 from tests.real.faults import kill, process, revive, wait_for
 
 HYBRID = {"hybrid": {"query": "a secret"}}
@@ -243,7 +243,7 @@ def test_feed_and_worker_do_with_the_least_privileges(secured: Stack, tmp_path: 
             report = "another client has changed its ingest pipeline"
             wait_for("the report", lambda: any(report in log.read_text() for log in tmp_path.glob("ready-*.log")))
     finally:
-        revive(secured, **DEBUG_LOGS)
+        revive(secured)
     with Elasticsearch(secured.described["elasticsearch"], api_key=key) as client:
         refused: list[Callable[[], object]] = [
             lambda: client.search(index="secret-docs"),
