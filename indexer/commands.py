@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import typer
 
-from esblend.cli.console import err, out, print_json
+from esblend.cli.console import counted, err, out, print_json
 from esblend.cli.gateway_client import INCOMPLETE, DataDir, Json, call, end, gateway, reason_of, whole_command
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ app = typer.Typer()
 
 @app.command()
 def status(
-    name: Annotated[str | None, typer.Argument(metavar="[INDEX]", help="Default: all attached indices.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="INDEX", help="Default: all attached indices.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until interrupted.")] = False,
     wait: Annotated[
         float | None,
@@ -56,8 +56,7 @@ def status(
     if wait is not None and not _is_covered(statuses):
         if letters := sum(status_of_index.get("dead_letters", 0) for status_of_index in statuses):
             command = whole_command(f"esblend dead-letters list{f' {name}' if name else ''}", data_dir)
-            documents = "1 document" if letters == 1 else f"{letters} documents"
-            err.print(f"{documents} cannot be embedded: {command}", style="yellow", soft_wrap=True)
+            err.print(f"{counted(letters, 'document')} cannot be embedded: {command}", style="yellow", soft_wrap=True)
         raise typer.Exit(INCOMPLETE)
 
 

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
-from esblend.cli.console import err, out, print_json
+from esblend.cli.console import counted, err, out, print_json, table
 from esblend.cli.gateway_client import DataDir, Json, call, gateway, whole_command
 from mappings.command_options import AttachedIndex
 from mappings.index_state import page_size
@@ -65,15 +64,17 @@ def advise(
             "recommended": asdict(best), "options": [asdict(option) for option in choices],
         })  # fmt: skip
         return
-    table = Table("type", "oversample", "RAM", "disk", "recall@10", title=f"{attached['index']}: {total} passages")
+    title = f"{attached['index']}: {counted(total, 'passage')}"
+    figures = ("oversample", "RAM", "disk", "recall@10")
+    shown = table("type", *figures, figures=figures, title=title)
     for option in choices:
         style = "bold green" if option == best else ""
         recall = "" if option.recall is None else f"{option.recall:.3f}"
         oversample = "" if option.oversample is None else f"{option.oversample:g}"
-        table.add_row(
+        shown.add_row(
             Text(option.type, style=style), oversample, _size(option.ram_bytes), _size(option.disk_bytes), recall
         )
-    out.print(table)
+    out.print(shown)
     if sample is None:
         err.print(f"Fewer than {_MIN_VECTORS} vectors: recall was not measured.", style="yellow")
     oversampling = "" if best.oversample is None else f" --oversample {best.oversample:g}"

@@ -9,11 +9,13 @@ import subprocess
 import termios
 from collections.abc import Sequence
 
+_ERASED = re.compile(r"[^\n]*\r\x1b\[2K|[^\n]*\n[^\n]*\r\x1b\[1A\x1b\[2K")
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\r")
 
 
 def run_in_terminal(command: Sequence[str], columns: int, env: dict[str, str] | None = None) -> tuple[int, str]:
-    """(exit code, text without control sequences). stdout and stderr share the terminal."""
+    """(exit code, text without control sequences and without erased lines, such as progress bars). stdout and stderr share the
+    terminal."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     environment = {
@@ -32,4 +34,4 @@ def run_in_terminal(command: Sequence[str], columns: int, env: dict[str, str] | 
         pass
     finally:
         os.close(ours)
-    return process.wait(timeout=60), _CONTROL.sub("", seen.decode("utf-8", "replace"))
+    return process.wait(timeout=60), _CONTROL.sub("", _ERASED.sub("", seen.decode("utf-8", "replace")))

@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from esblend.cli.console import out, print_json
+from esblend.cli.console import out, print_json, table
 from esblend.cli.gateway_client import DataDir, Json, process_settings, stating_errors
 
 app = typer.Typer(name="config", help="Settings and their sources.", no_args_is_help=True)
@@ -17,11 +17,10 @@ def _group() -> None:
 
 @app.command()
 def show(data_dir: DataDir = None, as_json: Json = False) -> None:
-    """Show every setting with its value and its source; secrets are masked.
+    """Show every setting with its value and its source.
 
-    The addresses, the model and the credentials are those of the stack on this machine, if it has one.
+    Secrets are masked. The addresses, the model and the credentials are those of the stack on this machine, if it has one.
     """
-    from rich.table import Column, Table
     from rich.text import Text
 
     from esblend.settings import Settings
@@ -34,11 +33,11 @@ def show(data_dir: DataDir = None, as_json: Json = False) -> None:
     if as_json:
         print_json({name: {"value": value, "source": source} for name, value, source in rows})
         return
-    table = Table("setting", Column("value", overflow="fold"), "source")
+    shown = table("setting", "value", "source")
     for name, value, source in rows:
         style = "dim" if source == "default" else "bold"
-        table.add_row(Text(name, style=style), "" if value is None else str(value), source)
-    out.print(table)
+        shown.add_row(Text(name, style=style), "" if value is None else str(value), source)
+    out.print(shown)
 
 
 def _shown(value: Any) -> Any:

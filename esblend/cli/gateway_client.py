@@ -163,7 +163,7 @@ def _body(type_: str, reason: str, status: int) -> dict[str, Any]:
 
 
 def reason_of(error: "ApiError") -> str:
-    """The cause of a failed request rather than Elasticsearch's summary "all shards failed"."""
+    """The cause of a failed request rather than a summary such as "all shards failed" or "[1:4880] failed to parse field"."""
     body: Any = error.body
     detail = body.get("error") if isinstance(body, dict) else None
     if not isinstance(detail, dict):
@@ -171,8 +171,7 @@ def reason_of(error: "ApiError") -> str:
     causes = [*detail.get("failed_shards", []), *detail.get("root_cause", [])]
     reasons = [cause.get("reason") for cause in causes]
     first = next((reason.get("reason") if isinstance(reason, dict) else reason for reason in reasons if reason), None)
-    summary = detail.get("command_line") or detail.get("reason")
-    return str(first if summary in (None, "all shards failed") and first else summary or error)
+    return str(detail.get("command_line") or first or detail.get("reason") or error)
 
 
 def call(

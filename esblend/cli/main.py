@@ -12,6 +12,7 @@ from typer.main import get_group
 
 from esblend.cli.console import err, out
 from esblend.cli.gateway_client import INTERRUPTED, USAGE, print_json_error
+from esblend.cli.help_texts import simplify
 from esblend.errors import InvalidRequest
 
 _PANELS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -95,6 +96,7 @@ def _load(name: str) -> Any:
     command = group if made.info.name == name else group.commands[name]
     for subcommand in (command, *getattr(command, "commands", {}).values()):
         subcommand.rich_markup_mode = None  # plain help: importing Rich's costs more than everything else
+        simplify(subcommand)
     return command
 
 
@@ -116,17 +118,20 @@ Try it:   esblend demo
 
 Your own: esblend up, then esblend attach INDEX --fields title,body, then esblend search INDEX "a question"
 
-Exit codes: 0 success, 1 rejected or failed, 2 wrong usage or an unusable file, 3 no answer, 4 answered but incomplete.""",
+Exit codes: 0 success, 1 rejected or failed, 2 wrong usage or an unusable file, 3 no answer, 4 answered but incomplete,
+130 interrupted.""",
 )
 
 
 @app.callback(invoke_without_command=True)
 def _before_command(
-    gateway: Annotated[str | None, typer.Option(help="The gateway's address (or ESBLEND_GATEWAY_URL).")] = None,
-    username: Annotated[
-        str | None, typer.Option(help="Asks for the password unless ESBLEND_ES_PASSWORD is set.")
+    gateway: Annotated[
+        str | None, typer.Option(metavar="URL", help="The gateway's address (or ESBLEND_GATEWAY_URL).")
     ] = None,
-    api_key: Annotated[str | None, typer.Option(help="Encoded API key (or ESBLEND_ES_API_KEY).")] = None,
+    username: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Asks for the password unless ESBLEND_ES_PASSWORD is set.")
+    ] = None,
+    api_key: Annotated[str | None, typer.Option(metavar="KEY", help="Encoded API key (or ESBLEND_ES_API_KEY).")] = None,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:

@@ -14,7 +14,8 @@ _HEAD = """# Command line
 
 `esblend COMMAND --help` prints the same. Options before the command: `--gateway URL`, `--username NAME`, `--api-key KEY`.
 Exit codes: 0 success, 1 rejected or failed, 2 wrong usage or an unusable file, 3 no answer, 4 answered but incomplete,
-130 interrupted.
+130 interrupted. `--data-dir FOLDER`, or ESBLEND_DATA_DIR, names the data folder of a stack on this machine. `--json` prints
+one JSON document for scripts.
 """
 _SHARED = ("help", "data_dir", "as_json")
 
@@ -36,32 +37,22 @@ def reference() -> str:
 
 
 def _command(title: str, command: Any) -> Iterator[str]:
-    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
-    options = [
-        parameter
-        for parameter in command.params
-        if parameter.param_type_name == "option" and parameter.name not in _SHARED
-    ]
-    names = " ".join(_argument(parameter) for parameter in arguments)
-    shared = {
-        parameter.name: parameter.opts[0] for parameter in command.params if parameter.name in ("data_dir", "as_json")
-    }
+    context = command.context_class(command, info_name=f"esblend {title}")
     yield f"### esblend {title}\n"
-    yield f"`esblend {' '.join(filter(None, [title, names]))}`\n"
+    yield f"`{' '.join([f'esblend {title}', *command.collect_usage_pieces(context)])}`\n"
     yield f"{_text(command.help)}\n"
-    rows = [(_argument(parameter), parameter.help) for parameter in arguments if parameter.help]
-    rows += [(", ".join([*parameter.opts, *parameter.secondary_opts]), parameter.help) for parameter in options]
-    if rows:
+    shown = [parameter for parameter in command.params if parameter.name not in _SHARED]
+    records = [record for parameter in shown if (record := parameter.get_help_record(context))]
+    if records:
         yield "| | |\n|---|---|"
-        yield "\n".join(f"| `{name}` | {_text(text).replace('|', '&#124;')} |" for name, text in rows) + "\n"
+        yield "\n".join(f"| `{_cell(name)}` | {_cell(text)} |" for name, text in records) + "\n"
+    shared = [parameter.opts[0] for parameter in command.params if parameter.name in ("data_dir", "as_json")]
     if shared:
-        yield f"Also: {', '.join(f'`{name}`' for name in shared.values())}.\n"
+        yield f"Also: {', '.join(f'`{name}`' for name in shared)}.\n"
 
 
-def _argument(argument: Any) -> str:
-    name = (argument.metavar or argument.name.upper()).strip("[]")
-    name += "..." if argument.nargs == -1 else ""
-    return name if argument.required else f"[{name}]"
+def _cell(text: str | None) -> str:
+    return _text(text).replace("|", "\\|")
 
 
 def _text(text: str | None) -> str:

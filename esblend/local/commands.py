@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from esblend.cli.console import err, out, print_json
+from esblend.cli.console import err, out, print_json, table
 from esblend.cli.gateway_client import FAILED, DataDir, Json, end, find_stack, stating_errors, whole_command, whole_path
 from esblend.errors import ModelError
 
@@ -135,7 +135,6 @@ def down(
 @app.command()
 def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
     """Show the processes of the stack. Exit code 1 when one of them is missing."""
-    from rich.table import Table
     from rich.text import Text
 
     from esblend.local.paths import default_data_dir
@@ -149,12 +148,12 @@ def ps(data_dir: DataDir = None, as_json: Json = False) -> None:
     if as_json:
         print_json(described)
     else:
-        table = Table("process", "state", "pids", "address")
+        shown = table("process", "state", "pids", "address")
         addresses = {name: str(described.get(name, "")) for name in ("elasticsearch", "redis", "gateway")}
         for name, pids in described["pids"].items():
             state_now = Text("running", style="green") if pids else Text("dead", style="red")
-            table.add_row(name, state_now, " ".join(map(str, pids)), addresses.get(name, ""))
-        out.print(table)
+            shown.add_row(name, state_now, " ".join(map(str, pids)), addresses.get(name, ""))
+        out.print(shown)
     if not all(described["pids"].values()):
         raise typer.Exit(FAILED)
 

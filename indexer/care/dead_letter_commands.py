@@ -4,11 +4,11 @@ from typing import Annotated, Any
 
 import typer
 
-from esblend.cli.console import out, print_json
+from esblend.cli.console import counted, out, print_json, table
 from esblend.cli.gateway_client import FAILED, DataDir, Json, call, end, gateway
 
 app = typer.Typer(name="dead-letters", help="Documents that cannot be embedded: list, retry, drop.")
-Index = Annotated[str | None, typer.Argument(metavar="[INDEX]", help="All indices when left out.")]
+Index = Annotated[str | None, typer.Argument(metavar="INDEX", help="All indices when left out.")]
 Id = Annotated[str | None, typer.Option("--id", help="One document only.")]
 All = Annotated[bool, typer.Option("--all", help="The dead letters of all indices.")]
 
@@ -16,13 +16,11 @@ All = Annotated[bool, typer.Option("--all", help="The dead letters of all indice
 @app.command(name="list")
 def list_(
     index: Index = None,
-    size: Annotated[int, typer.Option("--size", "-n", min=1, max=1000)] = 100,
+    size: Annotated[int, typer.Option("--size", "-n", min=1, max=1000, help="Dead letters to show.")] = 100,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
     """List dead letters, the newest first."""
-    from rich.table import Table
-
     letters = _find(index, None, size, data_dir)
     if as_json:
         print_json(letters)
@@ -30,10 +28,10 @@ def list_(
     if not letters["total"]:
         out.print("No dead letters.")
         return
-    table = Table("index", "document", "attempts", "time", "error")
+    shown = table("index", "document", "attempts", "time", "error", figures=("attempts", "time"))
     for letter in letters["dead_letters"]:
-        table.add_row(letter["index"], letter["id"], str(letter["attempts"]), _time(letter), letter["error"])
-    out.print(table)
+        shown.add_row(letter["index"], letter["id"], str(letter["attempts"]), _time(letter), letter["error"])
+    out.print(shown)
     if letters["total"] > len(letters["dead_letters"]):
         out.print(f"{letters['total']} in all; --size shows more.")
 
@@ -68,7 +66,7 @@ def retry(
 def drop(
     index: Index = None, id_: Id = None, everywhere: All = False, data_dir: DataDir = None, as_json: Json = False
 ) -> None:
-    """Drop dead letters: the documents remain searchable by BM25, and are embedded once their text changes."""
+    """Drop dead letters. The documents remain searchable by BM25, and are embedded once their text changes."""
     _ask("_drop", "will be dropped", index, id_, everywhere, data_dir, as_json)
 
 
@@ -96,7 +94,7 @@ def _ask(
     if as_json:
         print_json(answer)
     else:
-        out.print(f"{answer['dead_letters']} dead letters {future} within seconds.")
+        out.print(f"{counted(answer['dead_letters'], 'dead letter')} {future} within seconds.")
 
 
 def _time(letter: dict[str, Any]) -> str:

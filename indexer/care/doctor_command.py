@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import typer
 
-from esblend.cli.console import out, print_json
+from esblend.cli.console import out, print_json, table
 from esblend.cli.gateway_client import FAILED, DataDir, Json, process_settings, stating_errors
 
 app = typer.Typer()
@@ -18,7 +18,6 @@ def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
     It uses the settings of feed and workers (ESBLEND_*), or of the stack on this machine. Exit code 1 when a check fails, 0 with
     warnings only.
     """
-    from rich.table import Table
     from rich.text import Text
 
     from indexer.care.doctor import examine
@@ -28,9 +27,9 @@ def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
     if as_json:
         print_json([asdict(check) for check in checks])
     else:
-        table = Table("", "check", "result", "advice")
+        shown = table("outcome", "check", "result", "advice", figures=("outcome",))
         for check in checks:
-            table.add_row(Text(check.outcome, style=_COLOURS[check.outcome]), check.name, check.detail, check.advice)
-        out.print(table)
+            shown.add_row(Text(check.outcome, style=_COLOURS[check.outcome]), check.name, check.detail, check.advice)
+        out.print(shown)
     if any(check.outcome == "failure" for check in checks):
         raise typer.Exit(FAILED)

@@ -29,6 +29,9 @@ class GenerationStatus(BaseModel):
     model: str
     dims: int
     active: bool
+    missing: int | None
+    """Documents that lack vectors of this generation, as of the last refresh; None for the active one, whose documents are counted
+    in the status itself."""
 
 
 class BackfillStatus(BaseModel):
@@ -115,10 +118,10 @@ async def read_status(
         if attachment.generation.is_followed
         else None
     )
-    documents = counts["documents"]
+    missing_by_generation = await _missing(counting, name, attachment)
     return IndexStatus(
         index=index,
-        documents=documents,
+        documents=counts["documents"],
         embedded=counts["embedded"],
         without_text=counts["without_text"],
         dead_letters=counts["dead_letters"],
@@ -131,7 +134,12 @@ async def read_status(
         dropped=counts["dropped"],
         backfill=_backfill(checkpoint, attachment, counts["pending"]),
         generations={
-            key: GenerationStatus(model=value.model.name, dims=value.model.dims, active=key == attachment.active)
+            key: GenerationStatus(
+                model=value.model.name,
+                dims=value.model.dims,
+                active=key == attachment.active,
+                missing=missing_by_generation.get(key),
+            )
             for key, value in attachment.generations.items()
         },
     )
@@ -215,6 +223,18 @@ async def _counts(
         "dead_letters": total["dead_letters"] + unmarked_letters,
         "pending": total["pending"] - unmarked_letters,
     }
+
+
+async def _missing(es: AsyncElasticsearch, index: str, attachment: Attachment) -> dict[str, int]:
+    """The documents without vectors of each generation that is not active."""
+    processed = {
+        name: is_processed(attachment.using(name)) for name in attachment.generations if name != attachment.active
+    }
+    if not processed:
+        return {}
+    aggs = {name: {"filter": {"bool": {"must_not": [query]}}} for name, query in processed.items()}
+    response = await es.search(index=index, size=0, allow_partial_search_results=False, aggs=aggs)
+    return {name: response["aggregations"][name]["doc_count"] for name in processed}
 
 
 async def _counts_of_foreign_vectors(es: AsyncElasticsearch, index: str, attachment: Attachment) -> dict[str, int]:

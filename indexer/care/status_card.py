@@ -9,6 +9,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from esblend.cli.console import counted
+
 _BAR_WIDTH = 24
 
 
@@ -33,17 +35,18 @@ def _card(status: dict[str, Any]) -> list[RenderableType]:
 def _coverage(status: dict[str, Any]) -> RenderableType:
     """Coverage is green only when every document that should have vectors has them."""
     is_covered = status["coverage"] >= 1 and status["embedded"] > 0 and not status["paused"]
-    colour = "green" if is_covered else "yellow"
-    bar = ProgressBar(
-        total=1, completed=status["coverage"], width=_BAR_WIDTH, complete_style=colour, finished_style=colour
-    )
+    return _bar(status["coverage"], "green" if is_covered else "yellow", _embedded(status))
+
+
+def _bar(share: float, colour: str, text: str) -> RenderableType:
+    bar = ProgressBar(total=1, completed=share, width=_BAR_WIDTH, complete_style=colour, finished_style=colour)
     row = Table.grid(padding=(0, 2))
-    row.add_row(bar, Text(percent(status["coverage"]), style=colour), _embedded(status))
+    row.add_row(bar, Text(percent(share), style=colour), Text(text, overflow="fold"))
     return row
 
 
-def _embedded(status: dict[str, Any]) -> Text:
-    return Text(f"{status['embedded']:,} of {status['documents']:,} documents have vectors")
+def _embedded(status: dict[str, Any]) -> str:
+    return f"{status['embedded']:,} of {status['documents']:,} documents have vectors"
 
 
 def _figures(status: dict[str, Any]) -> Text:
@@ -61,7 +64,7 @@ def _figures(status: dict[str, Any]) -> Text:
     if status["dropped"]:
         figures.append(Text(f"{status['dropped']:,} dropped", style="dim"))
     if status["dead_letters"]:
-        figures.append(Text(f"{status['dead_letters']:,} dead letters", style="bold red"))
+        figures.append(Text(counted(status["dead_letters"], "dead letter"), style="bold red"))
     return Text("  ·  ").join(figures)
 
 
@@ -77,20 +80,32 @@ def _remaining(backfill: dict[str, Any]) -> str | None:
     if not backfill["remaining"]:
         return None
     if backfill["paused"]:
-        return f"backfill paused, {backfill['remaining']:,} remaining"
+        return f"backfill paused, {backfill['remaining']:,} left"
     seconds = backfill["seconds_left"]
     if seconds is None:
-        return f"backfill: {backfill['remaining']:,} remaining"
-    return f"backfill: {timedelta(seconds=round(seconds))} remaining"
+        return f"backfill: {backfill['remaining']:,} left"
+    return f"backfill: {timedelta(seconds=round(seconds))} left"
 
 
 def _other_generations(status: dict[str, Any]) -> list[RenderableType]:
-    """A line for each inactive generation: a running migration, or an old generation for a rollback."""
-    return [
-        Text(f"also {name}: {value['model'].rsplit('/', 1)[-1]}", style="cyan")
-        for name, value in status["generations"].items()
-        if not value["active"]
-    ]
+    """A line for each inactive generation: a migration under way, or what a roll-back needs."""
+    [active] = (name for name, value in status["generations"].items() if value["active"])
+    others = ((name, value) for name, value in status["generations"].items() if name != active)
+    return [_other_generation(name, value, active, status["documents"]) for name, value in others]
+
+
+def _other_generation(name: str, value: dict[str, Any], active: str, documents: int) -> RenderableType:
+    shown = f"{name} ({value['model'].rsplit('/', 1)[-1]})"
+    if _number(name) < _number(active):
+        return Text(f"also {shown}, for a roll-back", style="dim", overflow="fold")
+    if value["missing"]:
+        done = max(0, documents - value["missing"])
+        return _bar(done / max(1, documents), "cyan", f"migration to {shown}: {done:,} of {documents:,}")
+    return Text(f"{shown} has all vectors; searches use {active}", style="cyan", overflow="fold")
+
+
+def _number(generation: str) -> int:
+    return int(generation.removeprefix("g"))
 
 
 def percent(coverage: float) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import typer
 
-from esblend.cli.console import err, out, print_json
+from esblend.cli.console import counted, err, out, print_json, table
 from esblend.cli.gateway_client import FAILED, INCOMPLETE, DataDir, Json, call, gateway, process_settings, whole_command
 from esblend.errors import ModelError
 from mappings.index_state import require_open
@@ -115,12 +115,11 @@ def _compare(sample: "list[Held]", attachment: "Attachment", report: "Report") -
     except ModelError as error:
         err.print(f"No vectors were recomputed: {error.reason}", style="yellow")
         return
-    with err.status(f"Computing {len(sample)} documents' vectors"):
+    with err.status(f"Computing the vectors of {counted(len(sample), 'document')}"):
         compare(sample, encoder, attachment, report)
 
 
 def _show(report: "Report", *, as_json: bool) -> None:
-    from rich.table import Column, Table
     from rich.text import Text
 
     from indexer.care.verify import FAULTS
@@ -132,14 +131,16 @@ def _show(report: "Report", *, as_json: bool) -> None:
     meanings = FAULTS | {"orphaned_letters": "dead letters without a document"}
     faults = {fault: count for fault, count in shown["faults"].items() if count}
     if faults:
-        table = Table("fault", Column("documents", justify="right", no_wrap=True), "for example")
+        faults_table = table("fault", "documents", "for example", figures=("documents",))
         for fault, count in faults.items():
-            table.add_row(meanings[fault], Text(str(count), style="red"), ", ".join(shown["examples"].get(fault, [])))
-        out.print(table)
+            faults_table.add_row(
+                meanings[fault], Text(str(count), style="red"), ", ".join(shown["examples"].get(fault, []))
+            )
+        out.print(faults_table)
     out.print(
-        f"{report.index}: {report.documents} documents, {report.embedded} embedded ({report.recomputed} recomputed), "
+        f"{report.index}: {counted(report.documents, 'document')}, {report.embedded} embedded ({report.recomputed} recomputed), "
         f"{report.adopted} adopted, "
-        f"{report.without_text} without text, {report.dead_letters} dead letters, {report.dropped} dropped.",
+        f"{report.without_text} without text, {counted(report.dead_letters, 'dead letter')}, {report.dropped} dropped.",
     )
     out.print("Clean." if report.is_clean else "Not clean.", style="green" if report.is_clean else "red")
 
@@ -181,5 +182,5 @@ def _repair(report: "Report", uuid: str, attachment: "Attachment", data_dir: Pat
         is_done = False
     finally:
         queue.close()
-    err.print(f"{len(documents)} documents queued, {'done' if is_done else 'not finished yet'}.")
+    err.print(f"{counted(len(documents), 'document')} queued, {'done' if is_done else 'not finished yet'}.")
     return is_done

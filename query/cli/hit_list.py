@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-LEXICAL, SEMANTIC = "#3f7fdd", "#e8853a"
-"""Colours of the two legs: those of the playground, readable on a dark and on a light terminal."""
+LEXICAL, SEMANTIC, OTHER = "#3f7fdd", "#e8853a", "magenta"
+"""Colours of the legs: those of the playground, readable on a dark and on a light terminal."""
 _BAR_WIDTH = 40
 _PASSAGE_CHARACTERS = 320
 _MARK = "\ue000", "\ue001"
@@ -39,10 +39,10 @@ def hit_list(hits: list[dict[str, Any]], explanations: Sequence[dict[str, Any] |
         parts.append(_heading(rank, hit))
         text = passage_of(hit) or _fragment_of(hit)
         if text := text.removeprefix(_title(hit)).strip():  # a passage may repeat the title
-            parts.append(Padding(_passage(text, matched), (0, 0, 0, 4)))
+            parts.append(Padding(_passage(text, matched), (0, 0, 0, 4), expand=False))
         explained = explanations[rank - 1] if explanations else None
         if explained is not None:
-            parts.append(Padding(_bar(explained["legs"], top), (0, 0, 0, 4)))
+            parts.append(Padding(_bar(explained["legs"], top), (0, 0, 0, 4), expand=False))
         parts.append(Text())
     return Group(*parts[:-1])
 
@@ -98,8 +98,8 @@ def _bar(legs: list[dict[str, Any]], top: float) -> Group:
     """Each leg's contribution as a coloured share of the best score, and as a line that derives it."""
     bar, lines = Text(), []
     names = max((len(leg["leg"]) for leg in legs), default=0)
-    for position, leg in enumerate(legs):
-        colour = (LEXICAL, SEMANTIC)[position] if position < 2 else "magenta"
+    for leg in legs:
+        colour = LEXICAL if leg["leg"] == "lexical" else SEMANTIC if leg["leg"].startswith("semantic") else OTHER
         share = leg["contribution"] / top if top > 0 else 0.0
         bar.append("█" * max(0, round(_BAR_WIDTH * min(1.0, share))), style=colour)
         line = Text(f"{leg['leg']:<{names}} {leg['contribution']:>7.4f}", style=colour)

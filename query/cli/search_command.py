@@ -23,7 +23,7 @@ class Mode(StrEnum):
 def search(
     index: Annotated[str, typer.Argument(help="An attached index.")],
     question: Annotated[str, typer.Argument(help="The query text.")],
-    size: Annotated[int, typer.Option("--size", "-n", min=1, max=1000)] = 10,
+    size: Annotated[int, typer.Option("--size", "-n", min=1, max=1000, help="Hits to show.")] = 10,
     filter_: Annotated[
         list[str] | None,
         typer.Option("--filter", help="A query in JSON, or Lucene syntax: 'kind:function'. May be repeated."),

@@ -33,10 +33,10 @@ def train(
     eval_documents: Annotated[
         int, typer.Option(min=100, help="Number of documents that the held-back queries search.")
     ] = 1000,
-    epochs: Annotated[float, typer.Option(min=0.01)] = 3.0,
-    batch_size: Annotated[int, typer.Option(min=2)] = 16,
-    learning_rate: Annotated[float, typer.Option(min=1e-9)] = 2e-5,
-    seed: Annotated[int, typer.Option()] = 0,
+    epochs: Annotated[float, typer.Option(min=0.01, help="Passes over the training data.")] = 3.0,
+    batch_size: Annotated[int, typer.Option(min=2, help="Pairs in a batch; the others in it are negatives.")] = 16,
+    learning_rate: Annotated[float, typer.Option(min=1e-9, help="The highest learning rate.")] = 2e-5,
+    seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoint.")] = False,
     data_dir: DataDir = None,
     as_json: Json = False,

@@ -63,3 +63,35 @@ def test_verify_lists_faults_only(stack: Stack, index: str) -> None:
     assert clean.returncode == 0, clean.stderr
     assert "missing" not in clean.stdout
     assert "2 documents, 2 embedded" in " ".join(clean.stdout.split())
+
+
+def test_the_status_has_a_line_for_a_migration(stack: Stack, index: str) -> None:
+    stack.call("POST", f"/_esblend/indices/{index}/backfill", {"paused": True})
+    stack.call("POST", f"/_esblend/indices/{index}/generations", {"passages": {"max_tokens": 64, "overlap_tokens": 8}})
+    status = json.loads(stack.esblend("status", index, "--json").stdout)
+    assert {name: value["missing"] for name, value in status["generations"].items()} == {"g1": None, "g2": 2}
+    assert "0.0 %  migration to g2 (minilm): 0 of 2" in stack.esblend("status", index).stdout
+    stack.call("POST", f"/_esblend/indices/{index}/backfill", {"paused": False})
+    assert json.loads(stack.esblend("migrate", index, "--max-tokens", "64", "--overlap-tokens", "8", "--json").stdout)[
+        "switched"
+    ]
+    assert "also g1 (minilm), for a roll-back" in stack.esblend("status", index).stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("title:(", "Failed to parse query [title:(]"),
+        ('{"term": 3}', "[term] query malformed"),
+        ('{"nonsense": {}}', "unknown query [nonsense]"),
+        ('{"term": {"title": "whales"}', "--filter is not JSON"),
+    ],
+)
+def test_a_bad_filter_is_named(stack: Stack, index: str, given: str, reason: str) -> None:
+    """It said "all shards failed", or at which column of a body that the user has not written."""
+    done = stack.esblend("search", index, "animals", "--filter", given)
+    assert done.returncode == (2 if "JSON" in reason else 1)
+    assert reason in done.stderr
+    assert "failed to parse field" not in done.stderr
+    as_json = stack.esblend("search", index, "animals", "--filter", given, "--json")
+    assert json.loads(as_json.stdout)["status"] == 400

@@ -1,6 +1,7 @@
 """The documentation's parts that are made from the code, and what its pages may load."""
 
 import re
+import tomllib
 
 from esblend.cli.reference import reference
 from tests.conftest import ROOT
@@ -22,6 +23,17 @@ def test_the_playground_names_commands_that_exist() -> None:
         assert title in known, f"esblend {command}{more}"
         for option in re.findall(r"--[a-z-]+", more):
             assert option in known[title], f"esblend {command}{more}"
+
+
+def test_every_extra_is_explained() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \|", (ROOT / "docs" / "install.md").read_text(), re.M)
+    assert {name for name, _ in rows} == set(project["optional-dependencies"]) - {"clients", "dev"}  # for the tests
+
+
+def test_the_readme_has_its_picture_on_the_first_screen() -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert next(number for number, line in enumerate(lines) if line.startswith("![")) < 10
 
 
 def test_pictures_load_from_the_repository() -> None:

@@ -31,6 +31,18 @@ def test_the_cause_is_printed_in_place_of_all_shards_failed(key: str) -> None:
     assert reason_of(failure(400, body)) == SHARD_FAILURE["reason"]
 
 
+def test_the_cause_is_printed_in_place_of_where_a_body_could_not_be_parsed() -> None:
+    """The caller has not written that body."""
+    cause = {"type": "parsing_exception", "reason": "unknown query [nonsense]"}
+    summary = {"type": "x_content_parse_exception", "reason": "[1:4884] [knn] failed to parse field [filter]"}
+    assert reason_of(failure(400, {"error": {"root_cause": [cause], **summary, "caused_by": cause}})) == cause["reason"]
+
+
+def test_a_text_for_the_command_line_comes_first() -> None:
+    told = {"root_cause": [SHARD_FAILURE], **SHARD_FAILURE, "command_line": "esblend migrate x drops it"}
+    assert reason_of(failure(400, {"error": told})) == "esblend migrate x drops it"
+
+
 def test_a_refused_sign_in_names_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     body = error_of({"type": "security_exception", "reason": "unable to authenticate user [me]"})
     with pytest.raises(typer.Exit) as ended, stating_errors():

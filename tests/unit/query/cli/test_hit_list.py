@@ -55,3 +55,10 @@ def test_matched_words_are_those_of_elasticsearch_without_function_words() -> No
 
 def test_a_hit_without_vectors_shows_its_best_fragment() -> None:
     assert "Send the parcel back." in drawn([hit("Returns", body=["Send the \ue000parcel\ue001 back."])])
+
+
+def test_a_leg_has_its_colour_wherever_it_stands() -> None:
+    shown = drawn([hit("A", "B")], [{"legs": [SEMANTIC, {**SEMANTIC, "leg": "semantic.title"}, LEXICAL]}], colours=True)
+    words, meaning = "\x1b[38;2;63;127;221m", "\x1b[38;2;232;133;58m"
+    assert shown.count(f"{meaning}semantic") == 2
+    assert shown.count(f"{words}lexical") == 1
