@@ -10,16 +10,16 @@ from typing import Any
 from elasticsearch import AsyncElasticsearch
 
 from esblend.errors import InvalidRequest
-from mappings.attachment import META_KEY, Attachment
+from mappings.attachment import Attachment
 from mappings.builder import claimed_generation_mapping
 from mappings.capabilities import check_capabilities, read_settings
 from mappings.coverage import is_processed
 from mappings.guard import guard_pipeline, pipeline_name
 from mappings.index_lookup import AttachedIndex, find_attached
 from mappings.index_state import require_open, result_window
-from mappings.lifecycle import put_claimed
 from mappings.new_generation import Models, make_generation
 from mappings.requests import AttachRequest, GenerationRequest
+from mappings.turns import atomic, replace_attachment
 
 _PAGE = 1000
 MAX_GENERATIONS = 2
@@ -41,6 +41,7 @@ def requested_model(request: GenerationRequest, attachment: Attachment) -> str:
     return request.model or attachment.generation.model.name
 
 
+@atomic
 async def add_generation(
     es: AsyncElasticsearch, name: str, request: GenerationRequest, models: Models
 ) -> ChangedGeneration:
@@ -74,11 +75,11 @@ async def add_generation(
     planned = AttachedIndex(attached.index, attached.mapping, changed.using(new))
     await check_capabilities(es, planned, generation, additions)
     await _write_guard(es, attached.index, changed)
-    meta = {**attached.mapping["_meta"], META_KEY: changed.to_meta()}
-    await put_claimed(es, attached.index, meta, additions)
+    await replace_attachment(es, attached, changed, additions)
     return ChangedGeneration(attached.index, new, changed, changed=True)
 
 
+@atomic
 async def activate(es: AsyncElasticsearch, name: str, generation: str, *, force: bool = False) -> ChangedGeneration:
     """Switch searches to another generation: one change of `_meta`, which every gateway sees within two seconds.
 
@@ -100,6 +101,7 @@ async def activate(es: AsyncElasticsearch, name: str, generation: str, *, force:
     return ChangedGeneration(attached.index, generation, changed, changed=True)
 
 
+@atomic
 async def drop(es: AsyncElasticsearch, name: str, generation: str) -> tuple[str, str | None]:
     """Drop a generation that is not active: (index, the task that removes its vectors from the documents).
 
@@ -184,8 +186,7 @@ def _next_number(attached: AttachedIndex) -> int:
 
 async def _write(es: AsyncElasticsearch, attached: AttachedIndex, changed: Attachment) -> None:
     await _write_guard(es, attached.index, changed)
-    meta = {**attached.mapping["_meta"], META_KEY: changed.to_meta()}
-    await es.indices.put_mapping(index=attached.index, meta=meta)
+    await replace_attachment(es, attached, changed)
 
 
 async def _write_guard(es: AsyncElasticsearch, index: str, attachment: Attachment) -> None:

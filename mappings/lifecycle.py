@@ -10,7 +10,7 @@ from typing import Any
 from elasticsearch import AsyncElasticsearch, BadRequestError
 from pydantic import ValidationError
 
-from esblend.errors import AlreadyAttached, ConcurrentChange, InvalidRequest
+from esblend.errors import AlreadyAttached, InvalidRequest
 from mappings.attachment import (
     META_KEY,
     Attachment,
@@ -47,6 +47,7 @@ from mappings.index_state import require_open
 from mappings.new_generation import Models, make_generation
 from mappings.pipeline_check import check_final_pipeline
 from mappings.requests import AttachRequest
+from mappings.turns import atomic, concurrent_change, replace_attachment, replace_defaults
 
 DEFAULT_FIELD = "esblend"
 
@@ -77,6 +78,7 @@ async def attach(
     return planned
 
 
+@atomic
 async def control_backfill(es: AsyncElasticsearch, name: str, changes: dict[str, Any]) -> tuple[str, BackfillControl]:
     """Pause, resume or slow down a backfill: (concrete index, the new control). The feed follows it within seconds.
 
@@ -90,10 +92,11 @@ async def control_backfill(es: AsyncElasticsearch, name: str, changes: dict[str,
     except ValidationError as error:
         raise InvalidRequest(describe_validation(error)) from error
     if control != present:
-        await _rewrite(es, attached, attached.attachment.model_copy(update={"backfill": control}))
+        await replace_attachment(es, attached, attached.attachment.model_copy(update={"backfill": control}))
     return attached.index, control
 
 
+@atomic
 async def set_defaults(es: AsyncElasticsearch, name: str, defaults: QueryDefaults) -> tuple[str, Attachment]:
     """Replace the query defaults: (concrete index, attachment).
 
@@ -102,10 +105,11 @@ async def set_defaults(es: AsyncElasticsearch, name: str, defaults: QueryDefault
     attached = await find_attached(es, name)
     check_default_fields(attached.index, attached.mapping.get("properties") or {}, defaults)
     changed = attached.attachment.model_copy(update={"defaults": defaults})
-    await _rewrite(es, attached, changed)
+    await replace_defaults(es, attached, changed)
     return attached.index, changed
 
 
+@atomic
 async def detach(es: AsyncElasticsearch, name: str) -> str:
     """Remove the attachment; gives the concrete index. Elasticsearch never removes fields from a mapping, so the vectors
     remain in the documents.
@@ -117,7 +121,12 @@ async def detach(es: AsyncElasticsearch, name: str) -> str:
     if meta.pop(META_KEY, None) is None and not has_lost_attachment(mapping):
         raise not_attached(index)
     await remove_guard(es, index)
-    await es.indices.put_mapping(index=index, meta=meta, properties=detached_marks(mapping.get("properties") or {}))
+    marks = detached_marks(mapping.get("properties") or {})
+    attachment = readable_attachment(mapping)
+    if attachment is None:
+        await es.indices.put_mapping(index=index, meta=meta, properties=marks)
+    else:
+        await replace_attachment(es, AttachedIndex(index, mapping, attachment), None, marks)
     return index
 
 
@@ -141,7 +150,7 @@ async def restore(es: AsyncElasticsearch, own: AsyncElasticsearch, name: str) ->
     additions = second_claim(attachment, mapping)
     if attachment != present:
         meta = {**(mapping.get("_meta") or {}), META_KEY: attachment.to_meta()}
-        await put_claimed(es, index, meta, additions)
+        await _put_claimed(es, index, meta, additions)
     if attachment.guard:  # after the claim, so that a rejected call changes no pipeline
         await install_guard(es, index, attachment)
     return Attached(index, attachment, changed=attachment != present, additions=additions)
@@ -207,7 +216,7 @@ async def _put(es: AsyncElasticsearch, planned: Attached, mapping: dict[str, Any
     """Write a new attachment. Raises ConcurrentChange when another call with other settings was first."""
     index, attachment = planned.index, planned.attachment
     meta = {**(mapping.get("_meta") or {}), META_KEY: attachment.to_meta()}
-    await put_claimed(es, index, meta, planned.additions)
+    await _put_claimed(es, index, meta, planned.additions)
     if attachment.guard:
         # After the claim, so that a rejected call changes no pipeline. The first vector is written later than this.
         try:
@@ -217,24 +226,14 @@ async def _put(es: AsyncElasticsearch, planned: Attached, mapping: dict[str, Any
             raise
 
 
-async def put_claimed(es: AsyncElasticsearch, index: str, meta: dict[str, Any], additions: dict[str, Any]) -> None:
+async def _put_claimed(es: AsyncElasticsearch, index: str, meta: dict[str, Any], additions: dict[str, Any]) -> None:
     """Add a generation that no other call has claimed. Raises ConcurrentChange when one has."""
     try:
         await es.indices.put_mapping(index=index, meta=meta, properties=additions)
     except BadRequestError as error:
         if is_claim_conflict(str(error)):
-            raise ConcurrentChange(
-                f"another request changed the attachment of index [{index}] at the same time, with other settings: "
-                f"GET /_esblend/indices/{index} shows them",
-                command_line=f"another command changed the attachment of index [{index}] at the same time, with other "
-                f"settings: esblend status {index} shows the index",
-            ) from error
+            raise concurrent_change(index) from error
         raise
-
-
-async def _rewrite(es: AsyncElasticsearch, attached: AttachedIndex, changed: Attachment) -> None:
-    meta = {**(attached.mapping.get("_meta") or {}), META_KEY: changed.to_meta()}
-    await es.indices.put_mapping(index=attached.index, meta=meta)
 
 
 def _reject_other_settings(index: str, present: Attachment, request: AttachRequest, generation: Generation) -> None:
