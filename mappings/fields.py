@@ -53,7 +53,7 @@ def _check_source_field(index: str, properties: Mapping[str, Any], field: str) -
             f"the name of field [{field}] of index [{index}] contains [^], which searches read as a boost: "
             "re-index into a field with another name"
         )
-    copied = list(_copied_to(properties, field))
+    copied = list(fields_copied_to(properties, field))
     if copied:
         raise InvalidRequest(
             f"field [{field}] of index [{index}] receives the values of {', '.join(f'[{name}]' for name in copied)} by "
@@ -100,7 +100,8 @@ def _fields_of(properties: Mapping[str, Any], types: frozenset[str] | set[str]) 
             yield name
 
 
-def _copied_to(properties: Mapping[str, Any], target: str) -> Iterator[str]:
+def fields_copied_to(properties: Mapping[str, Any], target: str) -> Iterator[str]:
+    """Dotted names of the fields whose values Elasticsearch copies to `target`."""
     for name, field in _walk(properties):
         copies = field.get("copy_to") or []
         if target in ([copies] if isinstance(copies, str) else copies):

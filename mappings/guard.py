@@ -81,6 +81,11 @@ def pipeline_name(index: str) -> str:
     return _PREFIX + index
 
 
+def is_guard_name(pipeline: str | None) -> bool:
+    """Whether a pipeline has the name of a guard, maybe that of another index."""
+    return pipeline is not None and pipeline.startswith(_PREFIX)
+
+
 def guard_pipeline(attachment: Attachment) -> dict[str, Any]:
     """The body of the pipeline."""
     field = attachment.field
@@ -160,7 +165,7 @@ async def read_final_pipeline(es: AsyncElasticsearch, index: str) -> str | None:
     """The index's own final pipeline. If a guard is installed, also that of another index which was cloned, its pipeline
     names this index's pipeline."""
     current = await _current_pipeline(es, index)
-    if current is None or not current.startswith(_PREFIX):
+    if current is None or not is_guard_name(current):
         return current
     try:
         pipeline = (await es.ingest.get_pipeline(id=current))[current]
@@ -174,14 +179,14 @@ async def install_guard(es: AsyncElasticsearch, index: str, attachment: Attachme
     previous = await _current_pipeline(es, index)
     await es.ingest.put_pipeline(id=pipeline_name(index), **guard_pipeline(attachment))
     await es.indices.put_settings(index=index, settings={"index.final_pipeline": pipeline_name(index)})
-    if previous is not None and previous.startswith(_PREFIX) and previous != pipeline_name(index):
+    if previous is not None and is_guard_name(previous) and previous != pipeline_name(index):
         await _delete_unused(es, previous)
 
 
 async def remove_guard(es: AsyncElasticsearch, index: str) -> None:
     """Restore the index's own final pipeline. A pipeline that the owner set instead of the guard remains."""
     current = await _current_pipeline(es, index)
-    if current is not None and current.startswith(_PREFIX):
+    if current is not None and is_guard_name(current):
         own = await read_final_pipeline(es, index) or "_none"
         await es.indices.put_settings(index=index, settings={"index.final_pipeline": own})
         await _delete_unused(es, current)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mappings.attachment import Attachment
-from mappings.fields import text_fields
-from mappings.guard import is_guard_pipeline, pipeline_name
+from mappings.fields import fields_copied_to, text_fields
+from mappings.guard import is_guard_name, is_guard_pipeline, pipeline_name
 from mappings.index_state import is_closed, result_window
 
 MIN_RESULT_WINDOW = 1000
@@ -150,6 +150,20 @@ def _field_problems(index: str, mapping: Mapping[str, Any], attachment: Attachme
         )  # fmt: skip
 
 
+def _copy_problems(index: str, mapping: Mapping[str, Any], attachment: Attachment) -> Iterator[Problem]:
+    """Attach calls reject such fields."""
+    for field in attachment.source_fields:
+        copied = ", ".join(f"[{name}]" for name in fields_copied_to(mapping.get("properties") or {}, field))
+        if copied:
+            yield Problem(
+                "copy_to",
+                f"source field [{field}] of index [{index}] receives the values of {copied} by [copy_to], and documents do not "
+                "contain copied values: their vectors lack them",
+                f"detach it, then attach it with {copied}",
+                prevents_embedding=False,
+            )
+
+
 def current_problems(
     index: str,
     settings: Mapping[str, Any],
@@ -157,12 +171,13 @@ def current_problems(
     attachment: Attachment,
     pipelines: Mapping[str, Any] | None = None,
 ) -> list[Problem]:
-    """The problems of an attached index, as `problems_of`, and a guard without effect.
+    """The problems of an attached index, as `problems_of`, with values that came to be copied and a guard without effect.
 
     `pipelines`: the ingest pipelines of guards by name; None when this user may not read them.
     """
     guard = guard_problem(index, settings, attachment, pipelines)
-    return [*problems_of(index, settings, mapping, attachment), *([guard] if guard else [])]
+    copied = _copy_problems(index, mapping, attachment)
+    return [*problems_of(index, settings, mapping, attachment), *copied, *([guard] if guard else [])]
 
 
 def guard_problem(
@@ -172,6 +187,13 @@ def guard_problem(
     if not attachment.guard:
         return None
     pipeline, current = pipeline_name(index), settings.get("index.final_pipeline")
+    restore = f"esblend attach {index} --restore, or POST /_esblend/indices/{index}/_restore"
+    if pipelines is not None and is_guard_name(current) and current not in pipelines:  # restored in another cluster
+        return Problem(
+            "index.final_pipeline",
+            f"index [{index}] rejects all writes: its [index.final_pipeline] is [{current}], which does not exist in this cluster",
+            restore,
+        )
     if current != pipeline:
         cause = f"[index.final_pipeline] is [{current}], not [{pipeline}]"
     elif pipelines is not None and not is_guard_pipeline(pipelines.get(pipeline), attachment):
@@ -181,6 +203,6 @@ def guard_problem(
     return Problem(
         "index.final_pipeline",
         f"the guard of index [{index}] has no effect: {cause}",
-        f"esblend attach {index} --restore, or POST /_esblend/indices/{index}/_restore",
+        restore,
         prevents_embedding=False,
     )

@@ -1,12 +1,10 @@
 """Settings that prevent embedding, also those that the tests' Elasticsearch cannot have."""
 
-from typing import Any
-
 import pytest
 
 from mappings.attachment import Adopted, Attachment, Generation, ModelIdentity, PassageSettings, VectorOptions
 from mappings.guard import guard_pipeline, pipeline_name
-from mappings.problems import guard_problem, name_problem, problems_of
+from mappings.problems import current_problems, guard_problem, name_problem, problems_of
 
 MAPPING = {"properties": {"body": {"type": "text"}}}
 
@@ -57,13 +55,31 @@ def test_a_guard_that_is_not_the_final_pipeline() -> None:
     assert "--restore" in problem.advice
 
 
-@pytest.mark.parametrize("stored", [None, {"processors": []}])
-def test_a_guard_whose_pipeline_was_changed(stored: dict[str, Any] | None) -> None:
+def test_a_guard_whose_pipeline_was_changed() -> None:
     settings = {"index.final_pipeline": pipeline_name("i")}
     assert guard_problem("i", settings, attachment(), {pipeline_name("i"): guard_pipeline(attachment())}) is None
-    problem = guard_problem("i", settings, attachment(), {pipeline_name("i"): stored} if stored else {})
+    problem = guard_problem("i", settings, attachment(), {pipeline_name("i"): {"processors": []}})
     assert problem is not None
     assert "another client has changed" in problem.detail
+
+
+@pytest.mark.parametrize("name", ["i", "original"])
+def test_a_guard_whose_pipeline_does_not_exist_rejects_all_writes(name: str) -> None:
+    """The index was restored from a snapshot, in another cluster or under another name."""
+    problem = guard_problem("i", {"index.final_pipeline": pipeline_name(name)}, attachment(), {})
+    assert problem is not None
+    assert problem.prevents_embedding
+    assert "rejects all writes" in problem.detail
+    assert "--restore" in problem.advice
+
+
+def test_a_source_field_that_receives_copied_values_since_the_attachment() -> None:
+    mapping = {"properties": {"body": {"type": "text"}, "head": {"type": "text", "copy_to": ["body"]}}}
+    settings = {"index.final_pipeline": pipeline_name("i")}
+    [problem] = current_problems("i", settings, mapping, attachment())
+    assert problem.setting == "copy_to"
+    assert "[head]" in problem.detail
+    assert not problem.prevents_embedding
 
 
 def test_backing_indices_of_data_streams_are_no_system_indices() -> None:
