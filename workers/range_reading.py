@@ -82,6 +82,10 @@ class RangeReader:
         number. A page never ends between two of them: it is shorter than `size`, or longer when one number has more documents.
         """
         try:
+            if self._target.result_window == 1:  # no search shows the next number beside a document
+                first = self._search(self.until, self._task.until, 1)
+                number = first[0]["_seq_no"] if first else self._task.until
+                return (self._read_number(number, 1) if first else []), number
             hits = self._search(self.until, self._task.until, size + 1)
             if len(hits) <= size:
                 return hits, self._task.until
