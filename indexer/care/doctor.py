@@ -21,7 +21,7 @@ from esblend.plugins import ENCODERS, find, kind_and_name
 from esblend.redis_connection import connect_redis
 from esblend.settings import Settings
 from indexer.care.feed_life import FeedLife, read_feed_life
-from indexer.care.status import NOT_FOLLOWED
+from indexer.care.status import HAND_OVER, NOT_FOLLOWED
 from indexer.feed.checkpoints import checkpoint_id
 from mappings.attachment import Attachment, ModelIdentity, is_attached, is_damaged, read_attachment
 from mappings.attachment_copies import CHECKPOINTS_INDEX
@@ -255,7 +255,11 @@ def _feed_life(settings: Settings, owner: str | None) -> FeedLife | None:
 def _feed(life: FeedLife | None, *, has_work: bool) -> Iterator[Check]:
     if life is None:
         return  # this user may not read heartbeats; the check of the privileges says so
-    if life.is_alive:
+    if life.outage is not None:
+        yield Check(
+            "feed", "failure", f"no feed works: {life.outage.reason}", "fix the cause; the feeds continue by themselves"
+        )
+    elif life.is_alive:
         yield Check("feed", "ok", "a feed is running")
     else:
         detail = "no feed is running: new and changed texts get no vectors"
@@ -281,9 +285,16 @@ def _index(
     problems = current_problems(index, current, mapping, attachment, pipelines)
     paused, owner = _pause(es, current["index.uuid"], attachment)
     life = life_of(owner) if attachment.generation.is_followed else None
-    if life is not None and not life.is_alive:
+    if life is not None and life.has_successor:
+        paused = HAND_OVER
+        yield Check(index, "warning", HAND_OVER, "wait for it, then repeat this command")
+    elif life is not None and not life.is_alive:
         paused = NOT_FOLLOWED
         yield Check(index, "failure", f"{NOT_FOLLOWED}. New and changed texts get no vectors", "start `esblend feed`")
+    elif life is not None and life.outage is not None:
+        paused = life.outage.reason
+        advice = "fix the cause; the feed continues by itself. Until then new texts get no vectors"
+        yield Check(index, "failure", f"the feed of this index does not work: {paused}", advice)
     elif paused is not None:
         advice = "fix the cause; the feed continues by itself. Until then new texts get no vectors"
         yield Check(index, "failure", f"the feed has paused this index: {paused}", advice)

@@ -1,17 +1,20 @@
-"""Whether a feed lives, for status and doctor: from the heartbeats that feeds write (see `indexer.feed.leases`).
+"""Whether a feed lives and works, for status and doctor: from the heartbeats that feeds write (see `indexer.feed.leases`).
 
 A heartbeat with a recent time belongs to a living feed. Clocks of two machines may differ, so an older time alone proves nothing:
-then the counter is read again, and a living feed has incremented it.
+then the counter is read again, and a living feed has incremented it. A feed that stops deletes its heartbeat and leaves the list of
+members; the other members take over its indices within seconds.
 """
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
 
-from indexer.feed.leases import BEAT_SECONDS, heartbeat_id
+from indexer.feed.leases import BEAT_SECONDS, Outage, heartbeat_id
+from indexer.feed.members import MEMBERS_ID, read_members
 from mappings.attachment_copies import CHECKPOINTS_INDEX
 
 _RECENT_SECONDS = 10.0
@@ -25,6 +28,10 @@ class FeedLife:
 
     is_alive: bool
     seen_at: float | None = None
+    has_successor: bool = False
+    """The feed is dead, and another one that works takes over its indices."""
+    outage: Outage | None = None
+    """Why the living feed does not work, and since when; None when it works."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,7 @@ class Heartbeat:
 
     counter: int
     at: float | None
+    outage: Outage | None = None
 
     @property
     def is_recent(self) -> bool:
@@ -62,42 +70,67 @@ async def read_feed_life(
 
     It takes five seconds when no heartbeat is recent, but one may be of a feed with another clock. `seen`: of earlier calls.
     """
-    seen = seen or SeenHeartbeats()
     try:
-        first = await _heartbeats(es, owner)
-        if any(beat.is_recent for beat in first.values()):
-            return FeedLife(is_alive=True)
-        for _ in range(0 if seen.are_still(first) else _LOOKS):
-            await asyncio.sleep(BEAT_SECONDS)
-            if any(_has_moved(first.get(id_), beat) for id_, beat in (await _heartbeats(es, owner)).items()):
-                return FeedLife(is_alive=True)
+        return await _watch(es, owner, seen or SeenHeartbeats())
+    except NotFoundError:
+        return FeedLife(is_alive=False)
     except ApiError as error:
         if error.meta.status == 403:
             return None
         raise
-    return FeedLife(is_alive=False, seen_at=max((beat.at for beat in first.values() if beat.at), default=None))
 
 
-def _has_moved(before: Heartbeat | None, now: Heartbeat) -> bool:
-    return before is None or before.counter != now.counter
+async def _watch(es: AsyncElasticsearch, owner: str | None, seen: SeenHeartbeats) -> FeedLife:
+    first = await _latest(es) if owner is None else await _read(es, [heartbeat_id(owner)])
+    own = set(first)
+    if not any(beat.is_recent for beat in first.values()) and owner is not None:
+        first |= await _members(es)
+    awaited = own or set(first)  # a feed that stopped has no heartbeat, and any other one takes over its indices
+    living = {id_: beat for id_, beat in first.items() if beat.is_recent}
+    if not living.keys() & awaited and not seen.are_still({id_: first[id_] for id_ in awaited}):
+        for _ in range(_LOOKS):
+            await asyncio.sleep(BEAT_SECONDS)
+            found = await _read(es, first.keys())
+            living |= {id_: beat for id_, beat in found.items() if beat.counter != first[id_].counter}
+            if living.keys() & awaited:
+                break
+    if living.keys() & own:
+        outages = [living[id_].outage for id_ in living.keys() & own]
+        return FeedLife(is_alive=True, outage=None if None in outages else outages[0])
+    seen_at = max((first[id_].at or 0.0 for id_ in own), default=0.0)
+    return FeedLife(
+        is_alive=False, seen_at=seen_at or None, has_successor=any(beat.outage is None for beat in living.values())
+    )
 
 
-async def _heartbeats(es: AsyncElasticsearch, owner: str | None) -> dict[str, Heartbeat]:
-    """The heartbeat of one feed, or the latest of all, by id."""
-    try:
-        if owner is not None:
-            documents = [await es.get(index=CHECKPOINTS_INDEX, id=heartbeat_id(owner))]
-        else:
-            response = await es.search(
-                index=CHECKPOINTS_INDEX,
-                query={"bool": {"must_not": [{"exists": {"field": "uuid"}}]}},  # neither checkpoints
-                sort=[{"_seq_no": "desc"}],
-                source_includes=["beat", "at"],
-                size=_NEWEST,
-            )
-            documents = [
-                hit for hit in response["hits"]["hits"] if "beat" in hit["_source"]
-            ]  # nor copies of attachments
-    except NotFoundError:
+async def _latest(es: AsyncElasticsearch) -> dict[str, Heartbeat]:
+    """The latest heartbeats of all feeds, by id."""
+    response = await es.search(
+        index=CHECKPOINTS_INDEX,
+        query={"bool": {"must_not": [{"exists": {"field": "uuid"}}]}},  # neither checkpoints
+        sort=[{"_seq_no": "desc"}],
+        source_includes=["beat", "at", "outage"],
+        size=_NEWEST,
+    )
+    hits = response["hits"]["hits"]
+    # Copies of attachments have no counter.
+    return {hit["_id"]: _heartbeat(hit["_source"]) for hit in hits if "beat" in hit["_source"]}
+
+
+async def _members(es: AsyncElasticsearch) -> dict[str, Heartbeat]:
+    """The heartbeats of the members of the list of feeds. Gets are in real time, so a feed that has just stopped is no member."""
+    response = await es.mget(index=CHECKPOINTS_INDEX, ids=[MEMBERS_ID])
+    return await _read(es, [heartbeat_id(member) for member in sorted(read_members(response["docs"][0]).by_id)])
+
+
+async def _read(es: AsyncElasticsearch, ids: Collection[str]) -> dict[str, Heartbeat]:
+    if not ids:
         return {}
-    return {hit["_id"]: Heartbeat(int(hit["_source"].get("beat", 0)), hit["_source"].get("at")) for hit in documents}
+    response = await es.mget(index=CHECKPOINTS_INDEX, ids=list(ids))
+    return {item["_id"]: _heartbeat(item["_source"]) for item in response["docs"] if item.get("found")}
+
+
+def _heartbeat(source: Mapping[str, Any]) -> Heartbeat:
+    stored = source.get("outage")
+    outage = Outage(str(stored.get("reason")), float(stored.get("since", 0))) if isinstance(stored, dict) else None
+    return Heartbeat(int(source.get("beat", 0)), source.get("at"), outage)

@@ -4,7 +4,7 @@ The request is stored in the letter. The feed sends a task for it, and the worke
 the loss of Redis loses no request, and only workers write documents.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,9 @@ from mappings.dead_letter_index import DEAD_LETTERS_INDEX, FORMAT
 
 log = structlog.get_logger()
 _MOST = 1000
+MOST_REQUESTS = 1000
+FROM_START = -1
+"""The position before the first request."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Request:
     uuid: str
     generation: str
     document: DocumentRef
+    position: int = FROM_START
 
 
 async def list_letters(
@@ -75,28 +79,38 @@ async def ask(es: AsyncElasticsearch, action: str, indices: Sequence[str], id_: 
     return int(answer["updated"])
 
 
-async def requests(es: AsyncElasticsearch) -> list[Request]:
-    """Requests that no worker has completed yet."""
+async def requests(es: AsyncElasticsearch, after: int = FROM_START) -> tuple[list[Request], int]:
+    """The oldest requests after a position that no worker has completed yet, at most a thousand; and the position of the last one,
+    or `FROM_START` when there are no more. An index of one shard has a sequence number for each request."""
     answer = await es.search(
         index=DEAD_LETTERS_INDEX,
-        query={"exists": {"field": "action"}},
-        size=_MOST,
+        query={"bool": {"filter": [{"exists": {"field": "action"}}, {"range": {"_seq_no": {"gt": after}}}]}},
+        sort=[{"_seq_no": "asc"}],
+        size=MOST_REQUESTS,
         ignore_unavailable=True,
         expand_wildcards=["open", "hidden"],
     )
+    hits = answer["hits"]["hits"]
     letters = []
-    for hit in answer["hits"]["hits"]:
+    for hit in hits:
         letter = hit["_source"]
         if letter.get("format", FORMAT) != FORMAT:
             continue  # for a newer feed
         try:
             document = DocumentRef(id=letter["id"], seq_no=-1, routing=letter.get("routing"))
-            letters.append(
-                Request(hit["_id"], letter["action"], letter["index"], letter["uuid"], letter["generation"], document)
-            )
+            names = (letter["action"], letter["index"], letter["uuid"], letter["generation"])
+            letters.append(Request(hit["_id"], *names, document, position=hit["sort"][0]))
         except (KeyError, ValueError) as error:
             log.error("damaged dead letter; its request is ignored", letter=hit["_id"], cause=type(error).__name__)
-    return letters
+    return letters, hits[-1]["sort"][0] if len(hits) == MOST_REQUESTS else FROM_START
+
+
+async def unfinished(es: AsyncElasticsearch, letters: Collection[str]) -> set[str]:
+    """Those of `letters`, by id, whose request no worker has completed yet."""
+    if not letters:
+        return set()
+    answer = await es.mget(index=DEAD_LETTERS_INDEX, ids=sorted(letters), source_includes=["action"])
+    return {item["_id"] for item in answer["docs"] if "action" in item.get("_source", {})}
 
 
 async def discard(es: AsyncElasticsearch, letters: list[str]) -> None:

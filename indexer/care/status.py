@@ -23,6 +23,7 @@ from mappings.problems import current_problems
 
 _LETTERS = 10_000
 NOT_FOLLOWED = "no feed follows this index"
+HAND_OVER = "no feed reads this index at the moment, and another one takes it over within seconds"
 
 
 class GenerationStatus(BaseModel):
@@ -73,7 +74,8 @@ class IndexStatus(BaseModel):
     """Settings and mappings of the index that prevent embedding or search; empty when all is well."""
     lag_seconds: float | None
     """Age of the oldest change without its vector; 0 when there is none. While no feed follows the index, at least the time since
-    one last did. None: unknown, because no feed has followed the index yet, or the caller may not read checkpoints."""
+    one last did. None: unknown, because no feed has followed the index yet, because another feed is taking it over, or because the
+    caller may not read checkpoints."""
     documents_per_second: float
     backfill: BackfillStatus
     generations: dict[str, GenerationStatus]
@@ -127,7 +129,7 @@ async def read_status(
         dead_letters=counts["dead_letters"],
         pending=counts["pending"],
         coverage=_coverage(counts),
-        paused=_pause(checkpoint, life),
+        paused=pause(checkpoint, life),
         problems=await _problems(es, attached, settings),
         lag_seconds=_lag(counts["pending"], checkpoint, life),
         documents_per_second=checkpoint.documents_per_second if checkpoint and checkpoint.pending_since else 0.0,
@@ -275,20 +277,36 @@ def _changed_by_shard(checkpoint: Checkpoint | None) -> list[tuple[int | None, d
     ]  # fmt: skip
 
 
-def _pause(checkpoint: Checkpoint | None, life: FeedLife | None) -> str | None:
-    if life is not None and not life.is_alive:
+def pause(checkpoint: Checkpoint | None, life: FeedLife | None) -> str | None:
+    """Why no feed reads an index at present; None when one does."""
+    if life is not None and not life.is_alive and not life.has_successor:
         return f"{NOT_FOLLOWED}: start `esblend feed`"
+    if life is not None and life.outage is not None:
+        return f"the feed of this index does not work: {life.outage.reason}"
+    if _is_handed_over(checkpoint, life):
+        return HAND_OVER
     return checkpoint.paused_because if checkpoint else None
+
+
+def _is_handed_over(checkpoint: Checkpoint | None, life: FeedLife | None) -> bool:
+    """Whether a living feed takes the index over from another one."""
+    if checkpoint is None or life is None:
+        return False
+    return life.has_successor or (life.is_alive and checkpoint.owner is None)
 
 
 def _lag(pending: int, checkpoint: Checkpoint | None, life: FeedLife | None) -> float | None:
     is_followed = life is None or life.is_alive
     if checkpoint is None:
         return None if pending or not is_followed else 0.0
-    since = checkpoint.pending_since if pending or checkpoint.paused_because else None
-    if life is not None and not life.is_alive:
+    since = checkpoint.pending_since if pending or pause(checkpoint, life) else None
+    if since is None and life is not None and life.outage is not None:
+        since = life.outage.since
+    if since is None and _is_handed_over(checkpoint, life):
+        return None
+    if since is None and life is not None and not life.is_alive:
         # Changes after the feed's last sign of life are in no checkpoint.
-        since = since or max(life.seen_at or 0.0, checkpoint.updated_at)
+        since = max(life.seen_at or 0.0, checkpoint.updated_at)
     return 0.0 if since is None else round(max(0.0, time.time() - since), 1)
 
 

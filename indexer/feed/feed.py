@@ -7,6 +7,7 @@ a slow index continues in the background; the next round does not wait for it.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -17,23 +18,21 @@ from elasticsearch import ApiError, AsyncElasticsearch
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from esblend.broker import EmbedTask, Report
+from esblend.broker import Report
 from esblend.errors import IndexUnavailable
 from esblend.settings import Settings
-from indexer.care.letter_requests import Request, discard, requests
 from indexer.care.mean_vectors import MeanVectorRefresh
-from indexer.feed.checkpoints import Checkpoint, checkpoint_id, load_checkpoints
+from indexer.feed.checkpoints import Checkpoint, load_checkpoints
 from indexer.feed.credit import Credit
-from indexer.feed.discovery import REQUEST_AGAIN_SECONDS, AttachedIndex, Discovery
+from indexer.feed.discovery import AttachedIndex, Discovery
 from indexer.feed.index_feed import IndexFeed, LeaseLostError
 from indexer.feed.leases import Leases
+from indexer.feed.letter_tasks import LetterTasks
 from indexer.feed.lost_tasks import LostTasks
 from indexer.feed.metrics import remove_progress, show_progress
 from indexer.feed.shard_changes import IndexShards, read_shards
 from indexer.feed.shares import Shares
 from indexer.feed.task_queue import TaskQueue
-from mappings.attachment_copies import attachment_state
-from mappings.dead_letter_index import DROP
 
 log = structlog.get_logger()
 _LOST_CHECK_SECONDS = 2.0
@@ -65,7 +64,7 @@ class Feed:
         self._credit = Credit()
         self._lost = LostTasks(settings.feed_task_timeout_seconds)
         self._looked_for_lost = 0.0
-        self._asked: dict[str, float] = {}
+        self._letters = LetterTasks(es, queue, self._discovery)
         self._steps: dict[str, asyncio.Task[None]] = {}
         self._gate = asyncio.Semaphore(_STEPS_AT_A_TIME)
         self._shards: dict[str, IndexShards] = {}
@@ -106,7 +105,7 @@ class Feed:
             await self._forget_mean_vectors()
             await self._check_owners()
             await self._take_over()
-            await self._send_letter_requests()
+            await self._letters.send(self.feeds)
             self._discovered_at = time.monotonic()
         elif self._leases.dead or self._leases.members != self._shared[1]:
             await self._take_over()
@@ -170,7 +169,8 @@ class Feed:
     async def _step(self, key: str, feed: IndexFeed, shards: IndexShards | None) -> None:
         async with self._gate:
             try:
-                if await feed.release():
+                if feed.may_be_released:
+                    await feed.release()
                     self._unfollow(key, feed, "handed over")
                 elif shards is None or shards.uuid != feed.checkpoint.uuid:
                     await self._pause_missing(feed)
@@ -269,6 +269,8 @@ class Feed:
 
     async def _take_over(self) -> None:
         """Follow the indices of this process's share that no process follows, or only one that stopped."""
+        if not self._leases.can_work:
+            return
         self._share_out()
         attached, me = self._discovery.attached, self._leases.me
         keys = sorted(key for key, owner in self._owners.items() if owner == me and key not in self.feeds)
@@ -297,34 +299,24 @@ class Feed:
             log.info("following", index=index.index, generation=index.generation, resumed=checkpoint is not None)
         await self._leases.remove(self._leases.dead)
 
-    async def _send_letter_requests(self) -> None:
-        """Make tasks of people's requests on dead letters. A request without effect is repeated after a while."""
-        now = time.monotonic()
-        asked = await requests(self._es)
-        self._asked = {request.letter: self._asked.get(request.letter, float("-inf")) for request in asked}
-        orphans = []
-        is_orphan: dict[str, bool] = {}
-        for request in asked:
-            key = checkpoint_id(request.uuid, request.generation)
-            if key not in self._discovery.attached:
-                if key not in is_orphan:
-                    is_orphan[key] = await self._is_orphan(request)
-                if is_orphan[key]:
-                    orphans.append(request.letter)
-            elif key in self.feeds and now - self._asked[request.letter] > REQUEST_AGAIN_SECONDS:
-                task = EmbedTask(
-                    index=self.feeds[key].index, uuid=request.uuid, generation=request.generation,
-                    documents=[request.document], action="drop" if request.action == DROP else "renew",
-                )  # fmt: skip
-                await asyncio.to_thread(self._queue.send, "live", task)
-                self._asked[request.letter] = now
-        await discard(self._es, orphans)
+    async def leave_to_others(self) -> None:
+        """While this process cannot work: leave its indices to the processes that can, if there are any. These read the changes of
+        unfinished tasks again. Raises the errors of Elasticsearch."""
+        if not self._leases.working_others:
+            return
+        await self._cancel_steps()
+        stored = await load_checkpoints(self._es, sorted(self.feeds))
+        for key, feed in list(self.feeds.items()):
+            checkpoint, version = stored.get(key, (None, None))
+            if checkpoint is not None and checkpoint.owner == self._leases.me:
+                with contextlib.suppress(LeaseLostError):
+                    await feed.release(version)
+            self._unfollow(key, feed, "left to a process that can work")
 
-    async def _is_orphan(self, request: Request) -> bool:
-        """Whether the generation of a letter is gone for good: not while its index is closed or has lost its attachment."""
-        if any(index.uuid == request.uuid for index in self._discovery.attached.values()):
-            return True
-        return await attachment_state(self._es, request.index, request.uuid) == "detached"
+    def show_outage(self, since: float) -> None:
+        """Set the gauges while the rounds of this process fail: no index has a lag of 0."""
+        for feed in self.feeds.values():
+            show_progress(feed, None, outage_since=since)
 
     async def _recover_lost_tasks(self) -> None:
         """Every two seconds: count the workers, find ends that were not reported, and read again the changes of lost tasks."""
@@ -351,11 +343,15 @@ class Feed:
 
     async def stop(self) -> None:
         """End all steps, and let the other processes take over immediately."""
-        for step in self._steps.values():
-            step.cancel()
-        await asyncio.gather(*self._steps.values(), return_exceptions=True)
+        await self._cancel_steps()
         await self._mean_vectors.stop()
         await self._leases.resign()
+
+    async def _cancel_steps(self) -> None:
+        steps, self._steps = self._steps, {}
+        for step in steps.values():
+            step.cancel()
+        await asyncio.gather(*steps.values(), return_exceptions=True)
 
 
 def _describe(error: Any) -> str:

@@ -20,6 +20,7 @@ from esblend.elasticsearch_connection import back_off
 from esblend.errors import IndexUnavailable
 from esblend.metrics import TASKS
 from esblend.settings import Settings
+from indexer.feed.change_times import ChangeTimes
 from indexer.feed.checkpoints import Checkpoint, ShardCheckpoint, Version, save_checkpoint
 from indexer.feed.credit import Credit
 from indexer.feed.cursor import Cursor
@@ -84,6 +85,7 @@ class IndexFeed:
         self._size = TaskSize(settings.feed_batch_documents)
         self._rate = RateLimit()
         self._quiet = QuietPeriod(settings.feed_quiet_seconds)
+        self._times = ChangeTimes(checkpoint.pending_since)
         for shard, position in checkpoint.shards.items():
             self._open(shard, position)
 
@@ -156,6 +158,7 @@ class IndexFeed:
         self._rate.per_second = self.backfill.documents_per_second
         for shard, state in shards.shards.items():
             self._begin_history(shard, state)
+            self._times.note(shard, state.global_checkpoint, time.time())
         self._pass_worker_writes(shards)
         if time.monotonic() >= self._pause_until and self._leaving_since is None:
             self._require_primaries(shards)
@@ -168,18 +171,19 @@ class IndexFeed:
         """Send no further task, because another process is to follow this index; or send tasks again."""
         self._leaving_since = (self._leaving_since or time.monotonic()) if is_leaving else None
 
-    async def release(self) -> bool:
-        """Release an index that is to be left, and return whether it was released: at once without unfinished tasks, or else after
-        some seconds. The next process then reads the changes of the unfinished tasks again, and the workers find nothing to do.
-        Raises LeaseLostError."""
+    @property
+    def may_be_released(self) -> bool:
+        """Whether another process may follow this index: at once without unfinished tasks, or else after some seconds."""
         since = self._leaving_since
-        if since is None or (self.tasks and time.monotonic() - since < _RELEASE_SECONDS):
-            return False
+        return since is not None and (not self.tasks or time.monotonic() - since >= _RELEASE_SECONDS)
+
+    async def release(self, version: Version | None = None) -> None:
+        """Save that no process follows this index. The next one reads the changes of unfinished tasks again, and the workers find
+        nothing to do. `version`: of the stored checkpoint, if a save was interrupted. Raises LeaseLostError."""
         shards = {shard: self.position(shard) for shard in self.cursors["live"]}
         released = self.checkpoint.model_copy(update={"owner": None, "shards": shards})
-        if await save_checkpoint(self._es, released, self._version) is None:
+        if await save_checkpoint(self._es, released, version or self._version) is None:
             raise LeaseLostError(self.index)
-        return True
 
     def _begin_history(self, shard: int, state: ShardState) -> None:
         """Start a shard that is new, or whose sequence numbers began a new history: after a restore from a snapshot or the
@@ -201,6 +205,7 @@ class IndexFeed:
         self.tasks = {task: sent for task, sent in self.tasks.items() if sent.shard != shard}
         self._note_in_flight()
         self._worker_writes.forget_shard(shard)
+        self._times.forget(shard)
         self._open(shard, ShardCheckpoint(live=end, backfill=-1, backfill_end=end, history=state.history))
 
     def _open(self, shard: int, position: ShardCheckpoint) -> None:
@@ -366,12 +371,15 @@ class IndexFeed:
         self._shards = shards
         is_behind = self._is_behind(shards)
         is_paused = time.monotonic() < self._pause_until
+        since = self._times.oldest(self.cursors, time.time())
+        if since is None or shards.shards.keys() != self.cursors["live"].keys():
+            since = self.checkpoint.pending_since or time.time()
         if is_new and not is_behind:
             self._worker_writes.clear()  # all of them are below the checkpoint now; older stats would not prove it
         self.checkpoint = self.checkpoint.model_copy(
             update={
                 "shards": {shard: self.position(shard) for shard in self.cursors["live"]},
-                "pending_since": (self.checkpoint.pending_since or time.time()) if is_behind else None,
+                "pending_since": since if is_behind or is_paused else None,
                 "paused_because": self.checkpoint.paused_because if is_paused else None,
                 "updated_at": time.time(),
                 "documents_per_second": self._speed.per_second(),

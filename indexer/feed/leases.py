@@ -12,7 +12,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import structlog
@@ -43,6 +43,14 @@ class _Seen:
     looks: int = 0
 
 
+@dataclass(frozen=True)
+class Outage:
+    """Why the rounds of a process fail, and since when (seconds since 1970)."""
+
+    reason: str
+    since: float
+
+
 class Leases:
     """The heartbeat of this process, and its view of the others. Run `keep` as a task."""
 
@@ -55,6 +63,8 @@ class Leases:
         self.members_changed_at = float("-inf")
         self.can_work = True
         """False while the rounds of this process fail. It is no member then, so that the others leave no index to it."""
+        self.outage: Outage | None = None
+        """Why the last round failed, for status and doctor, and for the other processes."""
         self.lapses = 0
         """How often other processes may have taken over what this process follows."""
         self.in_flight: Mapping[Lane, int] = {}
@@ -65,6 +75,7 @@ class Leases:
         self._group = group
         self._known: set[str] = set()
         self._dead: set[str] = set()
+        self._failing: set[str] = set()
         self._seen: dict[str, _Seen] = {}
         self._counter = 0
         self._beaten_at = float("-inf")
@@ -78,6 +89,11 @@ class Leases:
     def dead(self) -> set[str]:
         """The watched owners that stopped."""
         return self._dead & self.watched
+
+    @property
+    def working_others(self) -> frozenset[str]:
+        """The other live processes of the group whose rounds do not fail."""
+        return self.members - self._dead - self._failing - {self.me}
 
     async def join(self) -> None:
         """Send the first heartbeat and become a member. The second look finds the members without a heartbeat."""
@@ -102,6 +118,8 @@ class Leases:
         await ensure_checkpoints_index(self._es)
         self._counter += 1
         document = {"format": 1, "beat": self._counter, "in_flight": dict(self.in_flight), "at": time.time()}
+        if self.outage is not None:
+            document |= {"outage": asdict(self.outage)}
         await self._es.index(index=CHECKPOINTS_INDEX, id=heartbeat_id(self.me), document=document)
         self._beaten_at = began
         self.lapses += was_late
@@ -121,6 +139,7 @@ class Leases:
         }
         now = time.monotonic()
         self._dead = {other for other in others if not self._is_alive(other, beats[other].get("beat"), now)}
+        self._failing = {other for other in others if "outage" in beats[other]}
         self.in_flight_of_others = [_in_flight(beats[other]) for other in others if other not in self._dead]
         await self._update_members(read_members(members), now)
 

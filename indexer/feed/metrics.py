@@ -19,12 +19,13 @@ _MEASURE_SECONDS = 15.0
 _INDICES_AT_A_TIME = 8
 
 
-def show_progress(feed: IndexFeed, shards: IndexShards | None) -> None:
-    """Set the gauges that the feed knows without a request. `shards` is None for an index that cannot be read."""
+def show_progress(feed: IndexFeed, shards: IndexShards | None, outage_since: float | None = None) -> None:
+    """Set the gauges that the feed knows without a request. `shards` is None for an index that cannot be read. `outage_since`
+    (seconds since 1970): the process has not read changes since then."""
     names = (feed.index, feed.checkpoint.generation)
-    since = feed.checkpoint.pending_since
+    since = feed.checkpoint.pending_since or outage_since
     LAG.labels(*names).set(max(0.0, time.time() - since) if since else 0.0)
-    PAUSED.labels(*names).set(feed.checkpoint.paused_because is not None)
+    PAUSED.labels(*names).set(feed.checkpoint.paused_because is not None or outage_since is not None)
     for lane in feed.cursors:
         TASKS_IN_FLIGHT.labels(*names, lane).set(feed.in_flight(lane))
         if shards is not None:

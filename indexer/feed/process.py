@@ -20,7 +20,7 @@ from esblend.settings import Settings
 from indexer.feed.checkpoints import ensure_checkpoints_index
 from indexer.feed.feed import Feed
 from indexer.feed.index_problems import IndexProblems
-from indexer.feed.leases import Leases
+from indexer.feed.leases import Leases, Outage
 from indexer.feed.members import group_of
 from indexer.feed.metrics import CoverageMetrics
 from indexer.feed.task_queue import TaskQueue
@@ -100,25 +100,42 @@ async def _follow(es: AsyncElasticsearch, feed: Feed, leases: Leases, liveness: 
                 await feed.wait()
                 await feed.round()
             except (ApiError, TransportError, RedisError, OperationalError, OSError) as error:
-                log.warning("the change feed waits", retry_in_seconds=back_off(failures), cause=type(error).__name__,
+                pause = _pause(failures, worked_at)
+                log.warning("the change feed waits", retry_in_seconds=pause, cause=type(error).__name__,
                             detail=str(error)[:300])  # fmt: skip
-                leases.can_work = time.monotonic() - worked_at < _FAILING_SECONDS
-                await asyncio.sleep(back_off(failures))
-                failures += 1
-                continue
+                await _note_outage(error, feed, leases, worked_at)
             except Exception as error:
                 # The process continues: a restart would only repeat the error, for all indices.
-                log.error("unexpected error of the change feed", retry_in_seconds=back_off(failures), exc_info=error)
-                leases.can_work = time.monotonic() - worked_at < _FAILING_SECONDS
-                await asyncio.sleep(back_off(failures))
-                failures += 1
-                continue
-            failures, worked_at, leases.can_work = 0, time.monotonic(), True
-            if not is_ready:
-                announce_ready(settings)
-                is_ready = True
-            await asyncio.sleep(_LEAST_SECONDS)
+                pause = _pause(failures, worked_at)
+                log.error("unexpected error of the change feed", retry_in_seconds=pause, exc_info=error)
+                await _note_outage(error, feed, leases, worked_at)
+            else:
+                worked_at, leases.can_work, leases.outage = time.monotonic(), True, None
+                if not is_ready:
+                    announce_ready(settings)
+                    is_ready = True
+                failures, pause = -1, _LEAST_SECONDS
+            failures += 1
+            await asyncio.sleep(pause)
     finally:
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
+
+
+def _pause(failures: int, worked_at: float) -> float:
+    """The seconds until the next round. One begins as soon as this process has failed for long enough to leave its indices."""
+    left = worked_at + _FAILING_SECONDS - time.monotonic()
+    return min(back_off(failures), left) if left > 0 else back_off(failures)
+
+
+async def _note_outage(error: Exception, feed: Feed, leases: Leases, worked_at: float) -> None:
+    """Report the outage, and leave the indices to other processes when it has lasted for a while."""
+    seconds = time.monotonic() - worked_at
+    since = time.time() - seconds if leases.outage is None else leases.outage.since
+    leases.outage = Outage(f"{type(error).__name__}: {error}"[:300], since)
+    leases.can_work = seconds < _FAILING_SECONDS
+    feed.show_outage(since)
+    if not leases.can_work:
+        with contextlib.suppress(ApiError, TransportError):
+            await feed.leave_to_others()

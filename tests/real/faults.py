@@ -153,6 +153,9 @@ class BadNetwork:
         """A request goes through and the connection breaks before its answer: the write has happened."""
         self.refusal_probability = 0.0
         """A new connection gets a 429 or a 503, and is closed."""
+        self.is_cut = False
+        """All connections end, and new ones are closed at once: see `cut`."""
+        self._open: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self.port = 0
@@ -174,7 +177,29 @@ class BadNetwork:
         self._ready.set()
         self._loop.run_forever()
 
+    def cut(self) -> None:
+        """End all connections, and accept none until `mend`."""
+        self.is_cut = True
+        self._loop.call_soon_threadsafe(self._abort_all)
+
+    def mend(self) -> None:
+        self.is_cut = False
+
+    def _abort_all(self) -> None:
+        for writer in self._open:
+            writer.transport.abort()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.is_cut:
+            writer.transport.abort()
+            return
+        self._open.add(writer)
+        try:
+            await self._carry(reader, writer)
+        finally:
+            self._open.discard(writer)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if random.random() < self.refusal_probability:
             await reader.read(65536)
             status = random.choice(["429 Too Many Requests", "503 Service Unavailable"])

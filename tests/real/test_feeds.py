@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from elasticsearch import AsyncElasticsearch
 from redis.exceptions import ConnectionError as RedisUnreachable
 
 from esblend.settings import Settings
+from indexer.care.status import HAND_OVER
 from indexer.feed import process as feed_process
 from indexer.feed.feed import Feed
 from indexer.feed.leases import Leases
@@ -20,7 +22,7 @@ from indexer.feed.members import MEMBERS_ID
 from indexer.feed.task_queue import TaskQueue
 from mappings.attachment_copies import CHECKPOINTS_INDEX
 from tests.conftest import Stack
-from tests.real.faults import assert_vectors_of_present_texts, pids, process, revive, wait_for
+from tests.real.faults import BadNetwork, assert_vectors_of_present_texts, pids, process, revive, wait_for
 
 INDICES = 6
 DOCUMENTS = 5
@@ -68,6 +70,41 @@ def test_a_process_without_a_heartbeat_is_removed_and_comes_back(stack: Stack) -
             await until(lambda: living.members == {living.me}, living)
             await until(lambda: living.members == {living.me, paused.me}, living, paused)
             for leases in (living, paused):
+                await leases.resign()
+
+    asyncio.run(act())
+
+
+class SlowFeed(Feed):
+    """A feed whose round over many indices takes as long as five heartbeats."""
+
+    rounds = 0
+
+    async def prepare(self) -> None:
+        pass
+
+    async def round(self) -> None:
+        beats = self._leases._counter
+        await until(lambda: self._leases._counter >= beats + 5)
+        self.rounds += 1
+
+
+def test_the_heartbeat_does_not_wait_for_slow_rounds(stack: Stack) -> None:
+    settings = Settings(es_url=stack.described["elasticsearch"])
+
+    async def act() -> None:
+        async with AsyncElasticsearch(settings.es_url) as es:
+            leases = Leases(es, uuid.uuid4().hex)
+            feed = SlowFeed(es, TaskQueue(settings), leases, settings)
+            running = asyncio.create_task(
+                feed_process._follow(es, feed, leases, feed_process.Liveness(settings), settings)
+            )
+            try:
+                await until(lambda: feed.rounds > 0)
+                assert leases.can_work
+            finally:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
                 await leases.resign()
 
     asyncio.run(act())
@@ -176,13 +213,20 @@ def write(stack: Stack, indices: list[str], words: str) -> None:
     assert not stack.es.bulk(operations=operations)["errors"]
 
 
+def paused(stack: Stack, index: str) -> str:
+    return str(stack.call("GET", f"/_esblend/indices/{index}/status")["paused"])
+
+
 def test_indices_are_shared_while_feeds_come_and_go(fault_stack: Stack, indices: list[str], tmp_path: Path) -> None:
     def shown() -> str:
         return str(owners(fault_stack))
 
+    redis = urlsplit(fault_stack.described["redis"])
     with ExitStack() as feeds:
+        network = feeds.enter_context(BadNetwork(redis.hostname or "", redis.port or 0))
+        own_redis = f"redis://127.0.0.1:{network.port}{redis.path}"
         second = feeds.enter_context(process(fault_stack, "esblend", "feed", place=tmp_path))
-        feeds.enter_context(process(fault_stack, "esblend", "feed", place=tmp_path))
+        feeds.enter_context(process(fault_stack, "esblend", "feed", place=tmp_path, ESBLEND_REDIS_URL=own_redis))
         write(fault_stack, indices, "for three")
         wait_for("an even division", lambda: is_even(fault_stack, 3), seconds=300, shows=shown)
         second.kill()
@@ -190,6 +234,15 @@ def test_indices_are_shared_while_feeds_come_and_go(fault_stack: Stack, indices:
         wait_for("a division without the dead one", lambda: is_even(fault_stack, 2), seconds=300, shows=shown)
         for name in indices:
             assert_vectors_of_present_texts(fault_stack, name, DOCUMENTS)
+        network.cut()
+        write(fault_stack, indices, "for one with Redis")
+        wait_for("one feed that has Redis", lambda: is_even(fault_stack, 1), seconds=300, shows=shown)
+        for name in indices:
+            assert fault_stack.wait(name)["coverage"] == 1
+        network.mend()
+        wait_for("a division between two again", lambda: is_even(fault_stack, 2), seconds=300, shows=shown)
+    reasons = {paused(fault_stack, name) for name in indices}
+    assert reasons <= {"None", HAND_OVER}, "another feed runs"
     write(fault_stack, indices, "for the last")
     wait_for("one feed", lambda: is_even(fault_stack, 1), seconds=300, shows=shown)
     assert pids(fault_stack, "feed")

@@ -78,7 +78,7 @@ def test_a_retry_for_a_closed_index_waits_until_it_is_open(stack: Stack, make_in
         async with AsyncElasticsearch(settings.es_url) as es:
             feed = Feed(es, TaskQueue(settings), Leases(es, "test"), settings)
             await feed._discovery.look()
-            await feed._send_letter_requests()
+            await feed._letters.send(feed.feeds)
 
     asyncio.run(consider())
     assert letters(stack, index) == {("1", None)}

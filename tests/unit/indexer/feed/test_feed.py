@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from elasticsearch import AsyncElasticsearch
 
+from esblend.metrics import LAG, PAUSED
 from esblend.settings import Settings
 from indexer.feed.checkpoints import Checkpoint, Version, checkpoint_id
 from indexer.feed.discovery import AttachedIndex
@@ -93,3 +94,44 @@ def test_an_index_without_a_checkpoint_is_claimed_once_the_members_are_settled(
 
     with answering_server(200, MISSING) as url:
         assert asyncio.run(act(url)) == is_followed
+
+
+@pytest.mark.parametrize(("failing", "is_followed"), [(set(), False), ({"other"}, True)])
+def test_a_process_that_cannot_work_leaves_its_indices_to_one_that_can(failing: set[str], is_followed: bool) -> None:
+    async def act(url: str) -> bool:
+        async with AsyncElasticsearch(url) as es:
+            feed = feed_of(es)
+            follow(feed)
+            feed._leases.me = "me"
+            feed._leases.members, feed._leases._failing = frozenset({"me", "other"}), failing
+            await feed.leave_to_others()
+            return KEY in feed.feeds
+
+    with answering_server(200, answer("me")) as url:
+        assert asyncio.run(act(url)) == is_followed
+
+
+def test_a_process_that_cannot_work_takes_nothing_over() -> None:
+    async def act(url: str) -> bool:
+        async with AsyncElasticsearch(url) as es:
+            feed = feed_of(es)
+            attachment = Attachment(field="esblend", source_fields=["body"], active="g1", generations={})
+            feed._discovery.attached = {KEY: AttachedIndex("articles", "u", "g1", attachment)}
+            feed._leases.can_work = False
+            await feed._take_over()
+            return KEY in feed.feeds
+
+    with answering_server(200, answer(None)) as url:
+        assert not asyncio.run(act(url))
+
+
+def test_the_gauges_of_a_process_that_fails_show_a_lag() -> None:
+    async def act() -> None:
+        async with AsyncElasticsearch("http://127.0.0.1:9") as es:
+            feed = feed_of(es)
+            follow(feed)
+            feed.show_outage(time.time() - 50)
+
+    asyncio.run(act())
+    assert LAG.labels("articles", "g1")._value.get() >= 50
+    assert PAUSED.labels("articles", "g1")._value.get() == 1

@@ -241,3 +241,28 @@ def test_checkpoints_are_saved_after_the_clock_steps_back(monkeypatch: pytest.Mo
     monkeypatch.setattr(feed, "save", save)
     asyncio.run(save_after(feed, clock, positions))
     assert saves == positions == [9, 19]
+
+
+def test_the_lag_of_an_index_that_is_never_caught_up_is_that_of_its_oldest_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, seen = [1e9], []
+    monkeypatch.setattr("indexer.feed.index_feed.time.time", lambda: clock[0])
+
+    async def act(url: str) -> None:
+        async with AsyncElasticsearch(url) as es:
+            feed = feed_with()
+            feed._es, feed._queue = es, RecordedQueue()
+            for minute in range(3):
+                clock[0] += 60
+                feed.lose(list(feed.tasks))
+                await feed.step(IndexShards("u", {0: ShardState(global_checkpoint=10 * minute + 9, history="h1")}))
+                for task, sent in list(feed.tasks.items()):
+                    if sent.after < 10 * minute - 1:
+                        feed.note(end(task, EmbedResult(written=10, until=10 * minute - 1)))
+                await feed._save_if_moved(IndexShards("u", {0: ShardState(10 * minute + 9, history="h1")}))
+                seen.append(feed.checkpoint.pending_since)
+
+    with answering_server(200, {"_seq_no": 1, "_primary_term": 1, "_shards": {"failed": 0}}) as url:
+        asyncio.run(act(url))
+    assert seen == [1e9 + 60, 1e9 + 120, 1e9 + 180]
