@@ -15,6 +15,7 @@ MEASUREMENTS = {
     "load": "latency of ordinary searches beside hostile callers",
     "idle": "CPU time that a thousand idle indices cost",
     "feeds": "three feeds that share indices, while one is killed, added and paused",
+    "leases": "two feeds that follow 160 indices with metrics on, while all of them change",
     "guard": "bulk throughput with and without the guard",
     "chaos": "three nodes, random writers, kills of every part; then a check of every vector (ten minutes)",
     "surgery": "random index operations and kills; then a check of every vector (an hour, only by name)",
@@ -24,7 +25,7 @@ MEASUREMENTS = {
     "capacity": "deployment sizes, computed from the results of the other measurements",
 }
 _ONLY_BY_NAME = {"surgery"}
-_IN_OTHER_MODULES = {"ceiling": ("pipeline", "main_ceiling")}
+_IN_OTHER_MODULES = {"ceiling": ("pipeline", "main_ceiling"), "leases": ("feeds", "main_leases")}
 
 
 def main() -> None:

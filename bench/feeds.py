@@ -15,11 +15,14 @@ from elasticsearch import Elasticsearch
 from bench.pipeline import INDEX_BODY
 from bench.report import write
 from bench.stack import BenchStack, bench_stack
+from esblend.local.ports import FreePorts
 from mappings.attachment import Attachment
 from mappings.attachment_copies import CHECKPOINTS_INDEX
 from mappings.coverage import is_processed
 
 INDICES = 30
+MANY = 160
+LEASE_SECONDS = 60
 PHASE_SECONDS = 25
 PAUSE_SECONDS = 20
 WRITES_PER_SECOND = 5
@@ -84,7 +87,7 @@ def write_steadily(es: Elasticsearch, names: list[str], is_over: threading.Event
 def main() -> None:
     rows: list[dict[str, Any]] = []
     with bench_stack() as stack, ExitStack() as feeds:
-        names = attach_many(stack)
+        names = attach_many(stack, INDICES)
         stack.stop("feed")
 
         def start() -> psutil.Process:
@@ -123,8 +126,53 @@ def main() -> None:
     write("feeds", "Feeds that come and go", note, rows)
 
 
-def attach_many(stack: BenchStack) -> list[str]:
-    names = [f"shared-{number}" for number in range(INDICES)]
+def main_leases() -> None:
+    """Two feeds with metrics and many indices: leases must stay where they are while every index changes."""
+    moves = 0
+    with bench_stack() as stack, ExitStack() as feeds, FreePorts() as ports:
+        names = attach_many(stack, MANY)
+        stack.stop("feed")
+        for _ in range(2):
+            feeds.enter_context(stack.process("esblend", "feed", ESBLEND_METRICS_PORT=str(ports.choose(0))))
+        before = owners_of(stack.es)
+        while len(before) < MANY or len(set(before.values())) < 2:
+            time.sleep(1.0)
+            before = owners_of(stack.es)
+        mapping = stack.es.indices.get_mapping(index=names[0])[names[0]]["mappings"]
+        watch, written = Watch(stack.es, Attachment.model_validate(mapping["_meta"]["esblend"]), 2), Counter[str]()
+        threads = [
+            threading.Thread(target=watch.run),
+            threading.Thread(target=write_steadily, args=(stack.es, names, watch.is_over, written)),
+        ]
+        for thread in threads:
+            thread.start()
+        began = time.monotonic()
+        while time.monotonic() - began < LEASE_SECONDS:
+            time.sleep(1.0)
+            present = owners_of(stack.es)
+            moves += sum(present.get(index) != owner for index, owner in before.items())
+            before = present
+        rows = [{**watch.row(f"{MANY} indices, metrics on", began), "changes of owner": moves}]
+        watch.is_over.set()
+        for thread in threads:
+            thread.join()
+        rows.append({**outcome(stack, names, written), "changes of owner": ""})
+    note = (
+        f"Two feeds, {MANY} indices with one shard, {WRITES_PER_SECOND} writes a second for {LEASE_SECONDS} s. "
+        "Printed by `python -m bench leases`."
+    )
+    write("leases", "Many indices with metrics", note, rows)
+
+
+def owners_of(es: Elasticsearch) -> dict[str, str]:
+    """The feed that follows each index."""
+    es.indices.refresh(index=CHECKPOINTS_INDEX)
+    hits = es.search(index=CHECKPOINTS_INDEX, query={"exists": {"field": "generation"}}, size=1000)["hits"]["hits"]
+    return {hit["_source"]["index"]: hit["_source"]["owner"] for hit in hits if hit["_source"].get("owner")}
+
+
+def attach_many(stack: BenchStack, count: int) -> list[str]:
+    names = [f"shared-{number}" for number in range(count)]
     stack.es.indices.create(index=names[0], settings=INDEX_BODY["settings"], mappings=MAPPINGS)
     stack.attach(names[0], "body")
     mapping = stack.es.indices.get_mapping(index=names[0])[names[0]]["mappings"]
