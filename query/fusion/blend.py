@@ -20,6 +20,8 @@ class Blending:
     normalizer: str = CALIBRATED
     combination: str = "sum"
     rank_constant: int = 60
+    is_windowed: bool = False
+    """Whether a list lacks the scores of documents outside of its window. Otherwise it lacks only documents without any score."""
 
     @property
     def is_calibrated(self) -> bool:
@@ -51,8 +53,8 @@ def blend(
 
     calibrated (the default): score = w0 * BM25 / (the query's highest BM25 among the candidates) + w1 * (dot - m) / (1 - m),
     m being the query's mean dot product with the documents. raw_dot: the same with the dot product itself. theoretical: with
-    (dot + 1) / 2. Other normalisers apply to both lists. The semantic leg adds 0 for a document without vectors. `plugin`: fuses
-    the legs in place of linear fusion and rrf. `highest`: the query's highest BM25, if the list may lack its document.
+    (dot + 1) / 2. Other normalisers apply to both lists. The semantic leg adds 0 for a document without vectors, and for one
+    outside of a window the lowest value of the list, if negative. `plugin`: fuses the legs in place of linear fusion and rrf. `highest`: the query's highest BM25, if the list may lack its document.
     """
     lexical: str | Normalize = blending.normalizer
     if blending.normalizer in (CALIBRATED, RAW_DOT, THEORETICAL):
@@ -61,9 +63,9 @@ def blend(
     dot = (lambda raw: raw) if scale.is_dot else None
     means = {index: one.mean for index, one in scale.calibrations.items()} if blending.normalizer == CALIBRATED else {}
     legs = [
-        RankedLeg(name, lists[name], weight, lexical)
+        RankedLeg(name, lists[name], weight, lexical, is_cut=blending.is_windowed)
         if position == 0
-        else RankedLeg(name, lists[name], weight, semantic, dot, means)
+        else RankedLeg(name, lists[name], weight, semantic, dot, means, is_cut=blending.is_windowed)
         for position, (name, weight) in enumerate(weights.items())
     ]
     if plugin is not None:

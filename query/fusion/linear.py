@@ -34,7 +34,9 @@ def linear_fusion(
     if single_precision and combination == "sum":
         combine = single_precision_sum
     normalized = [normalize(leg.scores, leg.normalizer) for leg in legs]
-    absent = [absent_value(leg.normalizer, values) for leg, values in zip(legs, normalized, strict=True)]
+    absent = [
+        absent_value(leg.normalizer, values, is_cut=leg.is_cut) for leg, values in zip(legs, normalized, strict=True)
+    ]
     ranks = [{key: rank for rank, key in enumerate(leg.scores, start=1)} for leg in legs]
 
     def part(position: int, key: Key) -> LegContribution:

@@ -36,12 +36,18 @@ def normalize(scores: Scores, normalizer: str | Normalize) -> dict[Key, float]:
     return function(scores)
 
 
-def absent_value(normalizer: str | Normalize, normalized: Mapping[Key, float]) -> float:
+def absent_value(
+    normalizer: str | Normalize, normalized: Mapping[Key, float], *, is_cut: bool = False
+) -> float:
     """The normalised score of a document that the list lacks: 0, or the lowest of the list if that is lower.
 
-    z_score and dbsf go below 0 for documents of the list; 0 would rank a document without a match above them.
+    z_score and dbsf go below 0 for documents of the list; 0 would rank a document without a match above them. So do dot products
+    and calibrated values in a list that `is_cut`, which lacks documents because they are less similar. A list that is not cut
+    lacks documents that have no vectors, of which nothing is known.
     """
-    return min(0.0, min(normalized.values(), default=0.0)) if normalizer in ("z_score", "dbsf") else 0.0
+    if not is_cut and normalizer not in ("z_score", "dbsf"):
+        return 0.0
+    return min(0.0, min(normalized.values(), default=0.0))
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,8 @@ class RankedLeg:
     """By index, the mean similarity that a calibrated normaliser uses."""
     hits: Mapping[Key, FusedHit] = field(default_factory=dict)
     """How each score was computed."""
+    is_cut: bool = False
+    """Whether a document that the list lacks has a lower score than its documents: it is outside of the window."""
 
     def dot_of(self, key: Key) -> float | None:
         return self.dot(self.scores[key]) if self.dot is not None and key in self.scores else None

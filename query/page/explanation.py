@@ -133,7 +133,9 @@ def _weighted_sum(hit: FusedHit, server: FromServer) -> Tree:
         query = _query(position, part)
         if part.raw is None or _counts_as_absent(part):
             source = [] if part.raw is None else [_source(part, server), *_facts(part)]
-            details.append(_tree(part.contribution, f"weighted score: [0], result not found in {query}", source))
+            # A leg of `hybrid` may count with its lowest value.
+            score = _short(part.contribution) if part.raw is None and part.contribution else "0"
+            details.append(_tree(part.contribution, f"weighted score: [{score}], result not found in {query}", source))
             continue
         how = f"{_short(part.weight)} * {_short(part.normalized)}"
         described = (

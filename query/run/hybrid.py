@@ -190,7 +190,8 @@ class HybridSearch:
         began = time.perf_counter()
         scale = similarity_scale(attachment)
         semantic = SemanticScale(legs.calibrations, scale.raw_dot, scale.theoretical, scale.is_dot)
-        blending = blending_of(hybrid, attachment)
+        is_windowed = not _is_exact(hybrid, attachment, legs.weights)
+        blending = replace(blending_of(hybrid, attachment), is_windowed=is_windowed)
         plugin = None if blending.fusion in ("linear", "rrf") else find(FUSIONS, blending.fusion)
         is_long = sum(map(len, legs.lists.values())) > MANY_CANDIDATES
         fused = await off_loop(is_long, blend, legs.lists, legs.weights, blending, semantic, plugin)

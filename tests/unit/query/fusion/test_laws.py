@@ -85,6 +85,41 @@ def test_the_blend_is_monotonic_in_bm25_and_in_the_dot_product(
                 assert scores[one] >= scores[other] - 1e-9
 
 
+@given(
+    st.sampled_from(["calibrated", "raw_dot", "theoretical", "none", "minmax", "l2_norm", "z_score", "dbsf"]),
+    st.sampled_from(sorted(COMBINATIONS)),
+    st.dictionaries(keys, st.tuples(st.floats(0.001, 60), st.floats(-1, 1)), min_size=1),
+    st.integers(1, 8),
+)
+def test_the_windowed_blend_ranks_no_document_outside_of_a_window_above_a_better_one_inside(
+    normalizer: str, combination: str, scores: dict[Key, tuple[float, float]], window: int
+) -> None:
+    true: list[dict[Key, float]] = [{key: round(pair[leg], 3) for key, pair in scores.items()} for leg in (0, 1)]
+    lexical, semantic = (dict(sorted(one.items(), key=lambda item: -item[1])[:window]) for one in true)
+    scale = SemanticScale({"i": Calibration(0.3)})
+    blending = Blending(normalizer=normalizer, combination=combination, is_windowed=True)
+    fused = blend({"lexical": lexical, "semantic": semantic}, {"lexical": 0.35, "semantic": 0.65}, blending, scale)
+    found = {hit.key: hit.score for hit in fused}
+    for one in found:
+        for other in found:
+            if all(leg[one] >= leg[other] for leg in true) and _is_inside_where(other, one, lexical, semantic):
+                assert found[one] >= found[other] - 1e-9
+
+
+def _is_inside_where(other: Key, one: Key, *windows: dict[Key, float]) -> bool:
+    """Whether `one` is inside of each window that `other` is inside of: of equal scores at the end of a window, chance decides."""
+    return all(one in window or other not in window for window in windows)
+
+
+def test_a_document_outside_of_the_window_is_below_a_negative_one_inside() -> None:
+    lists = {"lexical": {A: 5.0, B: 5.0}, "semantic": {C: 0.9, A: -0.05}}
+    weights = {"lexical": 0.5, "semantic": 0.5}
+    for normalizer in ("calibrated", "raw_dot", "none", "l2_norm"):
+        blending = Blending(normalizer=normalizer, is_windowed=True)
+        scores = {hit.key: hit.score for hit in blend(lists, weights, blending, SemanticScale({"i": Calibration(0.3)}))}
+        assert scores[B] <= scores[A], normalizer
+
+
 def test_a_lower_dot_product_does_not_win_under_a_geometric_mean() -> None:
     lists = {"lexical": {A: 5.0, B: 5.0}, "semantic": {B: 0.4, A: -0.05}}
     for combination in ("geometric_mean", "harmonic_mean"):
