@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import structlog
 from elasticsearch import AsyncElasticsearch, BadRequestError, NotFoundError
 from numpy.typing import NDArray
 
 from mappings.attachment import EMBEDDED, Attachment
 from mappings.mean_vectors import MeanVector, mean_of_documents
 
+log = structlog.get_logger()
 FORMAT = 1
 MEAN_VECTORS_INDEX = "esblend-mean-vectors"
 SAMPLE_DOCUMENTS = 300
@@ -150,11 +152,15 @@ async def load_mean_vectors(es: AsyncElasticsearch, ids: Sequence[str]) -> dict[
         response = await es.mget(index=MEAN_VECTORS_INDEX, ids=list(ids))
     except NotFoundError:
         return {}
-    return {
-        stored["_id"]: (_read(stored["_source"]), int(stored["_source"]["writes"]))
-        for stored in response["docs"]
-        if stored.get("found") and stored["_source"].get("format") == FORMAT
-    }
+    found: dict[str, tuple[MeanVector, int]] = {}
+    for stored in response["docs"]:
+        if stored.get("found") and stored["_source"].get("format") == FORMAT:
+            known = read_mean_vector(stored["_source"])
+            if known is None:
+                log.warning("stored mean vector ignored: it cannot be read", id=stored["_id"])
+            else:
+                found[stored["_id"]] = known
+    return found
 
 
 def mean_vector_id(uuid: str, generation: str) -> str:
@@ -162,12 +168,20 @@ def mean_vector_id(uuid: str, generation: str) -> str:
     return f"{uuid}-{generation}"
 
 
-def _read(source: Mapping[str, Any]) -> MeanVector:
-    vector = np.frombuffer(base64.b64decode(source["vector"]), dtype="<f4").astype(np.float32)
-    return MeanVector(
-        vector,
-        float(source["mean_squared_norm"]),
-        int(source["sampled"]),
-        int(source["passages"]),
-        int(source["documents"]),
-    )
+def read_mean_vector(source: Mapping[str, Any]) -> tuple[MeanVector, int] | None:
+    """A stored mean vector, with the number of writes at that time. None if it is damaged: it is sampled anew then."""
+    try:
+        vector = np.frombuffer(base64.b64decode(source["vector"]), dtype="<f4").astype(np.float32)
+        mean = MeanVector(
+            vector,
+            float(source["mean_squared_norm"]),
+            int(source["sampled"]),
+            int(source["passages"]),
+            int(source["documents"]),
+        )
+        writes = int(source["writes"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    is_finite = np.isfinite(vector).all() and np.isfinite(mean.mean_squared_norm)
+    is_usable = vector.size > 0 and is_finite and mean.documents > 0
+    return (mean, writes) if is_usable else None

@@ -52,21 +52,24 @@ class MeanVectorRefresh:
         self._es = es
         self._sampled: dict[str, Sampled] = {}
         self._work: asyncio.Task[None] | None = None
-        self._pause_until = 0.0
+        self._paused: dict[str, float] = {}
+        """Until when an index whose sample failed is left alone, so that it does not keep the others from theirs."""
 
     def consider(self, index: str, uuid: str, generation: str, attachment: Attachment, writes: int) -> None:
         """Start sampling if it is due and no other sample is in progress. `writes`: the number of writes to the index since its
         creation."""
-        now = asyncio.get_running_loop().time()
-        if (self._work is not None and not self._work.done()) or now < self._pause_until or writes < STORED_FROM:
+        now, id_ = asyncio.get_running_loop().time(), mean_vector_id(uuid, generation)
+        is_busy = self._work is not None and not self._work.done()
+        if is_busy or now < self._paused.get(id_, 0.0) or writes < STORED_FROM:
             return
-        last = self._sampled.get(mean_vector_id(uuid, generation))
+        last = self._sampled.get(id_)
         if last is None or last.is_due(writes):
             self._work = asyncio.create_task(self._refresh(index, uuid, attachment.using(generation), writes))
 
     async def forget_others(self, keep: set[str], indices: set[str]) -> None:
         """Delete the stored mean vectors of other generations than `keep`, except those of `indices`."""
         self._sampled = {id_: sampled for id_, sampled in self._sampled.items() if id_ in keep}
+        self._paused = {id_: until for id_, until in self._paused.items() if id_ in keep}
         others = {"must_not": [{"ids": {"values": sorted(keep)}}, {"terms": {"index": sorted(indices)}}]}
         try:
             await self._es.delete_by_query(
@@ -102,7 +105,7 @@ class MeanVectorRefresh:
                 log.info("mean vector deleted", index=index, documents=0 if sample is None else sample.documents)
             self._sampled[id_] = Sampled(writes, 0 if sample is None else sample.documents)
         except (ApiError, TransportError) as error:
-            self._pause_until = asyncio.get_running_loop().time() + _RETRY_SECONDS
+            self._paused[id_] = asyncio.get_running_loop().time() + _RETRY_SECONDS
             log.warning(
                 "mean vector not refreshed", index=index, cause=str(error)[:300], retry_in_seconds=_RETRY_SECONDS
             )

@@ -1,8 +1,13 @@
 """When the mean vector of an index is sampled again."""
 
-import pytest
+import asyncio
 
-from indexer.care.mean_vectors import Sampled
+import pytest
+from elasticsearch import AsyncElasticsearch
+from structlog.testing import capture_logs
+
+from indexer.care.mean_vectors import MeanVectorRefresh, Sampled
+from tests.unit.mappings.test_attachment import attachment
 
 
 @pytest.mark.parametrize(
@@ -19,3 +24,16 @@ from indexer.care.mean_vectors import Sampled
 )
 def test_a_sample_is_due_after_enough_writes(last: Sampled, writes: int, *, due: bool) -> None:
     assert last.is_due(writes) is due
+
+
+def test_an_index_whose_sample_fails_does_not_keep_the_others_from_theirs() -> None:
+    async def consider(*indices: str) -> None:
+        async with AsyncElasticsearch("http://127.0.0.1:1", max_retries=0) as es:
+            refresh = MeanVectorRefresh(es)
+            for index in indices:
+                refresh.consider(index, index, "g1", attachment(), 1000)
+                await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+
+    with capture_logs() as logs:
+        asyncio.run(consider("a", "a", "b"))
+    assert [entry["index"] for entry in logs if entry["event"] == "mean vector not refreshed"] == ["a", "b"]
