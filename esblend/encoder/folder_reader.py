@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from esblend.encoder.model_folder import InputKind, Layer, ModelFolder, read_json
 from esblend.encoder.module_list import ModuleFolder, is_routed, module_list
+from esblend.encoder.weight_files import require_safetensors
 from esblend.errors import ModelError
 
 POOLING_MODES = ("cls", "mean", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
@@ -44,8 +45,8 @@ def _read_route(path: Path, name: str, modules: Sequence[ModuleFolder]) -> Model
     default = prompts.get(st_config.get("default_prompt_name") or "", "")
     config = read_json(first.path / "config.json", name, required=first.kind == "Transformer")
     bert_config = read_json(first.path / "sentence_bert_config.json", name)
-    _require_safetensors(first.path, path, name)
-    pooling, layers = _after_input(modules, name, has_prompts=any(prompts.values()))
+    require_safetensors(first.path, path, name)
+    pooling, layers = _after_input(modules, path, name, has_prompts=any(prompts.values()))
     offset = int(config.get("pad_token_id") or 0) + 1
     position_offset = offset if config.get("model_type") in _COUNT_POSITIONS_FROM_PADDING else 0
     return ModelFolder(
@@ -66,7 +67,7 @@ def _read_route(path: Path, name: str, modules: Sequence[ModuleFolder]) -> Model
 
 
 def _after_input(
-    modules: Sequence[ModuleFolder], name: str, *, has_prompts: bool
+    modules: Sequence[ModuleFolder], root: Path, name: str, *, has_prompts: bool
 ) -> tuple[tuple[str, ...], tuple[Layer, ...]]:
     """(pooling modes, layers after pooling)."""
     pooling: tuple[str, ...] = ("mean",)
@@ -85,26 +86,12 @@ def _after_input(
         elif module.kind in LAYER_KINDS:
             if config.get("module_input_name", "sentence_embedding") != "sentence_embedding":
                 raise ModelError(f"model [{name}] has a {module.kind} module over word pieces, which is not supported")
+            if module.kind != "Normalize":
+                require_safetensors(module.path, root, name)
             layers.append(Layer(module.kind, module.path))
         elif module.kind != "Dropout":
             raise ModelError(f"model [{name}] has a module of kind [{module.kind}], which is not supported")
     return pooling, tuple(layers)
-
-
-def _require_safetensors(folder: Path, root: Path, name: str) -> None:
-    """Reading a pickled checkpoint can run code; reading safetensors cannot."""
-    if any(folder.glob("*.safetensors")):
-        return
-    convert = "python -m esblend.encoder.pickled_weights"
-    if any(folder.glob("*.bin")):
-        raise ModelError(
-            f"model [{name}] has its weights in a pickled file only. esblend reads safetensors, because reading a pickled "
-            f"file may run code. Convert it with: {convert} '{root}'"
-        )
-    raise ModelError(
-        f"model [{name}] has no weights in a safetensors file. If the model hub has pickled weights (*.bin), download the whole "
-        f"model to a folder and convert it with: {convert} FOLDER"
-    )
 
 
 def _similarity(st_config: Mapping[str, Any], layers: Sequence[Layer]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -90,10 +91,12 @@ _LAYERS: dict[str, Callable[[Path, str], torch.nn.Module]] = {
 
 
 def _weights(folder: Path, name: str) -> dict[str, Tensor]:
-    file = folder / "model.safetensors"
-    if not file.is_file():
-        raise ModelError(f"model [{name}]: its module [{folder.name}] has no model.safetensors")
-    return load_file(file)
+    try:
+        return load_file(folder / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"model [{name}]: the weights of its module [{folder.name}] cannot be read: {error}"
+        ) from error
 
 
 def _parameter(weights: Tensor | None) -> torch.nn.Parameter | None:

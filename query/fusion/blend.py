@@ -54,7 +54,8 @@ def blend(
     calibrated (the default): score = w0 * BM25 / (the query's highest BM25 among the candidates) + w1 * (dot - m) / (1 - m),
     m being the query's mean dot product with the documents. raw_dot: the same with the dot product itself. theoretical: with
     (dot + 1) / 2. Other normalisers apply to both lists. The semantic leg adds 0 for a document without vectors, and for one
-    outside of a window the lowest value of the list, if negative. `plugin`: fuses the legs in place of linear fusion and rrf. `highest`: the query's highest BM25, if the list may lack its document.
+    outside of a window the lowest value of the list, if negative. `plugin`: fuses the legs in place of linear fusion and rrf.
+    `highest`: the query's highest BM25, if the list may lack its document.
     """
     lexical: str | Normalize = blending.normalizer
     if blending.normalizer in (CALIBRATED, RAW_DOT, THEORETICAL):

@@ -36,9 +36,7 @@ def normalize(scores: Scores, normalizer: str | Normalize) -> dict[Key, float]:
     return function(scores)
 
 
-def absent_value(
-    normalizer: str | Normalize, normalized: Mapping[Key, float], *, is_cut: bool = False
-) -> float:
+def absent_value(normalizer: str | Normalize, normalized: Mapping[Key, float], *, is_cut: bool = False) -> float:
     """The normalised score of a document that the list lacks: 0, or the lowest of the list if that is lower.
 
     z_score and dbsf go below 0 for documents of the list; 0 would rank a document without a match above them. So do dot products

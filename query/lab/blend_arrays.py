@@ -14,6 +14,7 @@ from esblend.errors import InvalidRequest
 from query.fusion.blend import CALIBRATED, RAW_DOT, THEORETICAL
 from query.lab.candidates import Candidates
 from query.lab.judged import Judged
+from query.plan.similarity import SIMILARITY_SCALES, SimilarityScale
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -55,6 +56,8 @@ class CandidateArrays:
     gain: Array
     ideal: Array
     """(queries,): the highest possible discounted gain."""
+    scale: SimilarityScale = SIMILARITY_SCALES["dot_product"]
+    """Of `semantic`."""
 
     def ndcg(self, blend: Blend) -> dict[str, float]:
         """nDCG@10 of each query under a blend, as the gateway would rank these candidates."""
@@ -93,6 +96,9 @@ class CandidateArrays:
         of_lexical, of_semantic = _NORMALIZERS.get(blend.normalizer, (None, None))
         if of_lexical is None or of_semantic is None:
             raise InvalidRequest(f"the lab cannot blend with [normalizer: {blend.normalizer}]")
+        own = {RAW_DOT: self.scale.raw_dot, THEORETICAL: self.scale.theoretical}.get(blend.normalizer)
+        if own is not None:
+            of_semantic = _BY_NAME[own]
         raw = self.calibrated if blend.normalizer == CALIBRATED else self.semantic
         parts = [
             weight * normalize(values, is_candidate & np.isfinite(values) & (weight > 0))
@@ -104,8 +110,8 @@ class CandidateArrays:
         return np.where(is_candidate, parts[0] + parts[1], -np.inf)
 
 
-def to_arrays(candidates: Mapping[str, Candidates], judged: Judged) -> CandidateArrays:
-    """The candidates of all queries, and the gain of each according to the judgements."""
+def to_arrays(candidates: Mapping[str, Candidates], judged: Judged, similarity: str = "dot_product") -> CandidateArrays:
+    """The candidates of all queries, and the gain of each according to the judgements. `similarity`: of the vectors."""
     ids = tuple(candidates)
     width = max((len({*legs.lexical, *legs.semantic}) for legs in candidates.values()), default=0) or 1
     shape = (len(ids), width)
@@ -126,7 +132,8 @@ def to_arrays(candidates: Mapping[str, Candidates], judged: Judged) -> Candidate
             ranks[row, : len(keys)] = [rank_of.get(key, np.inf) for key in keys]
         best = sorted(grades.values(), reverse=True)[:DEPTH]
         ideal[row] = sum(grade / np.log2(rank + 1) for rank, grade in enumerate(best, 1))
-    return CandidateArrays(ids, lexical, semantic, calibrated, lexical_rank, semantic_rank, gain, ideal)
+    scale = SIMILARITY_SCALES[similarity]
+    return CandidateArrays(ids, lexical, semantic, calibrated, lexical_rank, semantic_rank, gain, ideal, scale)
 
 
 ArrayNormalize = Callable[[Array, Mask], Array]
@@ -185,11 +192,18 @@ def _with_lowest(scaled: Array, mask: Mask) -> Array:
     return np.where(mask, scaled, lowest)
 
 
+_BY_NAME: dict[str, ArrayNormalize] = {
+    "none": _none,
+    "unit_dot": _unit_dot,
+    "minmax": _minmax,
+    "l2_norm": _l2_norm,
+    "z_score": _z_score,
+    "dbsf": _dbsf,
+}
 _NORMALIZERS: dict[str, tuple[ArrayNormalize, ArrayNormalize]] = {
     CALIBRATED: (_max, _none),
     RAW_DOT: (_max, _none),
     THEORETICAL: (_max, _unit_dot),
-    **{name: (function, function) for name, function in (
-        ("none", _none), ("minmax", _minmax), ("l2_norm", _l2_norm), ("z_score", _z_score), ("dbsf", _dbsf),
-    )},
-}  # fmt: skip
+    **{name: (_BY_NAME[name], _BY_NAME[name]) for name in ("none", "minmax", "l2_norm", "z_score", "dbsf")},
+}
+"""For the lexical and for the semantic leg; `CandidateArrays.scale` decides how RAW_DOT and THEORETICAL treat the latter."""

@@ -14,7 +14,8 @@ from esblend.cli.console import count_progress, err, out, print_json
 from esblend.cli.gateway_client import FAILED, DataDir, Json, call, end, gateway, stating_errors, whole_command
 from esblend.errors import InvalidRequest, MissingExtra, UnusableFile
 from esblend.extras import require
-from query.lab.judged import Judged, from_titles, missing_documents, read_beir, read_judgements, write_qrels
+from query.lab.judged import Judged, from_titles, missing_documents, read_beir, read_judgements
+from query.lab.run_files import read_runs, refuse_equal_labels, write_runs
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -82,16 +83,18 @@ def evaluate(
         from_files = _read_judged(target, queries, qrels, split, titles, sample)
         options: dict[str, Any] = {"generation": generation} if generation else {}
         systems = standard_systems(rerank=rerank, shared_options=options)
-        other_runs = _read_runs(compare_run or [], [system.name for system in systems])
+        other_runs = read_runs(compare_run or [], [system.name for system in systems], from_files)
         _refuse_unwritable(html, runs)
+        if runs is not None:
+            refuse_equal_labels([*(system.name for system in systems), *other_runs])
 
-        def check(index: str) -> None:
-            _check_documents(es, index, from_files)
-            if rerank:
-                _refuse_without_reranker(es, index, from_files)
+        def judge(index: str) -> Judged:
+            return _judged_of(es, index, from_files, titles, sample)
 
-        with _target(es, target, keep, check) as index:
-            judged = from_files or from_titles(es, index, str(titles), size=sample or 300, seed=0)
+        def probe(index: str) -> None:
+            _probe(es, index, options | ({"rerank": True} if rerank else {}))
+
+        with _target(es, target, keep, judge, probe) as (index, judged):
             _warn_of_missing_vectors(es, index, data_dir)
             with _bar("Searching", (len(systems) + 1) * len(judged.queries)) as advance:
                 evaluation = measure(es, index, judged, systems, shared_options=options, advance=advance)
@@ -104,7 +107,7 @@ def evaluate(
                     write_html(evaluation, read_circumstances(es, evaluation, sys.argv[1:], generation), html)
             if runs is not None:
                 with _writing("--runs", runs):
-                    _write_runs(evaluation, judged, runs)
+                    write_runs(evaluation, runs)
     if not as_json:
         err.print(f"{evaluation.seconds:.0f} s" + (f"; the report is in {html}" if html else ""))
 
@@ -167,17 +170,18 @@ def tune(
     with gateway(data_dir) as es:
         from_files = _read_judged(target, queries, qrels, split, titles, sample)
 
-        def check(index: str) -> None:
-            _check_documents(es, index, from_files)
-            if from_files is not None:
-                _refuse_few(from_files, folds)
-
-        with _target(es, target, keep, check) as index:
-            judged = from_files or from_titles(es, index, str(titles), size=sample or 300, seed=0)
+        def judge(index: str) -> Judged:
+            judged = _judged_of(es, index, from_files, titles, sample)
             _refuse_few(judged, folds)
-            _warn_of_missing_vectors(es, index, data_dir)
+            return judged
+
+        def present_of(index: str) -> tuple[dict[str, Any], tuning.Settings]:
             attachment = call(es, "GET", f"/_esblend/indices/{quote(index, safe='')}")["attachment"]
-            present = tuning.present_settings(attachment["defaults"], attachment["source_fields"])
+            return attachment, tuning.present_settings(attachment["defaults"], attachment["source_fields"])
+
+        with _target(es, target, keep, judge, present_of) as (index, judged):
+            _warn_of_missing_vectors(es, index, data_dir)
+            attachment, present = present_of(index)
             choices = list(dict.fromkeys([present.fields, *tuning.field_choices(present.fields)]))
             window = max(*tuning.WINDOWS, present.blend.window)
             with _bar("Fetching scores", len(choices) * len(judged.queries)) as advance:
@@ -186,7 +190,8 @@ def tune(
                     for names in choices
                 }
             with _bar("Trying settings", 1 + sum(1 for _ in tuning.grid(choices))) as advance:
-                advice = tuning.tune(candidates, judged, present, folds=folds, advance=advance)
+                similarity = attachment["generations"][attachment["active"]]["vector"]["similarity"]
+                advice = tuning.tune(candidates, judged, present, similarity=similarity, folds=folds, advance=advance)
             if apply and advice.is_recommended:
                 path = f"/_esblend/indices/{quote(index, safe='')}/defaults"
                 profiles = attachment["defaults"].get("profiles")
@@ -207,16 +212,27 @@ def _refuse_few(judged: Judged, folds: int) -> None:
         raise InvalidRequest(f"{len(judged.queries)} queries are too few for {folds} folds")
 
 
-def _check_documents(es: "Elasticsearch", index: str, judged: Judged | None) -> None:
-    """Raises InvalidRequest when the judgements are of other documents, and warns when the index lacks some of them."""
-    if judged is None:
-        return
-    missing, total = missing_documents(es, index, judged)
+def _judged_of(
+    es: "Elasticsearch", index: str, from_files: Judged | None, titles: str | None, sample: int | None
+) -> Judged:
+    """The judgements, once the index is known. Raises InvalidRequest when they are of other documents, and warns when the index
+    lacks some of them."""
+    if from_files is None:
+        return from_titles(es, index, str(titles), size=sample or 300, seed=0)
+    missing, total = missing_documents(es, index, from_files)
     if missing:
         err.print(
             f"The index lacks {missing} of the {total} documents that are judged relevant. No system can find them.",
             style="yellow",
         )
+    return from_files
+
+
+def _probe(es: "Elasticsearch", index: str, options: dict[str, Any]) -> None:
+    """Raises ApiError when the index is not attached, lacks the generation, or when the gateway has no working cross-encoder. The
+    search finds a document whatever the words of the queries are, and embeds nothing."""
+    hybrid = {"query": "a", "alpha": 0, "lexical": {"match_all": {}}, **options}
+    es.search(index=index, body={"size": 1, "_source": False, "on_leg_failure": "fail", "query": {"hybrid": hybrid}})
 
 
 def _warn_of_missing_vectors(es: "Elasticsearch", index: str, data_dir: Path | None) -> None:
@@ -226,6 +242,12 @@ def _warn_of_missing_vectors(es: "Elasticsearch", index: str, data_dir: Path | N
         status = call(es, "GET", f"/_esblend/indices/{quote(index, safe='')}/status")
     except ApiError:  # several indices, or a caller that may only search
         return
+    if status["dead_letters"]:
+        err.print(
+            f"{status['dead_letters']} of {status['documents']} documents are dead letters without vectors, so the semantic leg "
+            f"cannot find them. List them: {whole_command(f'esblend dead-letters list {index}', data_dir)}",
+            style="yellow",
+        )
     if status["pending"]:
         err.print(
             f"{status['pending']} of {status['documents']} documents have no current vectors yet, so the semantic leg cannot find "
@@ -254,14 +276,24 @@ def _show_advice(advice: dict[str, Any], *, as_json: bool, applied: bool) -> Non
 
 
 @contextmanager
-def _target(es: "Elasticsearch", target: str, keep: str | None, check: Callable[[str], None]) -> Iterator[str]:
-    """The named index, or a scratch index of the named folder. `check` gets its name before any document is embedded."""
+def _target(
+    es: "Elasticsearch", target: str, keep: str | None, judge: Callable[[str], Judged], check: Callable[[str], object]
+) -> Iterator[tuple[str, Judged]]:
+    """The named index, or a scratch index of the named folder, with its judgements.
+
+    `judge` gets the index before it is attached and `check` when it is attached, both before its documents are embedded. They raise
+    to end the work.
+    """
     from query.lab.scratch import scratch_index
 
     if not Path(target).is_dir():
+        if keep is not None:
+            end(f"--keep is for the index of a folder, and [{target}] is not a folder.")
+        judged = judge(target)
         check(target)
-        yield target
+        yield target, judged
         return
+    found: list[Judged] = []
     with count_progress() as progress:
         tasks: dict[str, Any] = {}
 
@@ -270,10 +302,12 @@ def _target(es: "Elasticsearch", target: str, keep: str | None, check: Callable[
                 tasks[step] = progress.add_task(step, total=total)
             progress.update(tasks[step], completed=done, total=total)
 
-        scratch = scratch_index(es, Path(target), show, keep_as=keep, check=check)
+        scratch = scratch_index(
+            es, Path(target), show, keep_as=keep, before=lambda index: found.append(judge(index)), check=check
+        )
         index = scratch.__enter__()
     try:
-        yield index
+        yield index, found[0]
     finally:
         scratch.__exit__(None, None, None)
 
@@ -282,6 +316,12 @@ def _read_judged(
     target: str, queries: Path | None, qrels: Path | None, split: str, titles: str | None, sample: int | None
 ) -> Judged | None:
     """The judgements in files; None with --from-titles, which needs the index."""
+    if titles is not None and (qrels or queries):
+        end(
+            "--from-titles makes queries and judgements from the index: leave out --qrels and --queries, or --from-titles."
+        )
+    if queries is not None and qrels is None:
+        end("--queries needs --qrels, the judgements of these queries.")
     if titles is not None:
         return None
     if qrels is not None:
@@ -320,50 +360,8 @@ def _writing(option: str, path: Path) -> Iterator[None]:
         raise UnusableFile(f"{option} {path} cannot be written: {error.strerror}") from error
 
 
-def _refuse_without_reranker(es: "Elasticsearch", index: str, judged: Judged | None) -> None:
-    """Raises ApiError when the gateway has no cross-encoder."""
-    text = next(iter(judged.queries.values())) if judged is not None else "a"
-    es.search(index=index, size=1, query={"hybrid": {"query": text, "rerank": True, "alpha": 0}}, source=False)
-
-
 @contextmanager
 def _bar(what: str, total: int) -> Iterator[Any]:
     with count_progress() as progress:
         task = progress.add_task(what, total=total)
         yield lambda count: progress.advance(task, count)
-
-
-def _read_runs(files: list[Path], systems: list[str]) -> dict[str, dict[str, dict[str, float]]]:
-    """Run files by their names. Raises InvalidRequest when two systems would have one name."""
-    runs: dict[str, dict[str, dict[str, float]]] = {}
-    for file in files:
-        if file.stem in (*systems, *runs):
-            raise InvalidRequest(f"--run {file}: another system is named [{file.stem}], too; rename the file")
-        runs[file.stem] = _read_run(file)
-    return runs
-
-
-def _read_run(file: Path) -> dict[str, dict[str, float]]:
-    """A TREC run file. Raises UnusableFile when it cannot be read."""
-    import ir_measures
-
-    run: dict[str, dict[str, float]] = {}
-    try:
-        for row in ir_measures.read_trec_run(str(file)):  # type: ignore[no-untyped-call]
-            run.setdefault(row.query_id, {})[row.doc_id] = row.score
-    except (OSError, ValueError, IndexError) as error:
-        raise UnusableFile(f"--run {file} cannot be read as a TREC run: {error}") from error
-    return {id_: dict(sorted(hits.items(), key=lambda hit: -hit[1])) for id_, hits in run.items()}
-
-
-def _write_runs(evaluation: Any, judged: Judged, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_qrels(judged, folder / "qrels.txt")
-    for name, measured in evaluation.systems.items():
-        label = name.replace(",", "").replace(" ", "-").lower()
-        lines = [
-            f"{id_} Q0 {document} {rank} {score:g} {label}"
-            for id_, hits in measured.run.items()
-            for rank, (document, score) in enumerate(hits.items(), 1)
-        ]
-        (folder / f"{label}.run").write_text("\n".join(lines) + "\n", "utf-8")

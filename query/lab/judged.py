@@ -48,14 +48,12 @@ def read_beir(folder: Path, split: str) -> Judged:
     if not file.is_file():
         splits = ", ".join(sorted(file.stem for file in (folder / "qrels").glob("*.tsv"))) or "none"
         raise UnusableFile(f"[{folder}] has no split [{split}]; it has {splits}")
-    texts = {query["_id"]: query["text"] for query in _jsonl(folder / "queries.jsonl")}
-    grades = read_qrels(file)
-    return _judged(f"{folder.name}/{split}", texts, grades)
+    return _judged(f"{folder.name}/{split}", read_queries(folder / "queries.jsonl"), read_qrels(file))
 
 
 def read_corpus(folder: Path) -> Iterator[dict[str, Any]]:
-    """`{"_id", "title", "text", ...}` of each document of a BEIR folder."""
-    yield from _jsonl(folder / "corpus.jsonl")
+    """`{"_id", "title", "text", ...}` of each document of a BEIR folder. Raises UnusableFile naming the line without id."""
+    yield from _jsonl(folder / "corpus.jsonl", "_id")
 
 
 def read_judgements(qrels: Path, queries: Path | None) -> Judged:
@@ -69,9 +67,9 @@ def read_judgements(qrels: Path, queries: Path | None) -> Judged:
 
 
 def read_queries(file: Path) -> dict[str, str]:
-    """JSONL with `_id` and `text`, or two columns separated by tabs."""
+    """JSONL with `_id` and `text`, or two columns separated by tabs. Raises UnusableFile naming the line at fault."""
     if file.suffix == ".jsonl":
-        return {str(query["_id"]): str(query["text"]) for query in _jsonl(file)}
+        return {str(query["_id"]): str(query["text"]) for query in _jsonl(file, "_id", "text")}
     rows = [line.split("\t", 1) for line in _text(file).splitlines() if line.strip()]
     if any(len(row) != 2 for row in rows):
         raise UnusableFile(f"[{file}] must have a query's id and text on each line, separated by a tab")
@@ -83,11 +81,12 @@ def read_qrels(file: Path) -> dict[str, dict[str, int]]:
     grades: dict[str, dict[str, int]] = defaultdict(dict)
     for number, line in enumerate(_text(file).splitlines(), 1):
         parts = [part.strip() for part in line.split("\t" if "\t" in line else None)] if line.strip() else []
-        if not parts or (number == 1 and not parts[-1].lstrip("-").isdecimal()):
+        if not parts or (number == 1 and _number(parts[-1]) is None):
             continue
-        if len(parts) not in (3, 4) or not parts[-1].lstrip("-").isdecimal():
+        grade = _number(parts[-1])
+        if len(parts) not in (3, 4) or grade is None:
             raise UnusableFile(f"[{file}:{number}] is neither a TREC nor a BEIR judgement: {line[:80]!r}")
-        grades[parts[0]][parts[-2]] = int(parts[-1])
+        grades[parts[0]][parts[-2]] = _whole_number(grade, f"[{file}:{number}]", "grade", parts[-1])
     return dict(grades)
 
 
@@ -100,8 +99,8 @@ def write_qrels(judged: Judged, file: Path) -> None:
 
 
 def _read_spreadsheet(file: Path) -> Judged:
-    rows = list(csv.DictReader(_text(file).splitlines()))
-    header = list(rows[0]) if rows else []
+    reader = csv.DictReader(_text(file).splitlines())
+    rows, header = list(reader), list(reader.fieldnames or ())
     query, document, grade = (
         next((column for column in header if column.lower().strip() in names), None)
         for names in (_QUERY_COLUMNS, _DOCUMENT_COLUMNS, (*_GRADE_COLUMNS, *_CLICK_COLUMNS))
@@ -110,13 +109,15 @@ def _read_spreadsheet(file: Path) -> Judged:
         raise UnusableFile(
             f"[{file}] needs a column [query] and a column [document]; it has {', '.join(header) or 'none'}"
         )
+    if not rows:
+        raise UnusableFile(f"[{file}] has a header and no rows")
     grades: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     are_clicks = grade is None or grade.lower().strip() in _CLICK_COLUMNS
     for number, row in enumerate(rows, 2):
         text, id_ = ((row[column] or "").strip() for column in (query, document))
         if not text or not id_:
             raise UnusableFile(f"[{file}:{number}] has no value in [{document if text else query}]")
-        value = 1 if grade is None else _whole_number(row[grade] or "0", f"[{file}:{number}]", grade)
+        value = 1 if grade is None else _grade(row[grade] or "0", f"[{file}:{number}]", grade)
         grades[text][id_] = grades[text][id_] + value if are_clicks else max(value, grades[text].get(id_, value))
     if are_clicks:
         grades = {text: _grades_of_clicks(clicks) for text, clicks in grades.items()}
@@ -124,11 +125,21 @@ def _read_spreadsheet(file: Path) -> Judged:
     return Judged(file.stem, {ids[t]: t for t in grades}, {ids[t]: dict(g) for t, g in grades.items()}, are_clicks)
 
 
-def _whole_number(text: str, where: str, column: str) -> int:
+def _grade(text: str, where: str, column: str) -> int:
+    value = _number(text)
+    if value is None:
+        raise UnusableFile(f"{where} has no number in [{column}]: {text!r}")
+    return _whole_number(value, where, column, text)
+
+
+def _number(text: str) -> float | None:
     try:
-        value = float(text)
-    except ValueError as error:
-        raise UnusableFile(f"{where} has no number in [{column}]: {text!r}") from error
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _whole_number(value: float, where: str, column: str, text: str) -> int:
     if not value.is_integer():
         raise UnusableFile(
             f"{where} has [{column}: {text}], but grades are whole numbers, such as 0 to 3: multiply them"
@@ -190,16 +201,25 @@ def _judged(name: str, texts: Mapping[str, str], grades: Mapping[str, Grades]) -
     known = [id_ for id_ in grades if id_ in texts]
     if not known:
         raise InvalidRequest(f"no query of [{name}] has a judgement; check that both files use the same query ids")
+    for id_ in known:
+        if not texts[id_].strip():
+            raise InvalidRequest(f"query [{id_}] of [{name}] has no text")
     return Judged(name, {id_: texts[id_] for id_ in known}, {id_: grades[id_] for id_ in known})
 
 
-def _jsonl(file: Path) -> Iterator[dict[str, Any]]:
+def _jsonl(file: Path, *required: str) -> Iterator[dict[str, Any]]:
+    """The objects of a file with JSON lines. `required`: keys that each of them needs, with a text or a number."""
     for number, line in enumerate(_text(file).splitlines(), 1):
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise UnusableFile(f"[{file}:{number}] is not valid JSON") from error
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise UnusableFile(f"[{file}:{number}] is not valid JSON") from error
+        for key in required:
+            if not isinstance(row, dict) or not isinstance(row.get(key), str | int | float):
+                raise UnusableFile(f"[{file}:{number}] must be an object with [{key}]: {line[:80]}")
+        yield row
 
 
 def _text(file: Path) -> str:

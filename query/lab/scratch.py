@@ -10,6 +10,7 @@ from elasticsearch import Elasticsearch
 from elasticsearch.helpers import streaming_bulk
 
 from esblend.cli.gateway_client import call
+from esblend.errors import InvalidRequest
 from query.lab.judged import read_corpus
 
 FIELDS = ("title", "text")
@@ -25,27 +26,43 @@ def scratch_index(
     progress: Progress,
     *,
     keep_as: str | None = None,
-    check: Callable[[str], None] = lambda _: None,
+    before: Callable[[str], object] = lambda _: None,
+    check: Callable[[str], object] = lambda _: None,
     **attachment: Any,
 ) -> Iterator[str]:
     """The name of an index with the folder's corpus. `keep_as`: a name under which the index remains, for the next run.
 
-    `check` is called with the name before the documents are embedded; it raises to end the work. `attachment`: further keys of
-    the attach request. Raises TimeoutError when the index is not covered within an hour.
+    `before` gets the name before the index is attached, and `check` as soon as it is attached; they raise to end the work.
+    `attachment`: further keys of the attach request. Raises InvalidRequest when the index to keep has other documents, and
+    TimeoutError when the index is not covered within an hour.
     """
     name = keep_as or f"esblend-eval-{uuid.uuid4().hex[:8]}"
     try:
-        if not es.indices.exists(index=name):
+        if es.indices.exists(index=name):
+            _require_same_size(es, name, folder)
+        else:
             _fill(es, name, folder, progress)
+        before(name)
         path = f"/_esblend/indices/{name}"
         call(es.options(request_timeout=300), "PUT", path, {"source_fields": list(FIELDS), **attachment})
-        es.indices.refresh(index=name)
         check(name)
+        es.indices.refresh(index=name)
         _wait(es, path, progress)
         yield name
     finally:
         if keep_as is None:
             es.indices.delete(index=name, ignore_unavailable=True)
+
+
+def _require_same_size(es: Elasticsearch, name: str, folder: Path) -> None:
+    """An index of another collection, or one whose loading was interrupted, would be measured silently."""
+    es.indices.refresh(index=name)
+    count, wanted = int(es.count(index=name)["count"]), len({document["_id"] for document in read_corpus(folder)})
+    if count != wanted:
+        raise InvalidRequest(
+            f"index [{name}] exists with {count} documents, but [{folder}] has {wanted}; delete the index, or keep it under "
+            "another name"
+        )
 
 
 def _fill(es: Elasticsearch, name: str, folder: Path, progress: Progress) -> None:

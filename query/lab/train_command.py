@@ -50,12 +50,14 @@ def train(
         require(
             "torch", "sentence_transformers", "datasets", "accelerate", purpose="`esblend train`", error=MissingExtra
         )
+    from esblend.encoder.folder import find_model
     from mappings.attachment import Attachment
     from query.lab import training
     from query.lab.judged import read_judgements
 
     with stating_errors():
         data = training.read_data_config(data_config) if data_config else []
+        find_model(model)  # before hours of other work
     held = None
     if index is not None:
         if qrels is None:

@@ -6,6 +6,7 @@ addition: hard negatives mined from the index itself, and early stopping on the 
 """
 
 import json
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -69,12 +70,18 @@ def read_data_config(file: Path) -> list[tuple[str, float, list[Example]]]:
     """
     try:
         config = json.loads(file.read_text("utf-8"))
-        return [
+        if not isinstance(config, list):
+            raise TypeError("it is not a list")
+        data = [
             (entry["name"], float(entry.get("weight", 1)), list(_examples(file.parent / entry["name"])))
             for entry in config
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnusableFile(f"[{file}] is not a list of objects with [name] and [weight]: {error}") from error
+    for name, weight, _ in data:
+        if not 0 < weight < math.inf:
+            raise UnusableFile(f"[{file}] gives [{name}] the weight {weight:g}; a weight is above 0")
+    return data
 
 
 def _examples(file: Path) -> Iterator[Example]:
@@ -85,6 +92,8 @@ def _examples(file: Path) -> Iterator[Example]:
         parts = [row.get(key) for key in ("query", "answer", "negative")] if isinstance(row, dict) else row
         if not isinstance(parts, list) or len(parts) < 2 or not all(isinstance(part, str) for part in parts[:2]):
             raise UnusableFile(f"[{file}:{number}] must hold a question and an answer")
+        if not isinstance(parts[2] if len(parts) > 2 else None, str | None):
+            raise UnusableFile(f"[{file}:{number}] has a negative that is not a text")
         yield Example(*parts[:3])
 
 

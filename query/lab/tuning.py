@@ -74,16 +74,17 @@ def tune(
     judged: Judged,
     present: Settings,
     *,
+    similarity: str = "dot_product",
     folds: int = 5,
     seed: int = 0,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Advice:
     """The best settings on all queries, and the gain of this choice on queries held back.
 
-    `candidates`: for each choice of fields, by query. `present`: the settings in use now.
+    `candidates`: for each choice of fields, by query. `present`: the settings in use now. `similarity`: of the vectors.
     """
     values: dict[Settings, dict[str, float]] = {}
-    arrays = {fields: to_arrays(by_query, judged) for fields, by_query in candidates.items()}
+    arrays = {fields: to_arrays(by_query, judged, similarity) for fields, by_query in candidates.items()}
     for settings in [present, *grid(list(candidates))]:
         if settings not in values:
             values[settings] = arrays[settings.fields].ndcg(settings.blend)

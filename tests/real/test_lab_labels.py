@@ -107,9 +107,11 @@ def test_what_cannot_work_is_refused_first(stack: Stack, index: str, files: list
     (folder / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\na\t1\t1\n")
     (folder / "queries.jsonl").write_text('{"_id": "a", "text": "cat"}\n')
     (folder / "corpus.jsonl").write_text('{"_id": "1", "title": "", "text": "The feline"}\n')
-    for name in ("kNN.run", "mine.run", "again/mine.run"):
+    for name in ("kNN.run", "mine.run", "again/mine.run", "bm25.run"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("a Q0 1 1 1.0 x\n")
+    no_match = tmp_path / "no-match.txt"  # BM25 finds nothing for the first query
+    no_match.write_text("f 0 1 1\n")
     indices = set(stack.es.indices.get_alias(index="*"))
     for arguments, reason in (
         ([index, files[0], files[1], "--qrels", str(other)], "has none of the documents"),
@@ -126,9 +128,19 @@ def test_what_cannot_work_is_refused_first(stack: Stack, index: str, files: list
             [index, *files, "--run", str(tmp_path / "mine.run"), "--run", str(tmp_path / "again" / "mine.run")],
             "another system is named [mine]",
         ),
+        ([index, *files, "--run", str(tmp_path / "bm25.run"), "--runs", str(tmp_path / "out")], "to bm25.run"),
+        ([index, *files[:2], "--qrels", str(no_match), "--rerank"], "ESBLEND_RERANKER"),
+        ([str(folder), "--split", "dev", "--rerank"], "ESBLEND_RERANKER"),
+        ([index, *files, "--generation", "g9"], "g9"),
+        ([index, *files, "--from-titles", "text"], "leave out --qrels"),
+        ([index, *files[:2]], "--queries needs --qrels"),
+        ([index, *files, "--keep", "kept"], "--keep is for the index of a folder"),
+        ([str(folder), "--split", "dev", "--keep", index], "exists with 6 documents, but"),
+        ([str(folder), "--from-titles", "title"], "has no [title] of three words"),
     ):
         done = stack.esblend("eval", *arguments)
         assert done.returncode != 0, arguments
         assert reason in " ".join(done.stderr.split()), (arguments, done.stderr)
         assert "Searching" not in done.stderr
+        assert "Embedding" not in done.stderr
     assert set(stack.es.indices.get_alias(index="*")) == indices

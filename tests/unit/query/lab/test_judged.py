@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from esblend.errors import InvalidRequest
-from query.lab.judged import read_beir, read_judgements, read_qrels, write_qrels
+from query.lab.judged import read_beir, read_corpus, read_judgements, read_qrels, write_qrels
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -65,6 +65,7 @@ def test_clicks_become_grades_by_the_share_of_the_most_clicked_and_are_weak(tmp_
         ("query,document,grade\na,b,0.5\n", r":2\] has \[grade: 0.5\], but grades are whole numbers"),
         ("query,document,grade\na,b,nan\n", r":2\] has \[grade: nan\]"),
         ("query,document,grade\na\n", r":2\] has no value in \[document\]"),
+        ("query,document,grade\n", "has a header and no rows"),
     ],
 )
 def test_a_wrong_spreadsheet_is_named(tmp_path: Path, text: str, reason: str) -> None:
@@ -86,3 +87,38 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     judged = read_judgements(write(tmp_path, "r", "1 0 x 1\n2 0 y 3\n"), write(tmp_path, "q.tsv", "1\tone\n2\ttwo\n"))
     write_qrels(judged, tmp_path / "again")
     assert read_qrels(tmp_path / "again") == judged.grades
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("1 0 x 0.5", r":1\] has \[grade: 0.5\], but grades are whole numbers"),
+        ("1 0 x 1\n1 0 y --1", r":2\] is neither"),
+    ],
+)
+def test_a_grade_that_is_no_whole_number_is_named_also_in_the_first_line(
+    line: str, reason: str, tmp_path: Path
+) -> None:
+    """A header, by contrast, has no number there."""
+    with pytest.raises(InvalidRequest, match=reason):
+        read_qrels(write(tmp_path, "q", f"{line}\n"))
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("[]", r":1\] must be an object with \[_id\]"),
+        ('{"id": "1", "text": "one"}', r":1\] must be an object with \[_id\]"),
+        ('{"_id": "1", "text": null}', r":1\] must be an object with \[text\]"),
+        ('{"_id": "1", "text": " "}', r"query \[1\] of \[r\] has no text"),
+    ],
+)
+def test_a_query_without_id_or_text_is_named(line: str, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match=reason):
+        read_judgements(write(tmp_path, "r", "1 0 x 1\n"), write(tmp_path, "q.jsonl", f"{line}\n"))
+
+
+def test_a_document_without_id_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "corpus.jsonl", '{"_id": "1", "text": "one"}\n{"text": "two"}\n')
+    with pytest.raises(InvalidRequest, match=r"corpus.jsonl:2\] must be an object with \[_id\]"):
+        list(read_corpus(tmp_path))
