@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from bench.__main__ import MEASUREMENTS, function_of
+from bench.relevance import with_differences
 from tests.conftest import ROOT
 
 
@@ -35,3 +36,13 @@ def test_each_measurement_has_its_function() -> None:
         module, function = function_of(name)
         tree = ast.parse((ROOT / "bench" / f"{module}.py").read_text("utf-8"))
         assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, name
+
+
+def test_an_anisotropic_encoder_is_compared_with_minilm_on_the_same_collection() -> None:
+    rows = [
+        {"collection": "cranfield", "encoder": "MiniLM", "default": "0.5592 (66)"},
+        {"collection": "cranfield", "encoder": "anisotropic, strong", "default": "0.5601 (66)"},
+        {"collection": "cranfield", "encoder": "all-mpnet-base-v2", "default": "0.5700 (66)"},
+        {"collection": "scifact", "encoder": "anisotropic, strong", "default": "0.7402 (90)"},
+    ]
+    assert [row["default - MiniLM"] for row in with_differences(rows)] == ["", "+0.0009", "", ""]
