@@ -149,7 +149,9 @@ class Settings(BaseSettings):
     )
     encoder_token_budget: int = Field(default=2048, ge=512, description="Word pieces per forward pass.")
     encoder_backend: Literal["auto", "torch", "openvino"] = "auto"
-    precision: Literal["exact", "fast"] = Field(default="exact", description="fast: int8 on CPUs, bf16 on GPUs.")
+    precision: Literal["exact", "fast"] = Field(
+        default="exact", description="fast: int8 on CPUs, bf16 on GPUs; the status names what int8 costs."
+    )
 
     encoder_url: str | None = Field(default=None, description="The service for models named openai:... and tei:...")
     encoder_api_key: SecretStr | None = None

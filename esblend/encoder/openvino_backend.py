@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from esblend.encoder.backend import Precision, Use
 from esblend.encoder.batches import token_batches
 from esblend.encoder.model_folder import ModelFolder
-from esblend.encoder.openvino_export import exported_model
+from esblend.encoder.openvino_export import exported_model, read_quality
 from esblend.encoder.silent_openvino import openvino
 from esblend.errors import ModelError
 from esblend.metrics import BATCH_FILL
@@ -29,7 +29,7 @@ class OpenVinoModel:
         path = exported_model(folder, digest, precision)
         self.name = "openvino"
         self.precision: Precision = precision
-        self.detail = ""
+        self.detail = read_quality(path.parent)
         self._streams = threads if use == "documents" else 1
         self._budget = max(512, token_budget // self._streams)
         properties: dict[str, Any] = {

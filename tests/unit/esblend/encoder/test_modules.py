@@ -13,7 +13,9 @@ from tokenizers import Tokenizer
 
 from esblend.encoder import pickled_weights
 from esblend.encoder.encoder import EncoderOptions, load_encoder
+from esblend.encoder.folder import find_model
 from esblend.encoder.folder_reader import POOLING_MODES
+from esblend.encoder.openvino_export import export, export_folder, write_quality
 from esblend.errors import EncodingError, ModelError
 from tests.later import modules, sentence_transformers, torch
 from tests.unit.esblend.encoder.parity import TEXTS, assert_same, load, reference
@@ -205,6 +207,20 @@ def test_what_openvino_cannot_do_is_done_by_pytorch_and_told(tmp_path: Path, mon
         assert part in described["detail"]
     with pytest.raises(ModelError, match="cannot be exported"):
         load_encoder(str(folder), EncoderOptions(backend="openvino"))
+
+
+def test_what_fast_costs_is_told(tmp_path: Path) -> None:
+    folder = find_model(str(write_model(tmp_path, "BERT")))
+    target = export_folder(folder, folder.digest(), "fast")
+    target.mkdir(parents=True)
+    export(folder, "exact", target)  # stands for the quantised one, which takes a minute to make
+    write_quality(target, 0.97512, 25)
+    encoder = load_encoder(str(folder.path), EncoderOptions(backend="openvino", precision="fast", threads=1))
+    assert encoder.describe() == {
+        "backend": "openvino",
+        "precision": "fast",
+        "detail": "int8: cosine to full precision at least 0.9751 for 25 texts",
+    }
 
 
 @pytest.mark.parametrize(
