@@ -31,6 +31,16 @@ _MAX_TOKENS_OF_STATIC = 65_536
 
 def read_folder(path: Path, name: str) -> ModelFolder:
     """The description of the model in `path`. Raises ModelError for anything that cannot be run here."""
+    try:
+        return _read(path, name)
+    except (AttributeError, KeyError, SyntaxError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"model [{name}] cannot be loaded: one of its JSON files has another form than sentence-transformers writes "
+            f"({type(error).__name__}: {error})"
+        ) from error
+
+
+def _read(path: Path, name: str) -> ModelFolder:
     documents = _read_route(path, name, module_list(path, name, "document"))
     if not is_routed(path, name):
         return documents

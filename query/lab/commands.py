@@ -75,7 +75,7 @@ def evaluate(
     from query.lab.systems import standard_systems
 
     if clicks:
-        if any((queries, qrels, titles, sample, rerank, html, runs, compare_run)):
+        if any((queries, qrels, titles, sample, rerank, generation, html, runs, compare_run, keep)):
             end("--clicks uses no judgements and writes no files: name the index alone.")
         _judge_clicks(target, data_dir, as_json=as_json)
         return

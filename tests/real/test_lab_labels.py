@@ -144,3 +144,13 @@ def test_what_cannot_work_is_refused_first(stack: Stack, index: str, files: list
         assert "Searching" not in done.stderr
         assert "Embedding" not in done.stderr
     assert set(stack.es.indices.get_alias(index="*")) == indices
+
+
+def test_the_figures_are_printed_before_a_file_fails(
+    stack: Stack, index: str, files: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "runs" / "bm25.run").mkdir(parents=True)
+    done = stack.esblend("eval", index, *files, "--sample", "2", "--runs", str(tmp_path / "runs"))
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    assert "linear exact" in done.stdout

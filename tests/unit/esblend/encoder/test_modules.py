@@ -241,3 +241,26 @@ def test_what_cannot_be_run_is_refused_by_name(
     (folder / file / "config.json").write_text(json.dumps(config | content))
     with pytest.raises(ModelError, match=message):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("modules.json", [{"type": "Transformer"}]),
+        ("config.json", []),
+        ("config_sentence_transformers.json", {"prompts": ["query: "]}),
+        ("1_Pooling/config.json", {"pooling_mode": 5}),
+        ("tokenizer_config.json", []),
+    ],
+)
+def test_a_json_file_of_another_form_is_refused(file: str, content: Any, tmp_path: Path) -> None:
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    chain = [{"type": "Transformer", "path": ""}, {"type": "Pooling", "path": "1_Pooling"}]
+    (tmp_path / "modules.json").write_text(json.dumps(chain))
+    (tmp_path / "1_Pooling" / "config.json").write_text("{}")
+    assert find_model(str(tmp_path)).pooling_modes == ("mean",)
+    (tmp_path / file).write_text(json.dumps(content))
+    with pytest.raises(ModelError, match="has another form"):
+        find_model(str(tmp_path))
