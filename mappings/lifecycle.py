@@ -47,7 +47,7 @@ from mappings.index_state import require_open
 from mappings.new_generation import Models, make_generation
 from mappings.pipeline_check import check_final_pipeline
 from mappings.requests import AttachRequest
-from mappings.turns import atomic, concurrent_change, replace_attachment, replace_defaults
+from mappings.turns import atomic, concurrent_change, replace_attachment, replace_settings
 
 DEFAULT_FIELD = "esblend"
 
@@ -92,7 +92,7 @@ async def control_backfill(es: AsyncElasticsearch, name: str, changes: dict[str,
     except ValidationError as error:
         raise InvalidRequest(describe_validation(error)) from error
     if control != present:
-        await replace_attachment(es, attached, attached.attachment.model_copy(update={"backfill": control}))
+        await replace_settings(es, attached, attached.attachment.model_copy(update={"backfill": control}))
     return attached.index, control
 
 
@@ -105,7 +105,7 @@ async def set_defaults(es: AsyncElasticsearch, name: str, defaults: QueryDefault
     attached = await find_attached(es, name)
     check_default_fields(attached.index, attached.mapping.get("properties") or {}, defaults)
     changed = attached.attachment.model_copy(update={"defaults": defaults})
-    await replace_defaults(es, attached, changed)
+    await replace_settings(es, attached, changed)
     return attached.index, changed
 
 

@@ -4,12 +4,12 @@ Elasticsearch replaces `_meta` as a whole and without a condition. But it reject
 `null_value` changes, or when `norms` are enabled again. So a generation's object has a field for each turn, which documents never
 contain. Norms are enabled during the turn, and its `null_value` is random:
 
-    turn open    change of the defaults: _meta + {turn_1: norms}     rejected if the turn has ended meanwhile
+    turn open    defaults, backfill control: _meta + {turn_1: norms}   rejected if the turn has ended meanwhile
                  any other change: {turn_1: no norms}, then read the attachment again
-    turn ended   any change: _meta + {turn_2: norms, random value}   rejected if another change was first
+    turn ended   any change: _meta + {turn_2: norms, random value}     rejected if another change was first
 
-A change that is rejected starts again from the present attachment. Defaults are replaced as a whole, so of two changes of the
-defaults the last one is valid, and they need no field each.
+A change that is rejected starts again from the present attachment. Elasticsearch never removes a field and limits their number, so
+frequent changes need no turn of their own: of two simultaneous changes of defaults or backfill control, the last one is valid.
 """
 
 import uuid
@@ -53,8 +53,8 @@ def atomic(change: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
     return repeated
 
 
-async def replace_defaults(es: AsyncElasticsearch, attached: AttachedIndex, changed: Attachment) -> None:
-    """Write an attachment with other defaults. Call it in a function that is `atomic`."""
+async def replace_settings(es: AsyncElasticsearch, attached: AttachedIndex, changed: Attachment) -> None:
+    """Write an attachment with other defaults, or with another backfill control. Call it in a function that is `atomic`."""
     turn = _last_turn(attached)
     mark = turn.mark() if turn.is_open else turn.following().mark()
     await _put(es, attached, changed, mark)
