@@ -48,7 +48,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def context(browser: Browser, size: ViewportSize) -> Iterator[BrowserContext]:
-    opened = browser.new_context(accept_downloads=True, viewport=size)
+    opened = browser.new_context(accept_downloads=True, viewport=size, reduced_motion="reduce")
     opened.set_default_timeout(60_000)
     yield opened
     opened.close()
