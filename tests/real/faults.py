@@ -74,12 +74,13 @@ def revive(stack: Stack) -> None:
 
 def wait_for(what: str, holds: Callable[[], Any], seconds: float = 240, shows: Callable[[], Any] = str) -> Any:
     """The first true value of `holds`; when there is none in time, the failure tells what `shows` gives."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) < seconds:
         value = holds()
         if value:
             return value
-        threading.Event().wait(0.05)
+        # The longer it takes, the less often it looks: to look costs CPU, which the servers need.
+        threading.Event().wait(min(0.25, 0.05 + waited / 40))
     raise AssertionError(f"{what} did not come about within {seconds} s; {shows()}")
 
 
