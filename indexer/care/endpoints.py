@@ -20,7 +20,8 @@ from mappings.dead_letter_index import DROP, RETRY
 from mappings.index_lookup import find_index
 from mappings.lifecycle import control_backfill
 
-_COVERAGE_POLL_SECONDS = 0.25
+_COVERAGE_POLL_SECONDS = (0.25, 1.0)
+"""From the first look to the next, and at most: a look costs Elasticsearch several requests, so a long wait looks less often."""
 _LIST_SIZE = 100
 
 
@@ -45,7 +46,8 @@ class _Endpoints:
     async def status(self, request: Request) -> Response:
         name, access = request.path_params["index"], self.access
         wanted = _coverage(request.query_params.get("wait_for_coverage"))
-        deadline = time.monotonic() + seconds(request.query_params.get("timeout", "60s"))
+        began = time.monotonic()
+        deadline = began + seconds(request.query_params.get("timeout", "60s"))
         await access.require(request, name, READ)
         while True:
             own, caller = access.own(request), access.as_caller(request)
@@ -54,9 +56,11 @@ class _Endpoints:
             # With nothing pending, only an action on the dead letters changes the coverage.
             if wanted is None or status.coverage >= wanted or not status.pending:
                 return answer(body)
-            if time.monotonic() >= deadline:
+            now = time.monotonic()
+            if now >= deadline:
                 return answer({**body, "timed_out": True}, status=408)
-            await asyncio.sleep(_COVERAGE_POLL_SECONDS)
+            shortest, longest = _COVERAGE_POLL_SECONDS
+            await asyncio.sleep(min(longest, shortest + (now - began) / 20, deadline - now))
 
     async def backfill(self, request: Request) -> Response:
         changes = await read_json(request)
