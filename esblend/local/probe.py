@@ -53,6 +53,6 @@ def _silence(url: str) -> str:
     hint = "; if it uses TLS, write https://" if parts.scheme == "http" else ""
     try:
         with socket.create_connection((parts.hostname or "", parts.port or 9200), timeout=_SECONDS):
-            return f"{url} is no HTTP server, or it is too busy to answer{hint}"
+            return f"{url} is not an HTTP server, or it is too busy to answer{hint}"
     except OSError:
         return f"nothing listens at {url}; is Elasticsearch running there?"

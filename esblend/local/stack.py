@@ -2,7 +2,7 @@
 
     Elasticsearch (1..n nodes) + Valkey  <-  feed, worker (1..n), gateway
 
-The state file in the data dir names every process, so that a second `up` starts only what has died.
+The state file in the data dir names every process, so that a second `up` starts only the dead ones.
 """
 
 import os

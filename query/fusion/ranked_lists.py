@@ -109,7 +109,7 @@ def sum_of_contributions(contributions: Sequence[LegContribution]) -> float:
 def single_precision_sum(contributions: Sequence[LegContribution]) -> float:
     """The sum as Elasticsearch's retrievers compute it: 32-bit floats, added in the order of the legs.
 
-    Documents tie exactly where they tie there. The result is the shortest decimal number that stands for the 32-bit float,
+    Documents tie exactly where they tie there. The result is the shortest decimal number that represents the 32-bit float,
     as in Elasticsearch's responses.
     """
     total = 0.0

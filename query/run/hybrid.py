@@ -126,7 +126,7 @@ class HybridSearch:
         )
 
     async def _page(self, hybrid: Hybrid, target: Target) -> tuple[_Prepared | None, RankedCandidates | None]:
-        """The page by one request, if that is possible, and what was found out before. Raises EsblendError."""
+        """The page from one request, if that is possible, and the results of earlier requests. Raises EsblendError."""
         attachment, search = target.attachment, self.requests.search
         weights, blending = weights_of(hybrid, attachment), blending_of(hybrid, attachment)
         window = window_of(hybrid, attachment, search)

@@ -242,7 +242,7 @@ def test_up_names_what_is_wrong_with_a_given_elasticsearch(stack: Stack, tmp_pat
     faults = {
         "http://127.0.0.1:9": "nothing listens at http://127.0.0.1:9",
         f"https://127.0.0.1:{port}": "TLS",
-        f"http://127.0.0.1:{redis}": "is no HTTP server",
+        f"http://127.0.0.1:{redis}": "is not an HTTP server",
         stack.described["gateway"]: "is an esblend gateway",
     }
     for number, (url, reason) in enumerate(faults.items()):
