@@ -57,7 +57,6 @@ def train(
 
     with stating_errors():
         data = training.read_data_config(data_config) if data_config else []
-        find_model(model)  # before hours of other work
     held = None
     if index is not None:
         if qrels is None:
@@ -68,6 +67,7 @@ def train(
         random.Random(seed).shuffle(ids)
         cut = round(len(ids) * held_back)
         with gateway(data_dir) as es:
+            find_model(model)  # before the index is searched
             attachment = Attachment.model_validate(
                 call(es, "GET", f"/_esblend/indices/{quote(index, safe='')}")["attachment"]
             )
