@@ -1,7 +1,7 @@
 // Shows the present search as something to paste elsewhere. Credentials appear as names of environment variables only.
 import { $, segment } from "./dom.js"
 
-const FORMS = { curl: "curl", python: "Python", javascript: "JavaScript", console: "Elasticsearch request" }
+const FORMS = { curl: "curl", python: "Python", javascript: "JavaScript", console: "Request" }
 
 // scheme: how the tab signs in: "none", "Basic" or "ApiKey".
 export function copyOf(form, { origin, index, body, scheme }) {

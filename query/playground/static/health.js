@@ -9,6 +9,9 @@ export function healthOf(status) {
   return { level: "good", text: "Ready" }
 }
 
+// A generation that searches do not use is filled by a migration, or kept for a roll-back.
+const roleOf = ({ active, missing }) => (active ? "" : missing ? ` (${count(missing, "document")} left)` : " (not active)")
+
 export function drawHealth(status) {
   const { level, text } = healthOf(status)
   const backfill = status.backfill
@@ -21,7 +24,7 @@ export function drawHealth(status) {
     ...(status.dropped ? [["Dropped", status.dropped.toLocaleString()]] : []),
     ["Lag", status.lag_seconds === null ? "unknown" : `${status.lag_seconds.toFixed(1)} s`],
     ["Backfill", backfill.paused ? "paused" : backfill.remaining ? `${backfill.remaining.toLocaleString()} left` : "finished"],
-    ["Generation", Object.entries(status.generations).map(([name, one]) => `${name}${one.active ? "" : " (not active)"}: ${one.model}`).join(", ")],
+    ["Generation", Object.entries(status.generations).map(([name, one]) => `${name}: ${one.model}${roleOf(one)}`).join(", ")],
   ]
   const advice = status.paused ? `New and changed texts get no vectors: ${status.paused}.`
     : level === "bad" ? `esblend dead-letters list ${status.index} shows them with their reasons.`

@@ -22,7 +22,7 @@ export function drawResults(turn) {
 export function overlapSentence({ answers, state }) {
   const first = answers.words.hits.hits, second = answers.meaning.hits.hits
   const depth = Math.min(state.size, Math.max(first.length, second.length))
-  return `${overlap(first, second, depth)} of the first ${depth} in both lists`
+  return depth ? `, ${overlap(first, second, depth)} of the first ${depth} in both lists` : ""
 }
 
 function blendColumn(turn, name, { legs, end, names }) {
@@ -34,7 +34,7 @@ function blendColumn(turn, name, { legs, end, names }) {
   return element("section", { class: "column blend", "aria-label": label, "data-column": name, "data-list": name },
     element("header", { class: "column-head" },
       element("h2", {}, other ? element("span", { class: `letter letter-${name}` }, label) : label),
-      element("p", { class: "note" }, other ? turn.summaries[name] : `${turn.found}, ${overlapSentence(turn)}`)),
+      element("p", { class: "note" }, other ? turn.summaries[name] : `${turn.found}${overlapSentence(turn)}`)),
     axis(turn, name, end),
     hits.length
       ? element("ol", { "--cut-share": cutAt(state[name].minScore, end), class: Number(state[name].minScore) > 0 ? "hits has-cut" : "hits" },
@@ -46,7 +46,7 @@ function cutAt(minScore, end) { return Math.min(1, Math.max(0, Number(minScore |
 
 function emptyText(state, name) {
   if (Number(state[name].minScore) > 0) return `No hit reaches a score of ${state[name].minScore}. Move the lowest score to the left.`
-  if (state.filter || state.values.length) return "No document passes the filters and matches. Remove a filter, or ask in other words."
+  if (isFiltered(state)) return "No document passes the filters and matches. Remove a filter, or ask in other words."
   return "No document matches. Ask in other words, or check which fields are searched."
 }
 
@@ -136,10 +136,11 @@ export function marked(text, matched) {
 function bar(hit, end) {
   const parts = partsOf(hit)
   const words = parts.map((part) => `${labelOf(part.leg)} ${part.value.toFixed(3)}`).join(", ")
-  return element("div", { class: "bar", role: "img", "aria-label": `Score ${hit._score.toFixed(3)}: ${words}` },
+  // The line of the lowest score crosses the bar, which clips what it holds.
+  return element("div", { class: "bar-row" }, element("div", { class: "bar", role: "img", "aria-label": `Score ${hit._score.toFixed(3)}: ${words}` },
     ...parts.map((part) => element("span", {
       class: kindOf(part.leg), "data-value": part.value, "--width": `${(100 * Math.max(0, part.value)) / end}%`, title: describe(part),
-    })))
+    }))))
 }
 
 function describe(part) {
@@ -193,6 +194,13 @@ function legColumn(turn, kind) {
         class: inBlend.has(keyOf(hit)) ? "row" : "row not-in-blend", "data-key": keyOf(hit), "data-id": hit._id, tabindex: 0,
         title: `${titleOf(hit)}: ${hit._score.toFixed(3)}`, "--row-share": Math.max(0, hit._score) / Math.max(top, 1e-9),
       }, element("span", { class: "rank" }, position + 1), element("span", { class: "title" }, titleOf(hit)))))
-      : element("p", { class: "empty" }, kind === "words" ? "No document has these words." : "No document has vectors yet."))
+      : element("p", { class: "empty" }, emptyLegText(turn.state, kind)))
 }
+
+function emptyLegText(state, kind) {
+  if (isFiltered(state)) return "No document passes the filters."
+  return kind === "words" ? "No document has these words." : "No document has vectors yet."
+}
+
+const isFiltered = (state) => Boolean(state.filter.trim() || state.values.length)
 

@@ -1,9 +1,10 @@
 """The playground's results in a real browser: what it shows, how settings change it, and that documents stay text."""
 
+import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.conftest import Stack
 from tests.real.playground.conftest import ONLY_WIDE, PHONE
@@ -194,6 +195,17 @@ def test_the_choices_and_their_defaults_are_those_of_the_gateway(page: Page, sta
         stack.call("PUT", f"/_esblend/indices/{index}/defaults", {})
 
 
+def line_of(bar: Locator) -> tuple[str, int]:
+    """The style of the line of the lowest score, and by how many pixels its centre is above or below the bar's."""
+    style, away = bar.evaluate(
+        """bar => {
+          const style = getComputedStyle(bar, "::after")
+          return [style.borderLeftStyle, parseFloat(style.top) + parseFloat(style.height) / 2 - bar.clientHeight / 2]
+        }"""
+    )
+    return style, round(away)
+
+
 def test_the_lowest_score_is_a_line_in_the_score_axis(page: Page) -> None:
     ask(page)
     before = hits(page).count()
@@ -203,8 +215,7 @@ def test_the_lowest_score_is_a_line_in_the_score_axis(page: Page) -> None:
     assert 0 < hits(page).count() < before
     shown = [float(hit.get_attribute("data-score") or 0) for hit in page.locator("[data-column=a] .score").all()]
     assert min(shown) >= score - 0.02
-    line = page.locator(".hit").first.evaluate("item => getComputedStyle(item, '::after').borderLeftStyle")
-    assert line == "solid"
+    assert {line_of(bar) for bar in page.locator(".hit .bar-row").all()} == {("solid", 0)}
     move_slider(page, "[data-cut=a]", 99)
     expect(page.locator("[data-column=a] .empty")).to_contain_text("Move the lowest score to the left")
 
@@ -247,6 +258,10 @@ def test_an_unreadable_filter_says_what_to_do(page: Page) -> None:
         expect(page.locator("#message")).to_be_in_viewport()
         page.fill("#filter", "kind:nothing")
     expect(page.locator("[data-column=a] .empty")).to_contain_text("Remove a filter")
+    expect(page.locator("[data-column=a] .column-head .note")).to_have_text(re.compile(r"^0 hits in [\d.]+ m?s$"))
+    for leg in ("words", "meaning"):  # they said that no document has these words, and that none has vectors
+        with tab(page, leg):
+            expect(page.locator(f"[data-column={leg}] .empty")).to_have_text("No document passes the filters.")
 
 
 def test_a_document_of_markup_does_nothing(page: Page) -> None:
@@ -300,7 +315,11 @@ def test_two_settings_side_by_side(page: Page) -> None:
     move_slider(page, "#alpha", 0)
     settled(page)
     assert order(page, "b") != order(page)
+    move_slider(page, "[data-cut=b]", 0.1)
+    settled(page)
     with tab(page, "b"):
+        # On a phone the figures below the bar take two lines, and the line of the lowest score was drawn through them.
+        assert {line_of(bar) for bar in page.locator("[data-column=b] .bar-row").all()} == {("solid", 0)}
         expect(page.locator("[data-column=b] .column-head")).to_contain_text("0 % meaning")
         expect(hits(page, "b").first.locator(".move")).to_be_visible()
     with tab(page, "rail"):
