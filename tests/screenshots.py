@@ -29,6 +29,8 @@ COMMANDS = (
 TITLE = "Attach an index, wait for its vectors, and search it: each hit with what words and meaning add to its score"
 BIN = Path(sys.executable).parent
 SIZE: ViewportSize = {"width": 1200, "height": 760}
+REPORT_SIZE: ViewportSize = {"width": 1200, "height": 1700}
+"""Down to the curve over alpha."""
 
 
 def esblend(*arguments: str, data_dir: Path, place: str | None = None) -> str:
@@ -55,9 +57,12 @@ def take(folder: Path, data_dir: Path) -> None:
             page = browser.new_page(viewport=SIZE, color_scheme="light", reduced_motion="reduce")
             page.goto(f"{address}/_esblend/?index=help&q={QUESTION.replace(' ', '+')}")
             page.locator(".hit").first.wait_for()
+            page.locator(".hit").nth(1).hover()  # lines join it with its place in both lists
+            page.locator(".lines path").nth(1).wait_for(state="attached")
             save(page, folder / "playground.png")
             page.goto(report.as_uri())
             page.locator("#table tr.query").first.wait_for()
+            page.set_viewport_size(REPORT_SIZE)
             save(page, folder / "report.png")
             browser.close()
 

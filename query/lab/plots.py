@@ -54,7 +54,7 @@ def forest(differences: Mapping[str, Difference]) -> Forest:
         return round(100 * (value - low) / (high - low), 2)
 
     rows = [ForestRow(n, d, at(d.gain.low), at(d.gain.mean), at(d.gain.high)) for n, d in differences.items()]
-    return Forest(rows, at(0), [(at(value), value) for value in ticks(low, high, 4)])
+    return Forest(rows, at(0), [(at(value), value) for value in ticks(low, high, 5)])
 
 
 def curve(values: Mapping[float, Interval], alpha: float | None) -> Curve:

@@ -118,7 +118,7 @@ function scatter(shown) {
   const x = (value) => 36 + value * 272, y = (value) => 280 - value * 268
   const labels = [0, 0.5, 1].flatMap((value) => [
     drawing("text", { x: x(value), y: 296, "text-anchor": "middle" }, String(value)),
-    drawing("text", { x: 32, y: y(value) + 4, "text-anchor": "end" }, String(value)),
+    drawing("text", { x: 27, y: y(value) + 4, "text-anchor": "end" }, String(value)),
   ])
   const names = [
     drawing("text", { x: 172, y: 313, "text-anchor": "middle" }, data.baseline),

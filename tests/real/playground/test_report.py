@@ -34,11 +34,11 @@ def report(browser: Browser, tmp_path: Path, size: ViewportSize) -> Iterator[Ope
     """Opens the report; any request and any script error fail the test."""
     contexts: list[BrowserContext] = []
 
-    def open_(scheme: Any = "light") -> Page:
+    def open_(scheme: Any = "light", alpha: float = 0.65) -> Page:
         file = tmp_path / "report.html"
         found = weak(evaluation(BASE, BLEND, queries=QUERIES))
         documents = {"q0-right": ("Resetting your password", "Open the sign-in page."), "q0-other": (HOSTILE, HOSTILE)}
-        write_html(found, Circumstances(FACTS, 0.65, documents), file)
+        write_html(found, Circumstances(FACTS, alpha, documents), file)
         contexts.append(browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce"))
         page = contexts[-1].new_page()
         problems: list[str] = []
@@ -77,6 +77,22 @@ def test_the_sentence_the_box_and_the_plots_come_first(report: Open) -> None:
     expect(page.locator(".forest li:not(.axis)")).to_have_count(2)
     expect(page.locator(".present-name")).to_have_text("now 0.65")
     assert page.title() == "articles: relevance report"  # the hostile title of a query did not run
+
+
+def test_labels_are_whole_and_no_point_covers_them(report: Open) -> None:
+    """`now 1` left the picture, and points of queries that BM25 does not answer covered the numbers of the axis."""
+    page = report(alpha=1.0)
+    expect(page.locator(".present-name")).to_have_text("now 1")
+    edges = page.evaluate(
+        """() => {
+          const all = (selector) => [...document.querySelectorAll(selector)]
+          const edge = (selector, name) => all(selector).map((item) => item.getBoundingClientRect()[name])
+          const numbers = edge("#scatter text[text-anchor=end]", "right")
+          return [edge(".curve", "right")[0] - edge(".present-name", "right")[0],
+                  edge("#scatter .diagonal", "left")[0] - 4.5 - Math.max(...numbers)]
+        }"""
+    )
+    assert min(edges) >= 0, edges
 
 
 def test_the_table_sorts_searches_and_filters(report: Open) -> None:
