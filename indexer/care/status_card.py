@@ -23,7 +23,7 @@ def cards(statuses: Sequence[dict[str, Any]]) -> Group:
 
 
 def _card(status: dict[str, Any]) -> list[RenderableType]:
-    name = Text(status["index"], style="bold", overflow="fold")
+    name = Text.assemble((status["index"], "bold"), overflow="fold")
     if "error" in status:
         return [name, Text(f"unknown: {status['error']}", style="bold red")]
     active = next((value for value in status["generations"].values() if value["active"]), None)

@@ -66,8 +66,7 @@ def _title(hit: dict[str, Any]) -> str:
 
 def _heading(rank: int, hit: dict[str, Any]) -> Text:
     title = _title(hit)
-    heading = Text(f"{rank:>2}  ", style="dim")
-    heading.append(title or hit["_id"], style="bold")
+    heading = Text.assemble((f"{rank:>2}  ", "dim"), (title or hit["_id"], "bold"))
     if title and title != hit["_id"]:
         heading.append(f"  {hit['_id']}", style="dim")
     heading.append(f"  {hit['_score']:.4f}", style="green")

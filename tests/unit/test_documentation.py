@@ -36,6 +36,12 @@ def test_the_readme_has_its_picture_on_the_first_screen() -> None:
     assert next(number for number, line in enumerate(lines) if line.startswith("![")) < 10
 
 
+def test_the_drawings_show_tasks_as_they_are() -> None:
+    """A task is a range of sequence numbers; the drawings had document ids."""
+    for name in ("flow", "write-to-vector"):
+        assert not re.search(r">[^<]*\bids\b", (ROOT / "docs" / "images" / f"{name}.svg").read_text()), name
+
+
 def test_pictures_load_from_the_repository() -> None:
     for page in [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]:
         for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text()):

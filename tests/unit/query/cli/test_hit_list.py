@@ -57,6 +57,13 @@ def test_a_hit_without_vectors_shows_its_best_fragment() -> None:
     assert "Send the parcel back." in drawn([hit("Returns", body=["Send the \ue000parcel\ue001 back."])])
 
 
+def test_titles_and_scores_are_not_dim() -> None:
+    """The style of the rank was that of the whole line."""
+    shown = drawn([hit("Whales")], colours=True)
+    assert "\x1b[1mWhales\x1b[0m" in shown
+    assert "\x1b[32m  0.6597\x1b[0m" in shown
+
+
 def test_a_leg_has_its_colour_wherever_it_stands() -> None:
     shown = drawn([hit("A", "B")], [{"legs": [SEMANTIC, {**SEMANTIC, "leg": "semantic.title"}, LEXICAL]}], colours=True)
     words, meaning = "\x1b[38;2;63;127;221m", "\x1b[38;2;232;133;58m"
