@@ -94,9 +94,11 @@ class Gateway:
         if route.handler == "management":
             await self._management(scope, receive, send)
         elif route.handler in ("search", "async_search"):
-            await search(self._context, route, scope, receive, send)
+            with self._context.share.request():
+                await search(self._context, route, scope, receive, send)
         elif route.handler == "multi_search":
-            await multi_search(self._context, route, scope, receive, send)
+            with self._context.share.request():
+                await multi_search(self._context, route, scope, receive, send)
         elif route.handler == "query":
             await query_api(self._context, route, scope, receive, send)
         elif route.handler == "no_ranking":

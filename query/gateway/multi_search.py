@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from elasticsearch import ApiError
@@ -31,7 +30,10 @@ from query.gateway.routing import Route, raw_path, url_parameters
 from query.gateway.search_handler import fused_search
 
 _MAX_CONCURRENT = 8
-"""Fused searches of one request that run at once, unless `max_concurrent_searches` names another number."""
+"""Fused searches of one request that run at once while no other request searches, unless
+`max_concurrent_searches` names a lower number."""
+_PARSED_AT_ONCE = 50
+"""Searches between two turns of other callers."""
 
 
 async def multi_search(context: GatewayContext, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,12 +48,23 @@ async def multi_search(context: GatewayContext, route: Route, scope: Scope, rece
     if not may_be_ours(lines):
         await forward(context.upstream, scope, raw, receive, send)
         return
-    searches = MultiSearch(context, scope, route.target, parse_items(lines))
-    response, headers = await unless_caller_leaves(receive, searches.run())
+    answered = _answered(context, scope, route.target, lines)
+    response, headers = await unless_caller_leaves(receive, answered)
     if response is None:
         await forward(context.upstream, scope, raw, receive, send)
     else:
         await (await json_response(scope, response, headers))(scope, receive, send)
+
+
+async def _answered(
+    context: GatewayContext, scope: Scope, target: str, lines: bytes
+) -> tuple[dict[str, Any] | None, dict[str, str]]:
+    items = []
+    for item in parse_items(lines):
+        items.append(item)
+        if len(items) % _PARSED_AT_ONCE == 0:
+            await asyncio.sleep(0)  # other callers get their turn, and the work ends when this one has left
+    return await MultiSearch(context, scope, target, items).run()
 
 
 class MultiSearch:
@@ -63,16 +76,13 @@ class MultiSearch:
         self._target = target
         self._items = items
         self._given = url_parameters(scope)
-        self._changes = [Changes() for _ in items]
+        self._changes: dict[int, Changes] = {}
         self.responses: list[dict[str, Any] | None] = [None] * len(items)
 
     async def run(self) -> tuple[dict[str, Any] | None, dict[str, str]]:
         """The response and its headers; no response when Elasticsearch can answer all searches unchanged."""
         began = time.monotonic()
-        numbers = iter(range(len(self._items)))
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(min(self._max_concurrent(), len(self._items))):
-                tasks.create_task(self._answer_next(numbers))
+        await self._answer_all()
         rest = [number for number, response in enumerate(self.responses) if response is None]
         if len(rest) == len(self._items) and not any(item.is_changed for item in self._items):
             return None, {}
@@ -85,10 +95,14 @@ class MultiSearch:
         given = self._given.get("max_concurrent_searches", "")
         return min(int(given), _MAX_CONCURRENT) if given.isdigit() and int(given) > 0 else _MAX_CONCURRENT
 
-    async def _answer_next(self, numbers: Iterator[int]) -> None:
-        for number in numbers:
-            await self.answer(number)
-            await asyncio.sleep(0)  # other requests get their turn, even during a thousand searches that never wait
+    async def _answer_all(self) -> None:
+        most, running = self._max_concurrent(), set[asyncio.Task[None]]()
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(len(self._items)):
+                while len(running) >= self._context.share.at_once(most):
+                    _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                running.add(tasks.create_task(self.answer(number)))
+                # Each search is a task: other requests get their turn, even during a thousand searches that never wait.
 
     async def answer(self, number: int) -> None:
         """Answer a fused search; leave any other for Elasticsearch, with vectors in place of its texts."""

@@ -1,6 +1,6 @@
 """The NDJSON lines of an `_msearch`: pairs of a header and a body."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +28,8 @@ class Item:
     """Whether `body` differs from its line."""
 
 
-def parse_items(raw: bytes) -> list[Item]:
-    """The searches of an NDJSON body, in order. Raises MalformedRequest or InvalidRequest."""
+def parse_items(raw: bytes) -> Iterator[Item]:
+    """The searches of an NDJSON body, in order, each parsed when it is asked for. Raises MalformedRequest or InvalidRequest."""
     lines = raw.split(b"\n")
     if lines and not lines[-1].strip():
         lines.pop()
@@ -37,7 +37,7 @@ def parse_items(raw: bytes) -> list[Item]:
         raise MalformedRequest("an [_msearch] has a header line and a body line for each search")
     if len(lines) // 2 > MAX_SEARCHES:
         raise InvalidRequest(f"the [_msearch] has {len(lines) // 2} searches; at most {MAX_SEARCHES} are allowed")
-    return [_item(number, *lines[2 * number : 2 * number + 2]) for number in range(len(lines) // 2)]
+    return (_item(number, *lines[2 * number : 2 * number + 2]) for number in range(len(lines) // 2))
 
 
 def _item(number: int, header_line: bytes, body_line: bytes) -> Item:

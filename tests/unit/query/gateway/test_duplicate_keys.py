@@ -20,7 +20,7 @@ def test_a_key_that_comes_twice_is_refused_by_name() -> None:
     with pytest.raises(UnreadableField, match="Duplicate field 'query'"):
         parse_if_ours(TWICE, SCOPE)
     with pytest.raises(UnreadableField, match="Duplicate field 'query'"):
-        parse_items(b"{}\n" + TWICE + b"\n")
+        list(parse_items(b"{}\n" + TWICE + b"\n"))
 
 
 def test_a_byte_order_mark_is_skipped() -> None:

@@ -7,12 +7,12 @@ from query.gateway.multi_search_lines import lines_of, parameters_of, parse_item
 
 
 def test_searches_come_in_pairs_of_lines() -> None:
-    items = parse_items(b'{"index":"a"}\n{"size": 1}\n\n{"size":2}\n')
+    items = list(parse_items(b'{"index":"a"}\n{"size": 1}\n\n{"size":2}\n'))
     assert [(item.header, item.body) for item in items] == [({"index": "a"}, {"size": 1}), ({}, {"size": 2})]
 
 
 def test_lines_go_on_as_they_came_unless_their_body_was_changed() -> None:
-    items = parse_items(b'{"index":"a"}\n{"size": 1}\n\n{"size": 2.50}\n')
+    items = list(parse_items(b'{"index":"a"}\n{"size": 1}\n\n{"size": 2.50}\n'))
     assert lines_of(items) == b'{"index":"a"}\n{"size": 1}\n\n{"size": 2.50}\n'
     items[0].is_changed = True
     assert lines_of(items) == b'{"index":"a"}\n{"size":1}\n\n{"size": 2.50}\n'
@@ -21,7 +21,7 @@ def test_lines_go_on_as_they_came_unless_their_body_was_changed() -> None:
 @pytest.mark.parametrize("raw", [b'{"index":"a"}\n', b'{}\n{"a":\n', b"[]\n{}\n", b"{}\n[]\n"])
 def test_what_is_no_pair_of_objects_is_refused(raw: bytes) -> None:
     with pytest.raises(EsblendError, match="_msearch"):
-        parse_items(raw)
+        list(parse_items(raw))
 
 
 def test_a_header_goes_before_the_path() -> None:

@@ -1,11 +1,13 @@
 """The searches of an `_msearch` run a few at a time, and end with their request."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from query.gateway.context import GatewayContext
+from query.gateway.fair_share import FairShare
 from query.gateway.multi_search import MultiSearch
 from query.gateway.multi_search_lines import parse_items
 
@@ -18,10 +20,12 @@ class Counted(MultiSearch):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.has_begun = asyncio.Event()
+        self.at_once: list[int] = []
 
     async def answer(self, number: int) -> None:
         self.running += 1
         self.most = max(self.most, self.running)
+        self.at_once.append(self.running)
         try:
             await asyncio.sleep(0)
             self.responses[number] = {"number": number}
@@ -32,9 +36,10 @@ class Counted(MultiSearch):
             self.running -= 1
 
 
-def searches(query_string: bytes = b"") -> Counted:
-    items = parse_items(b"{}\n{}\n" * 1000)
-    return Counted(cast(GatewayContext, None), {"query_string": query_string}, "", items)
+def searches(query_string: bytes = b"", share: FairShare | None = None) -> Counted:
+    items = list(parse_items(b"{}\n{}\n" * 1000))
+    context = SimpleNamespace(share=share or FairShare())
+    return Counted(cast(GatewayContext, context), {"query_string": query_string}, "", items)
 
 
 @pytest.mark.parametrize(
@@ -55,3 +60,24 @@ async def test_the_searches_of_a_cancelled_request_end() -> None:
     await asyncio.wait([running])
     assert (counted.running, running.cancelled()) == (0, True)
     assert counted.ended < 1000
+
+
+async def test_beside_another_request_one_search_runs_at_a_time() -> None:
+    share = FairShare()
+    counted = searches(share=share)
+    with share.request(), share.request():
+        await counted.run()
+    assert (counted.most, counted.ended) == (1, 1000)
+
+
+async def test_searches_give_way_to_a_request_that_comes_later() -> None:
+    share = FairShare()
+    counted = searches(share=share)
+    with share.request():
+        running = asyncio.create_task(counted.run())
+        await counted.has_begun.wait()
+        assert counted.most == 8
+        with share.request():
+            already_begun = len(counted.at_once) + 8
+            await running
+    assert (max(counted.at_once[already_begun:]), counted.ended) == (1, 1000)
