@@ -77,9 +77,34 @@ class Forbidden(EsblendError):
     type = "security_exception"
 
 
+class MediaTypeInvalid(EsblendError):
+    """`Accept` and `Content-Type` do not fit each other, or are not media types."""
+
+    status = 400
+    type = "media_type_header_exception"
+
+
 class IndexNotFound(EsblendError):
+    """`index`: the missing one, where Elasticsearch named it."""
+
     status = 404
     type = "index_not_found_exception"
+
+    def __init__(self, reason: str, *, index: str | None = None) -> None:
+        super().__init__(reason)
+        self._index = index
+
+    def body(self) -> dict[str, Any]:
+        if self._index is None:
+            return super().body()
+        names = {
+            "resource.type": "index_or_alias",
+            "resource.id": self._index,
+            "index_uuid": "_na_",
+            "index": self._index,
+        }
+        cause = {"type": self.type, "reason": self.reason, **names}
+        return {"error": {"root_cause": [cause], **cause}, "status": self.status}
 
 
 class IndexClosed(EsblendError):

@@ -6,6 +6,7 @@ from typing import Any
 
 from elasticsearch import AsyncElasticsearch, NotFoundError
 
+from esblend.elasticsearch_connection import error_body
 from esblend.errors import IndexNotFound, InvalidRequest, NotAttached
 from mappings.attachment import META_KEY, Attachment, is_attached, read_attachment
 from mappings.builder import has_lost_attachment
@@ -115,7 +116,9 @@ async def view_indices(es: AsyncElasticsearch, target: str, **options: Any) -> d
     try:
         response = await es.indices.get(index=target, filter_path=_VIEWED, **options)
     except NotFoundError as error:
-        raise IndexNotFound(f"no such index [{target}]") from error
+        details = error_body(error).get("error")
+        missing = details.get("index", target) if isinstance(details, dict) else target
+        raise IndexNotFound(f"no such index [{missing}]", index=missing) from error
     return {index: _view(body) for index, body in response.items()}
 
 

@@ -33,7 +33,7 @@ from query.gateway.multi_search import multi_search
 from query.gateway.proxy import pass_through
 from query.gateway.query_handler import query_api, refuse_rankings
 from query.gateway.request_id import request_id
-from query.gateway.responses import error_response, on_error, on_http_error
+from query.gateway.responses import error_for, on_error, on_http_error
 from query.gateway.routing import Route, route_of
 from query.gateway.search_handler import search
 from query.gateway.wait_for_embedded import asks_to_wait
@@ -88,7 +88,7 @@ class Gateway:
         except Exception as error:
             if has_begun:  # the status line is sent; only closing the connection shows the failure to the caller
                 raise
-            await error_response(error)(scope, receive, send)
+            await error_for(scope, error)(scope, receive, send)
 
     async def _handle(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         if route.handler == "management":

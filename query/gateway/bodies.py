@@ -12,6 +12,7 @@ from esblend import exact_json
 from esblend.errors import MalformedRequest, UnreadableField
 from query.gateway.body_formats import refuse_other_formats
 from query.gateway.duplicate_keys import duplicate_key
+from query.gateway.media_types import header
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MAX_BODY = 64 * 2**20
@@ -32,14 +33,18 @@ def may_be_ours(raw: bytes) -> bool:
     return any(word in raw for word in _OUR_WORDS)
 
 
+def is_fused_search(raw: bytes) -> bool:
+    """Whether a body that is not JSON has a query or a retriever that Elasticsearch does not know."""
+    return _FUSED_SEARCH.search(raw) is not None
+
+
 def parse_if_ours(raw: bytes, scope: Scope, *, in_strings: bool = False) -> dict[str, Any] | None:
     """The body if it may use esblend's extensions; None if Elasticsearch alone answers it. `in_strings`: strings of
     the body may contain searches, as in templates.
 
     Raises MalformedRequest for a fused search that is not JSON, UnreadableField for a key that comes twice.
     """
-    headers = dict(scope["headers"])
-    if b"json" not in headers.get(b"content-type", b"application/json"):
+    if "json" not in (header(scope, b"content-type") or "json").lower():
         refuse_other_formats(decompressed(raw, scope), scope)
         return None
     raw = decompressed(raw, scope)
@@ -49,7 +54,7 @@ def parse_if_ours(raw: bytes, scope: Scope, *, in_strings: bool = False) -> dict
     try:
         body = exact_json.loads(raw)
     except ValueError as error:
-        if _FUSED_SEARCH.search(raw):  # Elasticsearch would say that it does not know the query
+        if is_fused_search(raw):  # Elasticsearch would say that it does not know the query
             raise MalformedRequest(f"the body is not JSON: {error}") from error
         return None  # Elasticsearch reports the error; it accepts comments
     twice = duplicate_key(raw, body)

@@ -62,7 +62,7 @@ _FORMATS = {
 
 def refuse_other_formats(raw: bytes, scope: Scope) -> None:
     """Raises InvalidRequest for a fused search in another format than JSON."""
-    kind = dict(scope["headers"]).get(b"content-type", b"")
+    kind = dict(scope["headers"]).get(b"content-type", b"").lower()
     keys = next((keys for name, keys in _FORMATS.items() if name in kind), None)
     if keys is not None and keys.name_a_fused_search(raw):
         raise InvalidRequest(

@@ -8,12 +8,13 @@ from elasticsearch import ApiError
 from starlette.types import Receive, Scope, Send
 
 from esblend.elasticsearch_connection import error_body
-from esblend.errors import EsblendError
-from query.gateway.bodies import body_stream, decompressed, may_be_ours, read_up_to
+from esblend.errors import EsblendError, MalformedRequest
+from query.gateway.bodies import body_stream, decompressed, is_fused_search, may_be_ours, read_up_to
 from query.gateway.body_formats import refuse_other_formats
 from query.gateway.context import GatewayContext
 from query.gateway.disconnect import unless_caller_leaves
 from query.gateway.embed_texts import Changes, embed_texts
+from query.gateway.media_types import check_accept
 from query.gateway.multi_search_lines import (
     Item,
     lines_of,
@@ -48,11 +49,11 @@ async def multi_search(context: GatewayContext, route: Route, scope: Scope, rece
     if not may_be_ours(lines):
         await forward(context.upstream, scope, raw, receive, send)
         return
-    answered = _answered(context, scope, route.target, lines)
-    response, headers = await unless_caller_leaves(receive, answered)
+    response, headers = await unless_caller_leaves(receive, _answered(context, scope, route.target, lines))
     if response is None:
         await forward(context.upstream, scope, raw, receive, send)
     else:
+        check_accept(scope)
         await (await json_response(scope, response, headers))(scope, receive, send)
 
 
@@ -60,10 +61,15 @@ async def _answered(
     context: GatewayContext, scope: Scope, target: str, lines: bytes
 ) -> tuple[dict[str, Any] | None, dict[str, str]]:
     items = []
-    for item in parse_items(lines):
-        items.append(item)
-        if len(items) % _PARSED_AT_ONCE == 0:
-            await asyncio.sleep(0)  # other callers get their turn, and the work ends when this one has left
+    try:
+        for item in parse_items(lines):
+            items.append(item)
+            if len(items) % _PARSED_AT_ONCE == 0:
+                await asyncio.sleep(0)  # other callers get their turn, and the work ends when this one has left
+    except MalformedRequest:
+        if is_fused_search(lines):
+            raise
+        return None, {}  # Elasticsearch reports the error
     return await MultiSearch(context, scope, target, items).run()
 
 

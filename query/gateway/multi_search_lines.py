@@ -56,7 +56,7 @@ def _item(number: int, header_line: bytes, body_line: bytes) -> Item:
 
 def target_of(header: dict[str, Any], default: str) -> str:
     """The index expression that one search goes to."""
-    index = header.get("index", default)
+    index = header.get("index", header.get("indices", default))
     return ",".join(map(str, index)) if isinstance(index, list) else str(index)
 
 
@@ -64,7 +64,7 @@ def parameters_of(header: dict[str, Any], given: dict[str, str]) -> dict[str, st
     """The header line and the URL, as URL parameters of a single search. The header line takes precedence."""
     parameters = {key: value for key, value in given.items() if key in _OF_SEARCHES}
     for key, value in header.items():
-        if key != "index":
+        if key not in ("index", "indices"):
             parameters[key] = str(value).lower() if isinstance(value, bool) else str(value)
     return parameters
 

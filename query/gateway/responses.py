@@ -16,9 +16,17 @@ from starlette.types import Scope
 from esblend import exact_json
 from esblend.elasticsearch_connection import error_body
 from esblend.endpoint_http import PRODUCT, answer
-from esblend.errors import CallerTooSlow, EsblendError, MalformedRequest, TooManyRequests, UpstreamUnavailable
+from esblend.errors import (
+    CallerTooSlow,
+    EsblendError,
+    MalformedRequest,
+    MediaTypeInvalid,
+    TooManyRequests,
+    UpstreamUnavailable,
+)
 from esblend.event_loop import LARGE_BODY, off_loop
 from query.gateway.filter_path import filtered
+from query.gateway.media_types import header, response_type
 from query.gateway.routing import url_parameters
 
 log = structlog.get_logger()
@@ -28,20 +36,38 @@ ENTITY_HEADERS = (b"content-length", b"content-encoding")
 
 async def json_response(scope: Scope, content: dict[str, Any], headers: dict[str, str]) -> Response:
     """A response in the content type that the caller's client version expects."""
-    asked = dict(scope["headers"])
-    accept = asked.get(b"accept", b"application/json").decode("latin-1")
-    kind = accept if accept.startswith("application/vnd.elasticsearch+json") else "application/json"
     given = url_parameters(scope)
-    is_pretty = given.get("pretty", "false") in ("", "true")
     if "filter_path" in given:
         # Every key of the response is compared with the patterns.
         content = await asyncio.to_thread(filtered, content, given["filter_path"])
-    raw = exact_json.dumps(content, pretty=is_pretty)
-    headers = {**PRODUCT, **headers}
-    if b"gzip" in asked.get(b"accept-encoding", b"") and len(raw) > 1000:
+    raw = exact_json.dumps(content, pretty=_is_pretty(scope))
+    headers = {**PRODUCT, **_echoed(scope), **headers}
+    if "gzip" in header(scope, b"accept-encoding") and len(raw) > 1000:
         raw = await off_loop(len(raw) > LARGE_BODY, gzip.compress, raw, 1)
         headers["Content-Encoding"] = "gzip"
-    return Response(raw, headers=headers, media_type=kind)
+    return Response(raw, headers=headers, media_type=response_type(scope))
+
+
+def error_for(scope: Scope, error: Exception) -> Response:
+    """As `error_response`, in the form that the request asks for."""
+    response = error_response(error)
+    response.headers.update(_echoed(scope))
+    if not isinstance(error, MediaTypeInvalid):
+        response.headers["content-type"] = response_type(scope)
+    if _is_pretty(scope):
+        response.body = exact_json.dumps(exact_json.loads(bytes(response.body)), pretty=True)
+        response.headers["content-length"] = str(len(response.body))
+    return response
+
+
+def _is_pretty(scope: Scope) -> bool:
+    return url_parameters(scope).get("pretty", "false") in ("", "true")
+
+
+def _echoed(scope: Scope) -> dict[str, str]:
+    """Elasticsearch repeats the id by which the caller recognises its request."""
+    opaque_id = header(scope, b"x-opaque-id")
+    return {"X-Opaque-Id": opaque_id} if opaque_id else {}
 
 
 def error_response(error: Exception) -> Response:

@@ -16,6 +16,7 @@ from query.gateway.buffered_response import BufferedResponse
 from query.gateway.context import GatewayContext
 from query.gateway.disconnect import unless_caller_leaves
 from query.gateway.embed_texts import Changes, embed_texts
+from query.gateway.media_types import check_accept
 from query.gateway.passage_texts import add_texts
 from query.gateway.proxy import forward
 from query.gateway.responses import ENTITY_HEADERS, json_response, with_degraded
@@ -44,6 +45,8 @@ async def search(context: GatewayContext, route: Route, scope: Scope, receive: R
     is_async = route.handler == "async_search"
     given = url_parameters(scope)
     is_fused = await is_answered_here(context, scope, body, route.target, given)
+    if is_fused:
+        check_accept(scope)
     if is_async and is_fused:
         given = async_search.without_own_parameters(given)
     embedded = embed_texts(context, scope, body, route.target, given, is_fused=is_fused)
@@ -60,6 +63,7 @@ async def search(context: GatewayContext, route: Route, scope: Scope, receive: R
     if not changes.degraded and not changes.shows_passages:
         await forward(context.upstream, scope, raw, receive, send)
         return
+    check_accept(scope)
     await _forward_and_complete(context, route, scope, body, receive, send, changes)
 
 

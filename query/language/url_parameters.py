@@ -20,6 +20,11 @@ WITHOUT_EFFECT = frozenset((
     "batched_reduce_size", "ccs_minimize_roundtrips", "max_concurrent_shard_requests", "pre_filter_shard_size",
     "request_cache",
 ))  # fmt: skip
+_BOOLEANS = frozenset((
+    "ccs_minimize_roundtrips", "request_cache", "rest_total_hits_as_int", "pretty", "human", "error_trace",
+    "allow_partial_search_results",
+))  # fmt: skip
+_LOWEST = {"batched_reduce_size": 2, "max_concurrent_shard_requests": 1, "pre_filter_shard_size": 1}
 _FLAGS = ("explain", "version", "seq_no_primary_term", "track_scores")
 _LISTS = ("docvalue_fields", "stored_fields")
 _SOURCE = ("_source", "_source_includes", "_source_excludes")
@@ -56,6 +61,7 @@ def apply_parameters(body: dict[str, Any], given: Mapping[str, str]) -> tuple[di
     header: dict[str, Any] = {}
     response: dict[str, str] = {}
     for name, value in given.items():
+        _check_value(name, value)
         if name in _WITH_EACH_REQUEST:
             header[name] = value
         elif name in _OF_THE_RESPONSE:
@@ -84,6 +90,14 @@ def apply_parameters(body: dict[str, Any], given: Mapping[str, str]) -> tuple[di
     return body, Parameters(header, response)
 
 
+def _check_value(name: str, value: str) -> None:
+    """Raises InvalidRequest on a value that Elasticsearch rejects, of a parameter that it does not receive."""
+    if name in _BOOLEANS and value not in ("", "true", "false"):
+        raise InvalidRequest(f"Failed to parse value [{value}] as only [true] or [false] are allowed.")
+    if name in _LOWEST and _whole_number(name, value) < _LOWEST[name]:
+        raise InvalidRequest(f"URL parameter [{name}] is {value}; it must be at least {_LOWEST[name]}")
+
+
 def _exact_total(given: Any) -> Any:
     """`track_total_hits` beside `rest_total_hits_as_int`. Raises InvalidRequest when the number would not be exact."""
     if isinstance(given, bool) or given in ("true", "false", -1):
@@ -97,7 +111,7 @@ def _whole_number(name: str, value: str) -> int:
     try:
         return int(value)
     except ValueError as error:
-        raise InvalidRequest(f"URL parameter [{name}] must be a whole number, but is [{value}]") from error
+        raise InvalidRequest(f"Failed to parse int parameter [{name}] with value [{value}]") from error
 
 
 def _sort_key(key: str) -> Any:

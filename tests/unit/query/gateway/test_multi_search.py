@@ -27,6 +27,7 @@ def test_what_is_no_pair_of_objects_is_refused(raw: bytes) -> None:
 def test_a_header_goes_before_the_path() -> None:
     assert target_of({}, "path") == "path"
     assert target_of({"index": ["a", "b"]}, "path") == "a,b"
+    assert target_of({"indices": ["a", "b"]}, "path") == "a,b"
 
 
 def test_headers_are_parameters_of_a_single_search() -> None:
