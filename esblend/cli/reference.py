@@ -44,7 +44,7 @@ def _command(title: str, command: Any) -> Iterator[str]:
     shown = [parameter for parameter in command.params if parameter.name not in _SHARED]
     records = [record for parameter in shown if (record := parameter.get_help_record(context))]
     if records:
-        yield "| | |\n|---|---|"
+        yield "| argument or option | meaning |\n|---|---|"
         yield "\n".join(f"| `{_cell(name)}` | {_cell(text)} |" for name, text in records) + "\n"
     shared = [parameter.opts[0] for parameter in command.params if parameter.name in ("data_dir", "as_json")]
     if shared:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from esblend.cli.console import counted, out, print_json, table
+from esblend.cli.console import counted, out, print_json
 from esblend.cli.gateway_client import FAILED, DataDir, Json, call, end, gateway
 
 app = typer.Typer(name="dead-letters", help="Documents that cannot be embedded: list, retry, drop.")
@@ -21,6 +21,9 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List dead letters, the newest first."""
+    from rich.padding import Padding
+    from rich.text import Text
+
     letters = _find(index, None, size, data_dir)
     if as_json:
         print_json(letters)
@@ -28,10 +31,10 @@ def list_(
     if not letters["total"]:
         out.print("No dead letters.")
         return
-    shown = table("index", "document", "attempts", "time", "error", figures=("attempts", "time"))
     for letter in letters["dead_letters"]:
-        shown.add_row(letter["index"], letter["id"], str(letter["attempts"]), _time(letter), letter["error"])
-    out.print(shown)
+        attempts = f"  {counted(letter['attempts'], 'attempt')}, {_time(letter)}"
+        out.print(Text.assemble((letter["id"], "bold"), f"  {letter['index']}", (attempts, "dim"), overflow="fold"))
+        out.print(Padding(Text(letter["error"], style="red", overflow="fold"), (0, 0, 0, 4), expand=False))
     if letters["total"] > len(letters["dead_letters"]):
         out.print(f"{letters['total']} in all; --size shows more.")
 

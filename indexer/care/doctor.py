@@ -14,6 +14,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from esblend.broker import LANES, make_celery, queue_name
+from esblend.cli.console import counted
 from esblend.elasticsearch_connection import connect, connect_async
 from esblend.encoder.folder import find_model
 from esblend.errors import EsblendError, InvalidRequest
@@ -145,7 +146,7 @@ def _health(es: Elasticsearch) -> Iterator[Check]:
     health = es.cluster.health()
     outcome: Literal["ok", "failure"] = "failure" if health["status"] == "red" else "ok"
     advice = "a primary shard is missing: GET _cluster/allocation/explain" if outcome == "failure" else ""
-    yield Check("cluster", outcome, f"{health['status']}, {health['number_of_nodes']} nodes", advice)
+    yield Check("cluster", outcome, f"{health['status']}, {counted(health['number_of_nodes'], 'node')}", advice)
 
 
 def _clock(es: Elasticsearch) -> Iterator[Check]:

@@ -13,7 +13,7 @@ LONG = "a-document-whose-id-is-longer-than-the-terminal-is-wide-" * 2
 COMMANDS = {
     "status": ["1 of 3 documents have vectors", "1 dead letter", "1 without text"],
     "search": [" 1  Whales", "█", "lexical", "semantic", "dot product"],
-    "dead-letters list": ["attempts", "passages"],
+    "dead-letters list": ["1 attempt, ", "    its text has 4 passages, but the attachment stores one vector"],
     "verify": ["3 documents", "1 dead letter"],
     "advise": ["int8_hnsw", "KiB", "Recommended:"],
     "backfill": ["changes left"],
