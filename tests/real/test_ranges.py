@@ -93,7 +93,8 @@ def test_pages_end_between_two_numbers(stack: Stack, make_index: Callable[..., s
             target = find_target(stack.es, task)
             assert target is not None
             pages = list(RangeReader(stack.es, target, task, 24).pages())
-            assert max(len(page.found) for page in pages) > 2  # a number has more documents than a search may return
+            if window == 1:  # fewer numbers than documents: one of them has more documents than a search may return
+                assert max(len(page.found) for page in pages) > 1
             ids = [key for page in pages for key in page.found]
             assert (len(ids), len(set(ids))) == (24, 24)
     finally:
