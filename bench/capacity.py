@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.capacity_ends import TASK_SECONDS, Load, write_ends
 from bench.report import RESULTS, write
 from mappings.advice import bytes_of
 
@@ -30,7 +31,7 @@ CHANGED_A_DAY = 0.01
 PEAK = 3.0
 """Load of the busiest minute relative to the mean."""
 WORKER_CORES = 2
-POLL_SECONDS, REFRESH_SECONDS, TASK_SECONDS = 0.5, 1.0, 3.0
+POLL_SECONDS, REFRESH_SECONDS = 0.5, 1.0
 MODELS = {"MiniLM": 384, "DistilBERT shape": 768}
 SIZES = (10**8, 10**9, 10**10)
 
@@ -64,6 +65,7 @@ def main() -> None:
     _cost_of_a_million(costs)
     _sizes(costs)
     _days(costs)
+    write_ends([_load(passages, costs["DistilBERT shape", "fast"]) for passages in SIZES])
 
 
 def _cost_of_a_million(costs: dict[tuple[str, str], Costs]) -> None:
@@ -93,7 +95,7 @@ def _sizes(costs: dict[tuple[str, str], Costs]) -> None:
             workers = workers_for(passages, cost)
             rows.append({
                 "passages": f"{passages:,}", "vectors": kind,
-                "primary shards": max(math.ceil(disk_gb / SHARD_GB), math.ceil(passages / SHARD_PASSAGES)),
+                "primary shards": _shards(passages, disk_gb),
                 "data nodes of 64 GB": math.ceil(passages * ram * COPIES / 1e9 / NODE_CACHE_GB),
                 "disk TB, all copies": round(disk_gb * COPIES / 1000, 2), "workers of 2 cores": workers,
                 "tasks in flight to allow": 2 * workers, "feed, cores": round(passages / BACKFILL_DAYS / 86400 * _feed_second(), 3),
@@ -104,6 +106,24 @@ def _sizes(costs: dict[tuple[str, str], Costs]) -> None:
         f"{CHANGED_A_DAY:.0%} of changes a day. What vectors add to an index; its texts are there already. "
         "Computed by `python -m bench capacity`.", rows,
     )  # fmt: skip
+
+
+def _shards(passages: int, disk_gb: float) -> int:
+    return max(math.ceil(disk_gb / SHARD_GB), math.ceil(passages / SHARD_PASSAGES))
+
+
+def _load(passages: int, cost: Costs) -> Load:
+    """The load at the busiest minute of a day with a backfill."""
+    _, disk = bytes_of("int8_hnsw", MODELS["DistilBERT shape"])
+    return Load(
+        passages=passages,
+        changes=passages / BACKFILL_DAYS / 86400 + PEAK * passages * CHANGED_A_DAY / 86400,
+        workers=workers_for(passages, cost),
+        shards=_shards(passages, passages * disk / 1e9),
+        embed_seconds=cost.passage / WORKER_CORES,
+        feed_seconds=_feed_second(),
+        index_seconds=cost.rest,
+    )
 
 
 def workers_for(passages: int, cost: Costs) -> int:
