@@ -25,6 +25,7 @@ from esblend.broker import (
     EMBED_TASK,
     FEED_HEADER,
     LANES,
+    VISIBILITY_SECONDS,
     WORKER_ALIVE_SECONDS,
     WORKERS_KEY,
     AttachTask,
@@ -112,7 +113,7 @@ class TaskQueue:
         """The reports since the last call, and whether Redis was emptied since `mark`. One round trip."""
         finished, self._finished = self._finished, []  # when the request fails, Redis drops their keys after an hour
         with self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.exists(self._token)
+            pipeline.expire(self._token, VISIBILITY_SECONDS)
             pipeline.lrange(reports_key(self._feed), 0, _MAX_REPORTS - 1)
             pipeline.ltrim(reports_key(self._feed), _MAX_REPORTS, -1)
             keys = [key for task in finished for key in (self._result_key(task), held_key(task))]
@@ -160,8 +161,11 @@ class TaskQueue:
         return EmbedResult.model_validate(value)
 
     def mark(self) -> None:
-        """Set a key in Redis. When it is missing later, Redis was emptied, and the queues and results with it."""
-        self._redis.set(self._token, 1)
+        """Set a key in Redis. When it is missing later, Redis was emptied, and the queues and results with it.
+
+        `take` renews it. The key of a killed process expires; a process that was paused for longer reads unfinished changes again.
+        """
+        self._redis.set(self._token, 1, ex=VISIBILITY_SECONDS)
 
     def living_workers(self) -> int:
         """The number of worker processes with a recent sign of life."""
@@ -200,6 +204,8 @@ class TaskQueue:
                 raise OperationalError(str(error)) from error
 
     def close(self) -> None:
+        with contextlib.suppress(RedisError):
+            self._redis.delete(self._token)
         self._redis.close()
         self._app.close()
 

@@ -63,6 +63,14 @@ def test_the_number_of_requests_does_not_grow_with_the_tasks(redis: Redis, queue
     assert used[0] == used[1] <= 7
 
 
+def test_the_mark_of_a_feed_is_renewed_and_does_not_outlive_it(redis: Redis, queue: TaskQueue) -> None:
+    redis.expire(queue._token, 100)
+    assert queue.take() == ([], False)
+    assert redis.ttl(queue._token) > 100
+    queue.close()
+    assert not redis.exists(queue._token)
+
+
 def test_a_report_ends_the_wait(redis: Redis, queue: TaskQueue) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(wait_often, queue)
