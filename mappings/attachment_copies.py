@@ -26,6 +26,8 @@ class AttachmentCopies:
     def __init__(self, es: AsyncElasticsearch) -> None:
         self._es = es
         self._saved: dict[str, tuple[str, Attachment]] = {}
+        self._searched: frozenset[str] | None = None
+        """The attached uuids for which every copy was of one of them."""
 
     async def save(self, attached: Mapping[str, tuple[str, Attachment]]) -> frozenset[str]:
         """`attached`: (index, attachment) by the index's uuid. Returns the names of the indices that lost their attachment."""
@@ -52,10 +54,14 @@ class AttachmentCopies:
         return set(failed)
 
     async def _find_lost(self, attached: Collection[str]) -> frozenset[str]:
+        if self._searched == frozenset(attached):
+            return frozenset()  # with the same attachments, no index has lost one
         # Checkpoints have a uuid; the few other documents of this index are copies and heartbeats.
         query = {"query": {"bool": {"must_not": [{"exists": {"field": "uuid"}}]}}, "_source": ["copy_of", "index"]}
         sources = [hit["_source"] async for hit in async_scan(self._es, index=CHECKPOINTS_INDEX, query=query)]
-        unattached = [source for source in sources if source.get("copy_of", "") not in {"", *attached}]
+        known = {"", *attached}
+        unattached = [source for source in sources if source.get("copy_of", "") not in known]
+        self._searched = None if unattached else frozenset(attached)
         lost: set[str] = set()
         for copy in unattached:
             state = await attachment_state(self._es, copy["index"], copy["copy_of"])

@@ -1,4 +1,5 @@
-"""Mappings that request an attachment, as `semantic_text` requests inference. The feed finds them, a worker attaches them.
+"""Mappings that request an attachment, as `semantic_text` requests inference. The feed finds them (`mappings.attachment_survey`), a
+worker attaches them.
 
 A text field with `"meta": {"esblend": "true"}` or with a model's name instead of `true`, or `_meta.esblend` that holds the body
 of an attach request (in an index template, for instance).
@@ -7,30 +8,12 @@ of an attach request (in an index template, for instance).
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from elasticsearch import AsyncElasticsearch
-
 from esblend.errors import InvalidRequest
 from mappings.attachment import META_KEY
 from mappings.fields import TEXT_TYPES
-from mappings.index_lookup import ATTACHABLE_INDICES
 from mappings.requests import AttachRequest, parse_attach_request
 
 _DEFAULT_MODEL = ("true", "default", "")
-
-
-async def requesting_indices(es: AsyncElasticsearch) -> set[str]:
-    """The indices whose mapping requests an attachment, valid or not."""
-    response = await es.indices.get_mapping(
-        index=ATTACHABLE_INDICES,
-        expand_wildcards=["open", "hidden"],
-        filter_path=f"*.mappings._meta.{META_KEY},*.mappings.properties.**.meta.{META_KEY}",
-    )
-    return {index for index, body in response.items() if _may_request(body["mappings"])}
-
-
-def _may_request(mapping: Mapping[str, Any]) -> bool:
-    meta = (mapping.get("_meta") or {}).get(META_KEY)
-    return "generations" not in meta if meta and isinstance(meta, Mapping) else bool(mapping.get("properties"))
 
 
 def requested_attachment(mapping: Mapping[str, Any]) -> AttachRequest | None:

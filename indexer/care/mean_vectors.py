@@ -11,6 +11,7 @@ import structlog
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 
+from esblend.elasticsearch_connection import is_passing
 from mappings.attachment import Attachment
 from mappings.mean_vector_store import (
     MEAN_VECTORS_INDEX,
@@ -51,25 +52,41 @@ class MeanVectorRefresh:
     def __init__(self, es: AsyncElasticsearch) -> None:
         self._es = es
         self._sampled: dict[str, Sampled] = {}
+        self._due: dict[str, tuple[str, str, Attachment, int]] = {}
+        """The arguments of `_refresh` for each generation that waits for its sample."""
         self._work: asyncio.Task[None] | None = None
         self._paused: dict[str, float] = {}
         """Until when an index whose sample failed is left alone, so that it does not keep the others from theirs."""
 
     def consider(self, index: str, uuid: str, generation: str, attachment: Attachment, writes: int) -> None:
-        """Start sampling if it is due and no other sample is in progress. `writes`: the number of writes to the index since its
-        creation."""
-        now, id_ = asyncio.get_running_loop().time(), mean_vector_id(uuid, generation)
-        is_busy = self._work is not None and not self._work.done()
-        if is_busy or now < self._paused.get(id_, 0.0) or writes < STORED_FROM:
-            return
+        """Note that an index needs a sample, if it does. `writes`: the number of writes to the index since its creation."""
+        id_ = mean_vector_id(uuid, generation)
+        if self._needs_sample(id_, writes):
+            self._due[id_] = (index, uuid, attachment.using(generation), writes)
+
+    def _needs_sample(self, id_: str, writes: int) -> bool:
         last = self._sampled.get(id_)
-        if last is None or last.is_due(writes):
-            self._work = asyncio.create_task(self._refresh(index, uuid, attachment.using(generation), writes))
+        return writes >= STORED_FROM and (last is None or last.is_due(writes))
+
+    def leave(self, id_: str) -> None:
+        """Take no sample of an index that this process no longer follows."""
+        self._due.pop(id_, None)
+
+    def start_next(self) -> None:
+        """Start the next sample if none is in progress."""
+        is_working = self._work is not None and not self._work.done()
+        now = asyncio.get_running_loop().time()
+        for id_ in [] if is_working else [id_ for id_ in self._due if now >= self._paused.get(id_, 0.0)]:
+            due = self._due.pop(id_)
+            if self._needs_sample(id_, due[-1]):  # not if it was considered again during its sample
+                self._work = asyncio.create_task(self._refresh(*due))
+                return
 
     async def forget_others(self, keep: set[str], indices: set[str]) -> None:
         """Delete the stored mean vectors of other generations than `keep`, except those of `indices`."""
         self._sampled = {id_: sampled for id_, sampled in self._sampled.items() if id_ in keep}
         self._paused = {id_: until for id_, until in self._paused.items() if id_ in keep}
+        self._due = {id_: due for id_, due in self._due.items() if id_ in keep}
         others = {"must_not": [{"ids": {"values": sorted(keep)}}, {"terms": {"index": sorted(indices)}}]}
         try:
             await self._es.delete_by_query(
@@ -106,6 +123,8 @@ class MeanVectorRefresh:
             self._sampled[id_] = Sampled(writes, 0 if sample is None else sample.documents)
         except (ApiError, TransportError) as error:
             self._paused[id_] = asyncio.get_running_loop().time() + _RETRY_SECONDS
+            if is_passing(error):
+                self._due.setdefault(id_, (index, uuid, attachment, writes))
             log.warning(
                 "mean vector not refreshed", index=index, cause=str(error)[:300], retry_in_seconds=_RETRY_SECONDS
             )

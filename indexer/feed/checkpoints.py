@@ -1,6 +1,6 @@
 """Positions of the change feed, stored in Elasticsearch: one small document for each generation of an attached index."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from mappings.attachment_copies import CHECKPOINTS_INDEX, attachment_state
 
 log = structlog.get_logger()
 FORMAT: Literal[1] = 1
+_CLAIMS_PER_REQUEST = 500
 _SETTINGS = {"index.hidden": True, "number_of_shards": 1, "auto_expand_replicas": "0-1"}
 _PROPERTIES = {"index": {"type": "keyword"}, "uuid": {"type": "keyword"}, "generation": {"type": "keyword"}}
 _MAPPINGS = {"dynamic": False, "properties": _PROPERTIES}
@@ -149,29 +150,59 @@ def _parse(item: Mapping[str, Any]) -> Checkpoint | None:
         return None
 
 
-async def save_checkpoint(es: AsyncElasticsearch, checkpoint: Checkpoint, version: Version | None) -> Version | None:
+async def save_checkpoint(
+    es: AsyncElasticsearch, checkpoint: Checkpoint, version: Version | None, *, owner: str | None
+) -> Version | None:
     """Write only over `version` (None: a new document). Returns the new version; None when another process has written.
 
-    When somebody deleted the checkpoint, or the whole index, it is created again.
+    `owner`: this process. A newer version with this owner is its own: the answer to an earlier write was lost. When somebody
+    deleted the checkpoint, or the whole index, it is created again.
     """
     saved = await _write(es, checkpoint, version)
-    if saved is None and version is not None and not await es.exists(index=CHECKPOINTS_INDEX, id=checkpoint.id):
+    if saved is not None or version is None:
+        return saved
+    response = await es.mget(index=CHECKPOINTS_INDEX, ids=[checkpoint.id])
+    [stored] = response["docs"]
+    if not stored.get("found"):
         await ensure_checkpoints_index(es)
-        saved = await _write(es, checkpoint, None)
-    return saved
+        return await _write(es, checkpoint, None)
+    if owner is not None and stored["_source"].get("owner") == owner:
+        return await _write(es, checkpoint, Version(stored["_seq_no"], stored["_primary_term"]))
+    return None
+
+
+async def claim_checkpoints(
+    es: AsyncElasticsearch, claims: Sequence[tuple[Checkpoint, Version | None]]
+) -> list[Version | None]:
+    """Write checkpoints as `save_checkpoint` does, with few requests. None also for a checkpoint that Elasticsearch rejected."""
+    versions: list[Version | None] = []
+    for start in range(0, len(claims), _CLAIMS_PER_REQUEST):
+        operations: list[dict[str, Any]] = []
+        for checkpoint, version in claims[start : start + _CLAIMS_PER_REQUEST]:
+            operations.append({"index": {"_id": checkpoint.id, **_condition(version)}})
+            operations.append(checkpoint.model_dump(mode="json"))
+        response = await es.bulk(index=CHECKPOINTS_INDEX, operations=operations)
+        items = [next(iter(item.values())) for item in response["items"]]
+        versions += [None if "error" in item else Version(item["_seq_no"], item["_primary_term"]) for item in items]
+        rejected = [item["error"]["type"] for item in items if item["status"] not in (200, 201, 409)]
+        if rejected:
+            log.warning("checkpoints not saved", checkpoints=len(rejected), cause=rejected[0])
+    return versions
 
 
 async def _write(es: AsyncElasticsearch, checkpoint: Checkpoint, version: Version | None) -> Version | None:
-    condition: dict[str, Any] = (
-        {"if_seq_no": version.seq_no, "if_primary_term": version.primary_term} if version else {"op_type": "create"}
-    )
+    document = checkpoint.model_dump(mode="json")
     try:
-        response = await es.index(
-            index=CHECKPOINTS_INDEX, id=checkpoint.id, document=checkpoint.model_dump(mode="json"), **condition
-        )
+        response = await es.index(index=CHECKPOINTS_INDEX, id=checkpoint.id, document=document, **_condition(version))
     except ConflictError:
         return None
     return Version(response["_seq_no"], response["_primary_term"])
+
+
+def _condition(version: Version | None) -> dict[str, Any]:
+    if version is None:
+        return {"op_type": "create"}
+    return {"if_seq_no": version.seq_no, "if_primary_term": version.primary_term}
 
 
 async def delete_stale_checkpoints(

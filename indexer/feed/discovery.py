@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import structlog
@@ -13,12 +14,13 @@ from indexer.feed.shard_changes import read_shards
 from indexer.feed.task_queue import TaskQueue
 from mappings.attachment import Attachment
 from mappings.attachment_copies import AttachmentCopies
-from mappings.index_lookup import read_attachments
-from mappings.mapping_requests import requesting_indices
+from mappings.attachment_survey import AttachmentSurvey
 
 log = structlog.get_logger()
 REQUEST_AGAIN_SECONDS = 60.0
 _LOOK_AGAIN_SECONDS = 60.0
+_SHARE = 10
+"""Reading all mappings takes at most this part of the time, however often the cluster state changes."""
 
 
 @dataclass(frozen=True)
@@ -38,34 +40,39 @@ class Discovery:
         self.attached: dict[str, AttachedIndex] = {}
         self.unavailable: set[str] = set()
         """Names of attached indices that are closed, or that this role may not monitor."""
-        self.times_read = 0
+        self.changes = 0
+        """How often mappings were read because the cluster state had changed."""
         self._es = es
         self._queue = queue
+        self._survey = AttachmentSurvey(es)
         self._copies = AttachmentCopies(es)
         self._lost: frozenset[str] = frozenset()
         self.unreadable: set[str] = set()
         self._requested_at: dict[str, float] = {}
         self._cluster_state: str | None = None
         self._read_at = float("-inf")
+        self._read_seconds = 0.0
 
     async def look(self) -> bool:
         """Read the mappings if they may have changed; returns whether it read them. Attachments, opened indices and assigned
         shards are all part of the cluster state, so nothing has changed while the state's id is the same.
         """
-        now = time.monotonic()
+        since = time.monotonic() - self._read_at
         state = await self._read_cluster_state()
-        is_same = state is not None and state == self._cluster_state and now - self._read_at < _LOOK_AGAIN_SECONDS
-        if is_same and not self._requested_at:
+        is_same = state is not None and state == self._cluster_state
+        is_due = not is_same or bool(self._requested_at) or since >= _LOOK_AGAIN_SECONDS
+        if not is_due or since < _SHARE * self._read_seconds:
             return False
-        self.times_read += 1
-        await self._request_attachments()
-        attachments = await read_attachments(self._es)
-        readable = {index: attachment for index, attachment in attachments.items() if attachment}
-        unreadable = attachments.keys() - readable.keys()
+        began = time.monotonic()
+        survey = await self._survey.read()
+        readable = {index: attachment for index, attachment in survey.attachments.items() if attachment}
+        shards = await read_shards(self._es, sorted(readable))
+        seconds = time.monotonic() - began
+        await self._request_attachments(survey.requesting)
+        unreadable = survey.attachments.keys() - readable.keys()
         for index in unreadable - self.unreadable:
             log.warning("attachment of a newer version of esblend; the index is not followed", index=index)
         self.unreadable = unreadable
-        shards = await read_shards(self._es, sorted(readable))
         attached = {
             checkpoint_id(shards[index].uuid, generation): AttachedIndex(
                 index, shards[index].uuid, generation, attachment
@@ -82,7 +89,9 @@ class Discovery:
             uuids = {index.uuid for index in attached.values()}
             await delete_stale_checkpoints(self._es, set(attached), uuids, unreadable)
         await self._save_copies({shards[index].uuid: (index, readable[index]) for index in readable if index in shards})
-        self._cluster_state, self._read_at = state, now  # at the end: after an error, the next look reads again
+        # At the end: after an error, the next look reads again.
+        self.changes += not is_same
+        self._cluster_state, self._read_at, self._read_seconds = state, time.monotonic(), seconds
         return True
 
     async def _save_copies(self, attached: dict[str, tuple[str, Attachment]]) -> None:
@@ -94,10 +103,9 @@ class Discovery:
             ATTACHMENT_LOST.labels(index).set(index in lost)
         self._lost = lost
 
-    async def _request_attachments(self) -> None:
+    async def _request_attachments(self, requesting: Collection[str]) -> None:
         """Send tasks that attach the indices whose mappings request it. A task without effect is sent again after a while."""
         now = time.monotonic()
-        requesting = await requesting_indices(self._es)
         self._requested_at = {index: self._requested_at.get(index, float("-inf")) for index in requesting}
         for index in requesting:
             if now - self._requested_at[index] > REQUEST_AGAIN_SECONDS:

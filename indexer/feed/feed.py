@@ -1,9 +1,9 @@
 """This process's share of the attached indices. One round:
 
-lost tasks -> discovery, hand-over, take-over -> shard stats -> reports of workers -> a step of each index -> checkpoints
+lost tasks -> discovery, hand-over, take-over -> shard stats -> reports of workers -> steps of the due indices -> checkpoints
 
-Between two looks at the shard stats, only the indices of new reports have a step. Each index fails and pauses alone. The step of
-a slow index continues in the background; the next round does not wait for it.
+An index is due when its shard stats were read, or when one of its tasks ended. Each index fails and pauses alone. The step of a
+slow index continues in the background; the next round does not wait for it.
 """
 
 import asyncio
@@ -22,15 +22,17 @@ from esblend.broker import Report
 from esblend.errors import IndexUnavailable
 from esblend.settings import Settings
 from indexer.care.mean_vectors import MeanVectorRefresh
-from indexer.feed.checkpoints import Checkpoint, load_checkpoints
+from indexer.feed.checkpoints import Checkpoint, Version, claim_checkpoints, load_checkpoints
 from indexer.feed.credit import Credit
 from indexer.feed.discovery import AttachedIndex, Discovery
+from indexer.feed.followed import Followed
 from indexer.feed.index_feed import IndexFeed, LeaseLostError
 from indexer.feed.leases import Leases
 from indexer.feed.letter_tasks import LetterTasks
 from indexer.feed.lost_tasks import LostTasks
 from indexer.feed.metrics import remove_progress, show_progress
-from indexer.feed.shard_changes import IndexShards, read_shards
+from indexer.feed.shard_changes import IndexShards
+from indexer.feed.shard_watch import ShardWatch
 from indexer.feed.shares import Shares
 from indexer.feed.task_queue import TaskQueue
 
@@ -47,7 +49,7 @@ class Feed:
     """One `IndexFeed` for each generation of each index that this process follows."""
 
     def __init__(self, es: AsyncElasticsearch, queue: TaskQueue, leases: Leases, settings: Settings) -> None:
-        self.feeds: dict[str, IndexFeed] = {}
+        self.followed = Followed()
         self._es = es
         self._queue = queue
         self._leases = leases
@@ -57,6 +59,8 @@ class Feed:
         self._attached_before: frozenset[str] = frozenset()
         self._shares = Shares()
         self._shared: tuple[Mapping[str, AttachedIndex], frozenset[str]] = ({}, frozenset())
+        self._foreign_since: dict[str, float] = {}
+        """Since when the division gives followed indices to another member (monotonic seconds)."""
         self._owners: dict[str, str] = {}
         self._lapses = 0
         self._check_until = float("-inf")
@@ -66,25 +70,21 @@ class Feed:
         self._looked_for_lost = 0.0
         self._letters = LetterTasks(es, queue, self._discovery)
         self._steps: dict[str, asyncio.Task[None]] = {}
+        self._ended: set[str] = set()
+        """The keys of indices whose step was ended because they are to be released."""
         self._gate = asyncio.Semaphore(_STEPS_AT_A_TIME)
-        self._shards: dict[str, IndexShards] = {}
+        self._watch = ShardWatch(es)
         self._shards_read_at = float("-inf")
         self._taking = asyncio.Lock()
-        self._reported: set[str] = set()
-        """The keys of indices whose tasks ended since their last step."""
 
     @property
-    def is_busy(self) -> bool:
-        return any(feed.is_busy for feed in self.feeds.values())
-
-    @property
-    def indices(self) -> set[str]:
-        return {feed.index for feed in self.feeds.values()}
+    def feeds(self) -> dict[str, IndexFeed]:
+        return self.followed.feeds
 
     @property
     def mapping_changes(self) -> int:
         """How often mappings were read because the cluster state had changed."""
-        return self._discovery.times_read
+        return self._discovery.changes
 
     async def prepare(self) -> None:
         """Reach Redis and find the attached indices, before this process joins the others: they leave its share to it at once."""
@@ -101,6 +101,7 @@ class Feed:
         await self._recover_lost_tasks()
         if time.monotonic() - self._discovered_at >= self._settings.feed_discovery_seconds:
             if await self._discovery.look():
+                self._watch.suspect_all()
                 self._unfollow_detached()
             await self._forget_mean_vectors()
             await self._check_owners()
@@ -109,25 +110,32 @@ class Feed:
             self._discovered_at = time.monotonic()
         elif self._leases.dead or self._leases.members != self._shared[1]:
             await self._take_over()
-        is_due = time.monotonic() - self._shards_read_at >= self._settings.feed_poll_seconds
-        if is_due:
-            self._shards = await read_shards(self._es, sorted(self.indices))
-            self._shards_read_at = time.monotonic()
+        await self._look_at_shards()
         # After the stats, so that the workers' writes below the global checkpoints are known.
         await self._take_reports()
-        due = set(self.feeds) if is_due else self.feeds.keys() & self._reported
-        for key in due - self._steps.keys():
-            feed = self.feeds[key]
-            self._reported.discard(key)
-            self._steps[key] = asyncio.create_task(self._step(key, feed, self._shards.get(feed.index)))
+        self._start_steps()
         await self._collect_steps()
+
+    def _start_steps(self) -> None:
+        self._end_overdue_steps()
+        for key in self.followed.due - self._steps.keys():
+            feed = self.feeds[key]
+            self.followed.due.discard(key)
+            self.followed.active.add(key)  # a worker may report the end of its task before the step has ended
+            self._steps[key] = asyncio.create_task(self._step(key, feed, self._watch.shards.get(feed.index)))
+
+    async def _look_at_shards(self) -> None:
+        if time.monotonic() - self._shards_read_at >= self._settings.feed_poll_seconds:
+            self.followed.make_due(await self._watch.look(self.followed.indices, self.followed.active_indices))
+            self._shards_read_at = time.monotonic()
+            self._mean_vectors.start_next()
 
     async def wait(self) -> None:
         """Wait for a report of a worker, at most until shard stats are due again. Before the first round, return at once."""
-        if self._reported - self._steps.keys():
+        if self.followed.due - self._steps.keys():
             return  # tasks ended while their index had a step
         seconds = self._shards_read_at + self._settings.feed_poll_seconds - time.monotonic()
-        if seconds > 0 and self.is_busy:
+        if seconds > 0 and self.followed.is_busy:
             self._note(await asyncio.to_thread(self._queue.wait_for_report, seconds))
         else:
             await asyncio.sleep(max(0.0, seconds))
@@ -138,23 +146,31 @@ class Feed:
             reports, was_emptied = await asyncio.to_thread(self._queue.take)
             self._note(reports)
             if was_emptied:
-                if self.is_busy:
+                if self.followed.is_busy:
                     log.warning("Redis was emptied; unfinished changes are read again")
-                for feed in self.feeds.values():
-                    feed.lose(list(feed.tasks))
+                for key in self.followed.active:
+                    self.feeds[key].lose(list(self.feeds[key].tasks))
                 self._lost.forget()
                 await asyncio.to_thread(self._queue.mark)
 
     def _note(self, reports: list[Report]) -> None:
         """Pass reports to the indices of their tasks. Unknown tasks are ignored: they were sent again, or nobody follows their
         index here any more."""
-        senders = {task: key for key, feed in self.feeds.items() for task in feed.tasks} if reports else {}
+        senders = {task: key for key in self.followed.active for task in self.feeds[key].tasks} if reports else {}
         for report in reports:
             key = senders.get(report.task)
             if key is not None:
                 self.feeds[key].note(report)
                 if report.is_end:
-                    self._reported.add(key)
+                    self.followed.due.add(key)
+
+    def _end_overdue_steps(self) -> None:
+        """End the steps of indices that other processes wait for: a refresh may take a minute. The next step releases the index."""
+        for key, step in self._steps.items():
+            feed = self.feeds.get(key)
+            if feed is not None and feed.is_overdue and key not in self._ended:
+                self._ended.add(key)
+                step.cancel()
 
     async def _collect_steps(self) -> None:
         """Wait for the steps, but not for slow ones. Raises the errors of Redis, which concern all indices."""
@@ -162,7 +178,7 @@ class Feed:
             await asyncio.wait(self._steps.values(), timeout=self._settings.feed_poll_seconds)
         finished = {key: step for key, step in self._steps.items() if step.done()}
         self._steps = {key: step for key, step in self._steps.items() if key not in finished}
-        for error in [step.exception() for step in finished.values()]:
+        for error in [step.exception() for step in finished.values() if not step.cancelled()]:
             if error is not None:
                 raise error
 
@@ -190,6 +206,7 @@ class Feed:
                 feed.fail(_describe(error))
                 await self._save_pause(key, feed)
         if self.feeds.get(key) is feed:
+            self.followed.settle(key)
             show_progress(feed, shards)
 
     def _consider_mean_vector(self, key: str, feed: IndexFeed, shards: IndexShards) -> None:
@@ -203,6 +220,7 @@ class Feed:
         if feed.checkpoint.paused_because is None:
             feed.fail("it is closed or deleted, or its primary shards are not assigned")
         await feed.save_if_changed(at_once=True)
+        feed.is_missing = True
 
     async def _save_pause(self, key: str, feed: IndexFeed) -> None:
         """Show the pause in the status of the index."""
@@ -231,20 +249,35 @@ class Feed:
 
     def _unfollow(self, key: str, feed: IndexFeed, event: str) -> None:
         if self.feeds.get(key) is feed:
-            del self.feeds[key]
-            self._reported.discard(key)
+            self.followed.remove(key)
             self._credit.leave(key)
+            self._mean_vectors.leave(key)
+            self._ended.discard(key)
             remove_progress(feed)
             log.info(event, index=feed.index, generation=feed.checkpoint.generation)
 
     def _share_out(self) -> None:
-        """Divide the indices between the members, and leave those of other members. A closed index stays where it is."""
+        """Divide the indices between the members, and leave those that have been another member's for a while: until then, the
+        others may not have seen a new member or index. A closed index stays where it is."""
         attached, members, me = self._discovery.attached, self._leases.members, self._leases.me
+        now = time.monotonic()
         if self._shared[0] is not attached or self._shared[1] != members:
             self._owners = self._shares.of(attached.keys(), members)
             self._shared = (attached, members)
-        for key, feed in self.feeds.items():
-            feed.leave(self._is_settled and self._owners.get(key, me) != me)
+            foreign = {key for key in self.feeds if self._owners.get(key, me) != me}
+            self._foreign_since = {key: self._foreign_since.get(key, now) for key in foreign}
+            for key in self.feeds.keys() - foreign:
+                self._leave(key, False)
+        for key, since in self._foreign_since.items():
+            if key in self.feeds:
+                self._leave(key, self._is_settled and now - since >= _SETTLE_SECONDS)
+
+    def _leave(self, key: str, is_leaving: bool) -> None:
+        self.feeds[key].leave(is_leaving)
+        if is_leaving:
+            self.followed.active.add(key)
+        else:
+            self._ended.discard(key)
 
     @property
     def _is_settled(self) -> bool:
@@ -264,6 +297,7 @@ class Feed:
             checkpoint, _ = stored.get(key, (None, None))
             if key not in stored:
                 feed.save_again()
+                self.followed.active.add(key)
             elif checkpoint is not None and checkpoint.owner != self._leases.me:
                 self._unfollow(key, feed, "another feed follows this index now")
 
@@ -278,6 +312,7 @@ class Feed:
         owners = {checkpoint.owner for checkpoint, _ in stored.values() if checkpoint and checkpoint.owner}
         self._leases.watched = owners - {self._leases.me}
         free = self._leases.dead | {self._leases.me}
+        claims: dict[str, tuple[Checkpoint, Version | None]] = {}
         for key in keys:
             index = attached[key]
             checkpoint, version = stored.get(key, (None, None))
@@ -285,19 +320,20 @@ class Feed:
                 continue
             if key not in stored and not self._is_settled:
                 continue  # after a deletion of all checkpoints, their owners save them again and are members again
-            ours = (
-                checkpoint or Checkpoint(index=index.index, uuid=index.uuid, generation=index.generation)
-            ).model_copy(update={"owner": self._leases.me})
-            feed = IndexFeed(ours, version, self._es, self._queue, self._settings, self._credit, self._take_reports)
-            feed.backfill = index.attachment.backfill
-            try:
-                await feed.save()
-            except LeaseLostError:
-                continue  # another process was quicker
-            self.feeds[key] = feed
-            self._credit.join(key)
-            log.info("following", index=index.index, generation=index.generation, resumed=checkpoint is not None)
+            checkpoint = checkpoint or Checkpoint(index=index.index, uuid=index.uuid, generation=index.generation)
+            claims[key] = (checkpoint.model_copy(update={"owner": self._leases.me}), version)
+        versions = await claim_checkpoints(self._es, list(claims.values()))
+        for (key, (ours, _)), version in zip(claims.items(), versions, strict=True):
+            if version is not None:  # else another process was quicker
+                self._follow(key, ours, version)
         await self._leases.remove(self._leases.dead)
+
+    def _follow(self, key: str, ours: Checkpoint, version: Version) -> None:
+        feed = IndexFeed(ours, version, self._es, self._queue, self._settings, self._credit, self._take_reports)
+        feed.backfill = self._discovery.attached[key].attachment.backfill
+        self.followed.add(key, feed)
+        self._credit.join(key)
+        log.info("following", index=feed.index, generation=ours.generation, resumed=bool(ours.shards))
 
     async def leave_to_others(self) -> None:
         """While this process cannot work: leave its indices to the processes that can, if there are any. These read the changes of
@@ -315,6 +351,7 @@ class Feed:
 
     def show_outage(self, since: float) -> None:
         """Set the gauges while the rounds of this process fail: no index has a lag of 0."""
+        self.followed.active |= self.feeds.keys()  # the first step after the outage sets the gauges again
         for feed in self.feeds.values():
             show_progress(feed, None, outage_since=since)
 
@@ -324,7 +361,8 @@ class Feed:
             return
         self._looked_for_lost = time.monotonic()
         self._credit.workers = await asyncio.to_thread(self._queue.living_workers)
-        tasks = {task: sent for feed in self.feeds.values() for task, sent in feed.tasks.items()}
+        active = [self.feeds[key] for key in self.followed.active]
+        tasks = {task: sent for feed in active for task, sent in feed.tasks.items()}
         if not tasks:
             self._lost.forget()
             return
@@ -334,7 +372,7 @@ class Feed:
             tasks.pop(end.task)
         view = await asyncio.to_thread(self._queue.view, list(tasks))
         lost = self._lost.look(tasks, view, time.monotonic())
-        for feed in self.feeds.values():
+        for feed in active:
             ours = {task: reason for task, reason in lost.items() if task in feed.tasks}
             if ours:
                 log.warning("tasks lost; their changes are read again", index=feed.index, tasks=len(ours),

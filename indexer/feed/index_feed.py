@@ -26,9 +26,10 @@ from indexer.feed.credit import Credit
 from indexer.feed.cursor import Cursor
 from indexer.feed.density import Density
 from indexer.feed.lost_tasks import SentTask
+from indexer.feed.positions import pending, position_of, saved_content
 from indexer.feed.quiet_period import QuietPeriod
 from indexer.feed.rate_limit import RateLimit
-from indexer.feed.shard_changes import IndexShards, ShardState, traced_changes
+from indexer.feed.shard_changes import IndexShards, ShardState, refresh, traced_changes
 from indexer.feed.task_queue import TaskQueue
 from indexer.feed.task_size import TaskSize
 from indexer.feed.worker_writes import WorkerWrites
@@ -38,8 +39,6 @@ from mappings.attachment import BackfillControl
 log = structlog.get_logger()
 _SAVE_SECONDS = 1.0
 _RELEASE_SECONDS = 10.0
-_REFRESH_SECONDS = 90
-"""Elasticsearch takes a minute to answer the refresh of an index with an unassigned primary shard."""
 
 
 class LeaseLostError(Exception):
@@ -62,6 +61,8 @@ class IndexFeed:
         """`credit`: shared by the indices of the process. `take_reports`: passes the workers' reports so far to `note`."""
         self.checkpoint = checkpoint
         self.backfill = BackfillControl()
+        self.is_missing = False
+        """Closed or deleted: shard stats do not contain it."""
         self.cursors: dict[Lane, dict[int, Cursor]] = {"live": {}, "backfill": {}}
         self.tasks: dict[str, SentTask] = {}
         self._version = version
@@ -80,7 +81,7 @@ class IndexFeed:
         self._failed_reads = 0
         self._pause_until = 0.0
         self._leaving_since: float | None = None
-        self._saved: tuple[float, str] = (float("-inf"), "")
+        self._saved: tuple[float, str] = (float("-inf"), "" if version is None else saved_content(checkpoint))
         self._densities: defaultdict[tuple[Lane, int], Density] = defaultdict(Density)
         self._size = TaskSize(settings.feed_batch_documents)
         self._rate = RateLimit()
@@ -96,6 +97,20 @@ class IndexFeed:
     @property
     def is_busy(self) -> bool:
         return bool(self.tasks)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether only a further write, or a change of the cluster state, can make work."""
+        if self.tasks or self._leaving_since is not None:
+            return False
+        is_done = self.checkpoint.pending_since is None and self.checkpoint.paused_because is None
+        is_settled = self._shards is not None and self._shards.is_settled
+        return self.is_missing or (is_done and is_settled and bool(self._saved[1]))
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether another process has waited long enough for this index."""
+        return self._leaving_since is not None and time.monotonic() - self._leaving_since >= _RELEASE_SECONDS
 
     def note(self, report: Report) -> None:
         """Process a worker's report. The changes of a failed task are read again after a pause. Unknown tasks are ignored."""
@@ -155,6 +170,7 @@ class IndexFeed:
 
         Raises LeaseLostError, IndexUnavailable, and the errors of Elasticsearch and Redis.
         """
+        self.is_missing = False
         self._rate.per_second = self.backfill.documents_per_second
         for shard, state in shards.shards.items():
             self._begin_history(shard, state)
@@ -174,15 +190,15 @@ class IndexFeed:
     @property
     def may_be_released(self) -> bool:
         """Whether another process may follow this index: at once without unfinished tasks, or else after some seconds."""
-        since = self._leaving_since
-        return since is not None and (not self.tasks or time.monotonic() - since >= _RELEASE_SECONDS)
+        return self._leaving_since is not None and (not self.tasks or self.is_overdue)
 
     async def release(self, version: Version | None = None) -> None:
         """Save that no process follows this index. The next one reads the changes of unfinished tasks again, and the workers find
         nothing to do. `version`: of the stored checkpoint, if a save was interrupted. Raises LeaseLostError."""
         shards = {shard: self.position(shard) for shard in self.cursors["live"]}
         released = self.checkpoint.model_copy(update={"owner": None, "shards": shards})
-        if await save_checkpoint(self._es, released, version or self._version) is None:
+        owner = self.checkpoint.owner
+        if await save_checkpoint(self._es, released, version or self._version, owner=owner) is None:
             raise LeaseLostError(self.index)
 
     def _begin_history(self, shard: int, state: ShardState) -> None:
@@ -239,7 +255,7 @@ class IndexFeed:
         is_backfill_due = self._has_unsent("backfill", limits)
         if is_live_due or (is_backfill_due and not self._is_backfill_visible):
             await self._note_pending_changes()
-            await self._refresh()
+            await refresh(self._es, self.index, self._settings.es_timeout_seconds)
             self._is_backfill_visible = True
         if is_live_due:
             self._live_read_at = time.monotonic()
@@ -256,15 +272,6 @@ class IndexFeed:
         if self.checkpoint.pending_since is None:
             self.checkpoint = self.checkpoint.model_copy(update={"pending_since": time.time()})
             await self.save_if_changed(at_once=True)
-
-    async def _refresh(self) -> None:
-        """Make everything up to the checkpoints visible, which were read before. Raises IndexUnavailable when a copy failed:
-        a search on that copy would miss changes."""
-        es = self._es.options(request_timeout=max(_REFRESH_SECONDS, self._settings.es_timeout_seconds))
-        response = await es.indices.refresh(index=self.index, ignore_unavailable=True)
-        failed = response["_shards"]["failed"]
-        if failed:
-            raise IndexUnavailable(f"{failed} shard copies of [{self.index}] failed to refresh")
 
     def _readable(self, lane: Lane, shards: IndexShards) -> dict[int, int]:
         """The last change of each shard that may be sent now. Shards without an assigned primary have none."""
@@ -355,11 +362,7 @@ class IndexFeed:
 
     def pending(self, lane: Lane, shards: IndexShards) -> int:
         """Sequence numbers that are not done; about as many changes."""
-        ends = shards.global_checkpoints
-        return sum(
-            max(0, (ends.get(shard, cursor.sent) if cursor.end is None else cursor.end) - cursor.done)
-            for shard, cursor in self.cursors[lane].items()
-        )
+        return pending(self.cursors[lane], shards.global_checkpoints)
 
     def _is_behind(self, shards: IndexShards) -> bool:
         """Whether changes may be pending. A shard without an assigned primary may have pending changes."""
@@ -390,7 +393,7 @@ class IndexFeed:
     async def save_if_changed(self, *, at_once: bool) -> None:
         """Save a checkpoint with new content: `at_once`, or once a second."""
         checkpoint = self.checkpoint
-        content = str((checkpoint.shards, checkpoint.pending_since is None, checkpoint.paused_because))
+        content = saved_content(checkpoint)
         now = time.monotonic()
         if content != self._saved[1] and (at_once or now - self._saved[0] >= _SAVE_SECONDS):
             await self.save()
@@ -402,14 +405,9 @@ class IndexFeed:
 
     async def save(self) -> None:
         """Raises LeaseLostError when another process wrote the checkpoint in the meantime."""
-        self._version = await save_checkpoint(self._es, self.checkpoint, self._version)
+        self._version = await save_checkpoint(self._es, self.checkpoint, self._version, owner=self.checkpoint.owner)
         if self._version is None:
             raise LeaseLostError(self.index)
 
     def position(self, shard: int) -> ShardCheckpoint:
-        live = self.cursors["live"][shard].done
-        backfill = self.cursors["backfill"].get(shard)
-        history = self._histories.get(shard)
-        if backfill is None or backfill.end is None:
-            return ShardCheckpoint(live=live, backfill=live, backfill_end=live, history=history)
-        return ShardCheckpoint(live=live, backfill=backfill.done, backfill_end=backfill.end, history=history)
+        return position_of(self.cursors["live"][shard], self.cursors["backfill"].get(shard), self._histories.get(shard))

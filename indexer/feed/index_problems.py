@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ from mappings.problems import Problem, current_problems
 
 log = structlog.get_logger()
 _LOOK_SECONDS = 5.0
+_SHARE = 50
+"""Looks take at most this part of the time, however often the cluster state changes."""
 _MAX_URL_CHARACTERS = 3000
 
 
@@ -37,13 +40,14 @@ class IndexProblems:
         """Look again and again, until cancelled."""
         while True:
             present = (self._changes(), frozenset(self._indices()))
+            began = time.monotonic()
             if present != self._seen:
                 try:
                     await self._look(present[1])
                     self._seen = present
                 except (ApiError, TransportError) as error:
                     log.warning("problems of indices not read", cause=type(error).__name__)
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(max(_LOOK_SECONDS, _SHARE * (time.monotonic() - began)))
 
     async def _look(self, indices: frozenset[str]) -> None:
         attached: dict[str, tuple[Attachment, dict[str, Any]]] = {}

@@ -12,6 +12,7 @@ from prometheus_client import Gauge
 from esblend.errors import EsblendError
 from esblend.metrics import COVERAGE, DEAD_LETTERS, LAG, PAUSED, PENDING, TASKS_IN_FLIGHT
 from indexer.care.status import read_status
+from indexer.feed.checkpoints import ShardCheckpoint
 from indexer.feed.index_feed import IndexFeed
 from indexer.feed.shard_changes import IndexShards
 
@@ -49,7 +50,7 @@ class CoverageMetrics:
     def __init__(self, es: AsyncElasticsearch, feeds: Callable[[], Collection[IndexFeed]]) -> None:
         self._es = es
         self._feeds = feeds
-        self._read: dict[str, tuple[float, str]] = {}
+        self._read: dict[str, tuple[float, dict[int, ShardCheckpoint]]] = {}
         """When each index was read, and its positions then."""
 
     async def keep(self) -> None:
@@ -67,14 +68,15 @@ class CoverageMetrics:
 
     def _due(self) -> list[str]:
         """The indices that changed, the one whose figures are oldest first."""
-        present = {feed.index: str(feed.checkpoint.shards) for feed in self._feeds()}
+        present = {feed.index: feed.checkpoint.shards for feed in self._feeds()}
         for index in self._read.keys() - present.keys():
             del self._read[index]
             for gauge in (COVERAGE, DEAD_LETTERS):
                 with contextlib.suppress(KeyError):
                     gauge.remove(index)
-        changed = [index for index in present if self._read.get(index, (0.0, ""))[1] != present[index]]
-        due = sorted(changed, key=lambda index: self._read.get(index, (float("-inf"), ""))[0])[:_INDICES_AT_A_TIME]
+        never = (float("-inf"), None)
+        changed = [index for index in present if self._read.get(index, never)[1] != present[index]]
+        due = sorted(changed, key=lambda index: self._read.get(index, never)[0])[:_INDICES_AT_A_TIME]
         for index in due:
             self._read[index] = (time.monotonic(), present[index])
         return due

@@ -93,7 +93,7 @@ async def _follow(es: AsyncElasticsearch, feed: Feed, leases: Leases, liveness: 
                     await feed.prepare()
                     await leases.join()
                     beside.append(asyncio.create_task(leases.keep()))
-                    problems = IndexProblems(es, lambda: feed.indices, lambda: feed.mapping_changes)
+                    problems = IndexProblems(es, lambda: feed.followed.indices, lambda: feed.mapping_changes)
                     beside.append(asyncio.create_task(problems.keep()))
                     if settings.metrics_port is not None:
                         beside.append(asyncio.create_task(CoverageMetrics(es, lambda: feed.feeds.values()).keep()))

@@ -1,4 +1,4 @@
-"""Reads the position of each shard from Elasticsearch."""
+"""Reads the position of each shard from Elasticsearch, and makes the changes up to it visible."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +10,16 @@ from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
 from esblend import tracing
 from esblend.broker import DocumentRef, RangeTask
 from esblend.elasticsearch_connection import is_passing
+from esblend.errors import IndexUnavailable
 
 log = structlog.get_logger()
 _MAX_URL_CHARACTERS = 3000
 """Elasticsearch rejects a request line of more than 4 KiB."""
+_REFRESH_SECONDS = 90
+"""Elasticsearch takes a minute to answer the refresh of an index with an unassigned primary shard."""
 _STATS = (
     "indices.*.uuid,indices.*.status,indices.*.shards.*.routing.primary,indices.*.shards.*.seq_no.global_checkpoint,"
+    "indices.*.shards.*.seq_no.max_seq_no,"
     "indices.*.shards.*.commit.user_data.history_uuid,indices.*.shards.*.commit.user_data.max_seq_no"
 )
 
@@ -23,11 +27,13 @@ _STATS = (
 @dataclass(frozen=True)
 class ShardState:
     """A primary shard. `history`: sequence numbers compare only within one history; restoring a snapshot or allocating a stale
-    primary begins a new one. `committed`: the highest sequence number of the last Lucene commit."""
+    primary begins a new one. `committed`: the highest sequence number of the last Lucene commit. `highest`: that of any change,
+    also of one that not every copy has yet."""
 
     global_checkpoint: int
     history: str | None = None
     committed: int | None = None
+    highest: int = -1
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,11 @@ class IndexShards:
     @property
     def global_checkpoints(self) -> dict[int, int]:
         return {shard: state.global_checkpoint for shard, state in self.shards.items()}
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all copies have every change, so that the global checkpoints advance only with further writes."""
+        return all(state.highest <= state.global_checkpoint for state in self.shards.values())
 
     @property
     def writes(self) -> int:
@@ -79,7 +90,7 @@ async def _stats(es: AsyncElasticsearch, names: str) -> dict[str, Any]:
         index=names,
         expand_wildcards=["open", "hidden"],
         forbid_closed_indices=False,
-        metric="docs",
+        metric="get",  # the cheapest; the sequence numbers come with each
         level="shards",
         filter_path=_STATS,
     )
@@ -99,6 +110,16 @@ async def _stats_of_each(es: AsyncElasticsearch, indices: list[str]) -> dict[str
     return stats
 
 
+async def refresh(es: AsyncElasticsearch, index: str, seconds: float) -> None:
+    """Make everything up to the global checkpoints visible, which were read before. `seconds`: the usual time limit of a request.
+    Raises IndexUnavailable when a copy failed: a search on that copy would miss changes."""
+    patient = es.options(request_timeout=max(_REFRESH_SECONDS, seconds))
+    response = await patient.indices.refresh(index=index, ignore_unavailable=True)
+    failed = response["_shards"]["failed"]
+    if failed:
+        raise IndexUnavailable(f"{failed} shard copies of [{index}] failed to refresh")
+
+
 def _primaries(body: dict[str, Any]) -> dict[int, ShardState]:
     return {
         int(shard): _state(copy)
@@ -115,6 +136,7 @@ def _state(copy: dict[str, Any]) -> ShardState:
         global_checkpoint=copy["seq_no"]["global_checkpoint"],
         history=commit.get("history_uuid"),
         committed=None if committed is None else int(committed),
+        highest=copy["seq_no"]["max_seq_no"],
     )
 
 

@@ -32,6 +32,7 @@ def test_an_index_whose_sample_fails_does_not_keep_the_others_from_theirs() -> N
             refresh = MeanVectorRefresh(es)
             for index in indices:
                 refresh.consider(index, index, "g1", attachment(), 1000)
+                refresh.start_next()
                 await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
 
     with capture_logs() as logs:

@@ -1,7 +1,6 @@
 """When the mappings are read again."""
 
 import asyncio
-from typing import Any
 
 import pytest
 from elasticsearch import AsyncElasticsearch
@@ -9,6 +8,7 @@ from elasticsearch import AsyncElasticsearch
 from esblend.settings import Settings
 from indexer.feed.discovery import Discovery
 from indexer.feed.task_queue import TaskQueue
+from mappings.attachment_survey import AttachmentSurvey, Survey
 from tests.answering_server import answering_server
 
 
@@ -16,16 +16,12 @@ def test_after_an_error_the_mappings_are_read_again_in_the_same_cluster_state(mo
     """An index of this process's share would have no feed until the next change."""
     failures = [OSError("any")]
 
-    async def read_attachments(_: Any) -> dict[str, Any]:
+    async def read(_: AttachmentSurvey) -> Survey:
         if failures:
             raise failures.pop()
-        return {}
+        return Survey({}, frozenset())
 
-    async def requesting_indices(_: Any) -> list[str]:
-        return []
-
-    monkeypatch.setattr("indexer.feed.discovery.read_attachments", read_attachments)
-    monkeypatch.setattr("indexer.feed.discovery.requesting_indices", requesting_indices)
+    monkeypatch.setattr(AttachmentSurvey, "read", read)
 
     async def act(url: str) -> list[bool]:
         async with AsyncElasticsearch(url) as es:

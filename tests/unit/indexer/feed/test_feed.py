@@ -28,7 +28,11 @@ def answer(owner: str | None) -> dict[str, Any]:
     return {**WRITTEN, "docs": [{"_id": KEY, "found": True, **WRITTEN, "_source": stored}]}
 
 
-MISSING = {**WRITTEN, "docs": [{"_id": KEY, "found": False}]}
+MISSING = {
+    **WRITTEN,
+    "docs": [{"_id": KEY, "found": False}],
+    "items": [{"index": {**WRITTEN, "status": 201}}],
+}
 
 
 def feed_of(es: AsyncElasticsearch) -> Feed:
@@ -38,10 +42,9 @@ def feed_of(es: AsyncElasticsearch) -> Feed:
 
 def follow(feed: Feed) -> IndexFeed:
     ours = Checkpoint(index="articles", uuid="u", generation="g1", owner=feed._leases.me)
-    feed.feeds[KEY] = IndexFeed(
-        ours, Version(0, 1), feed._es, feed._queue, feed._settings, feed._credit, feed._take_reports
-    )
-    return feed.feeds[KEY]
+    index = IndexFeed(ours, Version(0, 1), feed._es, feed._queue, feed._settings, feed._credit, feed._take_reports)
+    feed.followed.add(KEY, index)
+    return index
 
 
 @pytest.mark.parametrize("owner", ["another", None])
@@ -130,8 +133,76 @@ def test_the_gauges_of_a_process_that_fails_show_a_lag() -> None:
         async with AsyncElasticsearch("http://127.0.0.1:9") as es:
             feed = feed_of(es)
             follow(feed)
+            feed.followed.active.clear()
             feed.show_outage(time.time() - 50)
+            assert feed.followed.active == {KEY}  # a step has to set the gauges again
 
     asyncio.run(act())
     assert LAG.labels("articles", "g1")._value.get() >= 50
     assert PAUSED.labels("articles", "g1")._value.get() == 1
+
+
+def test_an_index_is_released_although_its_step_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refresh may take a minute, and the other process waits for the index."""
+    monkeypatch.setattr("indexer.feed.index_feed._RELEASE_SECONDS", 0.0)
+
+    async def act(url: str) -> None:
+        async with AsyncElasticsearch(url) as es:
+            feed = feed_of(es)
+            index = follow(feed)
+            feed._steps[KEY] = asyncio.create_task(asyncio.Event().wait())  # type: ignore[arg-type]
+            feed._end_overdue_steps()
+            assert not feed._steps[KEY].cancelling()
+            index.leave(True)
+            feed._end_overdue_steps()
+            await feed._collect_steps()
+            assert not feed._steps
+            feed._steps[KEY] = asyncio.create_task(feed._step(KEY, index, None))
+            feed._end_overdue_steps()  # not the step that releases it
+            await feed._collect_steps()
+            assert KEY not in feed.feeds
+
+    with answering_server(200, {**WRITTEN}) as url:
+        asyncio.run(act(url))
+
+
+def test_an_index_is_left_once_the_division_has_been_the_same_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other process may not have seen the newest index yet, and divide them differently."""
+    clock = [1000.0]
+    monkeypatch.setattr("indexer.feed.feed.time.monotonic", lambda: clock[0])
+
+    async def act() -> None:
+        async with AsyncElasticsearch("http://localhost:1") as es:
+            feed = feed_of(es)
+            index = follow(feed)
+            leaving = []
+            for owner, seconds in (("other", 0), ("other", 2), (feed._leases.me, 0), ("other", 0), ("other", 4)):
+                clock[0] += seconds
+                monkeypatch.setattr(feed._shares, "of", lambda *_, owner=owner: {KEY: owner})
+                feed._discovery.attached = {}  # another object: the mappings were read again
+                feed._share_out()
+                leaving.append(index._leaving_since is not None)
+            assert leaving == [False, False, False, False, True]
+
+    asyncio.run(act())
+
+
+def test_an_index_is_active_from_the_beginning_of_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report of a task that the step sends would not find it otherwise."""
+
+    async def act() -> None:
+        async with AsyncElasticsearch("http://localhost:1") as es:
+            feed = feed_of(es)
+            follow(feed)
+            feed.followed.active.clear()
+            feed.followed.make_due(["articles"])
+            feed._start_steps()
+            assert (feed.followed.active, feed.followed.due) == ({KEY}, set())
+            await feed.stop()
+
+    monkeypatch.setattr(Leases, "resign", nothing)
+    asyncio.run(act())
+
+
+async def nothing(*_: Any) -> None:
+    """This process has not joined."""

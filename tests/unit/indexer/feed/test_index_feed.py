@@ -191,6 +191,46 @@ def test_worker_writes_above_older_shard_stats_are_kept() -> None:
     assert feed.position(0).live == 19
 
 
+def step(feed: IndexFeed, shards: IndexShards) -> None:
+    feed._queue = RecordedQueue()
+    with answering_server(200, {"_shards": {"failed": 0}, "_seq_no": 1, "_primary_term": 1}) as url:
+        feed._es = AsyncElasticsearch(url)
+        asyncio.run(feed.step(shards))
+
+
+def test_an_index_is_at_rest_when_all_copies_have_all_changes_and_all_are_done() -> None:
+    feed = feed_with("a")
+    stats = {0: ShardState(global_checkpoint=9, history="h1", highest=9)}
+    step(feed, IndexShards("u", stats))
+    assert not feed.is_at_rest  # a task is unfinished
+    feed.note(end("a", EmbedResult(written=10, until=9)))
+    assert not feed.is_at_rest  # the checkpoint is not saved yet
+    step(feed, IndexShards("u", stats))
+    assert feed.is_at_rest
+    feed.leave(True)
+    assert not feed.is_at_rest  # it has to be released
+    feed.leave(False)
+    feed.save_again()
+    assert not feed.is_at_rest
+
+
+def test_an_index_with_a_change_that_not_all_copies_have_is_not_at_rest() -> None:
+    """The write was counted already, so no counter will show when the global checkpoint reaches it."""
+    feed = feed_with()
+    step(feed, IndexShards("u", {0: ShardState(global_checkpoint=-1, history="h1", highest=0)}))
+    assert feed.checkpoint.pending_since is None
+    assert not feed.is_at_rest
+
+
+def test_a_paused_index_is_not_at_rest() -> None:
+    feed = feed_with()
+    stats = IndexShards("u", {0: ShardState(global_checkpoint=-1, history="h1")})
+    step(feed, stats)
+    assert feed.is_at_rest
+    feed.fail("any")
+    assert not feed.is_at_rest
+
+
 def test_an_index_that_could_not_be_released_keeps_its_owner() -> None:
     """It may stay with this process, because the members change again."""
     feed = feed_with()

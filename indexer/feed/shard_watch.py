@@ -1,0 +1,120 @@
+"""Decides whose shard stats a round reads, so that thousands of indices without writes cost almost nothing.
+
+counters of writes of the inactive indices -> shard stats of the active indices and of those whose counter changed
+the cluster state changed, or once a minute -> shard stats of all indices
+"""
+
+import time
+from collections.abc import Collection, Iterable, Iterator, Set
+from typing import Any
+from urllib.parse import quote
+
+from elasticsearch import AsyncElasticsearch
+
+from indexer.feed.shard_changes import IndexShards, read_shards
+from mappings.index_lookup import ATTACHABLE_INDICES
+
+_SHARE = 20
+"""Requests for all indices take at most this part of the time, as far as a change is noticed within two seconds."""
+_LONGEST_PAUSE_SECONDS = 1.5
+_ALL_SECONDS = 60.0
+_MAX_URL_CHARACTERS = 3000
+_MAX_REQUESTS = 4
+"""More names than fit into this number of requests: one request for all indices of the cluster is cheaper."""
+_COUNTERS = ",".join(f"indices.*.primaries.indexing.{name}_total" for name in ("index", "delete", "noop_update"))
+
+
+class ShardWatch:
+    """The shard stats of the followed indices. `shards`: as they were last read, by the name of the index."""
+
+    def __init__(self, es: AsyncElasticsearch) -> None:
+        self.shards: dict[str, IndexShards] = {}
+        self._es = es
+        self._is_suspect = True
+        self._all_read_at = float("-inf")
+        self._all_seconds = 0.0
+        self._counters: dict[str, Any] = {}
+        self._counted_at = float("-inf")
+        self._count_seconds = 0.0
+
+    def suspect_all(self) -> None:
+        """Read all shard stats as soon as their cost permits: the cluster state changed, so a shard may have another history."""
+        self._is_suspect = True
+
+    async def look(self, indices: Set[str], active: Set[str]) -> set[str]:
+        """Read the shard stats of the `active` indices, and of those that may have changed. Returns the names of both.
+
+        An index is inactive when all of its changes are done and its global checkpoints have reached its highest sequence numbers:
+        every further write increases a counter. The counters are read before the shard stats, so they include no write that the
+        shard stats lack.
+        """
+        now = time.monotonic()
+        if self._is_all_due(now):
+            return await self._read_all(indices, active)
+        inactive = indices - active
+        counters = await self._read_counters(inactive) if inactive and self._is_count_due(now) else {}
+        changed = {name for name in counters if counters[name] != self._counters.get(name)}
+        names = {*active, *changed} & indices
+        read = await read_shards(self._es, sorted(names)) if names else {}
+        self.shards = {name: state for name, state in self.shards.items() if name not in names} | read
+        self._counters |= counters  # only now: after an error, the next look finds the same changes
+        return names
+
+    def _is_all_due(self, now: float) -> bool:
+        since = now - self._all_read_at
+        return since >= max(_ALL_SECONDS, 10 * _SHARE * self._all_seconds) or (
+            self._is_suspect and since >= _SHARE * self._all_seconds
+        )
+
+    def _is_count_due(self, now: float) -> bool:
+        return now - self._counted_at >= min(_LONGEST_PAUSE_SECONDS, _SHARE * self._count_seconds)
+
+    async def _read_all(self, indices: Set[str], active: Set[str]) -> set[str]:
+        began = time.monotonic()
+        counters = await self._read_counters(indices)
+        before, self.shards = self.shards, await read_shards(self._es, sorted(indices))
+        self._counters = counters
+        self._all_read_at = time.monotonic()
+        self._all_seconds = self._all_read_at - began
+        self._is_suspect = False
+        changed = {name for name in indices if self.shards.get(name) != before.get(name)}
+        return changed | (active & indices)
+
+    async def _read_counters(self, names: Set[str]) -> dict[str, Any]:
+        """The counters of writes of each index; None for one that is closed or deleted."""
+        began = time.monotonic()
+        counters: dict[str, Any] = {}
+        for target in _targets(names):
+            # Without `ignore_unavailable`, which the client does not know here, one deleted index would be an error.
+            response = await self._es.perform_request(
+                "GET",
+                f"/{quote(target, safe=',*')}/_stats/indexing",
+                params={
+                    "level": "indices",
+                    "filter_path": _COUNTERS,
+                    "expand_wildcards": "open,hidden",
+                    "ignore_unavailable": "true",
+                },
+                headers={"accept": "application/json"},
+            )
+            counters |= response.body.get("indices", {})
+        self._counted_at = time.monotonic()
+        self._count_seconds = self._counted_at - began
+        return {name: counters.get(name) for name in names}
+
+
+def _targets(names: Collection[str]) -> list[str]:
+    portions = list(_portions(sorted(names)))
+    return portions if len(portions) <= _MAX_REQUESTS else [ATTACHABLE_INDICES]
+
+
+def _portions(names: Iterable[str]) -> Iterator[str]:
+    """Lists of names that fit into a URL."""
+    portion = ""
+    for name in names:
+        if portion and len(portion) + len(name) >= _MAX_URL_CHARACTERS:
+            yield portion
+            portion = ""
+        portion = f"{portion},{name}" if portion else name
+    if portion:
+        yield portion

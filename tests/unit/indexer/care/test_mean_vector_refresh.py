@@ -1,0 +1,56 @@
+"""Which indices the feed samples, and when."""
+
+import asyncio
+
+import pytest
+from elasticsearch import AsyncElasticsearch
+
+from indexer.care.mean_vectors import STORED_FROM, MeanVectorRefresh, Sampled
+from mappings.attachment import Attachment
+
+ATTACHMENT = Attachment(field="esblend", source_fields=["body"], active="g1", generations={})
+
+
+@pytest.fixture
+def sampled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The indices in the order of their samples."""
+    names: list[str] = []
+
+    async def refresh(refresh: MeanVectorRefresh, index: str, uuid: str, attachment: Attachment, writes: int) -> None:
+        names.append(index)
+        refresh.consider(index, uuid, "g1", ATTACHMENT, writes)  # a step of the index during its sample
+        refresh._sampled[f"{uuid}-g1"] = Sampled(writes, writes)
+
+    monkeypatch.setattr(MeanVectorRefresh, "_refresh", refresh)
+    monkeypatch.setattr(Attachment, "using", lambda attachment, generation: attachment)
+    return names
+
+
+def test_indices_wait_for_their_sample_without_further_steps(sampled: list[str]) -> None:
+    async def act() -> None:
+        async with AsyncElasticsearch("http://localhost:1") as es:
+            refresh = MeanVectorRefresh(es)
+            for name in ("a", "b", "few", "left"):
+                refresh.consider(name, name, "g1", ATTACHMENT, STORED_FROM - (name == "few"))
+            refresh.leave("left-g1")
+            for _ in range(4):
+                refresh.start_next()
+                assert refresh._work is not None
+                await refresh._work
+
+    asyncio.run(act())
+    assert sampled == ["a", "b"]
+
+
+def test_an_index_is_sampled_again_after_enough_writes(sampled: list[str]) -> None:
+    async def act() -> None:
+        async with AsyncElasticsearch("http://localhost:1") as es:
+            refresh = MeanVectorRefresh(es)
+            for writes in (STORED_FROM, STORED_FROM + 1, 2 * STORED_FROM):
+                refresh.consider("a", "a", "g1", ATTACHMENT, writes)
+                refresh.start_next()
+                assert refresh._work is not None
+                await refresh._work
+
+    asyncio.run(act())
+    assert sampled == ["a", "a"]

@@ -1,0 +1,52 @@
+"""Which of the followed indices need a step."""
+
+import pytest
+from elasticsearch import AsyncElasticsearch
+
+from esblend.settings import Settings
+from indexer.feed.checkpoints import Checkpoint
+from indexer.feed.credit import Credit
+from indexer.feed.followed import Followed
+from indexer.feed.index_feed import IndexFeed
+from indexer.feed.task_queue import TaskQueue
+
+
+async def no_reports() -> None:
+    """No worker reports anything."""
+
+
+@pytest.fixture
+def followed() -> Followed:
+    """Two generations of one index, and one of another."""
+    made, settings = Followed(), Settings()
+    es, queue = AsyncElasticsearch(settings.es_url), TaskQueue(settings)
+    for index, generation in (("articles", "g1"), ("articles", "g2"), ("books", "g1")):
+        checkpoint = Checkpoint(index=index, uuid=index, generation=generation)
+        made.add(checkpoint.id, IndexFeed(checkpoint, None, es, queue, settings, Credit(), no_reports))
+    return made
+
+
+def test_every_generation_of_an_index_is_due(followed: Followed) -> None:
+    followed.make_due(["articles", "unknown"])
+    assert followed.due == {"articles-g1", "articles-g2"}
+    assert followed.indices == {"articles", "books"}
+
+
+def test_an_index_is_followed_until_its_last_generation_is_removed(followed: Followed) -> None:
+    followed.make_due(["articles"])
+    followed.remove("articles-g1")
+    assert followed.indices == {"articles", "books"}
+    assert followed.due == {"articles-g2"}
+    followed.remove("articles-g2")
+    assert followed.indices == followed.active_indices == {"books"}
+
+
+def test_an_index_is_active_until_it_is_at_rest(followed: Followed) -> None:
+    followed.settle("books-g1")
+    assert followed.active_indices == {"articles", "books"}
+    followed.feeds["books-g1"].is_missing = True
+    followed.settle("books-g1")
+    assert followed.active_indices == {"articles"}
+    followed.feeds["books-g1"].is_missing = False
+    followed.settle("books-g1")
+    assert followed.active_indices == {"articles", "books"}
