@@ -23,7 +23,6 @@ LONGEST = (
     "tests/real/test_lab.py",
     "tests/real/test_versions.py",
     "tests/real/playground/test_results.py",
-    "tests/real/test_new_primaries.py",
     "tests/real/test_index_problems.py",
     "tests/unit/esblend/encoder/test_architectures.py",
 )
