@@ -24,10 +24,14 @@ def response_type(scope: Scope) -> str:
     return first if first.startswith(_VENDOR_JSON) else _JSON
 
 
+def _has_body(scope: Scope) -> bool:
+    return bool(header(scope, b"transfer-encoding")) or header(scope, b"content-length") not in ("", "0")
+
+
 def check_accept(scope: Scope) -> None:
     """Raises InvalidRequest when the caller wants a format that the gateway does not write, MediaTypeInvalid where `Accept` is no
-    media type or names another version than `Content-Type`. Elasticsearch rejects both."""
-    accept, sent = header(scope, b"accept"), header(scope, b"content-type")
+    media type or names another version than the body's `Content-Type`. Elasticsearch rejects both."""
+    accept, sent = header(scope, b"accept"), header(scope, b"content-type") if _has_body(scope) else ""
     if _OTHER_FORMATS.search(accept) and "json" not in accept.lower():
         raise InvalidRequest(f"[Accept: {accept}]: a fused search is answered as JSON, with [Accept: application/json]")
     if accept and "/" not in accept:

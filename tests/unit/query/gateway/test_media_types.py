@@ -13,7 +13,7 @@ V9 = "application/vnd.elasticsearch+json;compatible-with=9"
 
 
 def scope(accept: str = "", sent: str = "application/json", query: bytes = b"", **more: str) -> dict[str, Any]:
-    headers = {"accept": accept, "content-type": sent, **more}
+    headers = {"accept": accept, "content-type": sent, "content-length": "20", **more}
     pairs = [(name.encode(), value.encode()) for name, value in headers.items() if value]
     return {"type": "http", "headers": pairs, "query_string": query}
 
@@ -45,6 +45,12 @@ def test_media_types_that_elasticsearch_rejects_are_rejected(accept: str, sent: 
 def test_json_is_answered_in_the_callers_version(accept: str, sent: str, answered: str) -> None:
     check_accept(scope(accept, sent))
     assert response_type(scope(accept, sent)) == answered
+
+
+def test_the_content_type_of_a_request_without_body_does_not_count() -> None:
+    check_accept(scope("application/json", V9, **{"content-length": "0"}))
+    with pytest.raises(MediaTypeInvalid):
+        check_accept(scope("application/json", V9, **{"content-length": "", "transfer-encoding": "chunked"}))
 
 
 def test_an_error_has_the_form_that_the_request_asks_for() -> None:
