@@ -29,6 +29,7 @@ from query.admin.endpoints import Management
 from query.gateway.bulk_guard import GuardedIndices, guarded_bulk, is_bulk
 from query.gateway.context import GatewayContext
 from query.gateway.cross_site import is_cross_site, is_unknown_host
+from query.gateway.disconnect import CallerLeft
 from query.gateway.multi_search import multi_search
 from query.gateway.proxy import pass_through
 from query.gateway.query_handler import query_api, refuse_rankings
@@ -83,7 +84,7 @@ class Gateway:
         try:
             self._check_origin(scope)
             await self._handle(route_of(scope), scope, receive, noting_send)
-        except ConnectionResetError:
+        except CallerLeft:
             log.info("caller disconnected", path=scope["path"])
         except Exception as error:
             if has_begun:  # the status line is sent; only closing the connection shows the failure to the caller

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope
 from esblend import exact_json
 from esblend.errors import MalformedRequest, UnreadableField
 from query.gateway.body_formats import refuse_other_formats
+from query.gateway.disconnect import CallerLeft
 from query.gateway.duplicate_keys import duplicate_key
 from query.gateway.media_types import header
 
@@ -101,7 +102,7 @@ async def body_stream(first: list[bytes], receive: Receive, *, ended: bool) -> A
     while not ended:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ConnectionResetError("the caller closed the connection")
+            raise CallerLeft("the caller closed the connection")
         if message.get("body"):
             yield message["body"]
         ended = not message.get("more_body", False)
@@ -114,7 +115,7 @@ async def read_up_to(limit: int, receive: Receive) -> tuple[list[bytes], bool]:
     while size <= limit:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ConnectionResetError("the caller closed the connection")
+            raise CallerLeft("the caller closed the connection")
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
         if not message.get("more_body", False):

@@ -9,10 +9,17 @@ from starlette.types import Receive
 T = TypeVar("T")
 
 
+class CallerLeft(Exception):  # noqa: N818
+    """The caller closed the connection, or does not read the response. Nobody waits for an answer.
+
+    Not a ConnectionResetError: Elasticsearch resets connections as well, and then the caller gets an answer.
+    """
+
+
 async def unless_caller_leaves(receive: Receive, answering: Coroutine[Any, Any, T]) -> T:
     """The result of `answering`, which is cancelled when the caller disconnects; Elasticsearch then cancels its part too.
 
-    `receive` must have given the whole body. Raises ConnectionResetError when the caller has left.
+    `receive` must have given the whole body. Raises CallerLeft.
     """
     departure = asyncio.ensure_future(_disconnected(receive))
     answer: asyncio.Future[T] | None = None
@@ -23,7 +30,7 @@ async def unless_caller_leaves(receive: Receive, answering: Coroutine[Any, Any, 
             await asyncio.wait((answer, departure), return_when=asyncio.FIRST_COMPLETED)
             if answer.done():
                 return answer.result()
-        raise ConnectionResetError("the caller closed the connection")
+        raise CallerLeft("the caller closed the connection")
     finally:
         if answer is None:  # also when the gateway stops within the first tick
             answering.close()

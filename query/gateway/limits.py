@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from esblend.errors import CallerTooSlow, TooManyRequests
 from esblend.settings import Settings
+from query.gateway.disconnect import CallerLeft
 from query.gateway.responses import error_response
 
 _ALWAYS_ANSWERED = ("/_esblend/health/", "/_esblend/metrics")
@@ -61,6 +62,6 @@ class Limited:
                 async with asyncio.timeout(self._silence):
                     await send(message)
             except TimeoutError as error:
-                raise ConnectionResetError("the caller does not read the response") from error
+                raise CallerLeft("the caller does not read the response") from error
 
         return sent

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from esblend.errors import EsblendError, InvalidRequest, UpstreamUnavailable
 from query.gateway.bodies import body_stream
-from query.gateway.disconnect import unless_caller_leaves
+from query.gateway.disconnect import CallerLeft, unless_caller_leaves
 from query.gateway.routing import has_body, raw_path
 from query.run.elasticsearch import HOP_BY_HOP, Upstream
 
@@ -30,7 +30,7 @@ async def forward(
 ) -> None:
     """Send a request with `body` to Elasticsearch and stream the response to the caller.
 
-    Raises UpstreamUnavailable when Elasticsearch does not answer, ConnectionResetError when the caller leaves.
+    Raises UpstreamUnavailable when Elasticsearch does not answer, CallerLeft when the caller leaves.
     """
     is_sent = asyncio.Event()
 
@@ -66,7 +66,7 @@ async def _exchange(upstream: Upstream, scope: Scope, data: Any, send: Send) -> 
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
     except aiohttp.ClientConnectionError as error:
-        if isinstance(error.__cause__, EsblendError | ConnectionResetError):
+        if isinstance(error.__cause__, EsblendError | CallerLeft):
             raise error.__cause__ from error  # the caller's half of the exchange failed, not Elasticsearch's
         raise UpstreamUnavailable("the gateway cannot reach Elasticsearch") from error
 

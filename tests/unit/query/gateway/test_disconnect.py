@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from query.gateway.disconnect import unless_caller_leaves
+from query.gateway.disconnect import CallerLeft, unless_caller_leaves
 
 
 async def _stays() -> dict[str, Any]:
@@ -38,7 +38,7 @@ async def test_the_work_for_a_caller_that_left_does_not_begin() -> None:
     async def work() -> None:
         began.append(True)
 
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(CallerLeft):
         await unless_caller_leaves(_leaves, work())
     assert not began
 
