@@ -200,8 +200,8 @@ function redrawRail() {
   if (page.schema) keepFocus($("rail"), () => $("rail").replaceChildren(...drawRail(page)))
 }
 
-function showTab(tab = document.body.dataset.tab) {
-  const { compare } = page.state
+function showTab() {
+  const { compare, tab } = page.state
   const lists = compare ? ["a", "b", "rail"] : ["a", "words", "meaning", "rail"]
   document.body.dataset.tab = lists.includes(tab) ? tab : "a"
   document.body.classList.toggle("comparing", compare)
@@ -316,7 +316,13 @@ for (const button of document.querySelectorAll(".views button")) {
     search({ isNew: true })
   })
 }
-for (const button of document.querySelectorAll(".tabs button")) button.addEventListener("click", () => showTab(button.dataset.tab))
+for (const button of document.querySelectorAll(".tabs button")) {
+  button.addEventListener("click", () => {
+    page.state.tab = button.dataset.tab
+    showTab()
+    writeAddress(false)
+  })
+}
 $("sign-in").addEventListener("submit", (event) => {
   event.preventDefault()
   signIn($("user").value, $("secret").value)

@@ -5,9 +5,9 @@ export const UNSET = {
   alpha: "", fusion: "", normalizer: "", combination: "", constant: "", window: "", blending: "", fields: "", rerank: "",
   generation: "", minScore: "",
 }
-const PLAIN = { index: "", question: "q", filter: "", facet: "", view: "", editing: "" }
+const PLAIN = { index: "", question: "q", filter: "", facet: "", view: "", tab: "", editing: "" }
 const DEFAULTS = {
-  index: "", question: "", filter: "", facet: "", view: "search", editing: "a", size: 10, compare: false, values: [], shown: null,
+  index: "", question: "", filter: "", facet: "", view: "search", tab: "a", editing: "a", size: 10, compare: false, values: [], shown: null,
 }
 
 export function initial() { return { ...structuredClone(DEFAULTS), a: { ...UNSET }, b: { ...UNSET } } }

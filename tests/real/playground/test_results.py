@@ -361,6 +361,9 @@ def test_on_a_phone_the_first_hit_is_on_the_first_screen(visit: Visit) -> None:
     page.click(".tabs [data-tab=words]")
     expect(page.locator("[data-column=words]")).to_be_visible()
     expect(hits(page).first).to_be_hidden()
+    page.reload()  # the open tab is in the address, too
+    expect(page.locator("[data-column=words] li").first).to_be_visible()
+    expect(hits(page).first).to_be_hidden()
 
 
 @ONLY_WIDE
