@@ -89,7 +89,9 @@ def _remaining(backfill: dict[str, Any]) -> str | None:
 
 def _other_generations(status: dict[str, Any]) -> list[RenderableType]:
     """A line for each inactive generation: a migration under way, or what a roll-back needs."""
-    [active] = (name for name, value in status["generations"].items() if value["active"])
+    active = next((name for name, value in status["generations"].items() if value["active"]), None)
+    if active is None:
+        return []
     others = ((name, value) for name, value in status["generations"].items() if name != active)
     return [_other_generation(name, value, active, status["documents"]) for name, value in others]
 

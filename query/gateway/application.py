@@ -16,6 +16,7 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
@@ -84,7 +85,7 @@ class Gateway:
         try:
             self._check_origin(scope)
             await self._handle(route_of(scope), scope, receive, noting_send)
-        except CallerLeft:
+        except (CallerLeft, ClientDisconnect):
             log.info("caller disconnected", path=scope["path"])
         except Exception as error:
             if has_begun:  # the status line is sent; only closing the connection shows the failure to the caller
@@ -95,11 +96,9 @@ class Gateway:
         if route.handler == "management":
             await self._management(scope, receive, send)
         elif route.handler in ("search", "async_search"):
-            with self._context.share.request():
-                await search(self._context, route, scope, receive, send)
+            await search(self._context, route, scope, receive, send)
         elif route.handler == "multi_search":
-            with self._context.share.request():
-                await multi_search(self._context, route, scope, receive, send)
+            await multi_search(self._context, route, scope, receive, send)
         elif route.handler == "query":
             await query_api(self._context, route, scope, receive, send)
         elif route.handler == "no_ranking":

@@ -12,7 +12,7 @@ _ALONE_AFTER = 1.0
 
 
 class FairShare:
-    """The searching requests in progress."""
+    """The requests in progress whose searches the gateway itself answers. Those that it only forwards do not count."""
 
     def __init__(self) -> None:
         self._running = 0

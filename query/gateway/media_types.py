@@ -32,6 +32,8 @@ def check_accept(scope: Scope) -> None:
     """Raises InvalidRequest when the caller wants a format that the gateway does not write, MediaTypeInvalid where `Accept` is no
     media type or names another version than the body's `Content-Type`. Elasticsearch rejects both."""
     accept, sent = header(scope, b"accept"), header(scope, b"content-type") if _has_body(scope) else ""
+    if "," in accept:  # Elasticsearch ignores a list
+        return
     if _OTHER_FORMATS.search(accept) and "json" not in accept.lower():
         raise InvalidRequest(f"[Accept: {accept}]: a fused search is answered as JSON, with [Accept: application/json]")
     if accept and "/" not in accept:

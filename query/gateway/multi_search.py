@@ -4,11 +4,12 @@ import asyncio
 import time
 from typing import Any
 
+from elastic_transport import TransportError
 from elasticsearch import ApiError
 from starlette.types import Receive, Scope, Send
 
 from esblend.elasticsearch_connection import error_body
-from esblend.errors import EsblendError, MalformedRequest
+from esblend.errors import EsblendError, MalformedRequest, UpstreamUnavailable
 from query.gateway.bodies import body_stream, decompressed, is_fused_search, may_be_ours, read_up_to
 from query.gateway.body_formats import refuse_other_formats
 from query.gateway.context import GatewayContext
@@ -49,7 +50,8 @@ async def multi_search(context: GatewayContext, route: Route, scope: Scope, rece
     if not may_be_ours(lines):
         await forward(context.upstream, scope, raw, receive, send)
         return
-    response, headers = await unless_caller_leaves(receive, _answered(context, scope, route.target, lines))
+    with context.share.request():
+        response, headers = await unless_caller_leaves(receive, _answered(context, scope, route.target, lines))
     if response is None:
         await forward(context.upstream, scope, raw, receive, send)
     else:
@@ -130,6 +132,8 @@ class MultiSearch:
             self.responses[number] = _failed(error)
         except RecursionError:
             self.responses[number] = _failed(nested_too_deeply())
+        except TransportError:
+            self.responses[number] = _failed(UpstreamUnavailable("the gateway cannot reach Elasticsearch"))
 
     async def _ask_elasticsearch(self, rest: list[int]) -> dict[str, str]:
         """Fill in the responses of searches that do not fuse. Returns Elasticsearch's headers for the caller."""

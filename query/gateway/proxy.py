@@ -65,7 +65,7 @@ async def _exchange(upstream: Upstream, scope: Scope, data: Any, send: Send) -> 
             async for chunk in response.content.iter_any():
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-    except aiohttp.ClientConnectionError as error:
+    except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
         if isinstance(error.__cause__, EsblendError | CallerLeft):
             raise error.__cause__ from error  # the caller's half of the exchange failed, not Elasticsearch's
         raise UpstreamUnavailable("the gateway cannot reach Elasticsearch") from error

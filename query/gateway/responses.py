@@ -9,7 +9,7 @@ import structlog
 from elastic_transport import TransportError
 from elasticsearch import ApiError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Scope
 
@@ -25,6 +25,7 @@ from esblend.errors import (
     UpstreamUnavailable,
 )
 from esblend.event_loop import LARGE_BODY, off_loop
+from query.gateway.disconnect import CallerLeft
 from query.gateway.filter_path import filtered
 from query.gateway.media_types import header, response_type
 from query.gateway.routing import url_parameters
@@ -122,6 +123,8 @@ def warning_header(text: str) -> str:
 
 
 async def on_error(_: Request, error: Exception) -> Response:
+    if isinstance(error, CallerLeft | ClientDisconnect):
+        raise error  # nobody reads an answer
     return error_response(error)
 
 

@@ -50,10 +50,12 @@ async def search(context: GatewayContext, route: Route, scope: Scope, receive: R
     if is_async and is_fused:
         given = async_search.without_own_parameters(given)
     embedded = embed_texts(context, scope, body, route.target, given, is_fused=is_fused)
-    changes = await unless_caller_leaves(receive, embedded)
+    with context.share.request():
+        changes = await unless_caller_leaves(receive, embedded)
     if is_fused:
         fused = fused_search(context, scope, body, route.target, given, changes)
-        response, headers = with_degraded(*await unless_caller_leaves(receive, fused), changes.degraded)
+        with context.share.request():
+            response, headers = with_degraded(*await unless_caller_leaves(receive, fused), changes.degraded)
         response = async_search.finished(response) if is_async else response
         await (await json_response(scope, response, headers))(scope, receive, send)
         return
@@ -63,7 +65,8 @@ async def search(context: GatewayContext, route: Route, scope: Scope, receive: R
     if not changes.degraded and not changes.shows_passages:
         await forward(context.upstream, scope, raw, receive, send)
         return
-    check_accept(scope)
+    if changes.shows_passages:
+        check_accept(scope)
     await _forward_and_complete(context, route, scope, body, receive, send, changes)
 
 

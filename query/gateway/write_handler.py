@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import structlog
+from elastic_transport import TransportError
 from elasticsearch import ApiError
 from starlette.types import Receive, Scope, Send
 
@@ -65,7 +66,14 @@ async def _wait(
         attachments = {index: attachment for index, (_, attachment) in attached.items()}
         waited = await wait_until_embedded(es, attachments, letters, documents, deadline=deadline)
         await refresh_if_asked(es, scope, documents)
-    except (EsblendError, ApiError) as error:
-        reason = error.reason if isinstance(error, EsblendError) else f"{error.error} ({error.meta.status})"
-        return {"error": f"the write has happened, but its vectors cannot be observed: {reason}"}
+    except (EsblendError, ApiError, TransportError) as error:
+        return {"error": f"the write has happened, but its vectors cannot be observed: {_reason(error)}"}
     return waited
+
+
+def _reason(error: EsblendError | ApiError | TransportError) -> str:
+    if isinstance(error, EsblendError):
+        return error.reason
+    if isinstance(error, ApiError):
+        return f"{error.error} ({error.meta.status})"
+    return "the gateway cannot reach Elasticsearch"

@@ -98,7 +98,7 @@ class Upstream:
                 if response.status >= 400:
                     raise UpstreamError(response.status, content)
                 return ElasticsearchResponse(content, shown_headers)
-        except (aiohttp.ClientConnectionError, TimeoutError) as error:
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
             raise UpstreamUnavailable("the gateway cannot reach Elasticsearch") from error
 
     async def is_reachable(self) -> bool:

@@ -21,9 +21,10 @@ def test_a_recording_has_the_terminal_and_the_times(tmp_path: Path) -> None:
     assert header == {"version": 2, "width": 80, "height": 24, "title": "A title"}
     times = [at for at, kind, _ in lines if kind == "o"]
     assert times == sorted(times)
-    at = {text: at for at, _, text in lines}
-    assert at["late\r\n"] > times[0] + 0.2
-    assert "".join(text for _, _, text in lines).startswith("\x1b[2m$\x1b[0m ")
+    text = "".join(text for _, _, text in lines)
+    assert text.startswith("\x1b[2m$\x1b[0m ")
+    assert text.index("plain") < text.index("late")
+    assert times[-1] > 0.2  # a busy machine may deliver both lines together, but neither before its time
 
 
 def test_a_drawing_has_the_lines_with_their_colours_and_no_control_sequence(tmp_path: Path) -> None:

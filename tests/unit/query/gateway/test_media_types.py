@@ -36,6 +36,8 @@ def test_media_types_that_elasticsearch_rejects_are_rejected(accept: str, sent: 
         (V9, V9, V9),
         (V8, V8.replace("json", "x-ndjson"), V8),
         (f"{V8},text/plain", V8, V8),
+        (f"{V9},text/plain", "application/json", V9),
+        ("application/yaml, */*", "application/json", "application/json"),
         (V9, "", V9),
         ("", V9, "application/json"),
         ("*/*", "application/json", "application/json"),

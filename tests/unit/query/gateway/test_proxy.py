@@ -21,8 +21,8 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 @contextmanager
-def resetting_server() -> Iterator[str]:
-    """The URL of a server that resets each connection on its first byte."""
+def resetting_server(answer: bytes = b"") -> Iterator[str]:
+    """The URL of a server that resets each connection on its first byte, after the beginning of an answer."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -32,7 +32,8 @@ def resetting_server() -> Iterator[str]:
                 except OSError:
                     return
                 with connection:
-                    connection.recv(1)
+                    connection.recv(65536)
+                    connection.sendall(answer)
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
         thread = threading.Thread(target=serve)
@@ -78,5 +79,17 @@ async def test_a_connection_that_elasticsearch_resets_is_an_answer_for_the_calle
                     await forward(upstream, scope(), b"text", _stays, _send)
             with pytest.raises(CallerLeft):
                 await pass_through(upstream, scope(headers=[(b"content-length", b"20")]), _leaves, _send)
+        finally:
+            await upstream.close()
+
+
+@pytest.mark.parametrize("answer", [b"", b'HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"hits"'])
+async def test_own_requests_name_the_outage(answer: bytes) -> None:
+    with resetting_server(answer) as url:
+        upstream = Upstream(Settings(es_url=url))
+        await upstream.open()
+        try:
+            with pytest.raises(UpstreamUnavailable):
+                await upstream.request("GET", "/a", headers=[])
         finally:
             await upstream.close()
