@@ -116,7 +116,9 @@ async def drop(es: AsyncElasticsearch, name: str, generation: str) -> tuple[str,
     require_open(attached.index, settings)
     if generation in attachment.generations:
         remaining = {key: value for key, value in attachment.generations.items() if key != generation}
-        await _write(es, attached, attachment.model_copy(update={"generations": remaining}))
+        changed = attachment.model_copy(update={"generations": remaining})
+        await replace_attachment(es, attached, changed)
+        await _write_guard(es, attached.index, changed)  # not before: a drop that is rejected changes no pipeline
     if attachment.versioning == "external":
         return attached.index, None
     field = attachment.field

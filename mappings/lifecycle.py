@@ -130,6 +130,7 @@ async def detach(es: AsyncElasticsearch, name: str) -> str:
     return index
 
 
+@atomic
 async def restore(es: AsyncElasticsearch, own: AsyncElasticsearch, name: str) -> Attached:
     """Write an overwritten attachment back, and install its guard again. Nothing is embedded again.
 
@@ -148,7 +149,9 @@ async def restore(es: AsyncElasticsearch, own: AsyncElasticsearch, name: str) ->
         own_pipeline = await read_final_pipeline(es, index) or attachment.final_pipeline_before
         attachment = attachment.model_copy(update={"final_pipeline_before": own_pipeline})
     additions = second_claim(attachment, mapping)
-    if attachment != present:
+    if present is not None and attachment != present:
+        await replace_attachment(es, AttachedIndex(index, mapping, present), attachment, additions)
+    elif attachment != present:
         meta = {**(mapping.get("_meta") or {}), META_KEY: attachment.to_meta()}
         await _put_claimed(es, index, meta, additions)
     if attachment.guard:  # after the claim, so that a rejected call changes no pipeline

@@ -57,7 +57,7 @@ async def replace_settings(es: AsyncElasticsearch, attached: AttachedIndex, chan
     """Write an attachment with other defaults, or with another backfill control. Call it in a function that is `atomic`."""
     turn = _last_turn(attached)
     mark = turn.mark() if turn.is_open else turn.following().mark()
-    await _put(es, attached, changed, mark)
+    await _put(es, attached, changed, {}, mark)
 
 
 async def replace_attachment(
@@ -79,22 +79,30 @@ async def replace_attachment(
         attached, turn = present, _last_turn(present)
         if turn.is_open:
             raise _OvertakenError(attached.index)
-    await _put(es, attached, changed, merged(dict(additions or {}), turn.following().mark()))
+    await _put(es, attached, changed, additions or {}, turn.following().mark())
 
 
 async def _put(
-    es: AsyncElasticsearch, attached: AttachedIndex, changed: Attachment | None, properties: dict[str, Any]
+    es: AsyncElasticsearch,
+    attached: AttachedIndex,
+    changed: Attachment | None,
+    additions: Mapping[str, Any],
+    mark: dict[str, Any],
 ) -> None:
     meta = {**(attached.mapping.get("_meta") or {})}
     meta.pop(META_KEY, None)
     if changed is not None:
         meta[META_KEY] = changed.to_meta()
     try:
-        await es.indices.put_mapping(index=attached.index, meta=meta, properties=properties)
+        await es.indices.put_mapping(index=attached.index, meta=meta, properties=merged(dict(additions), mark))
     except BadRequestError as error:
         reason = str(error)
         if f".{_PREFIX}" in reason and "conflict" in reason:
             raise _OvertakenError(attached.index) from error
+        if mark and "Limit of total fields" in reason:
+            # There is no room for a turn. An index whose backfill nobody can pause would be worse than a lost race.
+            await _put(es, attached, changed, additions, {})
+            return
         if is_claim_conflict(reason):
             raise concurrent_change(attached.index) from error
         raise

@@ -66,7 +66,7 @@ class Discovery:
         began = time.monotonic()
         survey = await self._survey.read()
         readable = {index: attachment for index, attachment in survey.attachments.items() if attachment}
-        shards = await read_shards(self._es, sorted(readable))
+        shards = await read_shards(self._es, sorted(readable), is_strict=False)
         seconds = time.monotonic() - began
         await self._request_attachments(survey.requesting)
         unreadable = survey.attachments.keys() - readable.keys()

@@ -106,7 +106,7 @@ class Feed:
             await self._forget_mean_vectors()
             await self._check_owners()
             await self._take_over()
-            await self._letters.send(self.feeds)
+            await self._send_letters()
             self._discovered_at = time.monotonic()
         elif self._leases.dead or self._leases.members != self._shared[1]:
             await self._take_over()
@@ -115,6 +115,13 @@ class Feed:
         await self._take_reports()
         self._start_steps()
         await self._collect_steps()
+
+    async def _send_letters(self) -> None:
+        """Requests on dead letters wait while their index cannot be read; changes do not. Raises the errors of Redis."""
+        try:
+            await self._letters.send(self.feeds)
+        except (ApiError, TransportError) as error:
+            log.warning("requests on dead letters not read", cause=_describe(error))
 
     def _start_steps(self) -> None:
         self._end_overdue_steps()
@@ -343,7 +350,9 @@ class Feed:
         await self._cancel_steps()
         stored = await load_checkpoints(self._es, sorted(self.feeds))
         for key, feed in list(self.feeds.items()):
-            checkpoint, version = stored.get(key, (None, None))
+            if key not in stored:
+                continue  # it cannot be read now, and this process is still its owner; if it was deleted, the next save shows it
+            checkpoint, version = stored[key]
             if checkpoint is not None and checkpoint.owner == self._leases.me:
                 with contextlib.suppress(LeaseLostError):
                     await feed.release(version)

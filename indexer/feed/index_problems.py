@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 from elastic_transport import TransportError
@@ -80,10 +81,11 @@ def _portions(names: list[str]) -> Iterator[list[str]]:
     portion: list[str] = []
     length = 0
     for name in names:
-        if portion and length + len(name) > _MAX_URL_CHARACTERS:
+        size = len(quote(name)) + len(quote(","))
+        if portion and length + size > _MAX_URL_CHARACTERS:
             yield portion
             portion, length = [], 0
         portion.append(name)
-        length += len(name) + 1
+        length += size
     if portion:
         yield portion

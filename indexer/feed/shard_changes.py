@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 from elastic_transport import TransportError
@@ -62,8 +63,9 @@ class IndexShards:
         return {shard: state.history for shard, state in self.shards.items()}
 
 
-async def read_shards(es: AsyncElasticsearch, indices: list[str]) -> dict[str, IndexShards]:
-    """The shards of each index, in one request. Closed, deleted and inaccessible indices are missing from the result.
+async def read_shards(es: AsyncElasticsearch, indices: list[str], *, is_strict: bool = True) -> dict[str, IndexShards]:
+    """The shards of each index, in one request. Closed, deleted and inaccessible indices are missing from the result. With
+    `is_strict`, the error of a single inaccessible index is raised.
 
     Every copy of a shard has every change up to the global checkpoint, so no change appears below it later.
     """
@@ -71,11 +73,11 @@ async def read_shards(es: AsyncElasticsearch, indices: list[str]) -> dict[str, I
         return {}
     names = ",".join(indices)
     try:
-        stats = await _stats(es, names if len(names) < _MAX_URL_CHARACTERS else "*")
+        stats = await _stats(es, names if len(quote(names)) < _MAX_URL_CHARACTERS else "*")
     except NotFoundError:  # one of them was deleted
         stats = await _stats(es, "*")
     except ApiError as error:
-        if is_passing(error) or len(indices) == 1:
+        if is_passing(error) or (is_strict and len(indices) == 1):
             raise
         stats = await _stats_of_each(es, indices)
     return {

@@ -55,10 +55,15 @@ class ShardWatch:
         counters = await self._read_counters(inactive) if inactive and self._is_count_due(now) else {}
         changed = {name for name in counters if counters[name] != self._counters.get(name)}
         names = {*active, *changed} & indices
-        read = await read_shards(self._es, sorted(names)) if names else {}
+        read = await read_shards(self._es, sorted(names), is_strict=False)
         self.shards = {name: state for name, state in self.shards.items() if name not in names} | read
-        self._counters |= counters  # only now: after an error, the next look finds the same changes
+        self._note(self._counters | counters)
         return names
+
+    def _note(self, counters: dict[str, Any]) -> None:
+        """After the shard stats, and for the indices that these have: the next look finds the same changes after an error, and
+        those of an index whose node did not answer."""
+        self._counters = {name: counter for name, counter in counters.items() if name in self.shards}
 
     def _is_all_due(self, now: float) -> bool:
         since = now - self._all_read_at
@@ -72,8 +77,8 @@ class ShardWatch:
     async def _read_all(self, indices: Set[str], active: Set[str]) -> set[str]:
         began = time.monotonic()
         counters = await self._read_counters(indices)
-        before, self.shards = self.shards, await read_shards(self._es, sorted(indices))
-        self._counters = counters
+        before, self.shards = self.shards, await read_shards(self._es, sorted(indices), is_strict=False)
+        self._note(counters)
         self._all_read_at = time.monotonic()
         self._all_seconds = self._all_read_at - began
         self._is_suspect = False
@@ -88,7 +93,7 @@ class ShardWatch:
             # Without `ignore_unavailable`, which the client does not know here, one deleted index would be an error.
             response = await self._es.perform_request(
                 "GET",
-                f"/{quote(target, safe=',*')}/_stats/indexing",
+                f"/{target}/_stats/indexing",
                 params={
                     "level": "indices",
                     "filter_path": _COUNTERS,
@@ -104,8 +109,9 @@ class ShardWatch:
 
 
 def _targets(names: Collection[str]) -> list[str]:
-    portions = list(_portions(sorted(names)))
-    return portions if len(portions) <= _MAX_REQUESTS else [ATTACHABLE_INDICES]
+    """Already encoded for a URL: a character that is not ASCII takes up to twelve bytes there."""
+    portions = list(_portions(map(quote, sorted(names))))
+    return portions if len(portions) <= _MAX_REQUESTS else [quote(ATTACHABLE_INDICES, safe=",*")]
 
 
 def _portions(names: Iterable[str]) -> Iterator[str]:

@@ -71,7 +71,6 @@ class GatewayContext:
             await self.embedder.load(self.settings.model)
         except ModelError as error:
             log.warning("default model not loaded; models of attached indices load on demand", reason=error.reason)
-        _exempt_from_garbage_collection()
         loading = asyncio.create_task(self._load_attached_models())
         yield
         loading.cancel()
@@ -155,7 +154,8 @@ def _exempt_from_garbage_collection() -> None:
     """Exclude all existing objects: libraries and models live as long as the process.
 
     Every request that makes many objects starts full collections, and each of these would visit all of them: 100 ms during which
-    no other caller is answered.
+    no other caller is answered. Not called while Elasticsearch cannot be reached: connections whose TLS handshake failed are
+    closed by the collections.
     """
     gc.collect()
     gc.freeze()

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from elasticsearch import ApiError, AsyncElasticsearch
+from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError
 
 import mappings.generations
 import mappings.lifecycle
@@ -123,3 +124,19 @@ def test_changes_of_defaults_and_backfill_add_one_field_to_the_mapping(
         stack.call("PUT", f"/_esblend/indices/{index}/defaults", {"alpha": number / 10})
         stack.call("POST", f"/_esblend/indices/{index}/backfill", {"paused": number % 2 == 0})
     assert fields() - before == {"turn_1"}
+
+
+def test_an_index_at_its_limit_of_fields_can_be_changed(stack: Stack, make_index: Callable[..., str]) -> None:
+    index = make_index()
+    stack.attach(index, "body")
+    meta = stack.es.indices.get_mapping(index=index)[index]["mappings"]["_meta"]
+    for limit in range(1, 100):
+        stack.es.indices.put_settings(index=index, settings={"index.mapping.total_fields.limit": limit})
+        with suppress(BadRequestError):
+            stack.es.indices.put_mapping(index=index, meta=meta)
+            break
+    with pytest.raises(BadRequestError, match="Limit of total fields"):
+        stack.es.indices.put_mapping(index=index, properties={"another": {"type": "keyword"}})
+    stack.call("POST", f"/_esblend/indices/{index}/backfill", {"paused": True})
+    stack.call("PUT", f"/_esblend/indices/{index}/defaults", {"alpha": 0.9})
+    assert changed(show(stack, index)) == {"backfill", "defaults"}

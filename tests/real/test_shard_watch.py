@@ -82,7 +82,7 @@ def test_a_change_of_the_cluster_state_is_a_look_at_all_shards(stack: Stack, nam
 def test_a_change_that_could_not_be_read_is_found_again(
     stack: Stack, names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fails(*_: object) -> None:
+    async def fails(*_: object, **__: object) -> None:
         raise OSError("any")
 
     async def act() -> None:

@@ -206,3 +206,30 @@ def test_an_index_is_active_from_the_beginning_of_its_step(monkeypatch: pytest.M
 
 async def nothing(*_: Any) -> None:
     """This process has not joined."""
+
+
+def test_dead_letters_that_cannot_be_read_hold_no_index_up() -> None:
+    body = {"error": {"type": "no_shard_available_action_exception", "reason": "no"}, "status": 503}
+
+    async def act(url: str) -> None:
+        async with AsyncElasticsearch(url, max_retries=0) as es:
+            await feed_of(es)._send_letters()
+
+    with answering_server(503, body) as url:
+        asyncio.run(act(url))
+
+
+def test_an_index_whose_checkpoint_cannot_be_read_is_not_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its checkpoint names this process, so no other one would follow it."""
+    failed = {"docs": [{"_id": KEY, "error": {"type": "no_shard_available_action_exception"}}]}
+
+    async def act(url: str) -> bool:
+        async with AsyncElasticsearch(url) as es:
+            feed = feed_of(es)
+            follow(feed)
+            monkeypatch.setattr(Leases, "working_others", frozenset({"another"}))
+            await feed.leave_to_others()
+            return KEY in feed.feeds
+
+    with answering_server(200, failed) as url:
+        assert asyncio.run(act(url))

@@ -1,7 +1,17 @@
-"""How the names of indices are divided into requests."""
+"""How the names of indices are divided into requests, and what an answer without some of them means."""
 
-from indexer.feed.shard_watch import _MAX_REQUESTS, _MAX_URL_CHARACTERS, _targets
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from elasticsearch import AsyncElasticsearch, AuthorizationException
+
+from indexer.feed import shard_watch
+from indexer.feed.shard_changes import IndexShards, read_shards
+from indexer.feed.shard_watch import _MAX_REQUESTS, _MAX_URL_CHARACTERS, ShardWatch, _targets
 from mappings.index_lookup import ATTACHABLE_INDICES
+from tests.answering_server import answering_server
 
 
 def test_few_names_are_one_request() -> None:
@@ -18,3 +28,60 @@ def test_names_that_do_not_fit_into_a_url_are_several_requests() -> None:
 
 def test_many_names_are_one_request_for_all_indices() -> None:
     assert _targets({f"{number:0255}" for number in range(100)}) == [ATTACHABLE_INDICES]
+
+
+def test_names_that_are_not_ascii_fit_into_a_url() -> None:
+    targets = _targets({f"商品検索索引日本語版第{number}号" for number in range(60)})
+    assert len(targets) > 1
+    assert all(len(target.encode()) <= _MAX_URL_CHARACTERS for target in targets)
+
+
+def counting(count: int) -> Callable[..., Any]:
+    async def counters(_: ShardWatch, names: set[str]) -> dict[str, Any]:
+        return dict.fromkeys(names, count)
+
+    return counters
+
+
+def test_an_index_whose_node_does_not_answer_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer lacks its shards, and the cluster state stays the same."""
+    present = True
+
+    async def read(_: object, names: list[str], **__: object) -> dict[str, IndexShards]:
+        return {name: IndexShards("uuid", {}) for name in names if present}
+
+    async def act() -> None:
+        nonlocal present
+        watch = ShardWatch(AsyncElasticsearch("http://127.0.0.1:9"))
+
+        async def look() -> set[str]:
+            watch._counted_at = float("-inf")
+            return await watch.look({"a"}, set())
+
+        monkeypatch.setattr(shard_watch, "read_shards", read)
+        monkeypatch.setattr(ShardWatch, "_read_counters", counting(5))
+        assert await look() == {"a"}
+        assert await look() == set()
+        monkeypatch.setattr(ShardWatch, "_read_counters", counting(6))
+        present = False
+        assert await look() == {"a"}
+        assert watch.shards == {}
+        present = True
+        assert await look() == {"a"}
+        assert set(watch.shards) == {"a"}
+        assert await look() == set()
+
+    asyncio.run(act())
+
+
+def test_a_right_that_one_index_lacks_is_no_error_for_the_others() -> None:
+    body = {"error": {"type": "security_exception", "reason": "no"}, "status": 403}
+
+    async def act(url: str) -> None:
+        async with AsyncElasticsearch(url) as es:
+            assert await read_shards(es, ["a"], is_strict=False) == {}
+            with pytest.raises(AuthorizationException):
+                await read_shards(es, ["a"])
+
+    with answering_server(403, body) as url:
+        asyncio.run(act(url))
