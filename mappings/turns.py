@@ -9,7 +9,7 @@ contain. Norms are enabled during the turn, and its `null_value` is random:
     turn ended   any change: _meta + {turn_2: norms, random value}     rejected if another change was first
 
 A change that is rejected starts again from the present attachment. Elasticsearch never removes a field and limits their number, so
-frequent changes need no turn of their own: of two simultaneous changes of defaults or backfill control, the last one is valid.
+changes that people make often share a turn. If two changes of defaults or backfill control overlap, the last one is valid.
 """
 
 import uuid

@@ -161,9 +161,9 @@ async def save_checkpoint(
     saved = await _write(es, checkpoint, version)
     if saved is not None or version is None:
         return saved
-    response = await es.mget(index=CHECKPOINTS_INDEX, ids=[checkpoint.id])
-    [stored] = response["docs"]
-    if not stored.get("found"):
+    try:
+        stored = await es.get(index=CHECKPOINTS_INDEX, id=checkpoint.id)
+    except NotFoundError:
         await ensure_checkpoints_index(es)
         return await _write(es, checkpoint, None)
     if owner is not None and stored["_source"].get("owner") == owner:

@@ -348,14 +348,9 @@ class Feed:
         if not self._leases.working_others:
             return
         await self._cancel_steps()
-        stored = await load_checkpoints(self._es, sorted(self.feeds))
         for key, feed in list(self.feeds.items()):
-            if key not in stored:
-                continue  # it cannot be read now, and this process is still its owner; if it was deleted, the next save shows it
-            checkpoint, version = stored[key]
-            if checkpoint is not None and checkpoint.owner == self._leases.me:
-                with contextlib.suppress(LeaseLostError):
-                    await feed.release(version)
+            with contextlib.suppress(LeaseLostError):
+                await feed.release()
             self._unfollow(key, feed, "left to a process that can work")
 
     def show_outage(self, since: float) -> None:

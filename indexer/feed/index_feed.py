@@ -192,13 +192,13 @@ class IndexFeed:
         """Whether another process may follow this index: at once without unfinished tasks, or else after some seconds."""
         return self._leaving_since is not None and (not self.tasks or self.is_overdue)
 
-    async def release(self, version: Version | None = None) -> None:
+    async def release(self) -> None:
         """Save that no process follows this index. The next one reads the changes of unfinished tasks again, and the workers find
-        nothing to do. `version`: of the stored checkpoint, if a save was interrupted. Raises LeaseLostError."""
+        nothing to do. Raises LeaseLostError."""
         shards = {shard: self.position(shard) for shard in self.cursors["live"]}
         released = self.checkpoint.model_copy(update={"owner": None, "shards": shards})
         owner = self.checkpoint.owner
-        if await save_checkpoint(self._es, released, version or self._version, owner=owner) is None:
+        if await save_checkpoint(self._es, released, self._version, owner=owner) is None:
             raise LeaseLostError(self.index)
 
     def _begin_history(self, shard: int, state: ShardState) -> None:

@@ -3,15 +3,15 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from typing import Any
-from urllib.parse import quote
 
 import structlog
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 
 from esblend.metrics import INDEX_PROBLEMS
+from indexer.feed import url_lists
 from mappings.attachment import Attachment
 from mappings.guard import read_guard_pipelines
 from mappings.index_lookup import readable_attachment
@@ -21,7 +21,6 @@ log = structlog.get_logger()
 _LOOK_SECONDS = 5.0
 _SHARE = 50
 """Looks take at most this part of the time, however often the cluster state changes."""
-_MAX_URL_CHARACTERS = 3000
 
 
 class IndexProblems:
@@ -52,7 +51,7 @@ class IndexProblems:
 
     async def _look(self, indices: frozenset[str]) -> None:
         attached: dict[str, tuple[Attachment, dict[str, Any]]] = {}
-        for names in _portions(sorted(indices)):
+        for names in url_lists.portions(sorted(indices)):
             response = await self._es.indices.get(
                 index=names, features=["settings", "mappings"], flat_settings=True, ignore_unavailable=True
             )
@@ -74,18 +73,3 @@ class IndexProblems:
             with contextlib.suppress(KeyError):
                 INDEX_PROBLEMS.remove(index)
         self._problems = by_index
-
-
-def _portions(names: list[str]) -> Iterator[list[str]]:
-    """Portions of `names` that fit into a URL."""
-    portion: list[str] = []
-    length = 0
-    for name in names:
-        size = len(quote(name)) + len(quote(","))
-        if portion and length + size > _MAX_URL_CHARACTERS:
-            yield portion
-            portion, length = [], 0
-        portion.append(name)
-        length += size
-    if portion:
-        yield portion

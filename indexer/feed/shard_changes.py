@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 import structlog
 from elastic_transport import TransportError
@@ -12,10 +11,9 @@ from esblend import tracing
 from esblend.broker import DocumentRef, RangeTask
 from esblend.elasticsearch_connection import is_passing
 from esblend.errors import IndexUnavailable
+from indexer.feed import url_lists
 
 log = structlog.get_logger()
-_MAX_URL_CHARACTERS = 3000
-"""Elasticsearch rejects a request line of more than 4 KiB."""
 _REFRESH_SECONDS = 90
 """Elasticsearch takes a minute to answer the refresh of an index with an unassigned primary shard."""
 _STATS = (
@@ -73,7 +71,7 @@ async def read_shards(es: AsyncElasticsearch, indices: list[str], *, is_strict: 
         return {}
     names = ",".join(indices)
     try:
-        stats = await _stats(es, names if len(quote(names)) < _MAX_URL_CHARACTERS else "*")
+        stats = await _stats(es, names if url_lists.length(indices) <= url_lists.MAX_CHARACTERS else "*")
     except NotFoundError:  # one of them was deleted
         stats = await _stats(es, "*")
     except ApiError as error:

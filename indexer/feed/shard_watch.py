@@ -5,12 +5,13 @@ the cluster state changed, or once a minute -> shard stats of all indices
 """
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Set
+from collections.abc import Collection, Set
 from typing import Any
 from urllib.parse import quote
 
 from elasticsearch import AsyncElasticsearch
 
+from indexer.feed import url_lists
 from indexer.feed.shard_changes import IndexShards, read_shards
 from mappings.index_lookup import ATTACHABLE_INDICES
 
@@ -18,7 +19,6 @@ _SHARE = 20
 """Requests for all indices take at most this part of the time, as far as a change is noticed within two seconds."""
 _LONGEST_PAUSE_SECONDS = 1.5
 _ALL_SECONDS = 60.0
-_MAX_URL_CHARACTERS = 3000
 _MAX_REQUESTS = 4
 """More names than fit into this number of requests: one request for all indices of the cluster is cheaper."""
 _COUNTERS = ",".join(f"indices.*.primaries.indexing.{name}_total" for name in ("index", "delete", "noop_update"))
@@ -109,18 +109,6 @@ class ShardWatch:
 
 
 def _targets(names: Collection[str]) -> list[str]:
-    """Already encoded for a URL: a character that is not ASCII takes up to twelve bytes there."""
-    portions = list(_portions(map(quote, sorted(names))))
-    return portions if len(portions) <= _MAX_REQUESTS else [quote(ATTACHABLE_INDICES, safe=",*")]
-
-
-def _portions(names: Iterable[str]) -> Iterator[str]:
-    """Lists of names that fit into a URL."""
-    portion = ""
-    for name in names:
-        if portion and len(portion) + len(name) >= _MAX_URL_CHARACTERS:
-            yield portion
-            portion = ""
-        portion = f"{portion},{name}" if portion else name
-    if portion:
-        yield portion
+    """Names of indices, or a pattern for all: each target fits into a URL and is encoded for it."""
+    targets = [",".join(map(quote, portion)) for portion in url_lists.portions(sorted(names))]
+    return targets if len(targets) <= _MAX_REQUESTS else [quote(ATTACHABLE_INDICES, safe=",*")]

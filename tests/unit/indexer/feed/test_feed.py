@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import pytest
-from elasticsearch import AsyncElasticsearch
+from elasticsearch import ApiError, AsyncElasticsearch
 
 from esblend.metrics import LAG, PAUSED
 from esblend.settings import Settings
@@ -219,17 +219,18 @@ def test_dead_letters_that_cannot_be_read_hold_no_index_up() -> None:
         asyncio.run(act(url))
 
 
-def test_an_index_whose_checkpoint_cannot_be_read_is_not_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_whose_checkpoint_cannot_be_saved_is_not_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its checkpoint names this process, so no other one would follow it."""
-    failed = {"docs": [{"_id": KEY, "error": {"type": "no_shard_available_action_exception"}}]}
+    body = {"error": {"type": "no_shard_available_action_exception", "reason": "no"}, "status": 503}
 
     async def act(url: str) -> bool:
-        async with AsyncElasticsearch(url) as es:
+        async with AsyncElasticsearch(url, max_retries=0) as es:
             feed = feed_of(es)
             follow(feed)
             monkeypatch.setattr(Leases, "working_others", frozenset({"another"}))
-            await feed.leave_to_others()
+            with pytest.raises(ApiError):
+                await feed.leave_to_others()
             return KEY in feed.feeds
 
-    with answering_server(200, failed) as url:
+    with answering_server(503, body) as url:
         assert asyncio.run(act(url))

@@ -9,7 +9,8 @@ from elasticsearch import AsyncElasticsearch, AuthorizationException
 
 from indexer.feed import shard_watch
 from indexer.feed.shard_changes import IndexShards, read_shards
-from indexer.feed.shard_watch import _MAX_REQUESTS, _MAX_URL_CHARACTERS, ShardWatch, _targets
+from indexer.feed.shard_watch import _MAX_REQUESTS, ShardWatch, _targets
+from indexer.feed.url_lists import MAX_CHARACTERS
 from mappings.index_lookup import ATTACHABLE_INDICES
 from tests.answering_server import answering_server
 
@@ -22,7 +23,7 @@ def test_names_that_do_not_fit_into_a_url_are_several_requests() -> None:
     names = {f"{number:0255}" for number in range(20)}
     targets = _targets(names)
     assert 1 < len(targets) <= _MAX_REQUESTS
-    assert all(len(target) <= _MAX_URL_CHARACTERS for target in targets)
+    assert all(len(target) <= MAX_CHARACTERS for target in targets)
     assert set(",".join(targets).split(",")) == names
 
 
@@ -33,7 +34,7 @@ def test_many_names_are_one_request_for_all_indices() -> None:
 def test_names_that_are_not_ascii_fit_into_a_url() -> None:
     targets = _targets({f"商品検索索引日本語版第{number}号" for number in range(60)})
     assert len(targets) > 1
-    assert all(len(target.encode()) <= _MAX_URL_CHARACTERS for target in targets)
+    assert all(len(target.encode()) <= MAX_CHARACTERS for target in targets)
 
 
 def counting(count: int) -> Callable[..., Any]:

@@ -58,7 +58,7 @@ def test_a_hit_without_vectors_shows_its_best_fragment() -> None:
 
 
 def test_titles_and_scores_are_not_dim() -> None:
-    """The style of the rank was that of the whole line."""
+    """Only the rank is dim."""
     shown = drawn([hit("Whales")], colours=True)
     assert "\x1b[1mWhales\x1b[0m" in shown
     assert "\x1b[32m  0.6597\x1b[0m" in shown
