@@ -13,6 +13,7 @@ import structlog
 from elasticsearch import AsyncElasticsearch, BadRequestError, NotFoundError
 from numpy.typing import NDArray
 
+from esblend.multi_get import existing
 from mappings.attachment import EMBEDDED, Attachment
 from mappings.mean_vectors import MeanVector, mean_of_documents
 
@@ -145,7 +146,8 @@ async def delete_mean_vector(es: AsyncElasticsearch, id_: str) -> None:
 
 
 async def load_mean_vectors(es: AsyncElasticsearch, ids: Sequence[str]) -> dict[str, tuple[MeanVector, int]]:
-    """Stored mean vectors among `ids`, with the writes at that time. Raises ApiError."""
+    """Stored mean vectors among `ids`, with the writes at that time. Raises ApiError, and IndexUnavailable when one cannot
+    be read."""
     if not ids:
         return {}
     try:
@@ -153,8 +155,8 @@ async def load_mean_vectors(es: AsyncElasticsearch, ids: Sequence[str]) -> dict[
     except NotFoundError:
         return {}
     found: dict[str, tuple[MeanVector, int]] = {}
-    for stored in response["docs"]:
-        if stored.get("found") and stored["_source"].get("format") == FORMAT:
+    for stored in existing(response["docs"], MEAN_VECTORS_INDEX):
+        if stored["_source"].get("format") == FORMAT:
             known = read_mean_vector(stored["_source"])
             if known is None:
                 log.warning("stored mean vector ignored: it cannot be read", id=stored["_id"])

@@ -9,6 +9,7 @@ from elasticsearch import BadRequestError, Elasticsearch
 
 from esblend.errors import IndexUnavailable
 from esblend.logs import without_preview
+from esblend.multi_get import existing
 from mappings.attachment import DEAD_LETTER
 from mappings.dead_letter_index import (
     DEAD_LETTERS_INDEX,
@@ -82,15 +83,19 @@ def find_letters(es: Elasticsearch, uuid: str, generation: str, documents: Colle
     if not keys:
         return set()
     response = retried(lambda: es.mget(index=DEAD_LETTERS_INDEX, ids=list(keys), source=False))
-    return {keys[item["_id"]] for item in response["docs"] if item.get("found")}
+    return {keys[item["_id"]] for item in existing(response["docs"], DEAD_LETTERS_INDEX)}
 
 
 def delete_letters(es: Elasticsearch, uuid: str, generation: str, documents: Collection[DocumentKey]) -> None:
-    """Delete the letters of documents, named by id and routing."""
+    """Delete the letters of documents, named by id and routing. Raises IndexUnavailable when one cannot be deleted: it would remain
+    for a document that is embedded."""
     if not documents:
         return
     operations = [{"delete": {"_id": letter_id(uuid, generation, id_, routing)}} for id_, routing in documents]
-    retried(lambda: es.bulk(index=DEAD_LETTERS_INDEX, operations=operations, refresh=True))
+    response = retried(lambda: es.bulk(index=DEAD_LETTERS_INDEX, operations=operations, refresh=True))
+    if response["errors"]:  # a letter that does not exist is no error
+        failed = next(item["delete"]["error"] for item in response["items"] if "error" in item["delete"])
+        raise IndexUnavailable(f"[{DEAD_LETTERS_INDEX}] rejects deletions: {failed.get('reason')}")
 
 
 def _store(es: Elasticsearch, letters: Sequence[DeadLetter]) -> None:

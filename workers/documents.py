@@ -14,6 +14,7 @@ from elasticsearch import ApiError, Elasticsearch, NotFoundError
 from esblend.broker import DocumentRef, EmbedTask, RangeTask
 from esblend.elasticsearch_connection import keeps_vectors_back
 from esblend.errors import IndexUnavailable, InvalidRequest
+from esblend.multi_get import existing
 from mappings.attachment import (
     ADOPTED,
     DEAD_LETTER,
@@ -239,7 +240,7 @@ def _get(es: Elasticsearch, target: Target, wanted: list[DocumentKey]) -> list[d
         # A single document may be as large as a whole request, so fewer documents are read at a time.
         middle = len(wanted) // 2
         return _get(es, target, wanted[:middle]) + _get(es, target, wanted[middle:])
-    return [item for item in response.body["docs"] if _exists(item, target.index)]
+    return existing(response.body["docs"], target.index)
 
 
 def stored_paths(target: Target) -> list[str]:
@@ -264,14 +265,6 @@ def _root_causes(error: ApiError) -> list[str]:
     described = error.body.get("error") if isinstance(error.body, dict) else None
     causes = described.get("root_cause") if isinstance(described, dict) else None
     return [str(cause.get("type")) for cause in causes or []]
-
-
-def _exists(item: dict[str, Any], index: str) -> bool:
-    if "error" not in item:
-        return bool(item.get("found"))
-    if item["error"].get("type") == "index_not_found_exception":
-        return False
-    raise IndexUnavailable(f"documents of [{index}] cannot be read: {item['error'].get('reason')}")
 
 
 def document_from(item: dict[str, Any], target: Target, vectors: int = _NOT_COUNTED) -> Document:

@@ -13,6 +13,7 @@ from typing import Any
 
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
 
+from esblend.multi_get import existing, exists
 from indexer.feed.leases import BEAT_SECONDS, Outage, heartbeat_id
 from indexer.feed.members import MEMBERS_ID, read_members
 from mappings.attachment_copies import CHECKPOINTS_INDEX
@@ -120,6 +121,7 @@ async def _latest(es: AsyncElasticsearch) -> dict[str, Heartbeat]:
 async def _members(es: AsyncElasticsearch) -> dict[str, Heartbeat]:
     """The heartbeats of the members of the list of feeds. Gets are in real time, so a feed that has just stopped is no member."""
     response = await es.mget(index=CHECKPOINTS_INDEX, ids=[MEMBERS_ID])
+    exists(response["docs"][0], CHECKPOINTS_INDEX)  # an error is not an empty list
     return await _read(es, [heartbeat_id(member) for member in sorted(read_members(response["docs"][0]).by_id)])
 
 
@@ -127,7 +129,7 @@ async def _read(es: AsyncElasticsearch, ids: Collection[str]) -> dict[str, Heart
     if not ids:
         return {}
     response = await es.mget(index=CHECKPOINTS_INDEX, ids=list(ids))
-    return {item["_id"]: _heartbeat(item["_source"]) for item in response["docs"] if item.get("found")}
+    return {item["_id"]: _heartbeat(item["_source"]) for item in existing(response["docs"], CHECKPOINTS_INDEX)}
 
 
 def _heartbeat(source: Mapping[str, Any]) -> Heartbeat:

@@ -12,6 +12,7 @@ import structlog
 from elasticsearch import AsyncElasticsearch, NotFoundError
 
 from esblend.broker import DocumentRef
+from esblend.multi_get import existing
 from mappings.dead_letter_index import DEAD_LETTERS_INDEX, FORMAT
 
 log = structlog.get_logger()
@@ -110,7 +111,7 @@ async def unfinished(es: AsyncElasticsearch, letters: Collection[str]) -> set[st
     if not letters:
         return set()
     answer = await es.mget(index=DEAD_LETTERS_INDEX, ids=sorted(letters), source_includes=["action"])
-    return {item["_id"] for item in answer["docs"] if "action" in item.get("_source", {})}
+    return {item["_id"] for item in existing(answer["docs"], DEAD_LETTERS_INDEX) if "action" in item["_source"]}
 
 
 async def discard(es: AsyncElasticsearch, letters: list[str]) -> None:

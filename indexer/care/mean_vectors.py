@@ -12,6 +12,7 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 
 from esblend.elasticsearch_connection import is_passing
+from esblend.errors import IndexUnavailable
 from mappings.attachment import Attachment
 from mappings.mean_vector_store import (
     MEAN_VECTORS_INDEX,
@@ -121,9 +122,9 @@ class MeanVectorRefresh:
                 await delete_mean_vector(self._es, id_)
                 log.info("mean vector deleted", index=index, documents=0 if sample is None else sample.documents)
             self._sampled[id_] = Sampled(writes, 0 if sample is None else sample.documents)
-        except (ApiError, TransportError) as error:
+        except (ApiError, TransportError, IndexUnavailable) as error:
             self._paused[id_] = asyncio.get_running_loop().time() + _RETRY_SECONDS
-            if is_passing(error):
+            if isinstance(error, IndexUnavailable) or is_passing(error):
                 self._due.setdefault(id_, (index, uuid, attachment, writes))
             log.warning(
                 "mean vector not refreshed", index=index, cause=str(error)[:300], retry_in_seconds=_RETRY_SECONDS

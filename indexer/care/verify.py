@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from esblend.broker import DocumentRef
 from esblend.encoder.encoder import Encoder
+from esblend.multi_get import exists
 from mappings.attachment import ADOPTED, DEAD_LETTER, DROPPED, EMBEDDED, NO_TEXT, Attachment
 from mappings.dead_letter_index import DEAD_LETTERS_INDEX
 from mappings.index_state import page_size
@@ -237,7 +238,7 @@ def read_letters(es: Elasticsearch, index: str, uuid: str) -> Letters:
         ]
         response = es.mget(index=index, docs=items, source=False)
         for hit, item in zip(part, response["docs"], strict=True):
-            if item.get("found"):
+            if exists(item, index):
                 documents.add((hit["_source"]["id"], hit["_source"].get("routing")))
             else:
                 orphans.append(hit["_id"])

@@ -16,6 +16,8 @@ from elasticsearch import (
 from elasticsearch.helpers import async_scan
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from esblend.errors import IndexUnavailable
+from esblend.multi_get import existing
 from mappings.attachment_copies import CHECKPOINTS_INDEX, attachment_state
 
 log = structlog.get_logger()
@@ -127,7 +129,8 @@ async def load_checkpoint(es: AsyncElasticsearch, uuid: str, generation: str) ->
 async def load_checkpoints(es: AsyncElasticsearch, ids: list[str]) -> dict[str, tuple[Checkpoint | None, Version]]:
     """The stored checkpoints among `ids`, each with its version; None in place of one that cannot be parsed.
 
-    Checkpoints of a newer format are left out: only a newer feed may move them.
+    Checkpoints of a newer format are left out: only a newer feed may move them. Raises IndexUnavailable when one of them cannot be
+    read: the feed must not begin again at the first change.
     """
     if not ids:
         return {}
@@ -137,8 +140,8 @@ async def load_checkpoints(es: AsyncElasticsearch, ids: list[str]) -> dict[str, 
         return {}
     return {
         item["_id"]: (_parse(item), Version(item["_seq_no"], item["_primary_term"]))
-        for item in response["docs"]
-        if item.get("found") and _is_known(item["_source"])
+        for item in existing(response["docs"], CHECKPOINTS_INDEX)
+        if _is_known(item["_source"])
     }
 
 
@@ -212,7 +215,7 @@ async def delete_stale_checkpoints(
 
     `followed`: the checkpoints to keep. `uuids`: the indices that they belong to. Any other index is asked for by its name first:
     it may be closed, its attachment may have been overwritten, or this role may have lost the right to see it. The
-    checkpoints of `unreadable` indices and those of a newer format remain.
+    checkpoints of `unreadable` indices and those of a newer format remain. Raises IndexUnavailable when one cannot be deleted.
     """
     query = {"bool": {"filter": [{"exists": {"field": "uuid"}}], "must_not": [{"ids": {"values": sorted(followed)}}]}}
     await es.indices.refresh(index=CHECKPOINTS_INDEX)
@@ -224,7 +227,10 @@ async def delete_stale_checkpoints(
         if hit["_source"]["uuid"] in uuids or await _is_detached(es, hit["_source"], unreadable)
     ]
     if operations:
-        await es.bulk(index=CHECKPOINTS_INDEX, operations=operations, refresh=True)
+        response = await es.bulk(index=CHECKPOINTS_INDEX, operations=operations, refresh=True)
+        if response["errors"]:  # one that is deleted already is no error
+            failed = next(item["delete"]["error"] for item in response["items"] if "error" in item["delete"])
+            raise IndexUnavailable(f"stale checkpoints cannot be deleted: {failed.get('reason')}")
 
 
 async def _is_detached(es: AsyncElasticsearch, stored: Mapping[str, Any], unreadable: set[str]) -> bool:

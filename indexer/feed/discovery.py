@@ -48,6 +48,8 @@ class Discovery:
         self._copies = AttachmentCopies(es)
         self._lost: frozenset[str] = frozenset()
         self.unreadable: set[str] = set()
+        self._cleaned_for: frozenset[str] = frozenset()
+        """The attached indices for which stale checkpoints were deleted."""
         self._requested_at: dict[str, float] = {}
         self._cluster_state: str | None = None
         self._read_at = float("-inf")
@@ -83,11 +85,11 @@ class Discovery:
             if settings.is_followed
         }
         self.unavailable = readable.keys() - shards.keys()
-        is_changed = self.attached.keys() != attached.keys()
         self.attached = attached
-        if is_changed:
+        if self._cleaned_for != attached.keys():
             uuids = {index.uuid for index in attached.values()}
             await delete_stale_checkpoints(self._es, set(attached), uuids, unreadable)
+            self._cleaned_for = frozenset(attached)  # after an error, the next look deletes them
         await self._save_copies({shards[index].uuid: (index, readable[index]) for index in readable if index in shards})
         # At the end: after an error, the next look reads again.
         self.changes += not is_same

@@ -7,9 +7,7 @@ slow index continues in the background; the next round does not wait for it.
 """
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -22,27 +20,24 @@ from esblend.broker import Report
 from esblend.errors import IndexUnavailable
 from esblend.settings import Settings
 from indexer.care.mean_vectors import MeanVectorRefresh
-from indexer.feed.checkpoints import Checkpoint, Version, claim_checkpoints, load_checkpoints
+from indexer.feed.checkpoints import Checkpoint, Version
 from indexer.feed.credit import Credit
-from indexer.feed.discovery import AttachedIndex, Discovery
+from indexer.feed.discovery import Discovery
 from indexer.feed.followed import Followed
-from indexer.feed.index_feed import IndexFeed, LeaseLostError
+from indexer.feed.index_feed import IndexFeed
 from indexer.feed.leases import Leases
 from indexer.feed.letter_tasks import LetterTasks
 from indexer.feed.lost_tasks import LostTasks
 from indexer.feed.metrics import remove_progress, show_progress
+from indexer.feed.ownership import TAKEN, Ownership
+from indexer.feed.saved_checkpoint import LeaseLostError
 from indexer.feed.shard_changes import IndexShards
 from indexer.feed.shard_watch import ShardWatch
-from indexer.feed.shares import Shares
 from indexer.feed.task_queue import TaskQueue
 
 log = structlog.get_logger()
 _LOST_CHECK_SECONDS = 2.0
 _STEPS_AT_A_TIME = 16
-_SETTLE_SECONDS = 3.0
-"""No index is handed over until the members have been the same for this time: by then the others see the same members."""
-_CHECK_SECONDS = 10.0
-"""Another process may still be taking over indices while this one continues after a pause."""
 
 
 class Feed:
@@ -57,13 +52,7 @@ class Feed:
         self._discovery = Discovery(es, queue)
         self._discovered_at = float("-inf")
         self._attached_before: frozenset[str] = frozenset()
-        self._shares = Shares()
-        self._shared: tuple[Mapping[str, AttachedIndex], frozenset[str]] = ({}, frozenset())
-        self._foreign_since: dict[str, float] = {}
-        """Since when the division gives followed indices to another member (monotonic seconds)."""
-        self._owners: dict[str, str] = {}
-        self._lapses = 0
-        self._check_until = float("-inf")
+        self.ownership = Ownership(es, leases, self._discovery, self.followed, self._follow, self._unfollow)
         self._mean_vectors = MeanVectorRefresh(es)
         self._credit = Credit()
         self._lost = LostTasks(settings.feed_task_timeout_seconds)
@@ -102,14 +91,14 @@ class Feed:
         if time.monotonic() - self._discovered_at >= self._settings.feed_discovery_seconds:
             if await self._discovery.look():
                 self._watch.suspect_all()
-                self._unfollow_detached()
+                self.ownership.unfollow_detached()
             await self._forget_mean_vectors()
-            await self._check_owners()
-            await self._take_over()
+            await self.ownership.check()
+            await self.ownership.take_over()
             await self._send_letters()
             self._discovered_at = time.monotonic()
-        elif self._leases.dead or self._leases.members != self._shared[1]:
-            await self._take_over()
+        elif self._leases.dead or self.ownership.members_changed:
+            await self.ownership.take_over()
         await self._look_at_shards()
         # After the stats, so that the workers' writes below the global checkpoints are known.
         await self._take_reports()
@@ -120,7 +109,7 @@ class Feed:
         """Requests on dead letters wait while their index cannot be read; changes do not. Raises the errors of Redis."""
         try:
             await self._letters.send(self.feeds)
-        except (ApiError, TransportError) as error:
+        except (ApiError, TransportError, IndexUnavailable) as error:
             log.warning("requests on dead letters not read", cause=_describe(error))
 
     def _start_steps(self) -> None:
@@ -173,11 +162,10 @@ class Feed:
 
     def _end_overdue_steps(self) -> None:
         """End the steps of indices that other processes wait for: a refresh may take a minute. The next step releases the index."""
-        for key, step in self._steps.items():
-            feed = self.feeds.get(key)
-            if feed is not None and feed.is_overdue and key not in self._ended:
-                self._ended.add(key)
-                step.cancel()
+        overdue = {key for key in self.followed.active if self.feeds[key].is_overdue}
+        for key in (overdue & self._steps.keys()) - self._ended:
+            self._steps[key].cancel()
+        self._ended = overdue
 
     async def _collect_steps(self) -> None:
         """Wait for the steps, but not for slow ones. Raises the errors of Redis, which concern all indices."""
@@ -193,7 +181,7 @@ class Feed:
         async with self._gate:
             try:
                 if feed.may_be_released:
-                    await feed.release()
+                    await feed.saved.release(feed.positions)
                     self._unfollow(key, feed, "handed over")
                 elif shards is None or shards.uuid != feed.checkpoint.uuid:
                     await self._pause_missing(feed)
@@ -201,7 +189,7 @@ class Feed:
                     await feed.step(shards)
                     self._consider_mean_vector(key, feed, shards)
             except LeaseLostError:
-                self._unfollow(key, feed, "another feed follows this index now")
+                self._unfollow(key, feed, TAKEN)
                 return
             except (RedisError, OperationalError):
                 raise
@@ -226,15 +214,15 @@ class Feed:
     async def _pause_missing(self, feed: IndexFeed) -> None:
         if feed.checkpoint.paused_because is None:
             feed.fail("it is closed or deleted, or its primary shards are not assigned")
-        await feed.save_if_changed(at_once=True)
+        await feed.saved.save_if_changed(at_once=True)
         feed.is_missing = True
 
     async def _save_pause(self, key: str, feed: IndexFeed) -> None:
         """Show the pause in the status of the index."""
         try:
-            await feed.save_if_changed(at_once=False)
+            await feed.saved.save_if_changed(at_once=False)
         except LeaseLostError:
-            self._unfollow(key, feed, "another feed follows this index now")
+            self._unfollow(key, feed, TAKEN)
         except (ApiError, TransportError) as error:
             log.warning("checkpoint not saved", index=feed.index, cause=_describe(error))
 
@@ -245,96 +233,6 @@ class Feed:
             await self._mean_vectors.forget_others(set(keys), self._discovery.unreadable)
         self._attached_before = keys
 
-    def _unfollow_detached(self) -> None:
-        attached = self._discovery.attached
-        for key in self.feeds.keys() - attached.keys():
-            if self.feeds[key].index not in self._discovery.unavailable:
-                self._unfollow(key, self.feeds[key], "no longer following")
-        for key, feed in self.feeds.items():
-            if key in attached:
-                feed.backfill = attached[key].attachment.backfill
-
-    def _unfollow(self, key: str, feed: IndexFeed, event: str) -> None:
-        if self.feeds.get(key) is feed:
-            self.followed.remove(key)
-            self._credit.leave(key)
-            self._mean_vectors.leave(key)
-            self._ended.discard(key)
-            remove_progress(feed)
-            log.info(event, index=feed.index, generation=feed.checkpoint.generation)
-
-    def _share_out(self) -> None:
-        """Divide the indices between the members, and leave those that have been another member's for a while: until then, the
-        others may not have seen a new member or index. A closed index stays where it is."""
-        attached, members, me = self._discovery.attached, self._leases.members, self._leases.me
-        now = time.monotonic()
-        if self._shared[0] is not attached or self._shared[1] != members:
-            self._owners = self._shares.of(attached.keys(), members)
-            self._shared = (attached, members)
-            foreign = {key for key in self.feeds if self._owners.get(key, me) != me}
-            self._foreign_since = {key: self._foreign_since.get(key, now) for key in foreign}
-            for key in self.feeds.keys() - foreign:
-                self._leave(key, False)
-        for key, since in self._foreign_since.items():
-            if key in self.feeds:
-                self._leave(key, self._is_settled and now - since >= _SETTLE_SECONDS)
-
-    def _leave(self, key: str, is_leaving: bool) -> None:
-        self.feeds[key].leave(is_leaving)
-        if is_leaving:
-            self.followed.active.add(key)
-        else:
-            self._ended.discard(key)
-
-    @property
-    def _is_settled(self) -> bool:
-        """Whether the members have been the same for a while."""
-        return time.monotonic() - self._leases.members_changed_at >= _SETTLE_SECONDS
-
-    async def _check_owners(self) -> None:
-        """For some seconds after a pause of this process: leave the indices that other processes have taken over. Without changes,
-        the next save that would show it may be hours away."""
-        now = time.monotonic()
-        if self._lapses != self._leases.lapses:
-            self._lapses, self._check_until = self._leases.lapses, now + _CHECK_SECONDS
-        if now > self._check_until:
-            return
-        stored = await load_checkpoints(self._es, sorted(self.feeds))
-        for key, feed in list(self.feeds.items()):
-            checkpoint, _ = stored.get(key, (None, None))
-            if key not in stored:
-                feed.save_again()
-                self.followed.active.add(key)
-            elif checkpoint is not None and checkpoint.owner != self._leases.me:
-                self._unfollow(key, feed, "another feed follows this index now")
-
-    async def _take_over(self) -> None:
-        """Follow the indices of this process's share that no process follows, or only one that stopped."""
-        if not self._leases.can_work:
-            return
-        self._share_out()
-        attached, me = self._discovery.attached, self._leases.me
-        keys = sorted(key for key, owner in self._owners.items() if owner == me and key not in self.feeds)
-        stored = await load_checkpoints(self._es, keys)
-        owners = {checkpoint.owner for checkpoint, _ in stored.values() if checkpoint and checkpoint.owner}
-        self._leases.watched = owners - {self._leases.me}
-        free = self._leases.dead | {self._leases.me}
-        claims: dict[str, tuple[Checkpoint, Version | None]] = {}
-        for key in keys:
-            index = attached[key]
-            checkpoint, version = stored.get(key, (None, None))
-            if checkpoint is not None and checkpoint.owner and checkpoint.owner not in free:
-                continue
-            if key not in stored and not self._is_settled:
-                continue  # after a deletion of all checkpoints, their owners save them again and are members again
-            checkpoint = checkpoint or Checkpoint(index=index.index, uuid=index.uuid, generation=index.generation)
-            claims[key] = (checkpoint.model_copy(update={"owner": self._leases.me}), version)
-        versions = await claim_checkpoints(self._es, list(claims.values()))
-        for (key, (ours, _)), version in zip(claims.items(), versions, strict=True):
-            if version is not None:  # else another process was quicker
-                self._follow(key, ours, version)
-        await self._leases.remove(self._leases.dead)
-
     def _follow(self, key: str, ours: Checkpoint, version: Version) -> None:
         feed = IndexFeed(ours, version, self._es, self._queue, self._settings, self._credit, self._take_reports)
         feed.backfill = self._discovery.attached[key].attachment.backfill
@@ -342,16 +240,20 @@ class Feed:
         self._credit.join(key)
         log.info("following", index=feed.index, generation=ours.generation, resumed=bool(ours.shards))
 
+    def _unfollow(self, key: str, feed: IndexFeed, event: str) -> None:
+        if self.feeds.get(key) is feed:
+            self.followed.remove(key)
+            self._credit.leave(key)
+            self._mean_vectors.leave(key)
+            remove_progress(feed)
+            log.info(event, index=feed.index, generation=feed.checkpoint.generation)
+
     async def leave_to_others(self) -> None:
-        """While this process cannot work: leave its indices to the processes that can, if there are any. These read the changes of
-        unfinished tasks again. Raises the errors of Elasticsearch."""
-        if not self._leases.working_others:
-            return
-        await self._cancel_steps()
-        for key, feed in list(self.feeds.items()):
-            with contextlib.suppress(LeaseLostError):
-                await feed.release()
-            self._unfollow(key, feed, "left to a process that can work")
+        """While this process cannot work: leave its indices to the processes that can, if there are any. Raises the errors of
+        Elasticsearch."""
+        if self._leases.working_others:
+            await self._cancel_steps()
+            await self.ownership.leave_all()
 
     def show_outage(self, since: float) -> None:
         """Set the gauges while the rounds of this process fail: no index has a lag of 0."""

@@ -21,14 +21,15 @@ from esblend.errors import IndexUnavailable
 from esblend.metrics import TASKS
 from esblend.settings import Settings
 from indexer.feed.change_times import ChangeTimes
-from indexer.feed.checkpoints import Checkpoint, ShardCheckpoint, Version, save_checkpoint
+from indexer.feed.checkpoints import Checkpoint, ShardCheckpoint, Version
 from indexer.feed.credit import Credit
 from indexer.feed.cursor import Cursor
 from indexer.feed.density import Density
 from indexer.feed.lost_tasks import SentTask
-from indexer.feed.positions import pending, position_of, saved_content
+from indexer.feed.positions import pending, position_of
 from indexer.feed.quiet_period import QuietPeriod
 from indexer.feed.rate_limit import RateLimit
+from indexer.feed.saved_checkpoint import SavedCheckpoint
 from indexer.feed.shard_changes import IndexShards, ShardState, refresh, traced_changes
 from indexer.feed.task_queue import TaskQueue
 from indexer.feed.task_size import TaskSize
@@ -37,12 +38,7 @@ from indexer.feed.write_speed import WriteSpeed
 from mappings.attachment import BackfillControl
 
 log = structlog.get_logger()
-_SAVE_SECONDS = 1.0
 _RELEASE_SECONDS = 10.0
-
-
-class LeaseLostError(Exception):
-    """Another feed process follows this index now."""
 
 
 class IndexFeed:
@@ -59,13 +55,12 @@ class IndexFeed:
         take_reports: Callable[[], Awaitable[None]],
     ) -> None:
         """`credit`: shared by the indices of the process. `take_reports`: passes the workers' reports so far to `note`."""
-        self.checkpoint = checkpoint
+        self.saved = SavedCheckpoint(es, checkpoint, version)
         self.backfill = BackfillControl()
         self.is_missing = False
         """Closed or deleted: shard stats do not contain it."""
         self.cursors: dict[Lane, dict[int, Cursor]] = {"live": {}, "backfill": {}}
         self.tasks: dict[str, SentTask] = {}
-        self._version = version
         self._es = es
         self._queue = queue
         self._credit = credit
@@ -81,7 +76,6 @@ class IndexFeed:
         self._failed_reads = 0
         self._pause_until = 0.0
         self._leaving_since: float | None = None
-        self._saved: tuple[float, str] = (float("-inf"), "" if version is None else saved_content(checkpoint))
         self._densities: defaultdict[tuple[Lane, int], Density] = defaultdict(Density)
         self._size = TaskSize(settings.feed_batch_documents)
         self._rate = RateLimit()
@@ -89,6 +83,10 @@ class IndexFeed:
         self._times = ChangeTimes(checkpoint.pending_since)
         for shard, position in checkpoint.shards.items():
             self._open(shard, position)
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        return self.saved.checkpoint
 
     @property
     def index(self) -> str:
@@ -105,7 +103,7 @@ class IndexFeed:
             return False
         is_done = self.checkpoint.pending_since is None and self.checkpoint.paused_because is None
         is_settled = self._shards is not None and self._shards.is_settled
-        return self.is_missing or (is_done and is_settled and bool(self._saved[1]))
+        return self.is_missing or (is_done and is_settled and self.saved.is_saved)
 
     @property
     def is_overdue(self) -> bool:
@@ -162,7 +160,7 @@ class IndexFeed:
     def _pause(self, reason: str, failures: int) -> None:
         self._pause_until = time.monotonic() + back_off(failures)
         since = self.checkpoint.pending_since or time.time()
-        self.checkpoint = self.checkpoint.model_copy(update={"paused_because": reason[:300], "pending_since": since})
+        self.saved.update(paused_because=reason[:300], pending_since=since)
         log.warning("pausing an index", index=self.index, reason=reason[:300], retry_in_seconds=back_off(failures))
 
     async def step(self, shards: IndexShards) -> None:
@@ -192,14 +190,10 @@ class IndexFeed:
         """Whether another process may follow this index: at once without unfinished tasks, or else after some seconds."""
         return self._leaving_since is not None and (not self.tasks or self.is_overdue)
 
-    async def release(self) -> None:
-        """Save that no process follows this index. The next one reads the changes of unfinished tasks again, and the workers find
-        nothing to do. Raises LeaseLostError."""
-        shards = {shard: self.position(shard) for shard in self.cursors["live"]}
-        released = self.checkpoint.model_copy(update={"owner": None, "shards": shards})
-        owner = self.checkpoint.owner
-        if await save_checkpoint(self._es, released, self._version, owner=owner) is None:
-            raise LeaseLostError(self.index)
+    @property
+    def positions(self) -> dict[int, ShardCheckpoint]:
+        """The position of each shard, for the checkpoint."""
+        return {shard: self.position(shard) for shard in self.cursors["live"]}
 
     def _begin_history(self, shard: int, state: ShardState) -> None:
         """Start a shard that is new, or whose sequence numbers began a new history: after a restore from a snapshot or the
@@ -270,8 +264,8 @@ class IndexFeed:
     async def _note_pending_changes(self) -> None:
         """Record since when changes are pending, before the refresh: it takes a minute while a primary shard is missing."""
         if self.checkpoint.pending_since is None:
-            self.checkpoint = self.checkpoint.model_copy(update={"pending_since": time.time()})
-            await self.save_if_changed(at_once=True)
+            self.saved.update(pending_since=time.time())
+            await self.saved.save_if_changed(at_once=True)
 
     def _readable(self, lane: Lane, shards: IndexShards) -> dict[int, int]:
         """The last change of each shard that may be sent now. Shards without an assigned primary have none."""
@@ -379,35 +373,14 @@ class IndexFeed:
             since = self.checkpoint.pending_since or time.time()
         if is_new and not is_behind:
             self._worker_writes.clear()  # all of them are below the checkpoint now; older stats would not prove it
-        self.checkpoint = self.checkpoint.model_copy(
-            update={
-                "shards": {shard: self.position(shard) for shard in self.cursors["live"]},
-                "pending_since": since if is_behind or is_paused else None,
-                "paused_because": self.checkpoint.paused_because if is_paused else None,
-                "updated_at": time.time(),
-                "documents_per_second": self._speed.per_second(),
-            }
+        self.saved.update(
+            shards=self.positions,
+            pending_since=since if is_behind or is_paused else None,
+            paused_because=self.checkpoint.paused_because if is_paused else None,
+            updated_at=time.time(),
+            documents_per_second=self._speed.per_second(),
         )
-        await self.save_if_changed(at_once=not is_behind)
-
-    async def save_if_changed(self, *, at_once: bool) -> None:
-        """Save a checkpoint with new content: `at_once`, or once a second."""
-        checkpoint = self.checkpoint
-        content = saved_content(checkpoint)
-        now = time.monotonic()
-        if content != self._saved[1] and (at_once or now - self._saved[0] >= _SAVE_SECONDS):
-            await self.save()
-            self._saved = (now, content)
-
-    def save_again(self) -> None:
-        """Save the checkpoint with the next step, although it has not changed: somebody deleted it."""
-        self._saved = (float("-inf"), "")
-
-    async def save(self) -> None:
-        """Raises LeaseLostError when another process wrote the checkpoint in the meantime."""
-        self._version = await save_checkpoint(self._es, self.checkpoint, self._version, owner=self.checkpoint.owner)
-        if self._version is None:
-            raise LeaseLostError(self.index)
+        await self.saved.save_if_changed(at_once=not is_behind)
 
     def position(self, shard: int) -> ShardCheckpoint:
         return position_of(self.cursors["live"][shard], self.cursors["backfill"].get(shard), self._histories.get(shard))

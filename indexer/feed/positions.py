@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from indexer.feed.checkpoints import Checkpoint, ShardCheckpoint
+from indexer.feed.checkpoints import ShardCheckpoint
 from indexer.feed.cursor import Cursor
 
 
@@ -19,8 +19,3 @@ def pending(cursors: Mapping[int, Cursor], ends: Mapping[int, int]) -> int:
         max(0, (ends.get(shard, cursor.sent) if cursor.end is None else cursor.end) - cursor.done)
         for shard, cursor in cursors.items()
     )
-
-
-def saved_content(checkpoint: Checkpoint) -> str:
-    """The part of a checkpoint that is saved when it changes."""
-    return str((checkpoint.shards, checkpoint.pending_since is None, checkpoint.paused_because))

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from esblend import tracing
 from esblend.elasticsearch_connection import back_off, connect_async, wait_for_elasticsearch_async
+from esblend.errors import IndexUnavailable
 from esblend.logs import configure_logging
 from esblend.metrics import serve
 from esblend.ready import announce_ready, forget_ready
@@ -99,7 +100,7 @@ async def _follow(es: AsyncElasticsearch, feed: Feed, leases: Leases, liveness: 
                         beside.append(asyncio.create_task(CoverageMetrics(es, lambda: feed.feeds.values()).keep()))
                 await feed.wait()
                 await feed.round()
-            except (ApiError, TransportError, RedisError, OperationalError, OSError) as error:
+            except (ApiError, TransportError, IndexUnavailable, RedisError, OperationalError, OSError) as error:
                 pause = _pause(failures, worked_at)
                 log.warning("the change feed waits", retry_in_seconds=pause, cause=type(error).__name__,
                             detail=str(error)[:300])  # fmt: skip

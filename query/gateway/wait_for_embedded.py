@@ -98,7 +98,8 @@ async def _states(es: AsyncElasticsearch, attached: Mapping[str, Attachment], pa
         source = item.get("_source") or {}
         stored = generation_object(source, attachment.field, attachment.active)
         is_current = stored.get("fingerprint") == fingerprint(source, attachment.source_fields, attachment.generation)
-        states.append("" if not item.get("found") else stored.get("state") if is_current else None)
+        is_gone = not item.get("found") and "error" not in item  # an error does not mean that the document is gone
+        states.append("" if is_gone else stored.get("state") if is_current else None)
         if states[-1] in (EMBEDDED, ADOPTED):
             claimed[number] = expected_vectors(stored, attachment)
     vectors = await _count_vectors(es, attached, [part[number] for number in claimed])

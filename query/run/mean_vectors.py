@@ -11,6 +11,7 @@ import structlog
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 
+from esblend.errors import IndexUnavailable
 from mappings.attachment import Attachment
 from mappings.mean_vector_store import SAMPLE_DOCUMENTS, load_mean_vectors, mean_vector_id, sample_mean_vector
 from mappings.mean_vectors import MeanVector, combine
@@ -107,7 +108,7 @@ class MeanVectors:
             return
         try:
             stored = await load_mean_vectors(self._own or requester.client(), wanted)
-        except (ApiError, TransportError) as error:
+        except (ApiError, TransportError, IndexUnavailable) as error:
             _keep(self._denied, rights, now + _FAILURE_SECONDS)
             log.info("stored mean vectors not readable, sampling instead", cause=str(error)[:200])
             return

@@ -1,12 +1,15 @@
 """A checkpoint is written only over the version that its feed knows."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import pytest
-from elasticsearch import AsyncElasticsearch
+from elasticsearch import AsyncElasticsearch, ConnectionTimeout
 
-from indexer.feed import checkpoints
+from esblend.errors import IndexUnavailable
+from esblend.settings import Settings
+from indexer.feed import checkpoints, ownership
 from indexer.feed.checkpoints import (
     Checkpoint,
     Version,
@@ -15,6 +18,11 @@ from indexer.feed.checkpoints import (
     load_checkpoints,
     save_checkpoint,
 )
+from indexer.feed.discovery import AttachedIndex
+from indexer.feed.feed import Feed
+from indexer.feed.leases import Leases
+from indexer.feed.task_queue import TaskQueue
+from mappings.attachment import Attachment
 from tests.conftest import Stack
 
 MINE = Checkpoint(index="articles", uuid="u", generation="g1", owner="me")
@@ -88,5 +96,68 @@ def test_of_many_claims_those_of_free_checkpoints_succeed(
         assert {checkpoint.owner for checkpoint, _ in stored.values() if checkpoint} == {"me"}
         assert [version for _, version in stored.values()] == [versions[0], versions[2]]
         assert await claim_checkpoints(es, []) == []
+
+    run(stack, act)
+
+
+def test_checkpoints_that_cannot_be_read_do_not_count_as_missing(
+    stack: Stack, index_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the feed would begin again at the first change, or take over the index of another process."""
+    monkeypatch.setattr(checkpoints, "CHECKPOINTS_INDEX", index_name)
+
+    async def act() -> None:
+        async with AsyncElasticsearch(stack.described["elasticsearch"]) as es:
+            assert await load_checkpoints(es, [MINE.id]) == {}  # without the index there is none
+            await es.indices.create(
+                index=index_name,
+                settings={"index.routing.allocation.require._name": "nowhere"},
+                wait_for_active_shards=0,
+            )
+            with pytest.raises(IndexUnavailable):
+                await load_checkpoints(es, [MINE.id])
+
+    try:
+        asyncio.run(act())
+    finally:
+        stack.es.indices.delete(index=index_name)
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+def test_a_claim_without_an_answer_is_released_when_another_process_is_to_follow(
+    stack: Stack, place: str, monkeypatch: pytest.MonkeyPatch, is_written: bool
+) -> None:
+    """Its checkpoint may name a process that does not follow the index, and nobody would follow it."""
+
+    async def lost(es: AsyncElasticsearch, claims: Sequence[tuple[Checkpoint, Version | None]]) -> list[Version | None]:
+        if is_written:
+            await claim_checkpoints(es, claims)
+        raise ConnectionTimeout("the answer is lost")
+
+    async def act(es: AsyncElasticsearch) -> None:
+        settings = Settings(es_url=stack.described["elasticsearch"], redis_url=stack.described["redis"])
+        queue = TaskQueue(settings)
+        feeds = [Feed(es, queue, Leases(es, "group"), settings) for _ in range(2)]
+        first, second = (feed._leases.me for feed in feeds)
+        attachment = Attachment(field="esblend", source_fields=["body"], active="g1", generations={})
+        for feed in feeds:
+            feed._discovery.attached = {MINE.id: AttachedIndex("articles", "u", "g1", attachment)}
+            feed._leases.members_changed_at = time.monotonic() - 60
+            monkeypatch.setattr(feed.ownership._shares, "of", lambda _, members: {MINE.id: sorted(members)[0]})
+        feeds[0]._leases.members = frozenset({first})
+        with monkeypatch.context() as patch:
+            patch.setattr(ownership, "claim_checkpoints", lost)
+            with pytest.raises(ConnectionTimeout):
+                await feeds[0].ownership.take_over()
+        # Both see another division now: the index is the second one's.
+        for feed in feeds:
+            feed._leases.members = frozenset({second})
+        await feeds[0].ownership.take_over()
+        await feeds[1].ownership.take_over()
+        assert not feeds[0].feeds
+        assert set(feeds[1].feeds) == {MINE.id}
+        await feeds[0].ownership.take_over()
+        assert not feeds[0].ownership._unanswered
+        queue.close()
 
     run(stack, act)

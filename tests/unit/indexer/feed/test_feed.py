@@ -55,10 +55,10 @@ def test_after_a_pause_an_index_that_has_another_owner_is_left(owner: str | None
         async with AsyncElasticsearch(url) as es:
             feed = feed_of(es)
             follow(feed)
-            await feed._check_owners()
+            await feed.ownership.check()
             before = KEY in feed.feeds
             feed._leases.lapses += 1
-            await feed._check_owners()
+            await feed.ownership.check()
             return before, KEY in feed.feeds
 
     with answering_server(200, answer(owner)) as url:
@@ -70,14 +70,14 @@ def test_a_deleted_checkpoint_is_saved_again() -> None:
         async with AsyncElasticsearch(url) as es:
             feed = feed_of(es)
             index = follow(feed)
-            await index.save_if_changed(at_once=True)
+            await index.saved.save_if_changed(at_once=True)
             feed._leases.lapses += 1
-            await feed._check_owners()
+            await feed.ownership.check()
             assert KEY in feed.feeds
             return index
 
     with answering_server(200, MISSING) as url:
-        assert asyncio.run(act(url))._saved[1] == ""
+        assert not asyncio.run(act(url)).saved.is_saved
 
 
 @pytest.mark.parametrize(("seconds", "is_followed"), [(0, False), (60, True)])
@@ -92,7 +92,7 @@ def test_an_index_without_a_checkpoint_is_claimed_once_the_members_are_settled(
             attachment = Attachment(field="esblend", source_fields=["body"], active="g1", generations={})
             feed._discovery.attached = {KEY: AttachedIndex("articles", "u", "g1", attachment)}
             feed._leases.members_changed_at = time.monotonic() - seconds
-            await feed._take_over()
+            await feed.ownership.take_over()
             return KEY in feed.feeds
 
     with answering_server(200, MISSING) as url:
@@ -121,7 +121,7 @@ def test_a_process_that_cannot_work_takes_nothing_over() -> None:
             attachment = Attachment(field="esblend", source_fields=["body"], active="g1", generations={})
             feed._discovery.attached = {KEY: AttachedIndex("articles", "u", "g1", attachment)}
             feed._leases.can_work = False
-            await feed._take_over()
+            await feed.ownership.take_over()
             return KEY in feed.feeds
 
     with answering_server(200, answer(None)) as url:
@@ -169,7 +169,7 @@ def test_an_index_is_released_although_its_step_does_not_end(monkeypatch: pytest
 def test_an_index_is_left_once_the_division_has_been_the_same_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """The other process may not have seen the newest index yet, and divide them differently."""
     clock = [1000.0]
-    monkeypatch.setattr("indexer.feed.feed.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("indexer.feed.ownership.time.monotonic", lambda: clock[0])
 
     async def act() -> None:
         async with AsyncElasticsearch("http://localhost:1") as es:
@@ -178,9 +178,9 @@ def test_an_index_is_left_once_the_division_has_been_the_same_for_a_while(monkey
             leaving = []
             for owner, seconds in (("other", 0), ("other", 2), (feed._leases.me, 0), ("other", 0), ("other", 4)):
                 clock[0] += seconds
-                monkeypatch.setattr(feed._shares, "of", lambda *_, owner=owner: {KEY: owner})
+                monkeypatch.setattr(feed.ownership._shares, "of", lambda *_, owner=owner: {KEY: owner})
                 feed._discovery.attached = {}  # another object: the mappings were read again
-                feed._share_out()
+                feed.ownership.divide()
                 leaving.append(index._leaving_since is not None)
             assert leaving == [False, False, False, False, True]
 

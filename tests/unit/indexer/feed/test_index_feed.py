@@ -132,7 +132,7 @@ def test_a_failed_search_for_traces_does_not_pause_an_index(monkeypatch: pytest.
     feed, queue = feed_with(), RecordedQueue()
     feed._queue = queue
     with answering_server(500, {"error": {"type": "any_exception", "reason": "any"}}) as url:
-        feed._es = AsyncElasticsearch(url, max_retries=0)
+        feed._es = feed.saved._es = AsyncElasticsearch(url, max_retries=0)
         assert asyncio.run(feed._send_range("live", 0, -1, 9))
     assert queue.sent == [(-1, 9, 0)]
     assert feed.in_flight("live") == 1
@@ -168,7 +168,7 @@ def test_worker_writes_reported_during_the_refresh_cause_no_task(
     feed._take_reports = take_reports
     shards = IndexShards("u", {0: ShardState(global_checkpoint=19, history="h1")})
     with answering_server(200, {"_shards": {"failed": 0}, "_seq_no": 1, "_primary_term": 1}) as url:
-        feed._es = AsyncElasticsearch(url)
+        feed._es = feed.saved._es = AsyncElasticsearch(url)
         asyncio.run(feed.step(shards))
     assert queue.sent == sent
     assert feed.cursors["live"][0].sent == 19
@@ -182,10 +182,10 @@ def test_worker_writes_above_older_shard_stats_are_kept() -> None:
     feed._queue = queue
     earlier, later = (IndexShards("u", {0: ShardState(global_checkpoint=end, history="h1")}) for end in (9, 19))
     with answering_server(200, {"_shards": {"failed": 0}, "_seq_no": 1, "_primary_term": 1}) as url:
-        feed._es = AsyncElasticsearch(url)
+        feed._es = feed.saved._es = AsyncElasticsearch(url)
         feed._shards = earlier
         asyncio.run(feed.step(earlier))
-        feed._es = AsyncElasticsearch(url)
+        feed._es = feed.saved._es = AsyncElasticsearch(url)
         asyncio.run(feed.step(later))
     assert queue.sent == []
     assert feed.position(0).live == 19
@@ -194,7 +194,7 @@ def test_worker_writes_above_older_shard_stats_are_kept() -> None:
 def step(feed: IndexFeed, shards: IndexShards) -> None:
     feed._queue = RecordedQueue()
     with answering_server(200, {"_shards": {"failed": 0}, "_seq_no": 1, "_primary_term": 1}) as url:
-        feed._es = AsyncElasticsearch(url)
+        feed._es = feed.saved._es = AsyncElasticsearch(url)
         asyncio.run(feed.step(shards))
 
 
@@ -210,7 +210,7 @@ def test_an_index_is_at_rest_when_all_copies_have_all_changes_and_all_are_done()
     feed.leave(True)
     assert not feed.is_at_rest  # it has to be released
     feed.leave(False)
-    feed.save_again()
+    feed.saved.save_again()
     assert not feed.is_at_rest
 
 
@@ -234,12 +234,12 @@ def test_a_paused_index_is_not_at_rest() -> None:
 def test_an_index_that_could_not_be_released_keeps_its_owner() -> None:
     """It may stay with this process, because the members change again."""
     feed = feed_with()
-    feed.checkpoint = feed.checkpoint.model_copy(update={"owner": "me"})
+    feed.saved.update(owner="me")
     feed.leave(True)
     with answering_server(400, {"error": {"type": "any_exception", "reason": "any"}}) as url:
-        feed._es = AsyncElasticsearch(url, max_retries=0)
+        feed._es = feed.saved._es = AsyncElasticsearch(url, max_retries=0)
         with pytest.raises(ApiError):
-            asyncio.run(feed.release())
+            asyncio.run(feed.saved.release(feed.positions))
     assert feed.checkpoint.owner == "me"
 
 
@@ -264,7 +264,7 @@ async def save_after(feed: IndexFeed, clock: list[float], saved: list[int]) -> N
     shards = IndexShards("u", {0: ShardState(global_checkpoint=100, history="h1")})
     for task, until in (("a", 9), ("b", 19)):
         feed.note(end(task, EmbedResult(written=10, until=until)))
-        feed._saved = (feed._saved[0] - 2, feed._saved[1])  # two seconds pass
+        feed.saved._saved_at -= 2  # two seconds pass
         await feed._save_if_moved(shards)
         saved.append(feed.position(0).live)
         clock[0] -= 3600
@@ -275,10 +275,10 @@ def test_checkpoints_are_saved_after_the_clock_steps_back(monkeypatch: pytest.Mo
     monkeypatch.setattr("indexer.feed.index_feed.time.time", lambda: clock[0])
     feed = feed_with("a", "b")
 
-    async def save() -> None:
-        saves.append(feed.checkpoint.shards[0].live)
+    async def save(checkpoint: Checkpoint) -> None:
+        saves.append(checkpoint.shards[0].live)
 
-    monkeypatch.setattr(feed, "save", save)
+    monkeypatch.setattr(feed.saved, "_save", save)
     asyncio.run(save_after(feed, clock, positions))
     assert saves == positions == [9, 19]
 
@@ -292,7 +292,8 @@ def test_the_lag_of_an_index_that_is_never_caught_up_is_that_of_its_oldest_chang
     async def act(url: str) -> None:
         async with AsyncElasticsearch(url) as es:
             feed = feed_with()
-            feed._es, feed._queue = es, RecordedQueue()
+            feed._es = feed.saved._es = es
+            feed._queue = RecordedQueue()
             for minute in range(3):
                 clock[0] += 60
                 feed.lose(list(feed.tasks))
