@@ -180,6 +180,10 @@ class Settings(BaseSettings):
     search_queue_seconds: float = Field(
         default=2.5, gt=0, description="A fused search that would wait longer behind others gets 429."
     )
+    expensive_searches: int | None = Field(
+        default=None, ge=1,
+        description="Fused searches with long texts, large windows or many aggregations at once. Default: half of the processors.",
+    )  # fmt: skip
 
     exact_knn_documents: int = Field(
         default=1000,

@@ -15,6 +15,8 @@ from esblend.extras import require
 
 _BLOCK_CHARACTERS = 100_000
 _SPACE = re.compile(r"\s")
+_CHARACTERS_PER_PIECE = 16
+"""More than almost every text has: this much of a long text fills the model's longest input."""
 
 
 class ModelTokenizer(Tokens, Protocol):
@@ -57,6 +59,7 @@ class TextTokenizer:
         self._cut = Tokenizer.from_str(described)
         self._cut.no_padding()
         self._cut.enable_truncation(folder.max_tokens)
+        self._max_tokens = folder.max_tokens
         self._whole = Tokenizer.from_str(described)
         self._whole.no_padding()
         self._whole.no_truncation()
@@ -67,6 +70,14 @@ class TextTokenizer:
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """See `ModelTokenizer`."""
+        beginnings = [_beginning(text, self._max_tokens * _CHARACTERS_PER_PIECE) for text in texts]
+        all_ids = self._cut_ids(beginnings)
+        for position, (text, beginning) in enumerate(zip(texts, beginnings, strict=True)):
+            if len(beginning) < len(text) and len(all_ids[position]) < self._max_tokens:
+                [all_ids[position]] = self._cut_ids([text])
+        return all_ids
+
+    def _cut_ids(self, texts: Sequence[str]) -> list[list[int]]:
         encodings = self._cut.encode_batch_fast(
             [self._normal(text) for text in texts], add_special_tokens=self._has_special_tokens
         )
@@ -89,6 +100,12 @@ class TextTokenizer:
 
     def _normal(self, text: str) -> str:
         return replace_surrogates(text).lower() if self._lower_case else replace_surrogates(text)
+
+
+def _beginning(text: str, characters: int) -> str:
+    """At least so many characters of a text, cut before white space, where no word piece is cut."""
+    space = _SPACE.search(text, characters) if len(text) > characters else None
+    return text if space is None else text[: space.start()]
 
 
 def _blocks(text: str) -> Iterator[tuple[int, int]]:

@@ -16,10 +16,12 @@ from elasticsearch import ApiError, AsyncElasticsearch
 from starlette.types import Scope
 
 from esblend.elasticsearch_connection import connect_async
+from esblend.encoder.threads import available_threads
 from esblend.errors import ModelError
 from esblend.settings import Settings
 from mappings.capabilities import Version, read_version
 from mappings.index_lookup import read_attachments
+from query.gateway.expensive_searches import ExpensiveSearches
 from query.gateway.fair_share import FairShare
 from query.gateway.request_id import REQUEST_ID, with_request_id
 from query.gateway.search_queue import SearchQueue
@@ -54,6 +56,7 @@ class GatewayContext:
         self.reranker = Reranker(settings)
         self.share = FairShare()
         self.searches = SearchQueue(settings.search_queue_seconds)
+        self.expensive = ExpensiveSearches(settings.expensive_searches or max(1, available_threads() // 2))
         self.exact_knn = ExactKnn(settings.exact_knn_documents)
         self._own_es: AsyncElasticsearch = connect_async(settings)
         self._bare_es: AsyncElasticsearch = connect_async(settings, credentials=False)

@@ -177,7 +177,8 @@ async def _replace_hybrid(
     size, start = _page(body)
     search, options = parse_clause(clause.options, conditions_around(clause), body, size=size, start=start)
     session = Session(context.services(scope), context.caller(scope), target, clause_parameters(parameters), search)
-    query = await session.candidates_as_query()
+    async with context.expensive.turn(search, clause.options):
+        query = await session.candidates_as_query()
     clause.replace({"bool": {**query, **options}})
     changes.is_changed = True
     changes.degraded += session.degraded

@@ -99,9 +99,11 @@ async def fused_search(
     session = Session(context.services(scope), context.caller(scope), target, parameters, tree)
     kind = "hybrid" if isinstance(tree.ranking, Hybrid) else "retriever"
     try:
-        with context.searches.place(), timed(SEARCH_SECONDS.labels(kind)):
-            response = await session.run()
-            await add_texts(context, scope, target, given_parameters, body, changes, response)
+        with timed(SEARCH_SECONDS.labels(kind)):
+            async with context.expensive.turn(tree, body):
+                with context.searches.place():
+                    response = await session.run()
+                    await add_texts(context, scope, target, given_parameters, body, changes, response)
     except Exception:
         SEARCHES.labels(kind, "error").inc()
         raise

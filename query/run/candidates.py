@@ -10,8 +10,8 @@ from query.fusion.team_draft import Pick
 from query.language.tree import Leaf
 from query.plan.knn import Vector
 
-MANY_CANDIDATES = 2000
-"""Fusion of more takes longer than handing it to a thread."""
+MANY_CANDIDATES = 1000
+"""Fusion of more, or requests that name more, are computed in a thread: other callers would wait."""
 
 
 @dataclass(frozen=True)

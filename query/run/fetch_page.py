@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from esblend.event_loop import off_loop
 from query.fusion.ranked_lists import Key
 from query.language.tree import Hybrid, Search
 from query.page.cursors import add_cursors, after_cursor, after_position, positions_below, positions_of
@@ -11,7 +12,7 @@ from query.page.hits import fused_page, in_order_of, key_of, show_fused_scores, 
 from query.page.totals import counted_up_to
 from query.plan.documents import filtered, source_body
 from query.plan.page import counted_query, page_body, sorted_page_body, tied_page_body, totals_body
-from query.run.candidates import RankedCandidates
+from query.run.candidates import MANY_CANDIDATES, RankedCandidates
 from query.run.leaf_explanations import leaf_explanations
 from query.run.passages import add_passages, highlighted_by_words, passage_hits, shown_in_hits
 from query.run.requests import SearchRequests
@@ -44,7 +45,7 @@ async def _fused_page(requests: SearchRequests, candidates: RankedCandidates) ->
         known_total = counted_up_to(search.track_total_hits, len(candidates.fused))
     is_counted = bool(keys) and known_total is not None and not search.counts_more
     if not is_counted:
-        bodies.append(_totals_body(search, candidates))
+        bodies.append(await _totals_body(search, candidates))
     if keys and ties is not None:
         positions = positions_of(ties.hits)
         bodies.append(tied_page_body(positions, search, candidates.match_queries, shown, skip=ties.skip))
@@ -68,7 +69,7 @@ async def _fused_page(requests: SearchRequests, candidates: RankedCandidates) ->
 async def _sorted_page(requests: SearchRequests, candidates: RankedCandidates) -> tuple[Hits, dict[str, Any]]:
     """The page as Elasticsearch sorts and collapses the candidates, with their fused scores."""
     search, fused = highlighted_by_words(requests.search, candidates.attachment), candidates.fused
-    bodies = [_totals_body(search, candidates)]
+    bodies = [await _totals_body(search, candidates)]
     if fused:
         shown = after_position(search, fused)
         others = None
@@ -97,9 +98,10 @@ async def _sorted_page(requests: SearchRequests, candidates: RankedCandidates) -
     return hits, responses[0]
 
 
-def _totals_body(search: Search, candidates: RankedCandidates) -> dict[str, Any]:
+async def _totals_body(search: Search, candidates: RankedCandidates) -> dict[str, Any]:
     scores = {hit.key: hit.score for hit in (*candidates.fused, *candidates.outside_post_filter)}
-    return totals_body(counted_by(search, candidates), scores, search)
+    is_long = len(scores) > MANY_CANDIDATES
+    return await off_loop(is_long, totals_body, counted_by(search, candidates), scores, search)
 
 
 def counted_by(search: Search, candidates: RankedCandidates) -> dict[str, Any]:

@@ -295,7 +295,8 @@ class HybridSearch:
         semantic, *others = map(whole, responses if early is None else [*responses, early])
         nearest = scores_of(semantic)
         if is_exact:
-            lists = true_scores([semantic, *others], attachment, weights)
+            is_long = len(nearest) + sum(len(other["hits"]["hits"]) for other in others) > MANY_CANDIDATES
+            lists = await off_loop(is_long, true_scores, [semantic, *others], attachment, weights)
             total = total_of_legs(search.track_total_hits, others[0] if others else None, semantic)
             return HybridLegs(lists, list(nearest), vector, weights, total=total)
         scale = similarity_scale(attachment)
