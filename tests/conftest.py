@@ -16,7 +16,9 @@ import pytest
 from elasticsearch import Elasticsearch
 from filelock import FileLock
 
+from esblend.local.paths import elasticsearch_dir
 from esblend.local.ports import FreePorts
+from tests.in_memory import put_into_memory, remove_from_memory
 from tests.in_process import in_process
 
 ROOT = Path(__file__).parent.parent
@@ -88,6 +90,7 @@ def run_esblend(*arguments: str, **options: Any) -> subprocess.CompletedProcess[
 def start_stack(data_dir: Path, *options: str, own_elasticsearch: bool = False, **env: str) -> Stack:
     if "ESBLEND_ES_URL" in os.environ and not own_elasticsearch and "--security" not in options:
         options = (*options, "--es", os.environ["ESBLEND_ES_URL"])
+    put_into_memory(elasticsearch_dir(data_dir))
     started = run_esblend("up", "--json", "--model", "minilm", "--data-dir", str(data_dir), *options, env=env)
     assert started.returncode == 0, f"esblend up failed:\n{started.stderr}"
     described = json.loads(started.stdout)
@@ -105,6 +108,7 @@ def stop_stack(stack: Stack) -> None:
     stack.es.close()
     stack.gateway.close()
     stopped = stack.esblend("down", "--delete")
+    remove_from_memory(elasticsearch_dir(stack.data_dir))
     assert stopped.returncode == 0, stopped.stderr
 
 
