@@ -34,6 +34,7 @@ from indexer.feed.saved_checkpoint import LeaseLostError
 from indexer.feed.shard_changes import IndexShards
 from indexer.feed.shard_watch import ShardWatch
 from indexer.feed.task_queue import TaskQueue
+from mappings.dead_letter_index import DEAD_LETTERS_INDEX
 
 log = structlog.get_logger()
 _LOST_CHECK_SECONDS = 2.0
@@ -62,7 +63,8 @@ class Feed:
         self._ended: set[str] = set()
         """The keys of indices whose step was ended because they are to be released."""
         self._gate = asyncio.Semaphore(_STEPS_AT_A_TIME)
-        self._watch = ShardWatch(es)
+        self._watch = ShardWatch(es, DEAD_LETTERS_INDEX)
+        self._changes_seen = 0
         self._shards_read_at = float("-inf")
         self._taking = asyncio.Lock()
 
@@ -90,7 +92,7 @@ class Feed:
         await self._recover_lost_tasks()
         if time.monotonic() - self._discovered_at >= self._settings.feed_discovery_seconds:
             if await self._discovery.look():
-                self._watch.suspect_all()
+                self._suspect_shards()
                 self.ownership.unfollow_detached()
             await self._forget_mean_vectors()
             await self.ownership.check()
@@ -105,8 +107,15 @@ class Feed:
         self._start_steps()
         await self._collect_steps()
 
+    def _suspect_shards(self) -> None:
+        if self._changes_seen != self._discovery.changes:  # else the mappings were read after a while without a change
+            self._changes_seen = self._discovery.changes
+            self._watch.suspect_all()
+
     async def _send_letters(self) -> None:
         """Requests on dead letters wait while their index cannot be read; changes do not. Raises the errors of Redis."""
+        if not self._letters.is_due(self._watch.beside_counters):
+            return
         try:
             await self._letters.send(self.feeds)
         except (ApiError, TransportError, IndexUnavailable) as error:

@@ -1,6 +1,8 @@
 """Decides which feed processes live: several may run, and one is active for each index.
 
-Each process increments the counter in its heartbeat document every second, in a separate task and over a separate connection. A
+Each process increments the counter in its heartbeat document every second, in a separate task and over a separate connection. It
+looks at the others when there are any, or when anybody else has written to the checkpoints index: then its own writes do not have
+successive sequence numbers. A
 checkpoint names its owner and is only written over the version that was read before (`if_seq_no`), so a process that lost an
 index notices at its next save. If an owner's counter does not change for several looks, the other processes take over its
 checkpoints, each process its share. Each process uses its own monotonic clock, so leases never compare wall clocks of
@@ -13,6 +15,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -21,7 +24,7 @@ from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
 
 from esblend.broker import LANES, Lane
 from esblend.metrics import FEED_HEARTBEATS
-from indexer.feed.checkpoints import ensure_checkpoints_index
+from indexer.feed.checkpoints import Version, ensure_checkpoints_index
 from indexer.feed.members import MEMBERS_ID, Member, Members, read_members, write_members
 from mappings.attachment_copies import CHECKPOINTS_INDEX
 
@@ -79,6 +82,9 @@ class Leases:
         self._seen: dict[str, _Seen] = {}
         self._counter = 0
         self._beaten_at = float("-inf")
+        self._written: Version | None = None
+        """The version of the last heartbeat."""
+        self._is_look_due = True
 
     @property
     def is_late(self) -> bool:
@@ -102,12 +108,13 @@ class Leases:
         await self.look()
 
     async def keep(self) -> None:
-        """Send a heartbeat and look at the others, once a second, until cancelled."""
+        """Send a heartbeat once a second, and look at the others if anything may have changed, until cancelled."""
         while True:
             began = time.monotonic()
             try:
                 await self.beat()
-                await self.look()
+                if self.must_look:
+                    await self.look()
             except (ApiError, TransportError) as error:
                 log.warning("heartbeat failed", cause=type(error).__name__)
             await asyncio.sleep(max(0.0, began + BEAT_SECONDS - time.monotonic()))
@@ -115,19 +122,44 @@ class Leases:
     async def beat(self) -> None:
         began = time.monotonic()
         was_late = self._counter > 0 and self.is_late
-        await ensure_checkpoints_index(self._es)
+        if self._counter == 0:
+            await ensure_checkpoints_index(self._es)
         self._counter += 1
         document = {"format": 1, "beat": self._counter, "in_flight": dict(self.in_flight), "at": time.time()}
         if self.outage is not None:
             document |= {"outage": asdict(self.outage)}
-        await self._es.index(index=CHECKPOINTS_INDEX, id=heartbeat_id(self.me), document=document)
+        written = await self._write(document)
+        if self._written is None or written != Version(self._written.seq_no + 1, self._written.primary_term):
+            self._is_look_due = True
+        self._written = written
         self._beaten_at = began
         self.lapses += was_late
         FEED_HEARTBEATS.inc()
 
+    async def _write(self, document: dict[str, Any]) -> Version:
+        """Write the heartbeat. When somebody deleted the index, the write creates it again by dynamic mapping, or fails."""
+        write = partial(self._es.index, index=CHECKPOINTS_INDEX, id=heartbeat_id(self.me), document=document)
+        try:
+            response = await write()
+        except NotFoundError:  # `action.auto_create_index` forbids it
+            await ensure_checkpoints_index(self._es)
+            response = await write()
+        if response["result"] == "created" and self._counter > 1:
+            await ensure_checkpoints_index(self._es)
+        return Version(response["_seq_no"], response["_primary_term"])
+
+    @property
+    def must_look(self) -> bool:
+        """Whether members or watched processes may have changed since the last look."""
+        return self._is_look_due or bool(self._others) or self.can_work != (self.me in self._known)
+
+    @property
+    def _others(self) -> set[str]:
+        return (self._known | self.watched) - {self.me}
+
     async def look(self) -> None:
         """Read the list of members, and compare the counters of members and watched processes with those of the last look."""
-        others = sorted((self._known | self.watched) - {self.me})
+        others = sorted(self._others)
         response = await self._es.mget(index=CHECKPOINTS_INDEX, ids=[MEMBERS_ID, *map(heartbeat_id, others)])
         failed = [item["error"]["type"] for item in response["docs"] if "error" in item]
         if failed:  # a shard is unavailable, which says nothing about the others
@@ -142,6 +174,7 @@ class Leases:
         self._failing = {other for other in others if "outage" in beats[other]}
         self.in_flight_of_others = [_in_flight(beats[other]) for other in others if other not in self._dead]
         await self._update_members(read_members(members), now)
+        self._is_look_due = False
 
     async def _update_members(self, stored: Members, now: float) -> None:
         """Add this process if it can work, and remove dead ones. A process that has just added itself counts as live until the

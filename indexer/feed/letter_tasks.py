@@ -3,12 +3,15 @@
 requests after the last position -> of an index that this process follows -> one task each, at most a thousand at a time
                                 \\-> of an index or generation that is gone -> the letter is deleted
 
+Without requests, nothing is read until the counters of writes of the letters' index change.
+
 The positions go round: letters that nobody can process, as those of a closed index, do not keep others waiting.
 """
 
 import asyncio
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from elasticsearch import AsyncElasticsearch
 
@@ -21,6 +24,9 @@ from indexer.feed.task_queue import TaskQueue
 from mappings.attachment_copies import attachment_state
 from mappings.dead_letter_index import DROP
 
+_WATCH_SECONDS = 10.0
+"""By then, a search sees a request that was counted. While the counters are unknown, each of these periods has one search."""
+
 
 class LetterTasks:
     """Remembers the requests that have a task. One without effect gets another task after a while."""
@@ -31,14 +37,28 @@ class LetterTasks:
         self._discovery = discovery
         self._sent_at: dict[str, float] = {}
         self._position = FROM_START
+        self._has_requests = True
+        self._counters: Any = None
+        self._counted_at = self._looked_at = float("-inf")
+
+    def is_due(self, counters: Any) -> bool:
+        """Whether there may be requests. `counters`: of the writes to the letters' index; None when they are unknown."""
+        now = time.monotonic()
+        if counters != self._counters:
+            self._counters, self._counted_at = counters, now
+        is_recent = now - self._counted_at < _WATCH_SECONDS
+        is_unknown = counters is None and now - self._looked_at >= _WATCH_SECONDS
+        return self._has_requests or bool(self._sent_at) or is_recent or is_unknown
 
     async def send(self, feeds: Mapping[str, IndexFeed]) -> None:
         """Send tasks for the next requests on documents that these feeds follow."""
-        now = time.monotonic()
+        now = self._looked_at = time.monotonic()
+        self._has_requests = True  # also after an error
         recent = {letter: sent for letter, sent in self._sent_at.items() if now - sent <= REQUEST_AGAIN_SECONDS}
         present = await unfinished(self._es, recent.keys())
         self._sent_at = {letter: sent for letter, sent in recent.items() if letter in present}
         asked, position = await requests(self._es, self._position)
+        self._has_requests = bool(asked) or self._position != FROM_START
         orphans: list[str] = []
         is_orphan: dict[str, bool] = {}
         for request in asked:

@@ -1,7 +1,7 @@
 """Decides whose shard stats a round reads, so that thousands of indices without writes cost almost nothing.
 
 counters of writes of the inactive indices -> shard stats of the active indices and of those whose counter changed
-the cluster state changed, or once a minute -> shard stats of all indices
+the cluster state changed, or every five minutes -> shard stats of all indices
 """
 
 import time
@@ -18,7 +18,9 @@ from mappings.index_lookup import ATTACHABLE_INDICES
 _SHARE = 20
 """Requests for all indices take at most this part of the time, as far as a change is noticed within two seconds."""
 _LONGEST_PAUSE_SECONDS = 1.5
-_ALL_SECONDS = 60.0
+_REST_SECONDS = 30.0
+"""After this time without a change, the counters are read after the longest pause."""
+_ALL_SECONDS = 300.0
 _MAX_REQUESTS = 4
 """More names than fit into this number of requests: one request for all indices of the cluster is cheaper."""
 _COUNTERS = ",".join(f"indices.*.primaries.indexing.{name}_total" for name in ("index", "delete", "noop_update"))
@@ -27,8 +29,13 @@ _COUNTERS = ",".join(f"indices.*.primaries.indexing.{name}_total" for name in ("
 class ShardWatch:
     """The shard stats of the followed indices. `shards`: as they were last read, by the name of the index."""
 
-    def __init__(self, es: AsyncElasticsearch) -> None:
+    def __init__(self, es: AsyncElasticsearch, beside: str) -> None:
+        """`beside`: another index whose counters are read with those of the followed indices."""
         self.shards: dict[str, IndexShards] = {}
+        self.beside_counters: Any = None
+        """None: the index does not exist, or this role may not monitor it."""
+        self._beside = beside
+        self._changed_at = time.monotonic()
         self._es = es
         self._is_suspect = True
         self._all_read_at = float("-inf")
@@ -51,9 +58,12 @@ class ShardWatch:
         now = time.monotonic()
         if self._is_all_due(now):
             return await self._read_all(indices, active)
-        inactive = indices - active
-        counters = await self._read_counters(inactive) if inactive and self._is_count_due(now) else {}
+        if active:
+            self._changed_at = now
+        counters = await self._read_counters(indices - active) if self._is_count_due(now) else {}
         changed = {name for name in counters if counters[name] != self._counters.get(name)}
+        if changed:
+            self._changed_at = now
         names = {*active, *changed} & indices
         read = await read_shards(self._es, sorted(names), is_strict=False)
         self.shards = {name: state for name, state in self.shards.items() if name not in names} | read
@@ -72,7 +82,9 @@ class ShardWatch:
         )
 
     def _is_count_due(self, now: float) -> bool:
-        return now - self._counted_at >= min(_LONGEST_PAUSE_SECONDS, _SHARE * self._count_seconds)
+        is_at_rest = now - self._changed_at >= _REST_SECONDS
+        pause = _LONGEST_PAUSE_SECONDS if is_at_rest else min(_LONGEST_PAUSE_SECONDS, _SHARE * self._count_seconds)
+        return now - self._counted_at >= pause
 
     async def _read_all(self, indices: Set[str], active: Set[str]) -> set[str]:
         began = time.monotonic()
@@ -86,10 +98,10 @@ class ShardWatch:
         return changed | (active & indices)
 
     async def _read_counters(self, names: Set[str]) -> dict[str, Any]:
-        """The counters of writes of each index; None for one that is closed or deleted."""
+        """The counters of writes of each index; None for one that is closed or deleted. Notes those of the other index, too."""
         began = time.monotonic()
         counters: dict[str, Any] = {}
-        for target in _targets(names):
+        for target in _targets({*names, self._beside}):
             # Without `ignore_unavailable`, which the client does not know here, one deleted index would be an error.
             response = await self._es.perform_request(
                 "GET",
@@ -105,6 +117,7 @@ class ShardWatch:
             counters |= response.body.get("indices", {})
         self._counted_at = time.monotonic()
         self._count_seconds = self._counted_at - began
+        self.beside_counters = counters.get(self._beside)
         return {name: counters.get(name) for name in names}
 
 

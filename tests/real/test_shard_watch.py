@@ -8,6 +8,7 @@ from elasticsearch import AsyncElasticsearch
 
 from indexer.feed import shard_watch
 from indexer.feed.shard_watch import ShardWatch
+from mappings.dead_letter_index import DEAD_LETTERS_INDEX
 from tests.conftest import Stack
 
 SETTINGS = {"number_of_replicas": 0, "number_of_shards": 1}
@@ -38,7 +39,7 @@ def test_a_look_reads_active_and_changed_indices(
 
     async def act() -> None:
         async with AsyncElasticsearch(stack.described["elasticsearch"]) as es:
-            watch = ShardWatch(es)
+            watch = ShardWatch(es, DEAD_LETTERS_INDEX)
             assert await changed(watch, names) == names
             assert await changed(watch, names) == []
             assert await changed(watch, names, third) == [third]
@@ -67,7 +68,7 @@ def test_a_change_of_the_cluster_state_is_a_look_at_all_shards(stack: Stack, nam
 
     async def act() -> None:
         async with AsyncElasticsearch(stack.described["elasticsearch"]) as es:
-            watch = ShardWatch(es)
+            watch = ShardWatch(es, DEAD_LETTERS_INDEX)
             assert await changed(watch, names) == names
             await es.index(index=names[0], id="a", document={"body": "new"})
             watch._counted_at = float("inf")
@@ -87,7 +88,7 @@ def test_a_change_that_could_not_be_read_is_found_again(
 
     async def act() -> None:
         async with AsyncElasticsearch(stack.described["elasticsearch"]) as es:
-            watch = ShardWatch(es)
+            watch = ShardWatch(es, DEAD_LETTERS_INDEX)
             assert await changed(watch, names) == names
             await es.index(index=names[0], id="a", document={"body": "new"})
             with monkeypatch.context() as patch:

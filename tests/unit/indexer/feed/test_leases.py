@@ -11,7 +11,12 @@ from indexer.feed.members import MEMBERS_ID
 from mappings.attachment_copies import CHECKPOINTS_INDEX
 from tests.answering_server import answering_server
 
-WRITTEN = {"_seq_no": 1, "_primary_term": 1, CHECKPOINTS_INDEX: {"settings": {"index.hidden": "true"}}}
+WRITTEN = {
+    "result": "updated",
+    "_seq_no": 1,
+    "_primary_term": 1,
+    CHECKPOINTS_INDEX: {"settings": {"index.hidden": "true"}},
+}
 MISSING = {"found": False}
 
 

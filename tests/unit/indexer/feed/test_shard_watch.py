@@ -11,6 +11,7 @@ from indexer.feed import shard_watch
 from indexer.feed.shard_changes import IndexShards, read_shards
 from indexer.feed.shard_watch import _MAX_REQUESTS, ShardWatch, _targets
 from indexer.feed.url_lists import MAX_CHARACTERS
+from mappings.dead_letter_index import DEAD_LETTERS_INDEX
 from mappings.index_lookup import ATTACHABLE_INDICES
 from tests.answering_server import answering_server
 
@@ -53,7 +54,7 @@ def test_an_index_whose_node_does_not_answer_is_read_again(monkeypatch: pytest.M
 
     async def act() -> None:
         nonlocal present
-        watch = ShardWatch(AsyncElasticsearch("http://127.0.0.1:9"))
+        watch = ShardWatch(AsyncElasticsearch("http://127.0.0.1:9"), DEAD_LETTERS_INDEX)
 
         async def look() -> set[str]:
             watch._counted_at = float("-inf")
@@ -73,6 +74,17 @@ def test_an_index_whose_node_does_not_answer_is_read_again(monkeypatch: pytest.M
         assert await look() == set()
 
     asyncio.run(act())
+
+
+def test_counters_are_read_less_often_after_a_while_without_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But a change is noticed within two seconds."""
+    watch = ShardWatch(AsyncElasticsearch("http://127.0.0.1:9"), DEAD_LETTERS_INDEX)
+    watch._counted_at, watch._changed_at, watch._count_seconds = 100.0, 100.0, 0.01
+    assert not watch._is_count_due(100.1)
+    assert watch._is_count_due(100.3)
+    watch._counted_at = 200.0
+    assert not watch._is_count_due(201.4)
+    assert watch._is_count_due(201.6)
 
 
 def test_a_right_that_one_index_lacks_is_no_error_for_the_others() -> None:
