@@ -190,7 +190,7 @@ class Feed:
         async with self._gate:
             try:
                 if feed.may_be_released:
-                    await feed.saved.release(feed.positions)
+                    await feed.saved.release(feed.positions.all())
                     self._unfollow(key, feed, "handed over")
                 elif shards is None or shards.uuid != feed.checkpoint.uuid:
                     await self._pause_missing(feed)

@@ -21,12 +21,11 @@ from esblend.errors import IndexUnavailable
 from esblend.metrics import TASKS
 from esblend.settings import Settings
 from indexer.feed.change_times import ChangeTimes
-from indexer.feed.checkpoints import Checkpoint, ShardCheckpoint, Version
+from indexer.feed.checkpoints import Checkpoint, Version
 from indexer.feed.credit import Credit
-from indexer.feed.cursor import Cursor
 from indexer.feed.density import Density
 from indexer.feed.lost_tasks import SentTask
-from indexer.feed.positions import pending, position_of
+from indexer.feed.positions import Positions
 from indexer.feed.quiet_period import QuietPeriod
 from indexer.feed.rate_limit import RateLimit
 from indexer.feed.saved_checkpoint import SavedCheckpoint
@@ -42,7 +41,7 @@ _RELEASE_SECONDS = 10.0
 
 
 class IndexFeed:
-    """Two cursors a shard: `live` follows the changes since the attachment, `backfill` reads the changes before it."""
+    """Sends the changes of each lane as far as limits and shares allow, and pauses after failures."""
 
     def __init__(
         self,
@@ -59,14 +58,14 @@ class IndexFeed:
         self.backfill = BackfillControl()
         self.is_missing = False
         """Closed or deleted: shard stats do not contain it."""
-        self.cursors: dict[Lane, dict[int, Cursor]] = {"live": {}, "backfill": {}}
+        self.positions = Positions(checkpoint.index, checkpoint.shards)
+        self.cursors = self.positions.cursors
         self.tasks: dict[str, SentTask] = {}
         self._es = es
         self._queue = queue
         self._credit = credit
         self._take_reports = take_reports
         self._settings = settings
-        self._histories: dict[int, str | None] = {}
         self._shards: IndexShards | None = None
         self._worker_writes = WorkerWrites()
         self._live_read_at = float("-inf")
@@ -81,8 +80,6 @@ class IndexFeed:
         self._rate = RateLimit()
         self._quiet = QuietPeriod(settings.feed_quiet_seconds)
         self._times = ChangeTimes(checkpoint.pending_since)
-        for shard, position in checkpoint.shards.items():
-            self._open(shard, position)
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -178,7 +175,7 @@ class IndexFeed:
             self._require_primaries(shards)
             await self._send_due_lanes(shards)
             self._failed_reads = 0
-        self._end_finished_backfills()
+        self.positions.end_finished_backfills()
         await self._save_if_moved(shards)
 
     def leave(self, is_leaving: bool) -> None:
@@ -190,40 +187,13 @@ class IndexFeed:
         """Whether another process may follow this index: at once without unfinished tasks, or else after some seconds."""
         return self._leaving_since is not None and (not self.tasks or self.is_overdue)
 
-    @property
-    def positions(self) -> dict[int, ShardCheckpoint]:
-        """The position of each shard, for the checkpoint."""
-        return {shard: self.position(shard) for shard in self.cursors["live"]}
-
     def _begin_history(self, shard: int, state: ShardState) -> None:
-        """Start a shard that is new, or whose sequence numbers began a new history: after a restore from a snapshot or the
-        allocation of a stale or empty primary, the position says nothing about the shard's documents.
-
-        The backfill reads the documents again; workers skip those whose vectors are current. Changes since the last commit of a
-        new history may be live and do not wait for it.
-        """
-        known = self._histories.get(shard)
-        if shard in self.cursors["live"] and (known is None or state.history in (None, known)):
-            self._histories[shard] = known or state.history
-            return
-        end = state.global_checkpoint
-        if known is not None:
-            log.warning("a shard has a new history; its documents are compared again", index=self.index, shard=shard)
-            end = min(end, end if state.committed is None else state.committed)
-        for cursors in self.cursors.values():
-            cursors.pop(shard, None)
-        self.tasks = {task: sent for task, sent in self.tasks.items() if sent.shard != shard}
-        self._note_in_flight()
-        self._worker_writes.forget_shard(shard)
-        self._times.forget(shard)
-        self._open(shard, ShardCheckpoint(live=end, backfill=-1, backfill_end=end, history=state.history))
-
-    def _open(self, shard: int, position: ShardCheckpoint) -> None:
-        self._is_backfill_visible = False
-        self._histories[shard] = position.history
-        self.cursors["live"][shard] = Cursor(done=position.live)
-        if position.backfill < position.backfill_end:
-            self.cursors["backfill"][shard] = Cursor(done=position.backfill, end=position.backfill_end)
+        if self.positions.begin(shard, state):
+            self.tasks = {task: sent for task, sent in self.tasks.items() if sent.shard != shard}
+            self._note_in_flight()
+            self._worker_writes.forget_shard(shard)
+            self._times.forget(shard)
+            self._is_backfill_visible = False
 
     def _pass_worker_writes(self, shards: IndexShards) -> None:
         """Skip changes that only workers made, without reading them: a backfill costs the live lane no search."""
@@ -348,15 +318,9 @@ class IndexFeed:
             raise
         return True
 
-    def _end_finished_backfills(self) -> None:
-        backfill = self.cursors["backfill"]
-        for shard in [shard for shard, cursor in backfill.items() if cursor.is_finished]:
-            del backfill[shard]
-            log.info("backfill done", index=self.index, shard=shard)
-
     def pending(self, lane: Lane, shards: IndexShards) -> int:
         """Sequence numbers that are not done; about as many changes."""
-        return pending(self.cursors[lane], shards.global_checkpoints)
+        return self.positions.pending(lane, shards.global_checkpoints)
 
     def _is_behind(self, shards: IndexShards) -> bool:
         """Whether changes may be pending. A shard without an assigned primary may have pending changes."""
@@ -374,13 +338,10 @@ class IndexFeed:
         if is_new and not is_behind:
             self._worker_writes.clear()  # all of them are below the checkpoint now; older stats would not prove it
         self.saved.update(
-            shards=self.positions,
+            shards=self.positions.all(),
             pending_since=since if is_behind or is_paused else None,
             paused_because=self.checkpoint.paused_because if is_paused else None,
             updated_at=time.time(),
             documents_per_second=self._speed.per_second(),
         )
         await self.saved.save_if_changed(at_once=not is_behind)
-
-    def position(self, shard: int) -> ShardCheckpoint:
-        return position_of(self.cursors["live"][shard], self.cursors["backfill"].get(shard), self._histories.get(shard))

@@ -135,7 +135,7 @@ class Ownership:
         Elasticsearch."""
         for key, feed in list(self._followed.feeds.items()):
             with contextlib.suppress(LeaseLostError):
-                await feed.saved.release(feed.positions)
+                await feed.saved.release(feed.positions.all())
             self._unfollow(key, feed, "left to a process that can work")
         await self._release_unanswered(set(self._unanswered))
 

@@ -47,7 +47,7 @@ def test_finished_tasks_move_the_checkpoint() -> None:
     for task, until in (("b", 19), ("a", 9)):
         feed.note(end(task, EmbedResult(written=10, until=until)))
     assert not feed.is_busy
-    assert feed.position(0).live == 19
+    assert feed.positions.of(0).live == 19
 
 
 def test_only_a_failed_task_is_sent_again() -> None:
@@ -56,7 +56,7 @@ def test_only_a_failed_task_is_sent_again() -> None:
     feed.note(end("b", None))
     feed.note(end("c", EmbedResult(written=10, until=29)))
     assert not feed.is_busy
-    assert feed.position(0).live == 9
+    assert feed.positions.of(0).live == 9
     [span] = feed.cursors["live"][0].unsent
     assert (span.after, span.until) == (9, 19)
     assert "failed" in (feed.checkpoint.paused_because or "")
@@ -66,7 +66,7 @@ def test_only_a_failed_task_is_sent_again() -> None:
 def test_a_result_that_does_not_say_how_far_it_came_is_a_failure(result: EmbedResult) -> None:
     feed = feed_with("a")
     feed.note(end("a", result))
-    assert feed.position(0).live == -1
+    assert feed.positions.of(0).live == -1
     assert [(span.after, span.until) for span in feed.cursors["live"][0].unsent] == [(-1, 9)]
     assert "failed" in (feed.checkpoint.paused_because or "")
 
@@ -74,14 +74,14 @@ def test_a_result_that_does_not_say_how_far_it_came_is_a_failure(result: EmbedRe
 def test_a_task_that_stopped_early_is_done_up_to_there() -> None:
     feed = feed_with("a")
     feed.note(end("a", EmbedResult(written=10, until=4)))
-    assert feed.position(0).live == 4
+    assert feed.positions.of(0).live == 4
     assert feed.checkpoint.paused_because is None
 
 
 def test_a_shard_with_a_new_history_is_read_again_by_the_backfill() -> None:
     feed = feed_with("a", "b")
     feed._begin_history(0, ShardState(global_checkpoint=30, history="h2", committed=12))
-    assert feed.position(0) == ShardCheckpoint(live=12, backfill=-1, backfill_end=12, history="h2")
+    assert feed.positions.of(0) == ShardCheckpoint(live=12, backfill=-1, backfill_end=12, history="h2")
     assert not feed.is_busy
 
 
@@ -105,14 +105,14 @@ def test_a_shard_of_the_same_history_keeps_its_position() -> None:
     feed = feed_with("a")
     feed._begin_history(0, ShardState(global_checkpoint=30, history="h1", committed=12))
     assert feed.tasks.keys() == {"a"}
-    assert feed.position(0).history == "h1"
+    assert feed.positions.of(0).history == "h1"
 
 
 def test_a_checkpoint_without_a_history_adopts_the_present_one() -> None:
     feed = feed_with("a", history=None)
     feed._begin_history(0, ShardState(global_checkpoint=30, history="h1", committed=12))
     assert feed.tasks.keys() == {"a"}
-    assert feed.position(0).history == "h1"
+    assert feed.positions.of(0).history == "h1"
 
 
 class RecordedQueue(TaskQueue):
@@ -188,7 +188,7 @@ def test_worker_writes_above_older_shard_stats_are_kept() -> None:
         feed._es = feed.saved._es = AsyncElasticsearch(url)
         asyncio.run(feed.step(later))
     assert queue.sent == []
-    assert feed.position(0).live == 19
+    assert feed.positions.of(0).live == 19
 
 
 def step(feed: IndexFeed, shards: IndexShards) -> None:
@@ -239,7 +239,7 @@ def test_an_index_that_could_not_be_released_keeps_its_owner() -> None:
     with answering_server(400, {"error": {"type": "any_exception", "reason": "any"}}) as url:
         feed._es = feed.saved._es = AsyncElasticsearch(url, max_retries=0)
         with pytest.raises(ApiError):
-            asyncio.run(feed.saved.release(feed.positions))
+            asyncio.run(feed.saved.release(feed.positions.all()))
     assert feed.checkpoint.owner == "me"
 
 
@@ -266,7 +266,7 @@ async def save_after(feed: IndexFeed, clock: list[float], saved: list[int]) -> N
         feed.note(end(task, EmbedResult(written=10, until=until)))
         feed.saved._saved_at -= 2  # two seconds pass
         await feed._save_if_moved(shards)
-        saved.append(feed.position(0).live)
+        saved.append(feed.positions.of(0).live)
         clock[0] -= 3600
 
 
