@@ -83,8 +83,9 @@ class MeanVectorRefresh:
                 self._work = asyncio.create_task(self._refresh(*due))
                 return
 
-    async def forget_others(self, keep: set[str], indices: set[str]) -> None:
-        """Delete the stored mean vectors of other generations than `keep`, except those of `indices`."""
+    async def forget_others(self, keep: set[str], indices: set[str]) -> bool:
+        """Delete the stored mean vectors of other generations than `keep`, except those of `indices`. Returns whether that is done:
+        a passing error is repeated later."""
         self._sampled = {id_: sampled for id_, sampled in self._sampled.items() if id_ in keep}
         self._paused = {id_: until for id_, until in self._paused.items() if id_ in keep}
         self._due = {id_: due for id_, due in self._due.items() if id_ in keep}
@@ -95,6 +96,8 @@ class MeanVectorRefresh:
             )
         except ApiError as error:  # credentials of an older version have no access to this index
             log.warning("mean vectors of other generations not deleted", cause=str(error)[:300])
+            return not is_passing(error)
+        return True
 
     async def stop(self) -> None:
         """Give up the sample in progress."""

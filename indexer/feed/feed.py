@@ -238,9 +238,10 @@ class Feed:
     async def _forget_mean_vectors(self) -> None:
         """Delete the mean vectors of detached indices. While an index is closed, all are kept."""
         keys = frozenset(self._discovery.attached)
-        if keys != self._attached_before and not self._discovery.unavailable:
-            await self._mean_vectors.forget_others(set(keys), self._discovery.unreadable)
-        self._attached_before = keys
+        if keys == self._attached_before:
+            return
+        if self._discovery.unavailable or await self._mean_vectors.forget_others(set(keys), self._discovery.unreadable):
+            self._attached_before = keys
 
     def _follow(self, key: str, ours: Checkpoint, version: Version) -> None:
         feed = IndexFeed(ours, version, self._es, self._queue, self._settings, self._credit, self._take_reports)

@@ -138,5 +138,5 @@ async def _note_outage(error: Exception, feed: Feed, leases: Leases, worked_at: 
     leases.can_work = seconds < _FAILING_SECONDS
     feed.show_outage(since)
     if not leases.can_work:
-        with contextlib.suppress(ApiError, TransportError):
+        with contextlib.suppress(ApiError, TransportError, IndexUnavailable):
             await feed.leave_to_others()

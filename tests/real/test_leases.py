@@ -26,10 +26,8 @@ def run(stack: Stack, act: Callable[[AsyncElasticsearch, Leases], Awaitable[None
         async with AsyncElasticsearch(stack.described["elasticsearch"]) as es:
             first = Leases(es, "group")
             await first.join()
-            while first.must_look:  # its own entry in the list of members
-                await first.beat()
-                await first.look()
-                await first.beat()
+            await first.beat()
+            await first.look()  # because of its own entry in the list of members
             await act(es, first)
 
     asyncio.run(connected())

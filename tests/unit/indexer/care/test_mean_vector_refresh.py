@@ -7,6 +7,7 @@ from elasticsearch import AsyncElasticsearch
 
 from indexer.care.mean_vectors import STORED_FROM, MeanVectorRefresh, Sampled
 from mappings.attachment import Attachment
+from tests.answering_server import answering_server
 
 ATTACHMENT = Attachment(field="esblend", source_fields=["body"], active="g1", generations={})
 
@@ -54,3 +55,15 @@ def test_an_index_is_sampled_again_after_enough_writes(sampled: list[str]) -> No
 
     asyncio.run(act())
     assert sampled == ["a", "a"]
+
+
+@pytest.mark.parametrize(("status", "is_done"), [(503, False), (403, True)])
+def test_mean_vectors_that_could_not_be_deleted_are_deleted_later(status: int, is_done: bool) -> None:
+    """Unless the credentials permit no access to them."""
+
+    async def act(url: str) -> bool:
+        async with AsyncElasticsearch(url, max_retries=0) as es:
+            return await MeanVectorRefresh(es).forget_others(set(), set())
+
+    with answering_server(status, {"error": {"type": "any_exception", "reason": "any"}}) as url:
+        assert asyncio.run(act(url)) == is_done

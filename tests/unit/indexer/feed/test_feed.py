@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from elasticsearch import ApiError, AsyncElasticsearch
 
+from esblend.errors import IndexUnavailable
 from esblend.metrics import LAG, PAUSED
 from esblend.settings import Settings
+from indexer.feed import process
 from indexer.feed.checkpoints import Checkpoint, Version, checkpoint_id
 from indexer.feed.discovery import AttachedIndex
 from indexer.feed.feed import Feed
@@ -234,3 +236,20 @@ def test_an_index_whose_checkpoint_cannot_be_saved_is_not_left(monkeypatch: pyte
 
     with answering_server(503, body) as url:
         assert asyncio.run(act(url))
+
+
+def test_a_process_that_cannot_leave_its_indices_continues(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = {"_id": KEY, "error": {"type": "no_shard_available_action_exception", "reason": "no"}}
+    monkeypatch.setattr(Leases, "working_others", frozenset({"another"}))
+
+    async def act(url: str) -> None:
+        async with AsyncElasticsearch(url) as es:
+            feed = feed_of(es)
+            feed.ownership._unanswered[KEY] = None
+            with pytest.raises(IndexUnavailable):
+                await feed.leave_to_others()
+            await process._note_outage(OSError("any"), feed, feed._leases, time.monotonic() - 60)
+            assert not feed._leases.can_work
+
+    with answering_server(200, {**WRITTEN, "docs": [failed]}) as url:
+        asyncio.run(act(url))
