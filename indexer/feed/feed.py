@@ -88,6 +88,7 @@ class Feed:
             log.warning("heartbeat late; no tasks are sent until it continues")
             await asyncio.sleep(self._settings.feed_poll_seconds)
             return
+        self._leases.is_at_rest = not self.followed.active
         self._leases.in_flight, self._credit.others = self._credit.in_flight, self._leases.in_flight_of_others
         await self._recover_lost_tasks()
         if time.monotonic() - self._discovered_at >= self._settings.feed_discovery_seconds:

@@ -1,8 +1,8 @@
 """Decides which feed processes live: several may run, and one is active for each index.
 
-Each process increments the counter in its heartbeat document every second, in a separate task and over a separate connection. It
-looks at the others when there are any, or when anybody else has written to the checkpoints index: then its own writes do not have
-successive sequence numbers. A
+Each process increments the counter in its heartbeat document every second (every two seconds, alone and without changes), in a
+separate task and over a separate connection. It looks at the others when there are any, or when anybody else has written to the
+checkpoints index: then its own writes do not have successive sequence numbers. A
 checkpoint names its owner and is only written over the version that was read before (`if_seq_no`), so a process that lost an
 index notices at its next save. If an owner's counter does not change for several looks, the other processes take over its
 checkpoints, each process its share. Each process uses its own monotonic clock, so leases never compare wall clocks of
@@ -30,6 +30,8 @@ from mappings.attachment_copies import CHECKPOINTS_INDEX
 
 log = structlog.get_logger()
 BEAT_SECONDS = 1.0
+REST_BEAT_SECONDS = 2.0
+"""Between the heartbeats of a process without others and without changes. A process that starts watches it for longer."""
 LATE_AFTER_SECONDS = 3.0
 DEAD_AFTER_SECONDS = 4.0
 _DEAD_AFTER_LOOKS = 4
@@ -64,6 +66,8 @@ class Leases:
         self.members: frozenset[str] = frozenset({self.me})
         """The live processes of the group, with this one."""
         self.members_changed_at = float("-inf")
+        self.is_at_rest = False
+        """Whether this process has nothing to do at the moment."""
         self.can_work = True
         """False while the rounds of this process fail. It is no member then, so that the others leave no index to it."""
         self.outage: Outage | None = None
@@ -108,7 +112,7 @@ class Leases:
         await self.look()
 
     async def keep(self) -> None:
-        """Send a heartbeat once a second, and look at the others if anything may have changed, until cancelled."""
+        """Send a heartbeat every second or two, and look at the others if anything may have changed, until cancelled."""
         while True:
             began = time.monotonic()
             try:
@@ -117,7 +121,11 @@ class Leases:
                     await self.look()
             except (ApiError, TransportError) as error:
                 log.warning("heartbeat failed", cause=type(error).__name__)
-            await asyncio.sleep(max(0.0, began + BEAT_SECONDS - time.monotonic()))
+            await asyncio.sleep(max(0.0, began + self._pause - time.monotonic()))
+
+    @property
+    def _pause(self) -> float:
+        return REST_BEAT_SECONDS if self.is_at_rest and not self.must_look else BEAT_SECONDS
 
     async def beat(self) -> None:
         began = time.monotonic()

@@ -22,7 +22,9 @@ _REST_SECONDS = 30.0
 """After this time without a change, the counters are read after the longest pause."""
 _ALL_SECONDS = 300.0
 _MAX_REQUESTS = 4
-"""More names than fit into this number of requests: one request for all indices of the cluster is cheaper."""
+"""More names than fit into this number of requests: one request for all indices of the cluster is cheaper. So it is while less than
+half of these are other indices."""
+_ALL = quote(ATTACHABLE_INDICES, safe=",*")
 _COUNTERS = ",".join(f"indices.*.primaries.indexing.{name}_total" for name in ("index", "delete", "noop_update"))
 
 
@@ -35,6 +37,8 @@ class ShardWatch:
         self.beside_counters: Any = None
         """None: the index does not exist, or this role may not monitor it."""
         self._beside = beside
+        self._other_indices: int | None = None
+        """The number of indices of the cluster that are not followed, by the last request for all."""
         self._changed_at = time.monotonic()
         self._es = es
         self._is_suspect = True
@@ -101,7 +105,10 @@ class ShardWatch:
         """The counters of writes of each index; None for one that is closed or deleted. Notes those of the other index, too."""
         began = time.monotonic()
         counters: dict[str, Any] = {}
-        for target in _targets({*names, self._beside}):
+        targets = _targets({*names, self._beside})
+        if len(targets) > 1 and (self._other_indices is None or self._other_indices < len(names)):
+            targets = [_ALL]
+        for target in targets:
             # Without `ignore_unavailable`, which the client does not know here, one deleted index would be an error.
             response = await self._es.perform_request(
                 "GET",
@@ -115,6 +122,8 @@ class ShardWatch:
                 headers={"accept": "application/json"},
             )
             counters |= response.body.get("indices", {})
+        if targets == [_ALL]:
+            self._other_indices = len(counters.keys() - names)
         self._counted_at = time.monotonic()
         self._count_seconds = self._counted_at - began
         self.beside_counters = counters.get(self._beside)
@@ -124,4 +133,4 @@ class ShardWatch:
 def _targets(names: Collection[str]) -> list[str]:
     """Names of indices, or a pattern for all: each target fits into a URL and is encoded for it."""
     targets = [",".join(map(quote, portion)) for portion in url_lists.portions(sorted(names))]
-    return targets if len(targets) <= _MAX_REQUESTS else [quote(ATTACHABLE_INDICES, safe=",*")]
+    return targets if len(targets) <= _MAX_REQUESTS else [_ALL]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from elasticsearch import AsyncElasticsearch
 
-from indexer.feed.leases import Leases
+from indexer.feed.leases import BEAT_SECONDS, LATE_AFTER_SECONDS, REST_BEAT_SECONDS, Leases
 from indexer.feed.members import MEMBERS_ID
 from mappings.attachment_copies import CHECKPOINTS_INDEX
 from tests.answering_server import answering_server
@@ -74,3 +74,13 @@ def test_the_list_of_a_newer_format_causes_no_lapse() -> None:
     with answering_server(200, {**WRITTEN, "docs": [newer]}) as url:
         asyncio.run(looks(leases, url, 3))
     assert leases.lapses == 0
+
+
+def test_a_process_alone_without_changes_sends_fewer_heartbeats() -> None:
+    leases = make_leases()
+    leases._known, leases._is_look_due = {leases.me}, False
+    assert leases._pause == BEAT_SECONDS
+    leases.is_at_rest = True
+    assert leases._pause == REST_BEAT_SECONDS < LATE_AFTER_SECONDS
+    leases.watched = {"other"}
+    assert leases._pause == BEAT_SECONDS

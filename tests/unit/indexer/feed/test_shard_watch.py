@@ -1,7 +1,8 @@
 """How the names of indices are divided into requests, and what an answer without some of them means."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -36,6 +37,21 @@ def test_names_that_are_not_ascii_fit_into_a_url() -> None:
     targets = _targets({f"商品検索索引日本語版第{number}号" for number in range(60)})
     assert len(targets) > 1
     assert all(len(target.encode()) <= MAX_CHARACTERS for target in targets)
+
+
+@contextmanager
+def recorded_paths() -> Iterator[list[str]]:
+    """The paths of all requests."""
+    paths: list[str] = []
+    perform = AsyncElasticsearch.perform_request
+
+    async def record(es: AsyncElasticsearch, method: str, path: str, **options: Any) -> Any:
+        paths.append(path)
+        return await perform(es, method, path, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AsyncElasticsearch, "perform_request", record)
+        yield paths
 
 
 def counting(count: int) -> Callable[..., Any]:
@@ -85,6 +101,26 @@ def test_counters_are_read_less_often_after_a_while_without_a_change(monkeypatch
     watch._counted_at = 200.0
     assert not watch._is_count_due(201.4)
     assert watch._is_count_due(201.6)
+
+
+@pytest.mark.parametrize(("others", "requests"), [(10, 1), (60, 2)])
+def test_one_request_counts_all_indices_unless_most_of_them_are_others(others: int, requests: int) -> None:
+    """The names of the followed indices need two requests."""
+    names = {f"{number:0255}" for number in range(12)}
+    body = {"indices": {name: {} for name in (*names, *(f"other-{number}" for number in range(others)))}}
+
+    async def act(url: str) -> list[int]:
+        async with AsyncElasticsearch(url) as es:
+            watch = ShardWatch(es, DEAD_LETTERS_INDEX)
+            sent = []
+            for _ in range(2):
+                paths.clear()
+                await watch._read_counters(names)
+                sent.append(len(paths))
+            return sent
+
+    with answering_server(200, body) as url, recorded_paths() as paths:
+        assert asyncio.run(act(url)) == [1, requests]
 
 
 def test_a_right_that_one_index_lacks_is_no_error_for_the_others() -> None:
