@@ -13,7 +13,7 @@ MEASUREMENTS = {
     "lag": "time from a write to its searchable vector, idle and during a backfill",
     "overhead": "latency and throughput of each kind of search, compared with the same legs sent directly",
     "load": "latency of ordinary searches beside hostile callers",
-    "idle": "CPU time that a thousand idle indices cost",
+    "idle": "CPU time of attached indices at rest, with and without a feed",
     "feeds": "three feeds that share indices, while one is killed, added and paused",
     "leases": "two feeds that follow 160 indices with metrics on, while all of them change",
     "guard": "bulk throughput with and without the guard",
