@@ -1,99 +1,54 @@
 """Twice as many searches as the gateway can answer; then ordinary searches while other callers send hostile requests.
 
 Under overload, most of the capacity goes to answers in time, the rest is refused with 429, and memory stays flat. Hostile requests
-must not change the latency of ordinary searches. The whole takes about four minutes.
+must not change the latency of ordinary searches more than they change that of direct searches beside direct requests of the same
+kind: Elasticsearch's own time. The whole takes about five minutes.
 """
 
 import asyncio
 import contextlib
 import itertools
-import json
 import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
 import psutil
 
+from bench.hostile import JSON, Hostile, MakeBody, hostile_requests, hybrid, plain_search
 from bench.overhead import INDEX, prepare
 from bench.report import write
 from bench.stack import bench_stack, memory_megabytes
 from tests.collections import find_collection, read_collection
 
 DOCUMENTS = 1000
-CALLERS, PAUSE, SECONDS = 4, 0.05, 8
+CALLERS, PAUSE, SECONDS = 4, 0.05, 6
 HOSTILE_CALLERS, HOSTILE_PAUSE = 2, 0.1
-LEAVES_AFTER = 0.01
+EACH = "one caller of each kind"
 CAPACITY_CALLERS, CAPACITY_SECONDS = 24, 15
 OVERLOAD_SECONDS, PATIENCE = 60, 10.0
 """Callers under overload leave after `PATIENCE` seconds."""
-_JSON = {"content-type": "application/json"}
-_NDJSON = {"content-type": "application/x-ndjson"}
-_LETTERS = str.maketrans("0123456789", "abcdefghij")
-
-
-def hybrid(text: str, options: dict[str, Any] | None = None, **more: Any) -> bytes:
-    return json.dumps({"query": {"hybrid": {"query": text, **(options or {})}}, **more}).encode()
 
 
 @dataclass(frozen=True)
-class Hostile:
-    """A kind of hostile request."""
+class Way:
+    """A way to search: through the gateway, or directly."""
 
-    body: Callable[[int], bytes]
-    """Of the request with this number. Texts differ, so that no cache has their vectors."""
-    target: str = f"/{INDEX}/_search"
-    headers: dict[str, str] = field(default_factory=lambda: _JSON)
-    leaves_after: float = 60
-    """Seconds."""
+    base: str
+    search: MakeBody
 
 
-def hostile_requests(texts: list[str]) -> dict[str, Hostile]:
-    """By kind."""
-    stars = "filter_path=" + "*a" * 40 + "*b"
-    key = {"size": 1, "aggs": {"a" * 2000: {"terms": {"field": "_index"}}}}
-    deep = b'{"query":' + b'{"bool":{"must":' * 5000 + hybrid("x")[9:-1] + b"}}" * 5000 + b"}"
-    inside: Any = {"hybrid": {"query": "x"}}
-    for _ in range(15):
-        inside = {"bool": {"must": [inside, {"match": {"title": "x"}}]}}
-    levels: Any = {"max": {"field": "x"}}
-    for _ in range(400):
-        levels = {"filter": {"match_all": {}}, "aggs": {"a": levels}}
-    words = " ".join(f"word{number:05}" for number in range(9900))
-    wildcards = ["*a" * 400 + f"*{number}" for number in range(100)]
-
-    many = b"".join(b"{}\n" + hybrid(f"{texts[n % len(texts)]} {n} NUMBER") + b"\n" for n in range(1000))
-
-    def searches(number: int) -> bytes:
-        return many.replace(b"NUMBER", b"%d" % number)
-
-    return {
-        "filter_path of 41 stars": Hostile(lambda n: hybrid(f"cells {n}", **key), f"/{INDEX}/_search?{stars}"),
-        "10,000 levels of nesting": Hostile(lambda _: deep),
-        "800 levels of aggregations": Hostile(lambda n: hybrid(f"cells {n}", aggs={"a": levels})),
-        "a hybrid in 15 bool queries": Hostile(lambda _: json.dumps({"query": inside}).encode()),
-        "100 fields of 400 stars": Hostile(lambda n: hybrid(f"cells {n}", {"fields": wildcards})),
-        "9,900 distinct words": Hostile(lambda n: hybrid(f"{words} {n}")),
-        "one word of 100,000 letters": Hostile(lambda n: hybrid(f"{n:06}".translate(_LETTERS) + "x" * 99_994)),
-        "windows and a page of 10,000": Hostile(
-            lambda n: hybrid(f"cells {n}", {"rank_window_size": 10_000}, size=10_000)
-        ),
-        "1,000 searches": Hostile(searches, f"/{INDEX}/_msearch", _NDJSON),
-        "leaves a search": Hostile(lambda n: hybrid(f"{texts[0]} {n}"), leaves_after=LEAVES_AFTER),
-        "leaves 1,000 searches": Hostile(searches, f"/{INDEX}/_msearch", _NDJSON, LEAVES_AFTER),
-    }
-
-
-async def ordinary(session: aiohttp.ClientSession, base: str, texts: Iterator[str], until: float) -> list[float]:
+async def ordinary(session: aiohttp.ClientSession, way: Way, texts: Iterator[str], until: float) -> list[float]:
     """Milliseconds of each search. Raises on an error."""
+    url = f"{way.base}/{INDEX}/_search"
     took = []
     while time.perf_counter() < until:
         began = time.perf_counter()
-        async with session.post(f"{base}/{INDEX}/_search", data=hybrid(next(texts)), headers=_JSON) as response:
+        async with session.post(url, data=way.search(next(texts)), headers=JSON) as response:
             assert response.status == 200, await response.text()
             await response.read()
         took.append((time.perf_counter() - began) * 1000)
@@ -134,7 +89,7 @@ async def capacity(session: aiohttp.ClientSession, base: str, texts: Iterator[st
 async def one_search(session: aiohttp.ClientSession, base: str, text: str) -> int:
     """The status; 0 if the caller has lost patience."""
     try:
-        async with session.post(f"{base}/{INDEX}/_search", data=hybrid(text), headers=_JSON) as response:
+        async with session.post(f"{base}/{INDEX}/_search", data=hybrid(text), headers=JSON) as response:
             await response.read()
             return response.status
     except TimeoutError:
@@ -182,28 +137,51 @@ async def overload(base: str, gateway: psutil.Process, texts: list[str]) -> list
     }]  # fmt: skip
 
 
-async def measure(base: str, texts: list[str]) -> list[dict[str, Any]]:
-    rows = []
-    turns, numbers = itertools.cycle(texts), itertools.count()
-    by_kind = hostile_requests(texts)
-    kinds: dict[str, list[Hostile]] = {
-        "warm-up": [], "none": [], **{name: [kind] * HOSTILE_CALLERS for name, kind in by_kind.items()},
-        "one caller of each kind": list(by_kind.values()), "none, again": [],
-    }  # fmt: skip
+async def vectors_of(base: str, texts: list[str]) -> list[list[float]]:
+    """Rounded, so that requests with a thousand of them stay small."""
+    body = {"index": INDEX, "texts": texts}
+    async with aiohttp.ClientSession() as session, session.post(f"{base}/_esblend/embed", json=body) as response:
+        vectors = (await response.json())["vectors"]
+    return [[round(value, 5) for value in vector] for vector in vectors]
+
+
+async def beside(way: Way, texts: Iterator[str], numbers: Iterator[int], kinds: Sequence[Hostile]) -> dict[str, Any]:
+    """Ordinary searches beside one caller of each of these hostile requests."""
+    until = time.perf_counter() + SECONDS
     async with aiohttp.ClientSession() as session:
-        for name, callers in kinds.items():
-            until = time.perf_counter() + SECONDS
-            others = [hostile(base, kind, numbers, until) for kind in callers]
-            results = await asyncio.gather(*(ordinary(session, base, turns, until) for _ in range(CALLERS)), *others)
-            took = sorted(value for result in results[:CALLERS] if isinstance(result, list) for value in result)
-            sent = sum(result for result in results[CALLERS:] if isinstance(result, int))
-            if name != "warm-up":
-                rows.append({
-                    "hostile requests": name, "sent": sent, "ordinary searches": len(took),
-                    "p50 ms": round(statistics.median(took), 1),
-                    "p99 ms": round(statistics.quantiles(took, n=100)[98], 1), "highest ms": round(took[-1], 1),
-                })  # fmt: skip
+        others = [hostile(way.base, kind, numbers, until) for kind in kinds]
+        results = await asyncio.gather(*(ordinary(session, way, texts, until) for _ in range(CALLERS)), *others)
+    took = sorted(value for result in results[:CALLERS] if isinstance(result, list) for value in result)
+    return {
+        "sent": sum(result for result in results[CALLERS:] if isinstance(result, int)), "ordinary": len(took),
+        "p50 ms": round(statistics.median(took)), "p99 ms": round(statistics.quantiles(took, n=100)[98]),
+        "highest ms": round(took[-1]),
+    }  # fmt: skip
+
+
+async def measure(gateway: str, elasticsearch: str, texts: list[str]) -> list[dict[str, Any]]:
+    """Each kind through the gateway, then directly."""
+    plain = plain_search(await vectors_of(gateway, texts[:100]))
+    turns, numbers = itertools.cycle(texts), itertools.count()
+    ways = [Way(gateway, hybrid), Way(elasticsearch, plain)]
+    by_way = [hostile_requests(texts, way.search) for way in ways]
+    kinds = ["warm-up", "none", *by_way[0], EACH, "none, again"]
+    rows = []
+    for name in kinds:
+        fused, direct = [
+            await beside(way, turns, numbers, _callers(name, requests))
+            for way, requests in zip(ways, by_way, strict=True)
+        ]
+        if name != "warm-up":
+            row = {"hostile requests": name, **fused}
+            rows.append(row | {f"directly: {key}": value for key, value in direct.items()})
     return rows
+
+
+def _callers(name: str, requests: Mapping[str, Hostile]) -> list[Hostile]:
+    if name == EACH:
+        return list(requests.values())
+    return [requests[name]] * HOSTILE_CALLERS if name in requests else []
 
 
 def main() -> None:
@@ -216,7 +194,7 @@ def main() -> None:
         base, texts = stack.described["gateway"], list(collection.queries.values())
         [gateway] = stack.processes("gateway")
         overloaded = asyncio.run(overload(base, gateway, texts))
-        rows = asyncio.run(measure(base, texts))
+        rows = asyncio.run(measure(base, stack.described["elasticsearch"], texts))
     note = (
         f"{DOCUMENTS} documents of scifact, `hybrid`. Capacity: {CAPACITY_CALLERS} callers, one search after the other. Then twice "
         f"as many searches arrive for {OVERLOAD_SECONDS} s; no text repeats; callers leave after {PATIENCE:.0f} s. Client, gateway "
@@ -226,6 +204,7 @@ def main() -> None:
     note = (
         f"{DOCUMENTS} documents of scifact; {CALLERS} callers search with `hybrid`, with {PAUSE * 1000:.0f} ms between searches, "
         f"for {SECONDS} s beside {HOSTILE_CALLERS} callers of one kind of hostile requests with {HOSTILE_PAUSE * 1000:.0f} ms "
-        "between them. Client, gateway and Elasticsearch share the machine. Printed by `python -m bench load`."
+        "between them. `directly`: the same without the gateway; BM25 and kNN with vectors that exist already replace `hybrid` in "
+        "ordinary and in hostile searches. Client, gateway and Elasticsearch share the machine. Printed by `python -m bench load`."
     )
     write("hostile", "Ordinary searches beside hostile requests", note, rows)
