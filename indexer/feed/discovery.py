@@ -10,6 +10,7 @@ from elasticsearch import ApiError, AsyncElasticsearch
 
 from esblend.metrics import ATTACHMENT_LOST
 from indexer.feed.checkpoints import checkpoint_id, delete_stale_checkpoints
+from indexer.feed.metadata_watch import MetadataWatch
 from indexer.feed.shard_changes import read_shards
 from indexer.feed.task_queue import TaskQueue
 from mappings.attachment import Attachment
@@ -19,6 +20,8 @@ from mappings.attachment_survey import AttachmentSurvey
 log = structlog.get_logger()
 REQUEST_AGAIN_SECONDS = 60.0
 _LOOK_AGAIN_SECONDS = 60.0
+_CALM_SECONDS = 5.0
+"""Waiting for a change takes several requests, so it is not worthwhile while the cluster state changes more often than this."""
 _SHARE = 10
 """Reading all mappings takes at most this part of the time, however often the cluster state changes."""
 
@@ -45,6 +48,7 @@ class Discovery:
         self._es = es
         self._queue = queue
         self._survey = AttachmentSurvey(es)
+        self._metadata = MetadataWatch(es)
         self._copies = AttachmentCopies(es)
         self._lost: frozenset[str] = frozenset()
         self.unreadable: set[str] = set()
@@ -52,17 +56,30 @@ class Discovery:
         """The attached indices for which stale checkpoints were deleted."""
         self._requested_at: dict[str, float] = {}
         self._cluster_state: str | None = None
+        self._changed_at = float("-inf")
         self._read_at = float("-inf")
         self._read_seconds = 0.0
 
-    async def look(self) -> bool:
+    async def look(self, *, is_at_rest: bool = False) -> bool:
         """Read the mappings if they may have changed; returns whether it read them. Attachments, opened indices and assigned
         shards are all part of the cluster state, so nothing has changed while the state's id is the same.
+
+        `is_at_rest`: all followed indices have their primaries. Then only a change of the metadata matters, and Elasticsearch is
+        asked to answer when there is one.
         """
         since = time.monotonic() - self._read_at
+        is_calm = time.monotonic() - self._changed_at >= _CALM_SECONDS
+        may_wait = is_at_rest and is_calm and not self._requested_at and not self.unavailable
+        if may_wait and self._metadata.is_waiting and since < _LOOK_AGAIN_SECONDS:
+            return False
+        may_wait = may_wait and await self._metadata.find()
         state = await self._read_cluster_state()
         is_same = state is not None and state == self._cluster_state
+        if not is_same:
+            self._changed_at = time.monotonic()
         is_due = not is_same or bool(self._requested_at) or since >= _LOOK_AGAIN_SECONDS
+        if not is_due and may_wait:
+            self._metadata.start()
         if not is_due or since < _SHARE * self._read_seconds:
             return False
         began = time.monotonic()
@@ -95,6 +112,9 @@ class Discovery:
         self.changes += not is_same
         self._cluster_state, self._read_at, self._read_seconds = state, time.monotonic(), seconds
         return True
+
+    async def stop(self) -> None:
+        await self._metadata.stop()
 
     async def _save_copies(self, attached: dict[str, tuple[str, Attachment]]) -> None:
         """Keep copies of all attachments, and report the indices that lost theirs."""

@@ -92,7 +92,7 @@ class Feed:
         self._leases.in_flight, self._credit.others = self._credit.in_flight, self._leases.in_flight_of_others
         await self._recover_lost_tasks()
         if time.monotonic() - self._discovered_at >= self._settings.feed_discovery_seconds:
-            if await self._discovery.look():
+            if await self._discovery.look(is_at_rest=not self.followed.active):
                 self._suspect_shards()
                 self.ownership.unfollow_detached()
             await self._forget_mean_vectors()
@@ -300,6 +300,7 @@ class Feed:
         """End all steps, and let the other processes take over immediately."""
         await self._cancel_steps()
         await self._mean_vectors.stop()
+        await self._discovery.stop()
         await self._leases.resign()
 
     async def _cancel_steps(self) -> None:
