@@ -158,28 +158,34 @@ def _hybrid_ranking(body: dict[str, Any], *, size: int, start: int) -> Hybrid | 
 
 def _sort(body: dict[str, Any]) -> tuple[Any, ...]:
     given = body.get("sort", [])
-    keys = tuple(given) if isinstance(given, list) else (given,)
-    if not all(isinstance(key, str) or (isinstance(key, dict) and len(key) == 1) for key in keys):
-        raise MalformedRequest("[sort] must be a field name, an object with one field, or a list of those")
-    return keys
+    keys = given if isinstance(given, list) else [given]
+    if not all(isinstance(key, str | dict) for key in keys):
+        raise MalformedRequest("[sort] must be a field name, an object of fields, or a list of those")
+    return tuple(
+        part for key in keys for part in ([key] if isinstance(key, str) else [{name: key[name]} for name in key])
+    )
 
 
 def _search_after(body: dict[str, Any], sort: tuple[Any, ...], start: int) -> tuple[Any, ...]:
     after = body.get("search_after", [])
     if not isinstance(after, list):
         raise MalformedRequest("[search_after] must be the list of sort values of the last hit")
+    if "search_after" in body and not after:
+        raise InvalidRequest("Values must contains at least one value.")
     if after and not sort:
         raise InvalidRequest("Sort must contain at least one field.")
     if after and start > 0:
-        raise InvalidRequest("`from` parameter must be set to 0 when `search_after` is used")
+        raise FailedValidation("[from] parameter must be set to 0 when [search_after] is used")
     return tuple(after)
 
 
 def _collapse(body: dict[str, Any]) -> dict[str, Any] | None:
+    if "collapse" not in body:
+        return None
     given = inner_object(body, "collapse", "search", {})
-    if given and not isinstance(given.get("field"), str):
+    if not isinstance(given.get("field"), str):
         raise InvalidRequest("[collapse.field] must name a field")
-    return given or None
+    return given
 
 
 def common_options(body: dict[str, Any]) -> dict[str, Any]:

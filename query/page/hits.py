@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from query.fusion.ranked_lists import FusedHit, Key
 from query.language.tree import Search
 
@@ -59,18 +61,46 @@ def _groups(hit: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [group for group in inner if group["hits"] and "_nested" not in group["hits"][0]]
 
 
-def show_fused_scores(hits: Sequence[dict[str, Any]], fused: Mapping[Key, FusedHit], search: Search) -> None:
+def _group_options(collapse: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The options of each kind of groups, by its name."""
+    given = collapse.get("inner_hits") or []
+    kinds = given if isinstance(given, list) else [given]
+    return {options.get("name", collapse["field"]): options for options in kinds}
+
+
+def _sort_keys(sort: Any) -> list[str]:
+    keys = sort if isinstance(sort, list) else [sort]
+    return [name for key in keys for name in ([key] if isinstance(key, str) else key)]
+
+
+def _scores_by_position(fused: Mapping[Key, FusedHit], positions: Mapping[Key, float]) -> dict[float | None, float]:
+    """Elasticsearch's scores are 32-bit floats, written with as few digits as possible."""
+    return {float(str(np.float32(position))): fused[key].score for key, position in positions.items() if key in fused}
+
+
+def show_fused_scores(
+    hits: Sequence[dict[str, Any]], fused: Mapping[Key, FusedHit], positions: Mapping[Key, float], search: Search
+) -> None:
     """Replace the positions by which Elasticsearch sorted or collapsed with fused scores, also in groups, in place."""
+    groups = _group_options(search.collapse or {})
+    scores = _scores_by_position(fused, positions) if groups else {}
     for hit in every_hit(hits):
         candidate = fused.get(key_of(hit))
         if candidate is not None and hit.get("_score") is not None:  # inner hits with a sort have no score
             hit["_score"] = candidate.score
-    for hit in every_hit(hits):
-        for group in _groups(hit):
-            group["max_score"] = max(
-                (inner["_score"] for inner in group["hits"] if inner["_score"] is not None), default=None
-            )
     for hit in hits:
-        for position, key in enumerate(search.sort_keys):
-            if key == "_score" and position < len(hit.get("sort", [])):
-                hit["sort"][position] = hit["_score"]
+        for name, options in groups.items():
+            group = hit["inner_hits"][name]["hits"]
+            # The best hit of a group is not always shown: `inner_hits` has a `from` and a `sort`.
+            group["max_score"] = scores.get(group["max_score"], group["max_score"])
+            for inner in group["hits"]:
+                _show_fused_sort(inner, _sort_keys(options.get("sort", [])), fused)
+    for hit in hits:
+        _show_fused_sort(hit, search.sort_keys, fused)
+
+
+def _show_fused_sort(hit: dict[str, Any], keys: Sequence[str], fused: Mapping[Key, FusedHit]) -> None:
+    candidate = fused.get(key_of(hit))
+    for position, key in enumerate(keys):
+        if key == "_score" and candidate is not None and position < len(hit.get("sort", [])):
+            hit["sort"][position] = candidate.score

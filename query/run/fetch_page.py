@@ -70,6 +70,7 @@ async def _sorted_page(requests: SearchRequests, candidates: RankedCandidates) -
     """The page as Elasticsearch sorts and collapses the candidates, with their fused scores."""
     search, fused = highlighted_by_words(requests.search, candidates.attachment), candidates.fused
     bodies = [await _totals_body(search, candidates)]
+    positions: dict[Key, float] = {**positions_of(fused)}
     if fused:
         shown = after_position(search, fused)
         others = None
@@ -80,7 +81,6 @@ async def _sorted_page(requests: SearchRequests, candidates: RankedCandidates) -
                 others = filtered(others, [search.post_filter])
             if not only_in_groups:
                 shown = replace(shown, size=max(0, min(search.size, len(fused) - search.start)))
-        positions: dict[Key, float] = {**positions_of(fused)}
         if others is not None:
             positions |= positions_below(candidates.below_minimum)
         added = shown_in_hits(search, candidates)
@@ -92,7 +92,7 @@ async def _sorted_page(requests: SearchRequests, candidates: RankedCandidates) -
     responses = await requests.ask("page", bodies)
     hits = responses[1]["hits"]["hits"] if fused else []
     by_key = {hit.key: hit for hit in (*fused, *candidates.below_minimum)}
-    show_fused_scores(hits, by_key, search)
+    show_fused_scores(hits, by_key, positions, search)
     await add_passages(requests, candidates, hits)
     await _explain(requests, hits, candidates)
     return hits, responses[0]

@@ -221,6 +221,34 @@ def test_groups_show_all_matches_where_only_candidates_are_hits(
     assert totals["large"] == 130
 
 
+@pytest.mark.parametrize(
+    "groups",
+    [
+        {"size": 2, "from": 1},
+        {"size": 1, "from": 1, "sort": ["_score"]},
+        {"size": 3, "sort": [{"group": "asc", "_score": "desc"}]},
+        {"size": 2, "from": 500},
+    ],
+)
+def test_groups_have_the_scores_of_their_documents(stack: Stack, one_large_group: str, groups: dict[str, Any]) -> None:
+    """In the highest score and in sort values, too: a hybrid of one leg shows what its query shows."""
+    query = {"match": {"body": "wing"}}
+    collapse = {"field": "group", "inner_hits": {"name": "all", **groups}}
+    server = stack.es.search(index=one_large_group, query=query, collapse=collapse, size=20)
+    options = {"query": "wing", "alpha": 0, "normalizer": "none", "lexical": query, "rank_window_size": 1000}
+    response = search(stack, options, one_large_group, collapse=collapse, size=20)
+
+    def shown(response: Any) -> dict[str, Any]:
+        return {
+            hit["_source"]["group"]: (inner["max_score"], [one.get("sort") for one in inner["hits"]])
+            for hit in response["hits"]["hits"]
+            if "group" in hit["_source"]
+            for inner in [hit["inner_hits"]["all"]["hits"]]
+        }
+
+    assert shown(response) == shown(server)
+
+
 def test_a_boost_by_a_field_without_numbers_is_rejected(stack: Stack) -> None:
     with pytest.raises(BadRequestError, match="runtime error"):
         search(stack, {**HYBRID, "boost_by": {"field": "title", "pivot": 1}})

@@ -118,3 +118,31 @@ def test_retrievers_nested_too_deep_are_refused() -> None:
         tree = {"rrf": {"retrievers": [tree]}}
     with pytest.raises(EsblendError, match="nested"):
         parse_search({"retriever": tree})
+
+
+@pytest.mark.parametrize(
+    ("given", "keys"),
+    [
+        ({}, ()),
+        ([{}], ()),
+        ({"n": "desc", "f": "asc"}, ("n", "f")),
+        (["n", {"f": "asc", "_score": "desc"}], ("n", "f", "_score")),
+    ],
+)
+def test_an_object_of_a_sort_has_any_number_of_fields(given: Any, keys: tuple[str, ...]) -> None:
+    search = parse_search({"query": {"hybrid": {"query": "wing"}}, "sort": given})
+    assert search.sort_keys == keys
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "reason"),
+    [
+        ({"search_after": [], "sort": ["n"]}, "illegal_argument_exception", "at least one value"),
+        ({"search_after": [1], "sort": ["n"], "from": 1}, "action_request_validation_exception", "must be set to 0"),
+        ({"collapse": {}}, "illegal_argument_exception", "must name a field"),
+    ],
+)
+def test_empty_or_contradictory_pages_are_refused(given: dict[str, Any], kind: str, reason: str) -> None:
+    with pytest.raises(EsblendError, match=reason) as refused:
+        parse_search({"query": {"hybrid": {"query": "wing"}}, **given})
+    assert refused.value.type == kind
