@@ -1,16 +1,19 @@
 """The indexing pipeline end to end: throughput relative to its parts, its ceiling without encoding, several workers, memory."""
 
+import base64
 import statistics
 import threading
-import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from elasticsearch.helpers import bulk, parallel_bulk
 from redis import Redis
 
+from bench.ingest_costs import Costs, measured, part_row
 from bench.report import write
-from bench.stack import BenchStack, bench_stack, memory_megabytes
+from bench.scale import scaled
+from bench.stack import BenchStack, bench_stack, free_port, memory_megabytes
 from bench.stub_worker import READY_MADE
 from esblend.encoder.calibration import calibration_texts
 from esblend.encoder.encoder import EncoderOptions, load_encoder
@@ -19,11 +22,15 @@ from mappings.builder import mapping_additions
 from mappings.passages import split
 from mappings.source import SourceText
 
-DOCUMENTS = 1200
-SHORT_DOCUMENTS = 200_000
+DOCUMENTS = scaled(1200)
+SHORT_DOCUMENTS = scaled(200_000)
 ROUNDS = 3
 WORKERS = (1, 2, 4)
-INDEX_BODY = {
+COSTS_NOTE = (
+    "CPU: seconds of user and system time of each process with its children; share of all of them. Worker: share of the time from "
+    "attached to covered; its steps overlap. Bytes as Elasticsearch counts them, of its five busiest routes."
+)
+INDEX_BODY: dict[str, Any] = {
     "settings": {"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": "1s"},
     "mappings": {"properties": {"body": {"type": "text"}}},
 }
@@ -52,24 +59,24 @@ def fresh_index(stack: BenchStack, name: str, bodies: Any) -> None:
     stack.es.indices.refresh(index=name)
 
 
-def timed(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def end_to_end(stack: BenchStack, bodies: list[str]) -> float:
-    """Seconds from the attachment of a filled index to full coverage."""
+def end_to_end(stack: BenchStack, bodies: list[str], **measure: Any) -> Costs:
+    """From the attachment of a filled index to full coverage."""
     fresh_index(stack, "e2e", bodies)
-    began = time.monotonic()
-    stack.attach("e2e", "body")
-    return stack.wait("e2e") - began
+    with measured(stack, "e2e", **measure) as costs:
+        stack.attach("e2e", "body")
+        stack.wait("e2e")
+    return costs
 
 
-def vector_updates(index: str, attachment: Attachment, lengths: list[int]) -> Iterator[dict[str, Any]]:
-    """The updates that a worker sends, prepared in advance."""
+def vector_updates(
+    index: str, attachment: Attachment, lengths: list[int], *, is_base64: bool = False
+) -> Iterator[dict[str, Any]]:
+    """The updates that a worker sends."""
     for number, length in enumerate(lengths):
-        vector = [round(float(value), 7) for value in READY_MADE[length * 31 % 4096]]
+        ready = READY_MADE[length * 31 % 4096]
+        vector: Any = [round(float(value), 7) for value in ready]
+        if is_base64:
+            vector = base64.b64encode(ready.astype(">f4").tobytes()).decode()
         values = {
             "fingerprint": "0" * 44,
             "state": "embedded",
@@ -90,66 +97,75 @@ def mapped_index(stack: BenchStack, name: str, bodies: Any) -> Attachment:
     return attachment
 
 
-def throughput(stack: BenchStack) -> list[dict[str, Any]]:
-    """Encoder alone, bulk alone, both in sequence (computed), and the whole pipeline; interleaved, medians."""
+def throughput(stack: BenchStack) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Encoder alone, bulk alone, both in sequence (computed), and the whole pipeline; interleaved, medians. Then the costs of the
+    last round."""
     bodies = texts(DOCUMENTS)
     encoder = load_encoder("minilm", EncoderOptions())
     passages = [
         passage.text for body in bodies for passage in split(SourceText(body, ""), encoder.tokenizer, PassageSettings())
     ]
-    end_to_end(stack, bodies)  # warm-up: a fresh JVM compiles its code first
     seconds: dict[str, list[float]] = {"encoder": [], "bulk": [], "pipeline": []}
-    for _ in range(ROUNDS):
-        seconds["encoder"].append(timed(lambda: encoder.encode_documents(passages)))
-        attachment = mapped_index(stack, "bulk", bodies)
-        updates = list(vector_updates("bulk", attachment, [len(body) for body in bodies]))
-        seconds["bulk"].append(timed(lambda updates=updates: bulk(stack.es, updates, chunk_size=200)))  # type: ignore[misc]
-        seconds["pipeline"].append(end_to_end(stack, bodies))
+    with worker_process(stack) as measure:
+        end_to_end(stack, bodies, **measure)  # warm-up: a fresh JVM compiles its code first
+        for _ in range(ROUNDS):
+            with measured(stack, **measure) as encoding:
+                encoder.encode_documents(passages)
+            attachment = mapped_index(stack, "bulk", bodies)
+            updates = list(vector_updates("bulk", attachment, [len(body) for body in bodies]))
+            with measured(stack, "bulk", **measure) as writing:
+                bulk(stack.es, updates, chunk_size=200)
+            costs = end_to_end(stack, bodies, **measure)
+            for name, part in zip(seconds, (encoding, writing, costs), strict=True):
+                seconds[name].append(part.seconds)
     median = {name: statistics.median(values) for name, values in seconds.items()}
     serial = median["encoder"] + median["bulk"]
-    return [
+    rows = [
         row(f"encoder alone, their {len(passages)} passages", DOCUMENTS, median["encoder"]),
         row("bulk updates alone, ready-made vectors", DOCUMENTS, median["bulk"]),
         row("one after the other (computed)", DOCUMENTS, serial, ratio=1.0),
         row("esblend, attached to covered", DOCUMENTS, median["pipeline"], ratio=serial / median["pipeline"]),
     ]
+    alone = [
+        part_row("CPU: the encoder alone", encoding.cpu["bench"], DOCUMENTS),
+        part_row("CPU: Elasticsearch, bulk updates alone", writing.cpu["elasticsearch"], DOCUMENTS),
+    ]
+    return rows, [*costs.rows(DOCUMENTS), *alone]
 
 
 def scaling(stack: BenchStack) -> list[dict[str, Any]]:
     """1, 2 and 4 workers, one thread each, on the same documents."""
     bodies = texts(DOCUMENTS)
-    stack.stop("worker")
-    seconds = [with_workers(stack, count, lambda: end_to_end(stack, bodies)) for count in WORKERS]
+    seconds = [with_workers(stack, count, lambda: end_to_end(stack, bodies).seconds) for count in WORKERS]
     return [
         row(f"esblend, workers of one thread: {count}", DOCUMENTS, taken, ratio=seconds[0] / taken)
         for count, taken in zip(WORKERS, seconds, strict=True)
     ]
 
 
-def with_workers(stack: BenchStack, count: int, work: Callable[[], float], module: str = "esblend") -> float:
+def with_workers(stack: BenchStack, count: int, work: Callable[[], float]) -> float:
     if count == 0:
         return work()
-    command = [module, "worker"] if module == "esblend.cli.main" else [module]
-    with stack.process(*command, ESBLEND_ENCODER_THREADS="1", ESBLEND_EMBEDDING_CACHE_MB="0"):
-        return with_workers(stack, count - 1, work, module)
+    with stack.process("esblend", "worker", ESBLEND_ENCODER_THREADS="1", ESBLEND_EMBEDDING_CACHE_MB="0"):
+        return with_workers(stack, count - 1, work)
 
 
-def ceiling(stack: BenchStack) -> list[dict[str, Any]]:
+@contextmanager
+def worker_process(stack: BenchStack, *module: str) -> Iterator[dict[str, Any]]:
+    """A worker with metrics, in place of the stack's; the arguments of `measured` that name it."""
+    port = free_port()
+    environment = {"ESBLEND_EMBEDDING_CACHE_MB": "0", "ESBLEND_METRICS_PORT": str(port)}
+    with stack.process(*(module or ("esblend", "worker")), **environment) as worker:
+        yield {"workers": {"worker": worker}, "metrics_port": port}
+
+
+def ceiling(stack: BenchStack) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Many short documents with precomputed vectors, compared with `parallel_bulk` of the same ones; the worker's memory."""
     lengths = [len(text) for text in short_texts(SHORT_DOCUMENTS)]
-    attachment = mapped_index(stack, "plain", short_texts(SHORT_DOCUMENTS))
-
-    def plain() -> None:
-        for is_done, item in parallel_bulk(
-            stack.es, vector_updates("plain", attachment, lengths), thread_count=2, chunk_size=500
-        ):
-            assert is_done, item
-
-    bulk_seconds = timed(plain)
-    stack.es.indices.delete(index="plain")
+    bulk_seconds = {is_base64: plain_bulk(stack, lengths, is_base64=is_base64) for is_base64 in (False, True)}
     memory: list[float] = []
-    feed = stack.processes("feed")[0]
-    with stack.process("bench.stub_worker", ESBLEND_EMBEDDING_CACHE_MB="0") as worker:
+    with worker_process(stack, "bench.stub_worker") as measure:
+        worker = measure["workers"]["worker"]
         fresh_index(stack, "stub", short_texts(SHORT_DOCUMENTS))
         done = threading.Event()
         redis = Redis.from_url(stack.described["redis"])
@@ -157,29 +173,57 @@ def ceiling(stack: BenchStack) -> list[dict[str, Any]]:
         redis_memory = [redis_before]
 
         def watch() -> None:
-            while not done.wait(0.2):
+            while not done.wait(1.0):
                 memory.append(memory_megabytes(worker))
                 redis_memory.append(redis_bytes(redis))
 
         watching = threading.Thread(target=watch)
         watching.start()
-        before = sum(feed.cpu_times()[:2])
-        began = time.monotonic()
-        stack.attach("stub", "body")
-        pipeline_seconds = stack.wait("stub") - began
-        feed_cpu = sum(feed.cpu_times()[:2]) - before
+        with measured(stack, "stub", **measure) as costs:
+            stack.attach("stub", "body")
+            stack.wait("stub")
         done.set()
         watching.join()
         redis.close()
     quarter = max(1, len(memory) // 4)
-    return [
-        row("parallel_bulk, 2 threads, ready-made vectors", SHORT_DOCUMENTS, bulk_seconds, ratio=1.0),
-        row("esblend, stub vectors", SHORT_DOCUMENTS, pipeline_seconds, ratio=bulk_seconds / pipeline_seconds),
-        figure("feed: CPU ms per 1,000 changes", feed_cpu * 1e6 / SHORT_DOCUMENTS),
+    least = min(part.seconds for part in bulk_seconds.values())
+    rows = [
+        *(
+            row(
+                f"parallel_bulk, 2 threads, ready-made vectors as {'base64' if is_base64 else 'numbers'}",
+                SHORT_DOCUMENTS,
+                part.seconds,
+                ratio=least / part.seconds,
+            )
+            for is_base64, part in bulk_seconds.items()
+        ),
+        row("esblend, stub vectors", SHORT_DOCUMENTS, costs.seconds, ratio=least / costs.seconds),
+        figure("feed: CPU ms per 1,000 changes", costs.cpu["feed"] * 1e6 / SHORT_DOCUMENTS),
         figure("Redis: KB at most for tasks and results", (max(redis_memory) - redis_before) / 1024),
         figure("worker memory MB after a quarter of the run", memory[quarter]),
         figure("worker memory MB at the end of the run", memory[-1]),
     ]
+    alone = [
+        part_row(
+            f"CPU: {process}, parallel_bulk alone, {'base64' if is_base64 else 'numbers'}",
+            part.cpu[process],
+            SHORT_DOCUMENTS,
+        )
+        for is_base64, part in bulk_seconds.items()
+        for process in ("elasticsearch", "bench")
+    ]
+    return rows, [*costs.rows(SHORT_DOCUMENTS), *alone]
+
+
+def plain_bulk(stack: BenchStack, lengths: list[int], *, is_base64: bool) -> Costs:
+    """The same updates by the client's `parallel_bulk`."""
+    attachment = mapped_index(stack, "plain", short_texts(len(lengths)))
+    updates = vector_updates("plain", attachment, lengths, is_base64=is_base64)
+    with measured(stack, "plain") as costs:
+        for is_done, item in parallel_bulk(stack.es, updates, thread_count=2, chunk_size=500):
+            assert is_done, item
+    stack.es.indices.delete(index="plain")
+    return costs
 
 
 def redis_bytes(redis: Redis) -> int:
@@ -207,17 +251,20 @@ def main() -> None:
     )
     with bench_stack() as stack:
         stack.es.indices.create(index="template", **INDEX_BODY)
-        rows = throughput(stack)
-        write("pipeline", "The pipeline", note, rows)
+        stack.stop("worker")
+        rows, costs = throughput(stack)
+        write("pipeline-costs", "What the pipeline costs", f"The last round. {note} {COSTS_NOTE}", costs)
         write("pipeline", "The pipeline", note, rows + scaling(stack))
 
 
 def main_ceiling() -> None:
     note = (
-        f"{SHORT_DOCUMENTS} one-line documents with vectors that cost nothing, one worker, all on one machine. Printed by "
-        "`python -m bench ceiling`."
+        f"{SHORT_DOCUMENTS} one-line documents with vectors that cost nothing, one worker, all on one machine. The ratio is to the "
+        "faster parallel_bulk. Printed by `python -m bench ceiling`."
     )
     with bench_stack() as stack:
         stack.es.indices.create(index="template", **INDEX_BODY)
         stack.stop("worker")
-        write("ceiling", "The pipeline around the encoder", note, ceiling(stack))
+        rows, costs = ceiling(stack)
+        write("ceiling-costs", "What the pipeline around the encoder costs", f"{note} {COSTS_NOTE}", costs)
+        write("ceiling", "The pipeline around the encoder", note, rows)

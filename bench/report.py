@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.scale import SCALE
 from esblend.encoder.threads import available_threads
 
 RESULTS = Path(__file__).parent / "results"
@@ -32,9 +33,7 @@ def kept_rows(name: str) -> list[dict[str, Any]]:
 
 
 def write(name: str, title: str, note: str, rows: Sequence[dict[str, Any]]) -> None:
-    RESULTS.mkdir(exist_ok=True)
     about = machine()
-    (RESULTS / f"{name}.json").write_text(json.dumps({"machine": about, "note": note, "rows": rows}, indent=2) + "\n")
     columns = list(rows[0])
     lines = [
         f"# {title}",
@@ -47,5 +46,9 @@ def write(name: str, title: str, note: str, rows: Sequence[dict[str, Any]]) -> N
     lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(str(row[column]) for column in columns) + " |" for row in rows]
     text = "\n".join(lines) + "\n"
-    (RESULTS / f"{name}.md").write_text(text)
     print(text)
+    if SCALE != 1:
+        return
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps({"machine": about, "note": note, "rows": rows}, indent=2) + "\n")
+    (RESULTS / f"{name}.md").write_text(text)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -100,6 +101,12 @@ def bench_stack(*options: str, is_caching: bool = False) -> Iterator[BenchStack]
                 yield BenchStack(Path(folder), described, es, gateway)
         finally:
             subprocess.run([*esblend, "down", "--delete", *common], env=env, capture_output=True, check=False)
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
 
 
 def memory_megabytes(process: psutil.Process) -> float:

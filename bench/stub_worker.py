@@ -18,5 +18,5 @@ def _ready_made(_: Encoder, texts: Sequence[str], *_form: object) -> NDArray[np.
 
 
 if __name__ == "__main__":
-    Encoder.encode_documents = _ready_made  # type: ignore[method-assign]
+    Encoder.encode_documents = _ready_made  # type: ignore[method-assign, assignment]
     run_worker(Settings())

@@ -47,6 +47,7 @@ BATCH_FILL = Histogram(
 ENCODER_SECONDS = Histogram("esblend_encoder_seconds", "Time of one call of the encoder.", ["model"], buckets=_SECONDS)
 BULK_SECONDS = Histogram("esblend_bulk_seconds", "Time of one bulk request.", buckets=_SECONDS)
 BULK_ITEMS = Counter("esblend_bulk_items", "Writes of vectors by HTTP status.", ["status"])
+WORKER_SECONDS = Counter("esblend_worker_seconds", "Time that tasks took, and of it each step and each wait.", ["step"])
 RETRIES = Counter("esblend_elasticsearch_retries", "Requests of workers sent again.", ["cause"])
 CACHE = Counter("esblend_embedding_cache_texts", "Texts looked up in the embedding cache.", ["outcome"])
 
@@ -100,6 +101,16 @@ class _QuietHandler(WSGIRequestHandler):
 def exposition() -> tuple[bytes, str]:
     """(body, content type) in Prometheus' text format."""
     return generate_latest(), CONTENT_TYPE_LATEST
+
+
+@contextmanager
+def added(counter: Counter) -> Iterator[None]:
+    """Add the duration of the block, also when it raises."""
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        counter.inc(time.perf_counter() - began)
 
 
 @contextmanager

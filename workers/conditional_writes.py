@@ -93,28 +93,31 @@ def _with(values: Mapping[str, Any] | None, document: dict[str, Any]) -> dict[st
     return document
 
 
-def write_all(es: Elasticsearch, writes: Sequence[Write], *, read_at: float) -> list[Written]:
+def write_all(es: Elasticsearch, writes: Sequence[Write], *, read_at: float, refresh: bool = False) -> list[Written]:
     """Send the writes in bulk requests under the byte limit. Items that a full queue rejects are sent again.
 
-    `read_at` (monotonic seconds): the time at which the documents were read. Results come in no particular order.
+    `read_at` (monotonic seconds): the time at which the documents were read. `refresh`: make the writes visible to searches.
+    Results come in no particular order.
     Raises when Elasticsearch stays unavailable, and IndexUnavailable when the index rejects all writes at the moment.
     """
     results: list[Written] = []
     for chunk, lines in _chunks(writes):
-        results += _write_chunk(es, chunk, lines, read_at)
+        results += _write_chunk(es, chunk, lines, read_at, refresh)
     for result in results:
         if result.status >= 400 and not (result.is_gone or result.is_conflict or result.is_rejected):
             raise IndexUnavailable(result.reason)  # a block, a full disk, a missing privilege: not the document's fault
     return results
 
 
-def _write_chunk(es: Elasticsearch, writes: list[Write], lines: list[bytes], read_at: float) -> list[Written]:
+def _write_chunk(
+    es: Elasticsearch, writes: list[Write], lines: list[bytes], read_at: float, refresh: bool
+) -> list[Written]:
     results: list[Written] = []
     pending, pending_lines = writes, lines
 
     def send() -> None:
         nonlocal pending, pending_lines
-        sent = _send(es, pending, pending_lines, read_at)
+        sent = _send(es, pending, pending_lines, read_at, refresh)
         results.extend(result for result in sent if result.status != _OVERLOADED)
         overloaded = [result for result in sent if result.status == _OVERLOADED]
         pending = [result.write for result in overloaded]
@@ -129,12 +132,12 @@ def _write_chunk(es: Elasticsearch, writes: list[Write], lines: list[bytes], rea
     return results
 
 
-def _send(es: Elasticsearch, writes: list[Write], lines: list[bytes], read_at: float) -> list[Written]:
+def _send(es: Elasticsearch, writes: list[Write], lines: list[bytes], read_at: float, refresh: bool) -> list[Written]:
     def bulk() -> Any:
         if any(write.document.whole is not None for write in writes) and time.monotonic() - read_at > EXTERNAL_SECONDS:
             raise IndexUnavailable("too much time passed since the documents were read; the feed sends them again")
         with timed(BULK_SECONDS):
-            return es.bulk(operations=lines)  # type: ignore[arg-type]  # the client accepts ready-made lines
+            return es.bulk(operations=lines, refresh=refresh or None)  # type: ignore[arg-type]  # ready-made lines
 
     try:
         response = retried(bulk)
@@ -144,7 +147,9 @@ def _send(es: Elasticsearch, writes: list[Write], lines: list[bytes], read_at: f
         if len(writes) == 1:
             return [Written(writes[0], 413, reason="its vectors make a request larger than [http.max_content_length]")]
         middle = len(writes) // 2
-        return _send(es, writes[:middle], lines[:middle], read_at) + _send(es, writes[middle:], lines[middle:], read_at)
+        return _send(es, writes[:middle], lines[:middle], read_at, refresh) + _send(
+            es, writes[middle:], lines[middle:], read_at, refresh
+        )
     return [_written(write, *item.values()) for write, item in zip(writes, response["items"], strict=True)]
 
 

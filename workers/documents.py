@@ -58,6 +58,8 @@ class Target:
     """The number of nested objects that a document may have."""
     result_window: int
     """The number of hits that a search may return."""
+    refreshes_each_second: bool = False
+    """Whether `refresh_interval` is at its default: nobody has asked for fewer refreshes."""
 
     @property
     def generation(self) -> Generation:
@@ -162,6 +164,7 @@ def target_in(body: Mapping[str, Any] | None, task: EmbedTask | RangeTask) -> Ta
         task.generation,
         int(nested.get("limit", _NESTED_LIMIT)),
         int(settings.get("max_result_window", _RESULT_WINDOW)),
+        settings.get("refresh_interval", "1s") == "1s",
     )
 
 

@@ -31,6 +31,8 @@ class Portion:
     unlisted: Collection[DocumentKey] = ()
     """Documents that are marked as dead letters, but have no letter: their index is a clone or a restored snapshot, or the letters
     were deleted. They are tried again: each gets vectors or a new letter."""
+    until: int | None = None
+    """All changes of the task's range up to this sequence number are in this portion and the ones before it."""
 
 
 def write_portion(
@@ -40,9 +42,13 @@ def write_portion(
     embedded: Sequence[Embedded],
     failed: Sequence[Failed],
     report: Report,
+    *,
+    refresh: bool = False,
 ) -> EmbedResult:
-    """Write the results of a portion. `report` gets the sequence numbers of the new versions by document id."""
-    results = write_all(es, [vector_write(target, result) for result in embedded], read_at=portion.read_at)
+    """Write the results of a portion. `report` gets the sequence numbers of the new versions by document id. `refresh`: searches
+    see the vectors at once."""
+    writes = [vector_write(target, result) for result in embedded]
+    results = write_all(es, writes, read_at=portion.read_at, refresh=refresh)
     rejected = [Failed(result.write.document, result.reason) for result in results if result.is_rejected]
     failures = [*failed, *rejected]
     results = [result for result in results if not result.is_rejected]

@@ -42,6 +42,8 @@ class Page:
 
     found: list[DocumentKey]
     documents: list[Document]
+    numbers: list[int]
+    """The sequence number of each found document."""
 
 
 class RangeReader:
@@ -70,12 +72,14 @@ class RangeReader:
 
     def _page(self, hits: list[Hit]) -> Page:
         ids = [(hit["_id"], hit.get("_routing")) for hit in hits]
+        numbers = [int(hit["_seq_no"]) for hit in hits]
         if self._is_realtime:
             references = [
                 DocumentRef(id=hit["_id"], seq_no=hit["_seq_no"], routing=hit.get("_routing")) for hit in hits
             ]
-            return Page(ids, read_documents(self._es, self._target, references) if references else [])
-        return Page(ids, [document_from(hit, self._target, vectors=round(hit["_score"] or 0)) for hit in hits])
+            return Page(ids, read_documents(self._es, self._target, references) if references else [], numbers)
+        documents = [document_from(hit, self._target, vectors=round(hit["_score"] or 0)) for hit in hits]
+        return Page(ids, documents, numbers)
 
     def _read(self, size: int) -> tuple[list[Hit], int]:
         """About `size` hits, and the number up to which they are complete. After a shrink several documents have the same sequence

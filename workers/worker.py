@@ -1,7 +1,7 @@
 """The worker process: a Celery worker with one child, which loads the model once, after the fork."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +21,7 @@ from esblend.broker import (
     AttachTask,
     EmbedResult,
     EmbedTask,
+    Lane,
     RangeTask,
     make_celery,
     queue_name,
@@ -76,6 +77,7 @@ class _Child:
             connect_redis(settings, timeout=5),
             Encoders(settings, "documents"),
             lambda encoder, form: cache_for(encoder, form, settings),
+            is_queue_in_redis=settings.broker_url is None,
         )
         serve(settings, self._liveness.is_alive)
         tracing.set_up(settings, "worker")
@@ -87,7 +89,9 @@ class _Child:
             )
         announce_ready(settings)
 
-    def embed(self, delivery: str, headers: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
+    def embed(
+        self, delivery: str, headers: dict[str, Any], message: dict[str, Any], lane: Lane | None
+    ) -> dict[str, Any]:
         from workers.embed import embed
 
         is_range = message.get("format") == RANGE_FORMAT
@@ -96,7 +100,7 @@ class _Child:
         with bound_contextvars(task=delivery), traced_task(task, headers):
             with _logged_failure(task.index, self.step_back):
                 reports = reports_of(context.redis, delivery, headers)
-                result = embed(task, context, lambda written: reports.written(written.values()))
+                result = embed(task, context, lambda written: reports.written(written.values()), lane)
             _report(task, result)
         return result.model_dump()
 
@@ -126,7 +130,7 @@ def make_worker(settings: Settings) -> Celery:
         sender.timer.call_repeatedly(_DEAD_CHILD_CHECK_SECONDS, forget_dead, (settings,))
 
     def embed_task(self: Task, **message: Any) -> dict[str, Any]:
-        return child.embed(str(self.request.id), self.request.headers or {}, message)
+        return child.embed(str(self.request.id), self.request.headers or {}, message, _lane(self.request.delivery_info))
 
     def attach_task(self: Task, **message: Any) -> None:
         child.attach(message)
@@ -141,6 +145,11 @@ def make_worker(settings: Settings) -> Celery:
     app.task(embed_task, name=EMBED_TASK, bind=True)
     app.task(attach_task, name=ATTACH_TASK, bind=True, ignore_result=True)
     return app
+
+
+def _lane(delivery: Mapping[str, Any] | None) -> Lane | None:
+    """The lane of the queue from which a message came."""
+    return next((lane for lane in LANES if queue_name(lane) == (delivery or {}).get("routing_key")), None)
 
 
 @contextmanager
