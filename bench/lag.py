@@ -6,10 +6,11 @@ from typing import Any
 
 from bench.pipeline import fresh_index, texts
 from bench.report import write
+from bench.scale import scaled
 from bench.stack import BenchStack, bench_stack
 
-WRITES = 80
-BACKFILL_DOCUMENTS = 5000
+WRITES = scaled(80)
+BACKFILL_DOCUMENTS = scaled(5000)
 PAUSE_SECONDS = 0.3
 _LONGEST = 120
 
