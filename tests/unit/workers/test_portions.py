@@ -1,9 +1,11 @@
 """How a page of documents is cut into portions."""
 
+from esblend.broker import LANES, queue_name
 from mappings.source import SourceText
 from workers.documents import Document
 from workers.portion_writes import Portion
 from workers.portions import PortionSize, cut
+from workers.worker import _lane
 
 
 def page(lengths: list[int], missing: tuple[int, ...] = ()) -> Portion:
@@ -47,3 +49,8 @@ def test_cached_vectors_do_not_make_the_next_portion_endless() -> None:
     size = PortionSize()
     size.learn("m", characters=8_000, seconds=0.001)
     assert size.characters("m") == 16_000
+
+
+def test_the_lane_is_that_of_the_queue() -> None:
+    assert [_lane({"exchange": "esblend", "routing_key": queue_name(lane)}) for lane in LANES] == list(LANES)
+    assert _lane({"routing_key": "another"}) is _lane(None) is None
