@@ -123,3 +123,37 @@ def test_a_refusal_is_an_answer_that_clients_understand(gateway: str) -> None:
         received = connection.until_closed()
     assert statuses(received) == [431]
     assert json.loads(received.split(b"\r\n\r\n", 1)[1])["error"]["type"] == "illegal_argument_exception"
+
+
+UPGRADE = b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk\r\n"
+NOTHING = b'{"query": {"match_none": {}}, "track_total_hits": 77}'
+SENT = {
+    "at once": [sized(UPGRADE, NOTHING)],
+    "the body later": [sized(UPGRADE, b"", len(NOTHING)), NOTHING],
+    "in the middle of the head": [sized(UPGRADE, NOTHING)[:90], sized(UPGRADE, NOTHING)[90:]],
+    "in chunks": [
+        HEAD + UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n",
+        b"%x\r\n%s\r\n0\r\n\r\n" % (len(NOTHING), NOTHING),
+    ],
+}
+
+
+@pytest.mark.parametrize("way", SENT)
+def test_an_offer_of_http_2_is_ignored(gateway: str, way: str) -> None:
+    """As Java's HTTP client sends it. The body belongs to the request, and the connection goes on."""
+    with Raw(gateway) as connection:
+        for part in SENT[way]:
+            connection.send(part)
+        connection.send(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        received = connection.until_closed()
+    assert statuses(received) == [200, 200]
+    assert b'"total":{"value":0,' in received
+    assert b'"cluster_name"' in received
+
+
+def test_an_offer_of_http_2_hides_no_second_request(stack: Stack, gateway: str) -> None:
+    with Raw(gateway) as connection:
+        connection.send(sized(UPGRADE + b"Connection: close\r\n", INNER))
+        received = connection.until_closed()
+    assert statuses(received) == [400]
+    assert not stack.es.indices.exists(index="smuggled")
