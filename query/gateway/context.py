@@ -26,7 +26,7 @@ from query.gateway.fair_share import FairShare
 from query.gateway.request_id import REQUEST_ID, with_request_id
 from query.gateway.search_queue import SearchQueue
 from query.run.cross_encoder import Reranker
-from query.run.elasticsearch import Upstream
+from query.run.elasticsearch import Upstream, header_text
 from query.run.exact_knn import ExactKnn
 from query.run.mean_vectors import MeanVectors
 from query.run.query_encoder import QueryEmbedder
@@ -112,7 +112,7 @@ class GatewayContext:
         """A client with the credentials of the request."""
         headers = with_request_id(scope["headers"])
         return self._bare_es.options(
-            headers={name.decode(): value.decode("latin-1") for name, value in headers if name in _CALLER_HEADERS}
+            headers={name.decode(): header_text(value) for name, value in headers if name in _CALLER_HEADERS}
         )
 
     def services(self, scope: Scope) -> Services:

@@ -11,7 +11,7 @@ from esblend.errors import EsblendError, InvalidRequest, UpstreamUnavailable
 from query.gateway.bodies import body_stream
 from query.gateway.disconnect import CallerLeft, unless_caller_leaves
 from query.gateway.routing import has_body, raw_path
-from query.run.elasticsearch import HOP_BY_HOP, Upstream
+from query.run.elasticsearch import HOP_BY_HOP, Upstream, header_text
 
 # The host in the URL names Elasticsearch. The caller's `Host` names the gateway and would break virtual hosting.
 _NOT_FORWARDED = HOP_BY_HOP | {b"host"}
@@ -52,7 +52,7 @@ async def forward(
 
 async def _exchange(upstream: Upstream, scope: Scope, data: Any, send: Send) -> None:
     headers = [
-        (name.decode("latin-1"), value.decode("latin-1"))
+        (header_text(name), header_text(value))
         for name, value in scope["headers"]
         if name.lower() not in _NOT_FORWARDED
     ]

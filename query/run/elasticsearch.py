@@ -75,7 +75,7 @@ class Upstream:
         Raises UpstreamError on an error status, UpstreamUnavailable without a response.
         """
         callers_headers = [
-            (n.decode("latin-1"), v.decode("latin-1")) for n, v in headers if n.lower() not in _NOT_FOR_OWN_REQUESTS
+            (header_text(n), header_text(v)) for n, v in headers if n.lower() not in _NOT_FOR_OWN_REQUESTS
         ]
         data = _encoded(body)
         content_type = "application/x-ndjson" if isinstance(body, bytes | list) else "application/json"
@@ -112,6 +112,14 @@ class Upstream:
     def url(self, target: str) -> URL:
         """The address of a path with its query string, both sent unchanged."""
         return URL(self._base + target, encoded=True)
+
+
+def header_text(raw: bytes) -> str:
+    """A caller's header for a client that sends UTF-8: the same bytes arrive if they are UTF-8."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 def _encoded(body: Any) -> bytes:

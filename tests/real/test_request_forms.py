@@ -70,6 +70,13 @@ def test_the_callers_id_comes_back(stack: Stack, index: str, wrong: bool) -> Non
     assert (answer.status, answer.headers["x-opaque-id"]) == (400 if wrong else 200, "mine")
 
 
+@pytest.mark.parametrize("body", [PLAIN, FUSED], ids=["plain", "fused"])
+def test_bytes_beyond_ascii_in_headers_stay_as_they_are(stack: Stack, index: str, body: Any) -> None:
+    value = "Zoë 検索".encode().decode("latin-1")  # the client writes Latin-1
+    answer = post(stack.described["gateway"], f"/{index}/_search", body, x_opaque_id=value)
+    assert (answer.status, answer.headers["x-opaque-id"]) == (200, value)
+
+
 @pytest.mark.parametrize("names", ["no-such-index", "{index},no-such-index"])
 def test_a_missing_index_is_named(stack: Stack, index: str, names: str) -> None:
     path = f"/{names.format(index=index)}/_search"
