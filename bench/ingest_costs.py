@@ -51,7 +51,7 @@ class Costs:
             _row(
                 f"Elasticsearch: {route}",
                 requests=self.requests[route],
-                sent=self.sent[route] / documents,
+                sent=None if route == "/_bulk" else self.sent[route] / documents,
                 answered=self.answered[route] / documents,
             )
             for route in self.sent
