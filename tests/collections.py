@@ -31,7 +31,7 @@ def read_collection(folder: Path) -> Collection:
     for line in (folder / "qrels" / "test.tsv").read_text("utf-8").splitlines()[1:]:
         query, document, grade = line.split("\t")
         judgements.setdefault(query, {})[document] = int(grade)
-    queries = {one["_id"]: one["text"] for one in _jsonl(folder / "queries.jsonl")}
+    queries = {query["_id"]: query["text"] for query in _jsonl(folder / "queries.jsonl")}
     return Collection(
         list(_jsonl(folder / "corpus.jsonl")), {query: queries[query] for query in judgements}, judgements
     )

@@ -28,7 +28,7 @@ def evaluation(base: list[float], blend: list[float], *, queries: list[str] | No
         "kNN": measured(blend[::-1], ("other", "right", "wrong")),
         BLEND: measured(blend, ("right", "wrong", "other")),
     }
-    differences = compare({name: one.values[MAIN] for name, one in systems.items()}, BASELINE)
+    differences = compare({name: system.values[MAIN] for name, system in systems.items()}, BASELINE)
     curve = {step / 10: Interval(0.4 + step / 100, 0.35 + step / 100, 0.45 + step / 100) for step in range(11)}
     return Evaluation("articles", judged, systems, differences, curve, 12.0)
 

@@ -131,7 +131,7 @@ def test_from_files_to_an_answer(stack: Stack, index_name: str, tmp_path: Path) 
         {"_id": "b", "title": "Bread", "body": "Flour, water, yeast."},
     ]
     jsonl = tmp_path / "documents.jsonl"
-    jsonl.write_text("".join(json.dumps(one) + "\n" for one in documents) + "broken\n")
+    jsonl.write_text("".join(json.dumps(document) + "\n" for document in documents) + "broken\n")
     done = stack.run_esblend("index", index_name, str(jsonl), "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["indexed"] == 2
@@ -146,8 +146,8 @@ def test_from_files_to_an_answer(stack: Stack, index_name: str, tmp_path: Path) 
     assert json.loads(waited.stdout)["coverage"] == 1.0
     assert index_name in stack.run_esblend("status").stdout
 
-    found = stack.run_esblend("search", index_name, "marine animals", "--json", "-n", "1")
-    assert [hit["_id"] for hit in json.loads(found.stdout)["hits"]["hits"]] == ["a"]
+    searched = stack.run_esblend("search", index_name, "marine animals", "--json", "-n", "1")
+    assert [hit["_id"] for hit in json.loads(searched.stdout)["hits"]["hits"]] == ["a"]
     filtered = stack.run_esblend("search", index_name, "marine animals", "--filter", "title:bread", "--json")
     assert [hit["_id"] for hit in json.loads(filtered.stdout)["hits"]["hits"]] == ["b"]
     shown = stack.run_esblend("search", index_name, "marine animals", "--explain").stdout

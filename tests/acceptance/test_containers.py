@@ -27,11 +27,11 @@ def client() -> list[str] | None:
 def compose() -> dict[str, Any]:
     """The services as the Compose client reads them, which checks them too; as plain YAML on a machine without a client. No engine
     is needed."""
-    found = client()
-    if found is None:
+    compose = client()
+    if compose is None:
         return dict(yaml.safe_load((ROOT / "docker-compose.yml").read_text()))
     env = {"ELASTIC_PASSWORD": "secret", "PATH": "/usr/local/bin:/usr/bin:/bin"}
-    command = [*found, "--profile", "monitoring", "config"]
+    command = [*compose, "--profile", "monitoring", "config"]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return dict(yaml.safe_load(done.stdout))
@@ -48,11 +48,11 @@ def test_every_variable_has_a_value() -> None:
 
 
 def test_a_missing_password_is_named() -> None:
-    found = client()
-    if found is None:
+    compose = client()
+    if compose is None:
         return
     env = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
-    done = subprocess.run([*found, "config"], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run([*compose, "config"], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "ELASTIC_PASSWORD" in done.stderr
     assert "set it in .env" in done.stderr

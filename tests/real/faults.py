@@ -132,12 +132,12 @@ def vectors_by_id(stack: Stack, index: str) -> dict[str, tuple[str, list[Any]]]:
 def assert_vectors_of_present_texts(stack: Stack, index: str, count: int) -> None:
     """Every document has exactly the vector of its text, and `esblend verify` finds nothing."""
     stack.wait(index, seconds=180)
-    found = vectors_by_id(stack, index)
-    assert len(found) == count
-    without = [id_ for id_, (_, vectors) in found.items() if len(vectors) != 1]
+    stored = vectors_by_id(stack, index)
+    assert len(stored) == count
+    without = [id_ for id_, (_, vectors) in stored.items() if len(vectors) != 1]
     assert not without, f"without a vector: {without[:10]}"
-    expected = packaged_encoder().encode_documents([text for text, _ in found.values()])
-    products = (np.array([vectors[0] for _, vectors in found.values()]) * expected).sum(axis=1)
+    expected = packaged_encoder().encode_documents([text for text, _ in stored.values()])
+    products = (np.array([vectors[0] for _, vectors in stored.values()]) * expected).sum(axis=1)
     np.testing.assert_allclose(products, 1, atol=1e-4)
     verified = stack.esblend("verify", index, "--sample", "5", "--json")
     assert verified.returncode == 0, verified.stdout
@@ -220,7 +220,7 @@ class BadNetwork:
                         break
                     target.write(data)
                     await target.drain()
-            for one in (writer, back):
-                one.transport.abort() if hasattr(one, "transport") else None  # type: ignore[attr-defined]
+            for stream in (writer, back):
+                stream.transport.abort() if hasattr(stream, "transport") else None  # type: ignore[attr-defined]
 
         await asyncio.gather(carry(reader, back, answers=False), carry(there, writer, answers=True))

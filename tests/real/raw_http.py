@@ -10,8 +10,8 @@ class Raw:
     """One connection."""
 
     def __init__(self, url: str, *, timeout: float = 30) -> None:
-        place = urlsplit(url)
-        self._socket = socket.create_connection((place.hostname or "", place.port or 80), timeout=timeout)
+        address = urlsplit(url)
+        self._socket = socket.create_connection((address.hostname or "", address.port or 80), timeout=timeout)
 
     def __enter__(self) -> "Raw":
         return self

@@ -24,7 +24,7 @@ class Spoiler:
 
     def take(self, lines: list[bytes]) -> tuple[list[bytes], list[int]]:
         """The lines of a bulk body without the spoiled operations, and the positions of these."""
-        kept: list[bytes] = []
+        chunks: list[bytes] = []
         spoiled: list[int] = []
         for position, start in enumerate(range(0, len(lines), 2)):
             [(_, action)] = json.loads(lines[start]).items()
@@ -33,8 +33,8 @@ class Spoiler:
                 self.times += 1
                 spoiled.append(position)
             else:
-                kept += lines[start : start + 2]
-        return kept, spoiled
+                chunks += lines[start : start + 2]
+        return chunks, spoiled
 
 
 @contextmanager

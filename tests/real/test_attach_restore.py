@@ -54,8 +54,8 @@ def test_an_overwritten_attachment_is_reported_and_restored(stack: Stack, guarde
         stack.call("GET", f"/_esblend/indices/{guarded}/status")
     refused = stack.esblend("status", guarded)
     assert f"esblend attach {guarded} --restore" in " ".join(refused.stderr.split())
-    found = stack.esblend("doctor", "--json")
-    assert f"esblend attach {guarded} --restore" in found.stdout
+    doctor = stack.esblend("doctor", "--json")
+    assert f"esblend attach {guarded} --restore" in doctor.stdout
     listed = {one["index"]: one for one in json.loads(stack.esblend("status", "--json").stdout)}
     assert "has lost its attachment" in listed[guarded]["error"]
     wait_for("the feed's report", lambda: any("attachment lost" in line for line in log_lines(stack, "feed")))

@@ -47,10 +47,10 @@ def test_a_knn_clause_finds_documents_by_any_name_of_the_attached_field(stack: S
     vector = stack.call("POST", "/_esblend/embed", {"texts": ["pet animals"], "index": INDEX})["vectors"][0]
     query = {"query_vector_builder": BUILDER} if by == "text" else {"query_vector": vector}
     knn = {"knn": {"field": field, "k": 2, "num_candidates": 20, **query}}
-    found = search(stack, query={"bool": {"must": [knn]}})
-    assert set(ids(found)) == PETS
+    response = search(stack, query={"bool": {"must": [knn]}})
+    assert set(ids(response)) == PETS
     nested = {"nested": {"path": PASSAGES, "query": {"knn": {**knn["knn"], "field": f"{PASSAGES}.vector"}}}}
-    assert scores(found) == scores(search(stack, query=nested))
+    assert scores(response) == scores(search(stack, query=nested))
 
 
 def test_a_knn_clause_in_functions_rescoring_aggregations_and_filters(stack: Stack) -> None:
@@ -110,9 +110,9 @@ def test_the_highlighter_sees_words_and_no_vectors(stack: Stack, type_: str) -> 
             search(stack, query={"semantic": {"query": "dog"}}, highlight={"type": type_, "fields": {"body": {}}})
         return
     query = {"bool": {"should": [{"semantic": {"query": "pet animals"}}, {"match": {"body": "dog"}}]}}
-    found = search(stack, query=query, highlight={"type": type_, "fields": {"body": {}}})
-    assert len(found["hits"]["hits"]) == len(DOCUMENTS)
-    marked = {hit["_id"]: hit["highlight"]["body"] for hit in found["hits"]["hits"] if "highlight" in hit}
+    response = search(stack, query=query, highlight={"type": type_, "fields": {"body": {}}})
+    assert len(response["hits"]["hits"]) == len(DOCUMENTS)
+    marked = {hit["_id"]: hit["highlight"]["body"] for hit in response["hits"]["hits"] if "highlight" in hit}
     assert marked == {"dog": ["Training a young <em>dog</em> takes patience."]}
     legs = [{"standard": {"query": query}}]
     fused = search(stack, retriever={"rrf": {"retrievers": legs}}, highlight={"type": type_, "fields": {"body": {}}})
@@ -148,18 +148,20 @@ def test_a_hybrid_clause_scores_as_the_search_of_its_own(stack: Stack) -> None:
 
 def test_conditions_beside_a_hybrid_clause_filter_its_legs(stack: Stack) -> None:
     conditions = {"filter": [{"term": {"kind": "a"}}], "must_not": [{"term": {"year": 2004}}]}
-    found = search(stack, query={"bool": {"must": [HYBRID], **conditions}})
-    assert set(ids(found)) == {"car", "jam"}
+    response = search(stack, query={"bool": {"must": [HYBRID], **conditions}})
+    assert set(ids(response)) == {"car", "jam"}
     inside = {"bool": {"filter": [{"term": {"kind": "a"}}, {"bool": {"must_not": conditions["must_not"]}}]}}
     expected = scores(search(stack, query={"hybrid": {**HYBRID["hybrid"], "filter": inside}}))
-    assert scores(found) == pytest.approx({id_: max(0.0, score) for id_, score in expected.items()}, abs=1e-6)
+    assert scores(response) == pytest.approx({id_: max(0.0, score) for id_, score in expected.items()}, abs=1e-6)
 
 
 def test_recency_popularity_and_scripts_over_a_hybrid_clause(stack: Stack) -> None:
     plain = {id_: max(0.0, score) for id_, score in scores(search(stack, query=HYBRID)).items()}
     popular = {"query": HYBRID, "field_value_factor": {"field": "year"}}
-    found = scores(search(stack, query={"function_score": popular}))
-    assert found == pytest.approx({id_: s * int(DOCUMENTS[id_]["year"]) for id_, s in plain.items()}, rel=1e-4)  # type: ignore[call-overload]
+    function_scores = scores(search(stack, query={"function_score": popular}))
+    assert function_scores == pytest.approx(
+        {id_: s * int(DOCUMENTS[id_]["year"]) for id_, s in plain.items()}, rel=1e-4
+    )  # type: ignore[call-overload]
     script = {"query": HYBRID, "script": {"source": "_score + 1"}}
     assert scores(search(stack, query={"script_score": script})) == pytest.approx(
         {id_: score + 1 for id_, score in plain.items()}, rel=1e-5
@@ -190,10 +192,10 @@ def test_a_hybrid_is_scrolled(stack: Stack) -> None:
 def test_a_name_without_indices_is_answered_as_by_elasticsearch(stack: Stack, name: str, allow: bool) -> None:
     def answer(client: Any, body: dict[str, Any]) -> tuple[int, Any]:
         try:
-            found = client.search(index=name, body=body, allow_no_indices=allow)
+            response = client.search(index=name, body=body, allow_no_indices=allow)
         except ApiError as error:
             return error.meta.status, error.error
-        return 200, (found["hits"]["total"], found["hits"]["hits"], found["_shards"])
+        return 200, (response["hits"]["total"], response["hits"]["hits"], response["_shards"])
 
     expected = answer(stack.es, {"query": {"match_all": {}}})
     fused = {"rrf": {"retrievers": [{"standard": {"query": {"match": {"body": "x"}}}}, KNN]}}

@@ -30,7 +30,7 @@ LEXICAL = {"standard": {"query": {"match": {"body": TEXT}}}}
 BUILDER = {"text_embedding": {"model_text": TEXT}}
 SEMANTIC = {"knn": {"field": "esblend", "query_vector_builder": BUILDER, "k": 6, "num_candidates": 50}}
 RRF = {"rrf": {"retrievers": [LEXICAL, SEMANTIC]}}
-TEXTS = {id_: f"{one['title']}. {one['body']}" for id_, one in DOCUMENTS.items()}
+TEXTS = {id_: f"{document['title']}. {document['body']}" for id_, document in DOCUMENTS.items()}
 
 
 class Minilm:
@@ -54,11 +54,11 @@ def own_index(stack: Stack, index_name: str) -> Iterator[str]:
 
 
 def rrf_by_hand(*rankings: list[str], constant: int = 60) -> dict[str, float]:
-    found: dict[str, float] = {}
+    scores: dict[str, float] = {}
     for ranking in rankings:
         for rank, id_ in enumerate(ranking, 1):
-            found[id_] = found.get(id_, 0) + 1 / (constant + rank)
-    return found
+            scores[id_] = scores.get(id_, 0) + 1 / (constant + rank)
+    return scores
 
 
 def test_python(stack: Stack) -> None:
@@ -107,7 +107,7 @@ def test_the_python_clients_async_dsl(stack: Stack) -> None:
 @pytest.mark.parametrize("rrf", [True, {"rank_constant": 7, "window_size": 20}])
 def test_langchain_with_rrf(stack: Stack, own_index: str, encoder: Encoder, rrf: bool | dict[str, int]) -> None:  # noqa: F811
     store = langchain_store(stack.gateway, own_index, encoder, rrf=rrf)
-    found = [document.page_content for document in store.similarity_search(TEXT, k=4)]
+    passages = [document.page_content for document in store.similarity_search(TEXT, k=4)]
     legs = [
         langchain_store(stack.gateway, own_index, encoder, hybrid=False).similarity_search(TEXT, k=4),
         langchain.ElasticsearchStore(
@@ -115,8 +115,8 @@ def test_langchain_with_rrf(stack: Stack, own_index: str, encoder: Encoder, rrf:
         ).similarity_search(TEXT, k=4),
     ]
     constant = rrf["rank_constant"] if isinstance(rrf, dict) else 60
-    expected = rrf_by_hand(*([one.page_content for one in leg] for leg in legs), constant=constant)
-    assert found == sorted(expected, key=lambda id_: -expected[id_])[:4]
+    expected = rrf_by_hand(*([hit.page_content for hit in leg] for leg in legs), constant=constant)
+    assert passages == sorted(expected, key=lambda id_: -expected[id_])[:4]
     with pytest.raises(ApiError, match=r"license|unknown retriever"):
         langchain_store(stack.es, own_index, encoder, rrf=rrf).similarity_search(TEXT, k=4)
 
@@ -126,7 +126,7 @@ def test_langchain_without_rrf(stack: Stack, own_index: str, encoder: Encoder) -
         langchain_store(client, own_index, encoder, rrf=False).similarity_search(TEXT, k=4)
         for client in (stack.gateway, stack.es)
     )
-    assert [one.page_content for one in through] == [one.page_content for one in direct]
+    assert [document.page_content for document in through] == [document.page_content for document in direct]
     assert through[0].page_content == TEXTS["dog"]
 
 
@@ -136,8 +136,8 @@ def test_langchain_over_an_attached_index(stack: Stack) -> None:
     store = langchain.ElasticsearchStore(
         INDEX, client=stack.gateway, strategy=strategy, query_field="body", vector_query_field="esblend"
     )
-    found = store.similarity_search(TEXT, k=6, filter=[{"term": {"kind": "b"}}])
-    assert [one.page_content for one in found] == [DOCUMENTS["dog"]["body"], DOCUMENTS["cat"]["body"]]
+    documents = store.similarity_search(TEXT, k=6, filter=[{"term": {"kind": "b"}}])
+    assert [document.page_content for document in documents] == [DOCUMENTS["dog"]["body"], DOCUMENTS["cat"]["body"]]
 
 
 def langchain_store(
@@ -156,7 +156,7 @@ def test_haystack(stack: Stack, own_index: str, encoder: Encoder) -> None:  # no
     from haystack.document_stores.types import DuplicatePolicy
 
     documents = [haystack.Document(id=id_, content=text, embedding=vector) for (id_, text), vector in embedded]
-    found = []
+    answers = []
     for url in (stack.described["gateway"], stack.described["elasticsearch"]):
         store = haystack_stores.ElasticsearchDocumentStore(hosts=url, index=own_index)
         store.write_documents(documents, policy=DuplicatePolicy.SKIP)
@@ -164,9 +164,11 @@ def test_haystack(stack: Stack, own_index: str, encoder: Encoder) -> None:  # no
         lexical = haystack_retrievers.ElasticsearchBM25Retriever(document_store=store).run(query=TEXT)
         vector = encoder.encode_query(TEXT).tolist()
         semantic = haystack_retrievers.ElasticsearchEmbeddingRetriever(document_store=store).run(query_embedding=vector)
-        found.append([[(one.id, one.score) for one in leg["documents"]] for leg in (lexical, semantic)])
+        answers.append(
+            [[(document.id, document.score) for document in leg["documents"]] for leg in (lexical, semantic)]
+        )
         store.close()
-    through, direct = found
+    through, direct = answers
     assert through == direct
     assert through[1][0][0] == "dog"
 

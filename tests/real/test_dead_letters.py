@@ -15,9 +15,9 @@ POISONS = ["RAISES", "GIVES-NAN", "GIVES-ZERO", "GIVES-INFINITY"]
 @pytest.fixture(scope="module")
 def poisoned(fault_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The stack with a worker whose encoder fails on marked texts."""
-    place = tmp_path_factory.mktemp("poisoned")
+    folder = tmp_path_factory.mktemp("poisoned")
     kill(fault_stack, "worker")
-    with process(fault_stack, "tests.real.poisoned_worker", place=place, ESBLEND_EMBEDDING_CACHE_MB="0"):
+    with process(fault_stack, "tests.real.poisoned_worker", place=folder, ESBLEND_EMBEDDING_CACHE_MB="0"):
         yield fault_stack
     revive(fault_stack)
 
@@ -40,8 +40,8 @@ def fill(stack: Stack, index: str, texts: dict[str, str]) -> dict[str, Any]:
 
 
 def letters(stack: Stack, index: str) -> dict[str, dict[str, Any]]:
-    found = stack.call("GET", "/_esblend/dead-letters", index=index)["dead_letters"]
-    return {letter["id"]: letter for letter in found}
+    dead_letters = stack.call("GET", "/_esblend/dead-letters", index=index)["dead_letters"]
+    return {letter["id"]: letter for letter in dead_letters}
 
 
 def test_poison_of_any_kind_stands_alone(poisoned: Stack, index: str) -> None:
@@ -50,11 +50,11 @@ def test_poison_of_any_kind_stands_alone(poisoned: Stack, index: str) -> None:
     status = fill(poisoned, index, texts)
     assert (status["embedded"], status["dead_letters"]) == (60, len(POISONS))
     assert status["coverage"] == pytest.approx(60 / (60 + len(POISONS)), abs=1e-6)
-    found = letters(poisoned, index)
-    assert sorted(found) == sorted(POISONS)
-    assert found["RAISES"]["error"] == "RuntimeError in the encoder"
-    assert "NaN, infinite or zero" in found["GIVES-NAN"]["error"]
-    assert not any("harmless" in letter["error"] for letter in found.values())
+    dead_letters = letters(poisoned, index)
+    assert sorted(dead_letters) == sorted(POISONS)
+    assert dead_letters["RAISES"]["error"] == "RuntimeError in the encoder"
+    assert "NaN, infinite or zero" in dead_letters["GIVES-NAN"]["error"]
+    assert not any("harmless" in letter["error"] for letter in dead_letters.values())
     vectors = vectors_by_id(poisoned, index)
     assert all(len(vectors[id_][1]) == (0 if id_ in POISONS else 1) for id_ in texts)
 

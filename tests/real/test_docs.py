@@ -71,10 +71,10 @@ def blocks_of(page: Path) -> list[Block]:
     text = page.read_text()
     return [
         Block(
-            page.name, text.count("\n", 0, found.start("code")), found["language"], found["code"],
-            found["value"] if found["key"] == "before" else None, found["value"] if found["key"] == "elsewhere" else None,
+            page.name, text.count("\n", 0, block.start("code")), block["language"], block["code"],
+            block["value"] if block["key"] == "before" else None, block["value"] if block["key"] == "elsewhere" else None,
         )
-        for found in _BLOCK.finditer(text)
+        for block in _BLOCK.finditer(text)
     ]  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reader's working folder: documents, judgements, and a model of their own."""
     place = tmp_path_factory.mktemp("docs")
     documents = [{"id": id_, "title": title, "body": body, "lang": "en"} for id_, (title, body) in TEXTS.items()]
-    (place / "articles.jsonl").write_text("".join(json.dumps(one) + "\n" for one in documents))
+    (place / "articles.jsonl").write_text("".join(json.dumps(document) + "\n" for document in documents))
     queries = "".join(json.dumps({"_id": id_, "text": text}) + "\n" for id_, (text, _) in QUERIES.items())
     judgements = "".join(f"{id_} 0 {document} 1\n" for id_, (_, document) in QUERIES.items())
     (place / "queries.jsonl").write_text(queries)
@@ -94,7 +94,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     collection = place / "collection"
     (collection / "qrels").mkdir(parents=True)
     corpus = [{"_id": id_, "title": title, "text": body} for id_, (title, body) in TEXTS.items()]
-    (collection / "corpus.jsonl").write_text("".join(json.dumps(one) + "\n" for one in corpus))
+    (collection / "corpus.jsonl").write_text("".join(json.dumps(document) + "\n" for document in corpus))
     (collection / "queries.jsonl").write_text(queries)
     (collection / "qrels" / "test.tsv").write_text(
         "query-id\tcorpus-id\tscore\n" + "".join(f"{id_}\t{document}\t1\n" for id_, (_, document) in QUERIES.items())

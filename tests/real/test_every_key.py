@@ -292,10 +292,10 @@ def test_a_url_parameter_has_an_effect_or_is_refused_by_name(stack: Stack, name:
     def get(query: str) -> tuple[int, Any]:
         headers = {"content-type": "application/json", "accept": "application/json"}
         try:
-            found = stack.gateway.perform_request("POST", f"/{INDEX}/_search?{query}", headers=headers, body=body)
+            response = stack.gateway.perform_request("POST", f"/{INDEX}/_search?{query}", headers=headers, body=body)
         except ApiError as error:
             return error.meta.status, error.body
-        return 200, {key: part for key, part in found.body.items() if key != "took"}
+        return 200, {key: part for key, part in response.body.items() if key != "took"}
 
     status, changed = get(f"{name}={value}")
     if status == 200:

@@ -25,7 +25,7 @@ def test_an_index_that_the_feed_does_not_see_keeps_its_checkpoint(stack: Stack, 
     index = make_index({"body": "text"})
     stack.attach(index, "body")
     stack.wait(index)
-    kept = checkpoint_id(uuid_of(stack, index), "g1")
+    checkpoint = checkpoint_id(uuid_of(stack, index), "g1")
     gone = checkpoint_id("no-such-uuid", "g1")
     document = {"format": 1, "index": "no-such-index", "uuid": "no-such-uuid", "generation": "g1"}
     stack.es.index(index=CHECKPOINTS_INDEX, id=gone, document=document, refresh=True)
@@ -35,7 +35,7 @@ def test_an_index_that_the_feed_does_not_see_keeps_its_checkpoint(stack: Stack, 
             await delete_stale_checkpoints(es, set(), set(), set())
 
     asyncio.run(delete())
-    assert stack.es.exists(index=CHECKPOINTS_INDEX, id=kept)
+    assert stack.es.exists(index=CHECKPOINTS_INDEX, id=checkpoint)
     assert not stack.es.exists(index=CHECKPOINTS_INDEX, id=gone)
 
 

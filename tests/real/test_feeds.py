@@ -31,9 +31,9 @@ DOCUMENTS = 5
 async def until(holds: Callable[[], bool], *leases: Leases) -> None:
     """Heartbeats and looks of these processes until the condition holds."""
     while not holds():
-        for one in leases:
-            await one.beat()
-            await one.look()
+        for lease in leases:
+            await lease.beat()
+            await lease.look()
         await asyncio.sleep(0.1)
 
 
@@ -190,8 +190,8 @@ def indices(fault_stack: Stack, index_name: str) -> Iterator[list[str]]:
 def owners(stack: Stack) -> dict[str, str | None]:
     """The owner of each followed index, by the name of the index."""
     stack.es.indices.refresh(index=CHECKPOINTS_INDEX)
-    found = stack.es.search(index=CHECKPOINTS_INDEX, query={"exists": {"field": "uuid"}}, size=1000)["hits"]["hits"]
-    return {hit["_source"]["index"]: hit["_source"].get("owner") for hit in found if "shards" in hit["_source"]}
+    hits = stack.es.search(index=CHECKPOINTS_INDEX, query={"exists": {"field": "uuid"}}, size=1000)["hits"]["hits"]
+    return {hit["_source"]["index"]: hit["_source"].get("owner") for hit in hits if "shards" in hit["_source"]}
 
 
 def is_even(stack: Stack, feeds: int) -> bool:

@@ -48,9 +48,9 @@ def test_a_newer_attachment_is_left_alone_and_others_are_served(
         stack.call("DELETE", f"/_esblend/indices/{mine}")
         stack.es.indices.delete(index=mine)
     uuid = stack.es.indices.get_settings(index=newer_index)[newer_index]["settings"]["index"]["uuid"]
-    kept = stack.es.get(index=CHECKPOINTS_INDEX, id=f"{uuid}-g1")
-    assert kept["_source"]["positions"] == "of the future"
-    assert kept["_version"] == 1
+    checkpoint = stack.es.get(index=CHECKPOINTS_INDEX, id=f"{uuid}-g1")
+    assert checkpoint["_source"]["positions"] == "of the future"
+    assert checkpoint["_version"] == 1
     assert stack.es.get(index=newer_index, id="1")["_version"] == 1
     assert stack.es.indices.get_mapping(index=newer_index)[newer_index]["mappings"]["_meta"]["esblend"] == NEWER
 

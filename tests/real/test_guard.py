@@ -51,7 +51,7 @@ def after_the_pipeline(stack: Stack, *sources: dict[str, Any]) -> list[dict[str,
         for one in sources
     ]
     answer = stack.es.ingest.simulate(docs=docs, pipeline=guard_pipeline(ATTACHMENT))
-    return [dict(found["doc"]["_source"]) for found in answer["docs"]]
+    return [dict(result["doc"]["_source"]) for result in answer["docs"]]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -97,9 +97,9 @@ def has_vectors_after(stack: Stack, index: str, id_: str, **update: Any) -> bool
     """Whether the very version that an update made holds vectors. The feed may make the next before it is read: again."""
     while True:
         answer = stack.es.update(index=index, id=id_, **update)
-        found = stack.es.get(index=index, id=id_)
-        if found["_seq_no"] == answer["_seq_no"]:
-            return "esblend" in found["_source"]
+        document = stack.es.get(index=index, id=id_)
+        if document["_seq_no"] == answer["_seq_no"]:
+            return "esblend" in document["_source"]
         stack.wait(index)
 
 

@@ -74,8 +74,8 @@ def test_a_deep_search_is_answered_or_refused(stack: Stack, depth: int) -> None:
     headers = {**JSON, "content-type": "application/x-ndjson"}
     several = send(stack.described["gateway"], "POST", f"/{INDEX}/_msearch", b"\n".join(lines) + b"\n", headers)
     responses = json.loads(several[2])["responses"]
-    assert [one["status"] for one in responses[1::2]] == [200] * len(bodies)
-    assert {one["status"] for one in responses[::2]} <= {200, 400}
+    assert [response["status"] for response in responses[1::2]] == [200] * len(bodies)
+    assert {response["status"] for response in responses[::2]} <= {200, 400}
 
 
 @schema.parametrize()

@@ -64,7 +64,7 @@ def ids(answer: dict[str, Any]) -> list[str]:
 
 
 def dots(encoder: Encoder, text: str) -> dict[str, float]:
-    vectors = encoder.encode_documents([f"{one['title']}\n{one['body']}" for one in DOCUMENTS.values()])
+    vectors = encoder.encode_documents([f"{document['title']}\n{document['body']}" for document in DOCUMENTS.values()])
     return dict(zip(DOCUMENTS, (vectors @ encoder.encode_query(text)).tolist(), strict=True))
 
 

@@ -130,10 +130,10 @@ def test_a_shard_without_a_primary_pauses_the_index(fault_stack: Stack, index_na
         write(stack, index, range(30), "at first")
         stack.wait(index)
         before = position(stack, index)
-        place = shard_folder(stack, index, away)
-        aside = place.parents[3] / f"aside-{index}"  # on the same file system, so that files keep their owner
+        folder = shard_folder(stack, index, away)
+        aside = folder.parents[3] / f"aside-{index}"  # on the same file system, so that files keep their owner
         stack.es.indices.close(index=index)
-        place.rename(aside)
+        folder.rename(aside)
         stack.es.indices.open(index=index, wait_for_active_shards=0)
         wait_for("the other primaries", lambda: started(stack, index) == {"0", "2"})
         changed = [write_unless_away(stack, index, number) for number in range(100, 112)]
@@ -146,7 +146,7 @@ def test_a_shard_without_a_primary_pauses_the_index(fault_stack: Stack, index_na
             status(stack, index)
         shown = json.loads(stack.esblend("doctor", "--json").stdout)
         assert [check["outcome"] for check in shown if check["name"] == index] == ["failure"]
-        aside.rename(place)
+        aside.rename(folder)
         # Elasticsearch remembers that there was no copy.
         command = {"index": index, "shard": int(away), "node": "node-0", "accept_data_loss": True}
         stack.es.cluster.reroute(commands=[{"allocate_stale_primary": command}])

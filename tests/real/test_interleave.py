@@ -57,7 +57,7 @@ def test_each_hit_names_its_side_and_both_orders_are_kept(stack: Stack, index: s
     }  # fmt: skip
     hits = answer["hits"]["hits"]
     info = answer["esblend"]["interleave"]
-    assert [(one["_id"], one["side"]) for one in info["sides"]] == [(hit["_id"], side_of(hit)) for hit in hits]
+    assert [(side["_id"], side["side"]) for side in info["sides"]] == [(hit["_id"], side_of(hit)) for hit in hits]
     seen: set[str] = set()
     for hit in hits:  # each side picks its best hit that the list lacks
         best = next(id_ for id_ in alone[side_of(hit)] if id_ not in seen)
@@ -93,9 +93,9 @@ def test_totals_and_aggregations_cover_both_sides(stack: Stack, index: str) -> N
 
 
 def test_what_would_replace_the_order_is_rejected(stack: Stack, index: str) -> None:
-    for more in ({"sort": ["_doc"]}, {"collapse": {"field": "body"}}):
+    for option in ({"sort": ["_doc"]}, {"collapse": {"field": "body"}}):
         with pytest.raises(ApiError, match="decides the order of the hits"):
-            stack.gateway.search(index=index, body=body(**more))
+            stack.gateway.search(index=index, body=body(**option))
 
 
 def click(stack: Stack, answer: Any, entry: Any, **changes: Any) -> Any:
@@ -110,7 +110,7 @@ def test_clicks_decide_which_side_wins(stack: Stack, index: str) -> None:
         answer = stack.gateway.search(index=index, body=body(f"v{number}"))
         sides = answer["esblend"]["interleave"]["sides"]
         wanted = "a" if number % 8 == 0 else "b"
-        chosen = [one for one in sides if one["side"] == wanted][:2]
+        chosen = [side for side in sides if side["side"] == wanted][:2]
         for entry in chosen:
             assert click(stack, answer, entry)["result"] == "created"
         assert click(stack, answer, chosen[0])["result"] == "noop"  # a second click on the same hit

@@ -48,7 +48,7 @@ def index(stack: Stack, collection: Path) -> Iterator[str]:
     text = {"type": "text", "analyzer": "english"}
     stack.es.indices.create(index="lab", mappings={"properties": {"title": text, "text": text}})
     lines = [json.loads(line) for line in (collection / "corpus.jsonl").read_text().splitlines()]
-    bulk(stack.es, [{"_id": one.pop("_id"), **one} for one in lines], index="lab", refresh=True)
+    bulk(stack.es, [{"_id": document.pop("_id"), **document} for document in lines], index="lab", refresh=True)
     stack.attach("lab", "title", "text")
     stack.wait("lab")
     yield "lab"
@@ -68,17 +68,17 @@ def run(stack: Stack, *arguments: str, expect: int = 0) -> dict[str, Any]:
 def test_a_folder_is_evaluated_and_its_index_goes_again(stack: Stack, collection: Path, tmp_path: Path) -> None:
     before = set(stack.es.indices.get_alias(index="*"))
     report, runs = tmp_path / "report.html", tmp_path / "runs"
-    found = run(stack, "eval", str(collection), "--html", str(report), "--runs", str(runs))
+    completed = run(stack, "eval", str(collection), "--html", str(report), "--runs", str(runs))
     assert set(stack.es.indices.get_alias(index="*")) == before
-    systems = found["systems"]
+    systems = completed["systems"]
     assert list(systems) == [
         "BM25", "kNN", "RRF", "linear windowed, minmax", "linear exact, minmax", "linear exact"
     ]  # fmt: skip
     assert systems["kNN"]["nDCG@10"] > systems["BM25"]["nDCG@10"]
     assert systems["linear exact"]["significant"] in (True, False)
-    assert set(found["curve"]) == {str(n / 10) for n in range(11)}
+    assert set(completed["curve"]) == {str(n / 10) for n in range(11)}
     page = report.read_text()
-    assert html.escape(found["sentence"]) in page
+    assert html.escape(completed["sentence"]) in page
     assert "Elasticsearch " in page
     assert "How to spell car in a letter." in page  # the hits of each query
     assert "http://" not in page.replace(stack.described["gateway"], "").replace("http://www.w3.org/2000/svg", "")
@@ -103,10 +103,10 @@ def test_an_index_is_evaluated_with_judgements_or_its_titles(stack: Stack, index
 def test_tuning_applies_what_is_better(stack: Stack, index: str, collection: Path) -> None:
     profiles = {"meaning": {"alpha": 1.0}}
     stack.call("PUT", f"/_esblend/indices/{index}/defaults", {"alpha": 0, "profiles": profiles})
-    found = run(stack, "tune", index, *judgements(collection), "--apply")
-    assert (found["recommended"], found["applied"]) == (True, True)
+    completed = run(stack, "tune", index, *judgements(collection), "--apply")
+    assert (completed["recommended"], completed["applied"]) == (True, True)
     defaults = stack.call("GET", f"/_esblend/indices/{index}")["attachment"]["defaults"]
-    assert defaults["alpha"] == found["settings"]["alpha"] > 0
+    assert defaults["alpha"] == completed["settings"]["alpha"] > 0
     assert defaults["profiles"] == profiles
     again = stack.esblend("tune", index, *judgements(collection))
     assert again.returncode == 1
@@ -125,9 +125,9 @@ def test_a_model_is_trained_and_migrated_to(stack: Stack, index: str, collection
         "train", str(tmp_path / "out"), *options, *judgements(collection), *limits, "--held-back", "0.3", "--json"
     )
     assert done.returncode in (0, 1), done.stderr  # so little to learn from need not help
-    found = json.loads(done.stdout)
-    assert (found["steps"] > 0, 0 < found["before"] <= 1, 0 < found["after"] <= 1) == (True, True, True)
-    migrated = run(stack, "migrate", index, "--model", found["model"], "--drop-old")
+    printed = json.loads(done.stdout)
+    assert (printed["steps"] > 0, 0 < printed["before"] <= 1, 0 < printed["after"] <= 1) == (True, True, True)
+    migrated = run(stack, "migrate", index, "--model", printed["model"], "--drop-old")
     assert migrated["switched"] is True
 
 

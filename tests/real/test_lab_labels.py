@@ -53,18 +53,18 @@ def test_defaults_of_the_attachment_change_no_figure(stack: Stack, index: str, f
         after = evaluate(stack, index, *files)
     finally:
         stack.call("PUT", path, {})
-    for found in (before, after):
-        for system in found["systems"].values():
+    for values in (before, after):
+        for system in values["systems"].values():
             del system["p50_ms"], system["p95_ms"]
-        del found["seconds"]
+        del values["seconds"]
     assert after == before
     assert before["systems"]["linear exact"]["nDCG@10"] > before["systems"]["BM25"]["nDCG@10"]
 
 
 def test_the_share_of_judged_hits_is_shown(stack: Stack, index: str, files: list[str]) -> None:
-    found = evaluate(stack, index, *files)
+    evaluated = evaluate(stack, index, *files)
     # kNN finds all six documents for each of six queries, of which one is judged.
-    assert found["systems"]["kNN"]["judged@10"] == pytest.approx(1 / 6, abs=1e-4)
+    assert evaluated["systems"]["kNN"]["judged@10"] == pytest.approx(1 / 6, abs=1e-4)
 
 
 def test_eval_at_a_terminal_of_80_columns_cuts_no_number_and_ends_with_the_result(
@@ -92,9 +92,9 @@ def test_a_sample_of_weak_judgements_is_weak(stack: Stack, index: str, tmp_path:
 def test_relevant_documents_that_the_index_lacks_are_counted(
     stack: Stack, index: str, files: list[str], tmp_path: Path
 ) -> None:
-    more = tmp_path / "more.txt"
-    more.write_text(Path(files[3]).read_text() + "a 0 nobody 2\na 0 nothing 0\n")
-    done = stack.esblend("eval", index, *files[:2], "--qrels", str(more))
+    further_file = tmp_path / "more.txt"
+    further_file.write_text(Path(files[3]).read_text() + "a 0 nobody 2\na 0 nothing 0\n")
+    done = stack.esblend("eval", index, *files[:2], "--qrels", str(further_file))
     assert done.returncode == 0, done.stderr
     assert "lacks 1 of the 6 documents that are judged relevant" in " ".join(done.stderr.split())
 

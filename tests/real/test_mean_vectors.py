@@ -38,9 +38,9 @@ def explained(stack: Stack, index: str, text: str, **options: Any) -> tuple[dict
     body = {"query": {"hybrid": {"query": text, "alpha": 1, **options}}, "explain": True, "profile": True, "size": 5}
     answer = stack.gateway.search(index=index, body=body)
     evidence = {}
-    for one in answer["esblend"]["explanations"]:
-        leg = one["legs"][1]
-        evidence[one["_id"]] = {key: leg[key] for key in ("normalized", "dot_product", "mean") if key in leg}
+    for explanation in answer["esblend"]["explanations"]:
+        leg = explanation["legs"][1]
+        evidence[explanation["_id"]] = {key: leg[key] for key in ("normalized", "dot_product", "mean") if key in leg}
     return evidence, answer["esblend"]["profile"]["plan"]["calibration"]
 
 

@@ -27,8 +27,8 @@ def test_fused_and_plain_searches_are_answered_in_order(stack: Stack, index: str
     searches = [{"index": index}, plain, {"index": index}, hybrid("wing"), {}, semantic, {"index": index}, plain]
     answer = stack.gateway.msearch(index=index, searches=searches)
     alone = [stack.gateway.search(index=index, body=body)["hits"]["hits"] for body in searches[1::2]]
-    assert [one["hits"]["hits"] for one in answer["responses"]] == alone
-    assert [one["status"] for one in answer["responses"]] == [200] * 4
+    assert [response["hits"]["hits"] for response in answer["responses"]] == alone
+    assert [response["status"] for response in answer["responses"]] == [200] * 4
     assert alone[0][0]["_id"] == "1"
 
 
@@ -55,8 +55,8 @@ def test_parameters_of_the_url_hold_for_each_search_or_are_refused(stack: Stack,
         {"index": [index, "no-such-index"]},
         {"query": {"match_all": {}}},
     ]
-    found = stack.gateway.msearch(searches=searches, ignore_unavailable=True)["responses"]
-    assert [(one["status"], one["hits"]["total"]["value"]) for one in found] == [(200, 4)] * 2
+    responses = stack.gateway.msearch(searches=searches, ignore_unavailable=True)["responses"]
+    assert [(response["status"], response["hits"]["total"]["value"]) for response in responses] == [(200, 4)] * 2
     headers = {"accept": "application/json", "content-type": "application/x-ndjson"}
     lines = [{"index": index}, hybrid("wing")]
     answer = stack.gateway.perform_request("POST", "/_msearch?size=1", headers=headers, body=lines)
@@ -66,7 +66,7 @@ def test_parameters_of_the_url_hold_for_each_search_or_are_refused(stack: Stack,
 def test_an_msearch_without_fusion_passes_through(stack: Stack, index: str) -> None:
     searches = [{"index": index}, {"query": {"match": {"body": "heat"}}}]
     through, direct = (client.msearch(searches=searches)["responses"] for client in (stack.gateway, stack.es))
-    assert [one["hits"] for one in through] == [one["hits"] for one in direct]
+    assert [response["hits"] for response in through] == [response["hits"] for response in direct]
 
 
 @pytest.mark.parametrize("place", ["section", "query", "retriever"])

@@ -37,10 +37,10 @@ def emptied(stack: Stack) -> Iterator[Before]:
         stack.attach(INDEX, "body")
         write(stack, INDEX, range(60), "at first")
         stack.wait(INDEX)
-        place = shard_folder(stack, INDEX, str(SHARD))
-        before = Before(position(stack, INDEX), place.parents[3] / f"stale-{INDEX}")  # on the same file system
+        folder = shard_folder(stack, INDEX, str(SHARD))
+        before = Before(position(stack, INDEX), folder.parents[3] / f"stale-{INDEX}")  # on the same file system
         stack.es.indices.close(index=INDEX)
-        place.rename(before.files)
+        folder.rename(before.files)
         reopen(stack, "allocate_empty_primary")
         yield before
     finally:
@@ -86,13 +86,13 @@ def test_an_empty_primary(stack: Stack, emptied: Before) -> None:
 
 
 def test_a_stale_primary(stack: Stack, emptied: Before) -> None:
-    """A copy of the shard's files comes back after another primary has taken its place."""
+    """A copy of the shard's files comes back after another primary has taken its folder."""
     write(stack, INDEX, range(200), "what is lost again")
     stack.wait(INDEX)
     before = position(stack, INDEX)
-    place = shard_folder(stack, INDEX, str(SHARD))
+    folder = shard_folder(stack, INDEX, str(SHARD))
     stack.es.indices.close(index=INDEX)
-    shutil.rmtree(place)
-    emptied.files.rename(place)
+    shutil.rmtree(folder)
+    emptied.files.rename(folder)
     reopen(stack, "allocate_stale_primary")
     check_writes(stack, INDEX, before)

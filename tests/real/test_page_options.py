@@ -95,8 +95,8 @@ def test_inner_hits_of_joins_in_filters_are_shown(stack: Stack, index_name: str)
     nested = {"nested": {"path": "comments", "query": {"term": {"comments.by": "bob"}}, "inner_hits": {"name": "c"}}}
     child = {"has_child": {"type": "review", "query": {"match_all": {}}, "inner_hits": {"name": "r"}}}
     try:
-        for more in ({}, {"sort": ["_doc"]}):
-            [hit] = search(stack, {"query": "dog", "filter": [nested, child]}, index_name, **more)["hits"]["hits"]
+        for options in ({}, {"sort": ["_doc"]}):
+            [hit] = search(stack, {"query": "dog", "filter": [nested, child]}, index_name, **options)["hits"]["hits"]
             assert hit["inner_hits"]["c"]["hits"]["hits"][0]["_source"] == {"by": "bob"}
             assert hit["inner_hits"]["r"]["hits"]["hits"][0]["_id"] == "2"
         legs = [{"standard": {"query": {"match": {"body": "dog"}}, "filter": nested}}]
@@ -141,9 +141,9 @@ def test_ascending_scores_are_paged(stack: Stack) -> None:
 
 
 def test_a_weight_of_zero_leaves_the_other_weight(stack: Stack) -> None:
-    one = scores(search(stack, {"query": "dog", "weights": {"lexical": 1, "semantic": 0}}))
+    weighted = scores(search(stack, {"query": "dog", "weights": {"lexical": 1, "semantic": 0}}))
     two = scores(search(stack, {"query": "dog", "weights": {"lexical": 2, "semantic": 0}}))
-    assert two == {id_: 2 * score for id_, score in one.items()}
+    assert two == {id_: 2 * score for id_, score in weighted.items()}
 
 
 def test_a_total_is_an_integer_as_from_elasticsearch(stack: Stack) -> None:
@@ -186,7 +186,11 @@ def one_large_group(stack: Stack, index_name: str) -> Iterator[str]:
     documents = [{"body": "wing wing wing", "group": "large"}] * 130
     documents += [{"body": f"a wing among other words {number}", "group": f"g{number}"} for number in range(5)]
     documents += [{"body": "a wing among other words without a group"}]
-    bulk(stack.es, [{"_index": index_name, "_id": str(n), **one} for n, one in enumerate(documents)], refresh=True)
+    bulk(
+        stack.es,
+        [{"_index": index_name, "_id": str(n), **document} for n, document in enumerate(documents)],
+        refresh=True,
+    )
     stack.attach(index_name, "body")
     stack.wait(index_name)
     yield index_name

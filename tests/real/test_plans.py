@@ -137,9 +137,9 @@ def test_a_highlighter_that_older_servers_do_not_know(client: Elasticsearch) -> 
 @pytest.mark.parametrize("options", [{"fusion": "rrf"}, {"blending": "windowed"}])
 def test_bm25_runs_during_encoding(client: Elasticsearch, options: dict[str, Any]) -> None:
     body = {"query": {"hybrid": {"query": f"bread with {sorted(options)}", **options}}, "profile": True}
-    found = client.search(index=INDEX, body=body).body
-    assert plan_of(found) == "BM25 during encoding, then kNN"
-    assert len(found["hits"]["hits"]) == 10
+    response = client.search(index=INDEX, body=body).body
+    assert plan_of(response) == "BM25 during encoding, then kNN"
+    assert len(response["hits"]["hits"]) == 10
 
 
 def test_a_text_to_embed_in_a_retriever_does_not_delay_its_other_legs(client: Elasticsearch) -> None:
@@ -147,8 +147,8 @@ def test_a_text_to_embed_in_a_retriever_does_not_delay_its_other_legs(client: El
     knn = {"field": "esblend", "k": 20, "num_candidates": 50, "query_vector_builder": by_text}
     legs = [{"knn": knn}, {"standard": {"query": {"match": {"body": "ship"}}}}]
     body = {"retriever": {"rrf": {"retrievers": legs, "rank_window_size": 20}}, "profile": True}
-    found = client.search(index=INDEX, body=body).body
-    assert plan_of(found) == "BM25 during encoding, then kNN"
+    response = client.search(index=INDEX, body=body).body
+    assert plan_of(response) == "BM25 during encoding, then kNN"
     vector = {**knn, "query_vector": client.perform_request(
         "POST", "/_esblend/embed", headers={"accept": "application/json", "content-type": "application/json"},
         body={"texts": ["a ship in the harbour"], "index": INDEX},
@@ -156,7 +156,7 @@ def test_a_text_to_embed_in_a_retriever_does_not_delay_its_other_legs(client: El
     vector.pop("query_vector_builder")
     legs[0] = {"knn": vector}
     expected = client.search(index=INDEX, body=body).body
-    assert [hit["_id"] for hit in found["hits"]["hits"]] == [hit["_id"] for hit in expected["hits"]["hits"]]
+    assert [hit["_id"] for hit in response["hits"]["hits"]] == [hit["_id"] for hit in expected["hits"]["hits"]]
 
 
 def _rounded(value: Any) -> Any:

@@ -16,11 +16,11 @@ def test_all_four_kinds(
     stack.attach(index, "body", model="hashing:64", passages={"splitter": "lines"})
     stack.wait(index)
     passages = stack.es.get(index=index, id="0")["_source"]["esblend"]["g1"]["passages"]
-    assert [(one["start"], one["end"]) for one in passages] == [(0, 11), (11, 22)]
-    found = stack.gateway.search(
+    assert [(passage["start"], passage["end"]) for passage in passages] == [(0, 11), (11, 22)]
+    response = stack.gateway.search(
         index=index, query={"hybrid": {"query": "green pears", "fusion": "best"}}, explain=True
     )
-    assert found["hits"]["hits"][0]["_id"] == "0"
+    assert response["hits"]["hits"][0]["_id"] == "0"
     monkeypatch.setenv("PYTHONPATH", str(plugins))
     with gateway_with(stack, tmp_path, reranker="shared-words:") as reranking:
         hits = reranking.search(index=index, query={"hybrid": {"query": "old red", "rerank": True}})["hits"]["hits"]

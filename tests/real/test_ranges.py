@@ -146,10 +146,10 @@ def test_proof_comes_with_the_search(fault_stack: Stack, index: str) -> None:
     stack.attach(index, "body")
     stack.wait(index)
     with without_feed(stack):
-        found = stack.es.get(index=index, id="1")["_source"]
-        for passage in found["esblend"]["g1"]["passages"]:
+        source = stack.es.get(index=index, id="1")["_source"]
+        for passage in source["esblend"]["g1"]["passages"]:
             passage.pop("vector", None)
-        stack.es.index(index=index, id="1", document=found, refresh=True)
+        stack.es.index(index=index, id="1", document=source, refresh=True)
         [result] = run(stack, range_task(stack, index, -1, 100))
         assert (result.documents, result.unchanged, result.written) == (3, 2, 1)
 

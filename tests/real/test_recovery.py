@@ -147,8 +147,8 @@ def test_random_writers_against_random_kills(fault_stack: Stack, index: str) -> 
                         revive(fault_stack)
         finally:
             stop.set()
-        for one in writing:
-            one.result()
+        for future in writing:
+            future.result()
     fault_stack.es.indices.refresh(index=index)
     assert_vectors_of_present_texts(fault_stack, index, fault_stack.es.count(index=index)["count"])
 
@@ -236,12 +236,10 @@ def test_writers_with_external_versions_never_meet_a_moved_version(fault_stack: 
             document = {"body": f"text {number} of version {version}", "other": "kept"}
             es.index(index=index_name, id=str(number), document=document, version=version, version_type="external")
         fault_stack.wait(index_name)
-        found = es.search(index=index_name, size=100, version=True, source=["other", "esblend.g1.state"])["hits"][
-            "hits"
-        ]
-        assert {hit["_version"] for hit in found} == {version}
-        assert {hit["_source"]["esblend"]["g1"]["state"] for hit in found} == {"embedded"}
-        assert {hit["_source"]["other"] for hit in found} == {"kept"}
+        hits = es.search(index=index_name, size=100, version=True, source=["other", "esblend.g1.state"])["hits"]["hits"]
+        assert {hit["_version"] for hit in hits} == {version}
+        assert {hit["_source"]["esblend"]["g1"]["state"] for hit in hits} == {"embedded"}
+        assert {hit["_source"]["other"] for hit in hits} == {"kept"}
     with pytest.raises(ConflictError):
         es.index(index=index_name, id="0", document={"body": "old"}, version=8, version_type="external")
     es.delete(index=index_name, id="1", version=10, version_type="external")
@@ -307,8 +305,8 @@ def test_odd_texts_are_embedded_and_a_huge_one_is_a_dead_letter(fault_stack: Sta
     urllib.request.urlopen(request).close()
     fault_stack.es.indices.put_settings(index=index, settings={"index.mapping.nested_objects.limit": 500})
     fault_stack.es.index(index=index, id="long", document={"body": "many words make a long text. " * 40_000})
-    found = fault_stack.wait(index, seconds=300)
-    assert (found["embedded"], found["dead_letters"]) == (1, 1)
+    status = fault_stack.wait(index, seconds=300)
+    assert (status["embedded"], status["dead_letters"]) == (1, 1)
     [letter] = fault_stack.call("GET", "/_esblend/dead-letters", index=index)["dead_letters"]
     assert letter["id"] == "long"
     assert "nested_objects.limit" in letter["error"]

@@ -52,9 +52,9 @@ def part_of(collection: Collection, each_query: int, each_document: int) -> Coll
     judgements = {id_: collection.judgements[id_] for id_ in ids}
     judged = set().union(*judgements.values())
     others = [document for document in collection.documents if document["_id"] not in judged][::each_document]
-    kept = judged | {document["_id"] for document in others}
+    chosen = judged | {document["_id"] for document in others}
     return Collection(
-        [document for document in collection.documents if document["_id"] in kept],
+        [document for document in collection.documents if document["_id"] in chosen],
         {id_: collection.queries[id_] for id_ in ids},
         judgements,
     )
@@ -66,7 +66,10 @@ def measure(stack: Stack, name: str, collection: Collection, seconds: int) -> di
     mappings = {"properties": dict.fromkeys(FIELDS, ENGLISH)}
     stack.es.indices.create(index=index, mappings=mappings, settings={"number_of_shards": 1, "number_of_replicas": 0})
     try:
-        actions = ({"_id": one["_id"], "title": one["title"], "text": one["text"]} for one in collection.documents)
+        actions = (
+            {"_id": document["_id"], "title": document["title"], "text": document["text"]}
+            for document in collection.documents
+        )
         bulk(stack.es, actions, index=index, refresh=True)
         stack.attach(index, *FIELDS)
         status = stack.wait(index, seconds=seconds)

@@ -66,7 +66,9 @@ def hasty(stack: Stack, cross_encoder: Path, tmp_path_factory: pytest.TempPathFa
 
 
 def test_a_cross_encoder_decides_the_order(reranking: Elasticsearch, cross_encoder: Path) -> None:
-    found = CrossEncoder(str(cross_encoder), threads=1).scores(TEXT, [one["body"] for one in DOCUMENTS.values()])
+    found = CrossEncoder(str(cross_encoder), threads=1).scores(
+        TEXT, [document["body"] for document in DOCUMENTS.values()]
+    )
     expected = dict(zip(DOCUMENTS, found.tolist(), strict=True))
     assert len({round(score, 3) for score in expected.values()}) == 6
     leg = {"retriever": RRF, "field": "body", "inference_text": TEXT, "rank_window_size": 10}
@@ -134,4 +136,4 @@ def test_a_semantic_clause_becomes_a_lexical_one(hasty: Elasticsearch) -> None:
     assert answer["esblend"]["degraded"] == ["semantic: the encoder took longer than 1e-05 s"]
     assert "warning" in answer.meta.headers
     several = hasty.msearch(index=INDEX, searches=[{}, {"query": clause()}, {}, {"query": {"match_all": {}}}])
-    assert [("esblend" in one) for one in several["responses"]] == [True, False]
+    assert [("esblend" in response) for response in several["responses"]] == [True, False]

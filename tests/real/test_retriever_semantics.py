@@ -171,7 +171,7 @@ def test_groups_show_all_matches_under_a_minimum_score(stack: Stack) -> None:
     cut = search(stack, retriever=tree, collapse=collapse, size=3, min_score=(first + second) / 2)["hits"]
     assert [hit["_id"] for hit in cut["hits"]] == [plain["hits"][0]["_id"]]
     assert cut["total"]["value"] < plain["total"]["value"]
-    groups = [found["hits"][0]["inner_hits"]["all"]["hits"] for found in (plain, cut)]
+    groups = [response["hits"][0]["inner_hits"]["all"]["hits"] for response in (plain, cut)]
     assert groups[0]["total"] == groups[1]["total"]
     assert [(hit["_id"], hit["_score"]) for hit in groups[0]["hits"]] == [
         (hit["_id"], hit["_score"]) for hit in groups[1]["hits"]
@@ -320,9 +320,9 @@ def test_explanations_of_knn_and_pinned_documents_have_elasticsearchs_levels_and
     knn = {"knn": {"field": "v", "query_vector": [1, 0], "k": 3, "num_candidates": 40}}
     response = search(stack, retriever=rrf(leg(X), knn), explain=True, size=40)
     nearest = {hit["_id"]: hit["_explanation"]["details"][1] for hit in response["hits"]["hits"]}
-    found = {id_: detail for id_, detail in nearest.items() if detail["value"]}
-    assert len(found) == 3
-    for id_, detail in found.items():
+    matching = {id_: detail for id_, detail in nearest.items() if detail["value"]}
+    assert len(matching) == 3
+    for id_, detail in matching.items():
         [document] = detail["details"]
         number, rank = numbers[id_], detail["value"]
         assert document["description"].startswith(f"doc [{number}] with an original score of [")
@@ -342,7 +342,7 @@ def _details(tree: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _weights(tree: dict[str, Any]) -> list[tuple[float, str]]:
     own = [(tree["value"], tree["description"].split(" in ")[0])] if tree["description"].startswith("weight(") else []
-    return own + [found for detail in tree["details"] for found in _weights(detail)]
+    return own + [weight for detail in tree["details"] for weight in _weights(detail)]
 
 
 def test_an_unknown_normalizer_is_the_cause_of_a_parse_error(stack: Stack) -> None:

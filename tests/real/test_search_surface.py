@@ -262,11 +262,11 @@ def test_a_response_is_filtered_as_elasticsearch_does(stack: Stack, pattern: str
     asked = {"index": INDEX, "query": {"match": {"body": "how to feed"}}, "filter_path": pattern}
     whole = dict(stack.es.search(**{**asked, "filter_path": None}).body)
     expected = dict(stack.es.search(**asked).body)
-    found = filtered(whole, pattern)
-    for answer in (found, expected):
+    response = filtered(whole, pattern)
+    for answer in (response, expected):
         if "took" in answer:
             answer["took"] = 0
-    assert found == expected
+    assert response == expected
 
 
 def test_parts_of_a_fused_response_can_be_asked_for(stack: Stack) -> None:

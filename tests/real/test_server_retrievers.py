@@ -50,8 +50,8 @@ pytestmark = pytest.mark.usefixtures("_indices")
     ],
 )
 def test_what_the_server_executes_itself_is_answered_by_it(stack: Stack, tree: dict[str, Any]) -> None:
-    for more in ({}, {"size": 3, "from": 1}, {"explain": True, "size": 2}):
-        through, direct = (search(client, retriever=tree, **more) for client in (stack.gateway, stack.es))
+    for options in ({}, {"size": 3, "from": 1}, {"explain": True, "size": 2}):
+        through, direct = (search(client, retriever=tree, **options) for client in (stack.gateway, stack.es))
         assert through.pop("took") >= direct.pop("took") * 0
         assert through == direct
         assert direct["hits"]["hits"]

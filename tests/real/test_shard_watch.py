@@ -16,11 +16,11 @@ SETTINGS = {"number_of_replicas": 0, "number_of_shards": 1}
 
 @pytest.fixture
 def names(stack: Stack, index_name: str) -> Iterator[list[str]]:
-    found = [f"{index_name}-{number}" for number in range(3)]
-    for name in found:
+    indices = [f"{index_name}-{number}" for number in range(3)]
+    for name in indices:
         stack.es.indices.create(index=name, settings=SETTINGS)
-    yield found
-    stack.es.indices.delete(index=found)
+    yield indices
+    stack.es.indices.delete(index=indices)
 
 
 async def changed(watch: ShardWatch, names: list[str], *active: str) -> list[str]:

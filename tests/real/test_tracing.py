@@ -48,7 +48,7 @@ def collector() -> Iterator[Collector]:
                 body = gzip.decompress(body)
             request = ExportTraceServiceRequest.FromString(body)
             for resource in request.resource_spans:
-                names = {one.key: one.value.string_value for one in resource.resource.attributes}
+                names = {attribute.key: attribute.value.string_value for attribute in resource.resource.attributes}
                 for scope in resource.scope_spans:
                     for span in scope.spans:
                         found.services[span.span_id] = names["service.name"]
@@ -74,7 +74,7 @@ def collector() -> Iterator[Collector]:
 @pytest.fixture(scope="module")
 def traced(fault_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Collector, Any]]:
     """A feed, a worker and a gateway that trace, and a client of the gateway."""
-    place = tmp_path_factory.mktemp("traced")
+    folder = tmp_path_factory.mktemp("traced")
     kill(fault_stack, "feed", "worker")
     with collector() as found, ExitStack() as running:
         environment = {
@@ -82,9 +82,9 @@ def traced(fault_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iter
             "ESBLEND_TRACING": "true",
         }  # fmt: skip
         for name in ("feed", "worker"):
-            running.enter_context(process(fault_stack, "esblend", name, place=place, **environment))
+            running.enter_context(process(fault_stack, "esblend", name, place=folder, **environment))
         options = {"tracing": "true", "environment": environment}
-        yield found, running.enter_context(gateway_with(fault_stack, place, **options))
+        yield found, running.enter_context(gateway_with(fault_stack, folder, **options))
     revive(fault_stack)
 
 

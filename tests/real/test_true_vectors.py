@@ -49,7 +49,7 @@ def vectors(stack: Stack, index: str, id_: str) -> list[Any]:
     headers = {"accept": "application/json"}
     source = stack.es.perform_request("GET", f"/{index}/_doc/{id_}", params=parameters, headers=headers).body["_source"]
     ours = source.get("esblend", {}).get("g1", {})
-    return [one["vector"] for one in ours.get("passages", [ours]) if "vector" in one]
+    return [passage["vector"] for passage in ours.get("passages", [ours]) if "vector" in passage]
 
 
 @pytest.mark.parametrize("attachment", [{}, {"vector": {"layout": "flat"}}, {"guard": True}])

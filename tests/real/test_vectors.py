@@ -28,7 +28,7 @@ def encoder() -> Encoder:
 
 
 def texts() -> list[str]:
-    return [f"{one['title']}\n{one['body']}" for one in DOCUMENTS]
+    return [f"{document['title']}\n{document['body']}" for document in DOCUMENTS]
 
 
 def search(stack: Stack, index: str, **body: Any) -> dict[str, Any]:
@@ -37,11 +37,11 @@ def search(stack: Stack, index: str, **body: Any) -> dict[str, Any]:
 
 def raw_scores(answer: dict[str, Any]) -> dict[str, float]:
     """Of the semantic leg, from the explanations."""
-    found = {}
+    results = {}
     for explained in answer["esblend"]["explanations"]:
         [leg] = [one for one in explained["legs"] if one["leg"].startswith("semantic")]
-        found[explained["_id"]] = leg["score"]
-    return found
+        results[explained["_id"]] = leg["score"]
+    return results
 
 
 def test_one_vector_a_document(stack: Stack, make_index: Callable[..., str], encoder: Encoder) -> None:
@@ -98,7 +98,7 @@ def test_foreign_vectors_are_only_searched_or_kept_current(
 ) -> None:
     field = {"type": "dense_vector", "dims": 384, "similarity": "cosine"}
     vectors = encoder.encode_documents(texts())
-    documents = [{**one, "vec": vector.tolist()} for one, vector in zip(DOCUMENTS, vectors, strict=True)]
+    documents = [{**document, "vec": vector.tolist()} for document, vector in zip(DOCUMENTS, vectors, strict=True)]
     index = make_index(*documents, properties={"title": {"type": "text"}, "body": {"type": "text"}, "vec": field})
     stack.attach(index, "title", "body", adopt={"field": "vec"})
     status = stack.wait(index)
@@ -161,8 +161,10 @@ def test_a_mapping_that_asks_for_it_is_attached(stack: Stack, index_name: str, w
     stack.gateway.index(index=index_name, id="1", document={"body": "Whales"}, refresh=True)
 
     def attachment() -> Any:
-        found = stack.gateway.options(ignore_status=404)
-        return found.perform_request("GET", f"/_esblend/indices/{index_name}", headers={"accept": "application/json"})
+        response = stack.gateway.options(ignore_status=404)
+        return response.perform_request(
+            "GET", f"/_esblend/indices/{index_name}", headers={"accept": "application/json"}
+        )
 
     wait_for("attached", lambda: attachment().body.get("attachment"))
     assert stack.wait(index_name)["embedded"] == 1
@@ -273,12 +275,12 @@ def test_advice_from_the_indexs_own_numbers(stack: Stack, make_index: Callable[.
     stack.attach(index, "body")
     stack.wait(index, seconds=200)
     done = stack.esblend("advise", index, "--json")
-    found = json.loads(done.stdout)
-    assert found["passages"] == 400
-    by_type = {(one["type"], one["oversample"]): one for one in found["options"]}
+    advice = json.loads(done.stdout)
+    assert advice["passages"] == 400
+    by_type = {(one["type"], one["oversample"]): one for one in advice["options"]}
     # So small an index saves too little memory for a migration; only a poor recall of the present type is worth one.
     is_poor = by_type["int8_hnsw", None]["recall"] < 0.95
-    assert found["recommended"]["type"].endswith("flat") if is_poor else found["recommended"]["type"] == "int8_hnsw"
+    assert advice["recommended"]["type"].endswith("flat") if is_poor else advice["recommended"]["type"] == "int8_hnsw"
     assert by_type["hnsw", None]["ram_bytes"] == 400 * (4 * 384 + 64)
     assert by_type["hnsw", None]["recall"] == 1.0
     assert "Recommended" in stack.esblend("advise", index).stdout
@@ -292,17 +294,20 @@ def test_fields_apart_are_legs_with_weights_of_their_own(
     stack.wait(index)
     passages = stack.es.get(index=index, id="0")["_source"]["esblend"]["g1"]["passages"]
     whole = f"{DOCUMENTS[0]['title']}\n{DOCUMENTS[0]['body']}"
-    assert {one["field"]: whole[one["start"] : one["end"]] for one in passages} == DOCUMENTS[0]
+    assert {passage["field"]: whole[passage["start"] : passage["end"]] for passage in passages} == DOCUMENTS[0]
     weights = {"lexical": 0, "title": 0.25, "body": 1}
     answer = search(
         stack, index, query={"hybrid": {"query": QUESTION, "weights": weights, "normalizer": "raw_dot"}}, explain=True
     )
     query = encoder.encode_query(QUESTION)
-    dots = {field: encoder.encode_documents([one[field] for one in DOCUMENTS]) @ query for field in ("title", "body")}
-    found = {hit["_id"]: hit["_score"] for hit in answer["hits"]["hits"]}
+    dots = {
+        field: encoder.encode_documents([document[field] for document in DOCUMENTS]) @ query
+        for field in ("title", "body")
+    }
+    scores = {hit["_id"]: hit["_score"] for hit in answer["hits"]["hits"]}
     expected = {str(n): 0.25 * dots["title"][n] + dots["body"][n] for n in range(3)}
     expected["3"] = float(encoder.encode_documents(["no title here"])[0] @ query)
-    assert found == pytest.approx(expected, abs=1e-5)
+    assert scores == pytest.approx(expected, abs=1e-5)
     legs = [leg["leg"] for leg in answer["esblend"]["explanations"][0]["legs"]]
     assert legs == ["lexical", "semantic title", "semantic body"]
     joint = search(stack, index, query={"hybrid": {"query": QUESTION, "alpha": 1, "normalizer": "raw_dot"}})
@@ -311,7 +316,7 @@ def test_fields_apart_are_legs_with_weights_of_their_own(
     assert stack.esblend("verify", index, "--json").returncode == 0
     stack.call("PUT", f"/_esblend/indices/{index}/defaults", {"weights": weights, "normalizer": "raw_dot"})
     again = search(stack, index, query={"hybrid": {"query": QUESTION}})
-    assert again["hits"]["hits"][0]["_score"] == pytest.approx(found["0"], abs=1e-6)
+    assert again["hits"]["hits"][0]["_score"] == pytest.approx(scores["0"], abs=1e-6)
 
 
 @pytest.mark.parametrize("weights", [{"title": 1}, {"semantic": 1, "body": 1}, {"nothing": 1}])

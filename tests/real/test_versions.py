@@ -47,8 +47,8 @@ def test_attach_index_search_migrate_roll_back_detach(old_stack: Stack) -> None:
         {"knn": {"field": "esblend", "query_vector_builder": {"text_embedding": {"model_text": TEXT}}, "k": 3,
                  "num_candidates": 10}},
     ]}}  # fmt: skip
-    found = stack.gateway.search(index="articles", body={"retriever": retriever})
-    assert found["hits"]["hits"][0]["_id"] == "whale"
+    response = stack.gateway.search(index="articles", body={"retriever": retriever})
+    assert response["hits"]["hits"][0]["_id"] == "whale"
     stack.es.update(index="articles", id="bread", doc={"body": "Dolphins are mammals of the sea."}, refresh=True)
     stack.wait("articles")
     stack.call("POST", f"{path}/generations", {"passages": {"max_tokens": 64}})
@@ -114,17 +114,17 @@ SEARCHES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("kind", SEARCHES)
 def test_every_kind_of_search(old_stack: Stack, searched: str, kind: str) -> None:
-    found = old_stack.gateway.search(index=searched, body=copy.deepcopy(SEARCHES[kind]))
-    assert found["hits"]["hits"][0]["_id"] == "whale"
-    assert "degraded" not in found.get("esblend", {})
+    response = old_stack.gateway.search(index=searched, body=copy.deepcopy(SEARCHES[kind]))
+    assert response["hits"]["hits"][0]["_id"] == "whale"
+    assert "degraded" not in response.get("esblend", {})
 
 
 def test_a_semantic_clause_matches_k_documents(old_stack: Stack, searched: str) -> None:
     """Servers before 8.15 do not know `k` in a `knn` query."""
     for k in (1, 2):
         query = {"semantic": {"query": TEXT, "k": k}}
-        found = old_stack.gateway.search(index=searched, query=query)
-        assert (found["hits"]["total"]["value"], found["hits"]["hits"][0]["_id"]) == (k, "whale")
+        response = old_stack.gateway.search(index=searched, query=query)
+        assert (response["hits"]["total"]["value"], response["hits"]["hits"][0]["_id"]) == (k, "whale")
         assert old_stack.gateway.count(index=searched, query=query)["count"] == k
 
 

@@ -36,9 +36,9 @@ def test_every_metric_that_is_named_is_exported() -> None:
 
 def test_the_manifests_set_what_is_a_setting_and_run_what_is_a_command() -> None:
     documents = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "esblend.yaml").read_text()))
-    config = next(one for one in documents if one["kind"] == "ConfigMap")["data"]
+    config = next(document for document in documents if document["kind"] == "ConfigMap")["data"]
     assert {name.removeprefix("ESBLEND_").lower() for name in config} <= Settings.model_fields.keys()
-    pods = [one["spec"]["template"]["spec"] for one in documents if one["kind"] == "Deployment"]
+    pods = [document["spec"]["template"]["spec"] for document in documents if document["kind"] == "Deployment"]
     assert [pod["containers"][0]["args"][0] for pod in pods] == ["feed", "worker", "gateway"]
     for pod in pods:
         assert pod["enableServiceLinks"] is False
@@ -113,20 +113,24 @@ def _rendered(values: dict[str, Any]) -> list[dict[str, Any]] | None:
     assert not report["errors"]
     assert {message["severity"] for message in report["messages"]} <= {1}  # hints, such as a missing icon
     rendered = helm_python.Chart.load(CHART).render(values, name="r", namespace="search")
-    return [one for text in rendered.values() for one in yaml.safe_load_all(text) if one]
+    return [manifest for text in rendered.values() for manifest in yaml.safe_load_all(text) if manifest]
 
 
 def test_helm_renders_the_chart_where_it_is_installed() -> None:
     objects = _rendered({"worker": {"autoscaling": {"enabled": True}}})
     if objects is None:
         return
-    kinds = sorted(one["kind"] for one in objects)
+    kinds = sorted(manifest["kind"] for manifest in objects)
     assert kinds == sorted(["ConfigMap", "Service", "ScaledObject", *["Deployment"] * 3, *["PodDisruptionBudget"] * 2])
 
 
 def _pods(objects: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Process -> its container."""
-    pods = [one["spec"]["template"]["spec"]["containers"][0] for one in objects if one["kind"] == "Deployment"]
+    pods = [
+        manifest["spec"]["template"]["spec"]["containers"][0]
+        for manifest in objects
+        if manifest["kind"] == "Deployment"
+    ]
     return {pod["args"][0]: pod for pod in pods}
 
 
@@ -146,7 +150,9 @@ def test_the_gateway_accepts_the_names_of_its_service_in_every_namespace() -> No
     objects = _rendered({"gateway": {"allowedHosts": ["search.example.com"]}})
     if objects is None:
         return
-    [allowed] = [one["value"] for one in _pods(objects)["gateway"]["env"] if one["name"].endswith("ALLOWED_HOSTS")]
+    [allowed] = [
+        manifest["value"] for manifest in _pods(objects)["gateway"]["env"] if manifest["name"].endswith("ALLOWED_HOSTS")
+    ]
     service = "r-gateway.search"
     assert allowed.split(",") == [
         "search.example.com", "r-gateway", service, f"{service}.svc", f"{service}.svc.cluster.local",

@@ -18,7 +18,9 @@ SCHEMES = pytest.mark.parametrize("scheme", ["light", "dark"])
 
 def check(page: Page, size: ViewportSize) -> None:
     violations = Axe().run(page).response["violations"]
-    assert not violations, [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in violations]
+    assert not violations, [
+        (violation["id"], [node["html"] for node in violation["nodes"]][:3]) for violation in violations
+    ]
     assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
 
 

@@ -37,21 +37,21 @@ def cards(page: Page) -> list[str]:
 
 def saved(stack: Stack) -> dict[str, dict[str, int]]:
     """Judgements by question, as the index holds them."""
-    found: dict[str, dict[str, int]] = {}
+    grades: dict[str, dict[str, int]] = {}
     query = {"term": {"index": INDEX}}
     try:
         answer = stack.es.search(index=".esblend-judgements", size=1000, query=query, ignore_unavailable=True)
     except ApiError as error:
         if error.status_code != 503:  # its shard has just been created
             raise
-        return found
+        return grades
     hits = answer["hits"]["hits"]
     for hit in hits:
         source = hit["_source"]
-        found.setdefault(source["query"], {})
+        grades.setdefault(source["query"], {})
         if "document" in source:
-            found[source["query"]][source["document"]] = source["grade"]
-    return found
+            grades[source["query"]][source["document"]] = source["grade"]
+    return grades
 
 
 def load(page: Page, tmp_path: Path, judged: dict[str, dict[str, int]] = JUDGED) -> None:
@@ -182,11 +182,11 @@ def test_the_exports_are_read_by_eval_and_tune(
     files = {file.name: file for file in downloads(page, "#export-trec", 2)}
     judged = read_judgements(files["qrels.txt"], files["queries.jsonl"])
     assert {judged.queries[id_]: dict(grades) for id_, grades in judged.grades.items()} == JUDGED
-    for more in (
+    for parameters in (
         ["--qrels", str(table)],
         ["--qrels", str(files["qrels.txt"]), "--queries", str(files["queries.jsonl"])],
     ):
-        done = stack.esblend("eval", INDEX, *more, "--json")
+        done = stack.esblend("eval", INDEX, *parameters, "--json")
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)
 

@@ -36,9 +36,9 @@ def report(browser: Browser, tmp_path: Path, size: ViewportSize) -> Iterator[Ope
 
     def open_(scheme: Any = "light", alpha: float = 0.65) -> Page:
         file = tmp_path / "report.html"
-        found = weak(evaluation(BASE, BLEND, queries=QUERIES))
+        weak_queries = weak(evaluation(BASE, BLEND, queries=QUERIES))
         documents = {"q0-right": ("Resetting your password", "Open the sign-in page."), "q0-other": (HOSTILE, HOSTILE)}
-        write_html(found, Circumstances(FACTS, alpha, documents), file)
+        write_html(weak_queries, Circumstances(FACTS, alpha, documents), file)
         contexts.append(browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce"))
         page = contexts[-1].new_page()
         problems: list[str] = []
@@ -64,7 +64,9 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_screen(report: Open, si
         if query:
             page.get_by_role("button", name=query, exact=True).click()
         violations = Axe().run(page).response["violations"]
-        assert not violations, [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in violations]
+        assert not violations, [
+            (violation["id"], [node["html"] for node in violation["nodes"]][:3]) for violation in violations
+        ]
         assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
 
 

@@ -178,7 +178,7 @@ def test_the_choices_and_their_defaults_are_those_of_the_gateway(page: Page, sta
         page.locator("[data-group=how] summary").click()
     for chooser, choices in (("normalizer", "normalizers"), ("combination", "combinations"), ("fusion", "fusions")):
         options = page.locator(f"#{chooser} option")
-        assert [one.get_attribute("value") for one in options.all()] == ["", *blend[choices]]
+        assert [option.get_attribute("value") for option in options.all()] == ["", *blend[choices]]
         expect(options.first).to_have_text(f"default ({blend['defaults'][chooser]})")
     ask(page)
     for normalizer in ("raw_dot", "calibrated"):

@@ -92,7 +92,7 @@ def test_each_search_of_many_has_the_callers_rights(secured: Stack) -> None:
             line for index in ("open-docs", "secret-docs") for body in bodies for line in ({"index": index}, body)
         ]
         answers = client.msearch(searches=searches)["responses"]
-    assert [one["status"] for one in answers] == [200] * 4 + [403] * 4
+    assert [response["status"] for response in answers] == [200] * 4 + [403] * 4
 
 
 def test_a_cursor_gives_no_right(secured: Stack) -> None:

@@ -27,9 +27,9 @@ def jdk(home: Path, version: str, modules: str | None) -> Path:
 
 
 def test_a_jdk_is_known_by_its_release_file(tmp_path: Path) -> None:
-    found = read_java(jdk(tmp_path / "25", "25.0.3", "java.base jdk.incubator.vector jdk.jlink"))
-    assert found is not None
-    assert found.major == 25
+    java = read_java(jdk(tmp_path / "25", "25.0.3", "java.base jdk.incubator.vector jdk.jlink"))
+    assert java is not None
+    assert java.major == 25
     assert read_java(jdk(tmp_path / "runtime", "25.0.3", "java.base")) is None
     assert read_java(jdk(tmp_path / "nameless", "21.0.1", None)) is None
     assert read_java(tmp_path / "none") is None

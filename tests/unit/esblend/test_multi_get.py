@@ -19,8 +19,8 @@ FAILED = {"_id": "a", "error": {"type": "no_shard_available_action_exception", "
 
 def test_a_document_exists_when_it_was_found() -> None:
     no_index = {"_id": "c", "error": {"type": "index_not_found_exception", "reason": "no such index"}}
-    found = {"_id": "a", "found": True}
-    assert existing([found, {"_id": "b", "found": False}, no_index], "articles") == [found]
+    document = {"_id": "a", "found": True}
+    assert existing([document, {"_id": "b", "found": False}, no_index], "articles") == [document]
 
 
 def test_an_error_is_not_a_missing_document() -> None:

@@ -20,9 +20,9 @@ STORED = {
 
 
 def test_a_stored_mean_vector_is_read() -> None:
-    found = read_mean_vector(STORED)
-    assert found is not None
-    mean, writes = found
+    mean_vector = read_mean_vector(STORED)
+    assert mean_vector is not None
+    mean, writes = mean_vector
     assert mean.vector.tolist() == [0.5, -0.25]
     assert (mean.sampled, mean.passages, mean.documents, writes) == (100, 120, 400, 900)
 

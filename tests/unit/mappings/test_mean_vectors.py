@@ -36,9 +36,9 @@ def test_documents_without_vectors_do_not_count() -> None:
 
 
 def test_indices_are_weighted_by_their_documents() -> None:
-    one = MeanVector(rows((1, 0))[0], 1.0, 10, 10, documents=300)
+    mean_vector = MeanVector(rows((1, 0))[0], 1.0, 10, 10, documents=300)
     other = MeanVector(rows((0, 1))[0], 2.0, 5, 7, documents=100)
-    both = combine([one, other])
+    both = combine([mean_vector, other])
     assert both is not None
     assert both.vector.tolist() == pytest.approx([0.75, 0.25])
     assert both.mean_squared_norm == pytest.approx(1.25)

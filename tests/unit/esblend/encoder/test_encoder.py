@@ -185,8 +185,8 @@ def test_unusable_vectors_are_named(bad: float) -> None:
 def test_batches_hold_each_text_once_within_the_budget(lengths: list[int], budget: int) -> None:
     batches, packed = token_batches(lengths, budget), packed_batches(lengths, budget)
     equal = equal_length_batches(lengths, budget)
-    for found in (batches, packed, equal):
-        assert sorted(position for batch in found for position in batch) == list(range(len(lengths)))
+    for vectors in (batches, packed, equal):
+        assert sorted(position for batch in vectors for position in batch) == list(range(len(lengths)))
     for batch in packed:
         assert len(batch) == 1 or sum(lengths[position] for position in batch) <= budget
     assert all(len({lengths[position] for position in batch}) == 1 for batch in equal)

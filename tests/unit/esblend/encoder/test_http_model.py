@@ -42,8 +42,8 @@ def encoders(service: EmbeddingService, **more: Any) -> Encoders:
 def test_its_vectors_come_in_order_and_batches(service: EmbeddingService, name: str) -> None:
     encoder = encoders(service, encoder_batch_texts=2, encoder_api_key=SecretStr("key")).load(name)
     service.batches.clear()
-    found = encoder.encode_documents(TEXTS)
-    np.testing.assert_allclose(found, packaged_encoder().encode_documents(TEXTS), atol=1e-5)
+    vectors = encoder.encode_documents(TEXTS)
+    np.testing.assert_allclose(vectors, packaged_encoder().encode_documents(TEXTS), atol=1e-5)
     assert service.batches == [2, 2, 1]
     assert set(service.authorizations) == {"Bearer key"}
 

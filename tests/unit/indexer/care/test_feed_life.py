@@ -26,8 +26,8 @@ def life(url: str, seen: SeenHeartbeats | None = None) -> FeedLife | None:
 
 def heartbeat(id_: str, **fields: Any) -> dict[str, Any]:
     source = {"beat": 7, "at": 1e9, **fields}
-    found = {"found": True, "_seq_no": 1, "_primary_term": 1, "_source": source}
-    return {"_index": "esblend-checkpoints", "_id": f"feed-{id_}", **found}
+    document = {"found": True, "_seq_no": 1, "_primary_term": 1, "_source": source}
+    return {"_index": "esblend-checkpoints", "_id": f"feed-{id_}", **document}
 
 
 def test_a_dead_feed_is_watched_for_five_seconds_only_once(
@@ -68,8 +68,8 @@ def test_a_feed_that_stopped_is_succeeded_by_one_that_works(fields: dict[str, An
 
     class Client(AsyncElasticsearch):
         async def mget(self, *, ids: list[str], **_: Any) -> Any:  # type: ignore[override]
-            found = {"feeds": members, "feed-b": other}
-            return {"docs": [found.get(id_, {"_id": id_, "found": False}) for id_ in ids]}
+            documents = {"feeds": members, "feed-b": other}
+            return {"docs": [documents.get(id_, {"_id": id_, "found": False}) for id_ in ids]}
 
     async def read() -> FeedLife | None:
         async with Client("http://127.0.0.1:9") as es:

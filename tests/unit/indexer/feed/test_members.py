@@ -13,8 +13,8 @@ PLACE = {"found": True, "_seq_no": 3, "_primary_term": 1}
 
 def test_the_members_are_read() -> None:
     stored = {"format": 1, "feeds": [{"id": "a", "group": "g"}, {"id": "b", "group": "h"}]}
-    found = read_members({**PLACE, "_source": stored})
-    assert found.by_id == {"a": Member(id="a", group="g"), "b": Member(id="b", group="h")}
+    members = read_members({**PLACE, "_source": stored})
+    assert members.by_id == {"a": Member(id="a", group="g"), "b": Member(id="b", group="h")}
     assert read_members({"found": False}).by_id == {}
 
 
@@ -22,9 +22,9 @@ def test_the_members_are_read() -> None:
     "stored", [{}, {"format": 1}, {"format": 1, "feeds": "a"}, {"format": "1", "feeds": [{"id": 7}]}]
 )
 def test_a_damaged_list_is_empty_and_may_be_written_over(stored: dict[str, Any]) -> None:
-    found = read_members({**PLACE, "_source": stored})
-    assert (found.by_id, found.is_newer) == ({}, False)
-    assert found.version is not None
+    members = read_members({**PLACE, "_source": stored})
+    assert (members.by_id, members.is_newer) == ({}, False)
+    assert members.version is not None
 
 
 def test_a_list_of_a_newer_format_is_left_alone() -> None:

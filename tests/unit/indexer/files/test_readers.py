@@ -23,10 +23,10 @@ from indexer.files.tables import sniffed
 def load(*paths: Path, **options: object) -> list[Found]:
     told: list[int] = []
     chosen = LoadOptions(**options)  # type: ignore[arg-type]
-    found = list(read_documents(list(paths), chosen, told.append))
+    results = list(read_documents(list(paths), chosen, told.append))
     total = total_bytes(list(paths), chosen)
     assert total is None or sum(told) == total
-    return found
+    return results
 
 
 def write(folder: Path, name: str, content: str | bytes) -> Path:
@@ -37,8 +37,8 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
 
 
 def sources(found: list[Found]) -> list[dict[str, object]]:
-    assert all(isinstance(one, Read) for one in found), found
-    return [one.source for one in found if isinstance(one, Read)]
+    assert all(isinstance(document, Read) for document in found), found
+    return [document.source for document in found if isinstance(document, Read)]
 
 
 def pipe(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
@@ -343,7 +343,7 @@ def test_what_is_left_out_is_told_by_kind(tmp_path: Path) -> None:
     ):
         write(tmp_path, name, "" if name.startswith("empty") else "x")
     write(tmp_path, "binary.txt", b"\x7fELF\0\0\1")
-    kinds = sorted(one.kind for one in load(tmp_path, ignore=("drafts",)) if isinstance(one, Skipped))
+    kinds = sorted(entry.kind for entry in load(tmp_path, ignore=("drafts",)) if isinstance(entry, Skipped))
     assert kinds == [
         "binary files", "empty files", "files of an unknown kind (.png)", "files or folders that --ignore names",
         "folders named node_modules", "hidden files or folders", "hidden files or folders",

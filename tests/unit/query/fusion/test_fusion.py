@@ -27,8 +27,8 @@ scores = st.dictionaries(st.sampled_from(keys(*"abcdefgh")), st.floats(0.01, 100
 
 def test_rrf_by_hand() -> None:
     fused = reciprocal_rank_fusion([RankedLeg("bm25", {A: 9.0, B: 5.0}), RankedLeg("knn", {B: 0.9, C: 0.8})])
-    assert [one.key for one in fused] == [B, A, C]
-    assert [one.score for one in fused] == pytest.approx([1 / 62 + 1 / 61, 1 / 61, 1 / 62])
+    assert [hit.key for hit in fused] == [B, A, C]
+    assert [hit.score for hit in fused] == pytest.approx([1 / 62 + 1 / 61, 1 / 61, 1 / 62])
     assert [part.rank for part in fused[0].parts] == [2, 1]
 
 
@@ -36,12 +36,12 @@ def test_rrf_weights_and_constant_by_hand() -> None:
     fused = reciprocal_rank_fusion(
         [RankedLeg("x", {A: 1.0}, weight=2.0), RankedLeg("y", {B: 1.0}, weight=0.5)], rank_constant=1
     )
-    assert [(one.key, one.score) for one in fused] == [(A, 1.0), (B, 0.25)]
+    assert [(hit.key, hit.score) for hit in fused] == [(A, 1.0), (B, 0.25)]
 
 
 def test_rrf_ties_go_to_the_earlier_leg() -> None:
     fused = reciprocal_rank_fusion([RankedLeg("x", {A: 1.0}), RankedLeg("y", {B: 1.0})])
-    assert [one.key for one in fused] == [A, B]
+    assert [hit.key for hit in fused] == [A, B]
 
 
 def test_linear_with_minmax_by_hand() -> None:
@@ -50,7 +50,7 @@ def test_linear_with_minmax_by_hand() -> None:
         RankedLeg("knn", {C: 0.9, A: 0.5}, weight=0.7, normalizer="minmax"),
     ]
     fused = linear_fusion(legs)
-    assert [(one.key.id, round(one.score, 9)) for one in fused] == [("c", 0.7), ("a", 0.3), ("b", 0.15)]
+    assert [(hit.key.id, round(hit.score, 9)) for hit in fused] == [("c", 0.7), ("a", 0.3), ("b", 0.15)]
 
 
 @pytest.mark.parametrize(
@@ -92,28 +92,28 @@ def test_normalizers_do_not_see_the_scale_of_a_leg(
 @given(scores, scores)
 def test_the_order_of_the_legs_does_not_change_scores(first: dict[Key, float], second: dict[Key, float]) -> None:
     for fuse in (reciprocal_rank_fusion, linear_fusion):
-        one = {f.key: f.score for f in fuse([RankedLeg("x", first), RankedLeg("y", second)])}
+        of_one_window = {f.key: f.score for f in fuse([RankedLeg("x", first), RankedLeg("y", second)])}
         other = {f.key: f.score for f in fuse([RankedLeg("y", second), RankedLeg("x", first)])}
-        assert one == other
+        assert of_one_window == other
 
 
 @given(scores)
 def test_identical_legs_keep_the_order(leg: dict[Key, float]) -> None:
     for fuse in (reciprocal_rank_fusion, linear_fusion):
-        assert [one.key for one in fuse([RankedLeg("x", leg), RankedLeg("y", leg)])] == list(leg)
+        assert [hit.key for hit in fuse([RankedLeg("x", leg), RankedLeg("y", leg)])] == list(leg)
 
 
 @given(scores, scores)
 def test_a_score_is_the_exact_sum_of_its_parts(first: dict[Key, float], second: dict[Key, float]) -> None:
     for fuse in (reciprocal_rank_fusion, linear_fusion):
-        for one in fuse([RankedLeg("x", first, 0.3, "minmax"), RankedLeg("y", second, 0.7, "minmax")]):
-            assert one.score == math.fsum(part.contribution for part in one.parts)
+        for hit in fuse([RankedLeg("x", first, 0.3, "minmax"), RankedLeg("y", second, 0.7, "minmax")]):
+            assert hit.score == math.fsum(part.contribution for part in hit.parts)
 
 
 @given(scores, scores)
 def test_scores_descend(first: dict[Key, float], second: dict[Key, float]) -> None:
     fused = linear_fusion([RankedLeg("x", first), RankedLeg("y", second)])
-    assert [one.score for one in fused] == sorted((one.score for one in fused), reverse=True)
+    assert [hit.score for hit in fused] == sorted((hit.score for hit in fused), reverse=True)
 
 
 TWO_LEGS = [RankedLeg("x", {A: 0.5, B: 0.2}, weight=1.0), RankedLeg("y", {A: 0.8}, weight=3.0)]
@@ -130,7 +130,7 @@ TWO_LEGS = [RankedLeg("x", {A: 0.5, B: 0.2}, weight=1.0), RankedLeg("y", {A: 0.8
     ],
 )
 def test_combinations_by_hand(combination: str, of_both: float, of_one: float) -> None:
-    fused = {one.key: one.score for one in linear_fusion(TWO_LEGS, combination)}
+    fused = {hit.key: hit.score for hit in linear_fusion(TWO_LEGS, combination)}
     assert fused == pytest.approx({A: of_both, B: of_one})
 
 

@@ -79,10 +79,10 @@ def test_the_blend_is_monotonic_in_bm25_and_in_the_dot_product(
     blending = Blending(normalizer=normalizer, combination=combination)
     fused = blend({"lexical": lexical, "semantic": semantic}, {"lexical": 0.35, "semantic": 0.65}, blending, scale)
     scores = {hit.key: hit.score for hit in fused}
-    for one in semantic:
+    for key in semantic:
         for other in semantic:
-            if semantic[one] >= semantic[other] and lexical.get(one, 0.0) >= lexical.get(other, 0.0):
-                assert scores[one] >= scores[other] - 1e-9
+            if semantic[key] >= semantic[other] and lexical.get(key, 0.0) >= lexical.get(other, 0.0):
+                assert scores[key] >= scores[other] - 1e-9
 
 
 @given(
@@ -99,11 +99,11 @@ def test_the_windowed_blend_ranks_no_document_outside_of_a_window_above_a_better
     scale = SemanticScale({"i": Calibration(0.3)})
     blending = Blending(normalizer=normalizer, combination=combination, is_windowed=True)
     fused = blend({"lexical": lexical, "semantic": semantic}, {"lexical": 0.35, "semantic": 0.65}, blending, scale)
-    found = {hit.key: hit.score for hit in fused}
-    for one in found:
-        for other in found:
-            if all(leg[one] >= leg[other] for leg in true) and _is_inside_where(other, one, lexical, semantic):
-                assert found[one] >= found[other] - 1e-9
+    fused_scores = {hit.key: hit.score for hit in fused}
+    for key in fused_scores:
+        for other in fused_scores:
+            if all(leg[key] >= leg[other] for leg in true) and _is_inside_where(other, key, lexical, semantic):
+                assert fused_scores[key] >= fused_scores[other] - 1e-9
 
 
 def _is_inside_where(other: Key, one: Key, *windows: dict[Key, float]) -> bool:
@@ -129,8 +129,8 @@ def test_a_lower_dot_product_does_not_win_under_a_geometric_mean() -> None:
 
 
 def test_calibration_by_hand() -> None:
-    one = Calibration(mean=0.7)
-    assert [one.calibrate(dot) for dot in (1.0, 0.7, 0.85, 0.4)] == pytest.approx([1, 0, 0.5, -1])
+    calibration = Calibration(mean=0.7)
+    assert [calibration.calibrate(dot) for dot in (1.0, 0.7, 0.85, 0.4)] == pytest.approx([1, 0, 0.5, -1])
 
 
 @given(dot_lists, st.floats(0, 9))

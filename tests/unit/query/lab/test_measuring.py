@@ -13,12 +13,12 @@ JUDGED = Judged("j", {"1": "one", "2": "two"}, {"1": {"a": 1, "b": 2}, "2": {"c"
 
 def test_measures_by_hand() -> None:
     run = {"1": {"x": 3.0, "b": 2.0, "a": 1.0}}
-    found = per_query(run, JUDGED)
+    values = per_query(run, JUDGED)
     ideal = 2 + 1 / math.log2(3)
-    assert found["nDCG@10"] == pytest.approx({"1": (2 / math.log2(3) + 1 / 2) / ideal, "2": 0.0})
-    assert found["MRR@10"] == pytest.approx({"1": 0.5, "2": 0.0})
-    assert found["recall@10"] == pytest.approx({"1": 1.0, "2": 0.0})
-    assert found["MAP"] == pytest.approx({"1": (1 / 2 + 2 / 3) / 2, "2": 0.0})
+    assert values["nDCG@10"] == pytest.approx({"1": (2 / math.log2(3) + 1 / 2) / ideal, "2": 0.0})
+    assert values["MRR@10"] == pytest.approx({"1": 0.5, "2": 0.0})
+    assert values["recall@10"] == pytest.approx({"1": 1.0, "2": 0.0})
+    assert values["MAP"] == pytest.approx({"1": (1 / 2 + 2 / 3) / 2, "2": 0.0})
 
 
 def test_a_negative_grade_takes_nothing_away() -> None:
@@ -39,8 +39,8 @@ def test_chance_is_not_called_significant_and_a_steady_gain_is() -> None:
     base = {str(n): draw.random() * 0.5 for n in range(100)}
     noise = {id_: value + draw.gauss(0, 0.1) for id_, value in base.items()}
     better = {id_: value + 0.1 + draw.gauss(0, 0.05) for id_, value in base.items()}
-    found = compare({"base": base, "noise": noise, "better": better, "same": dict(base)}, "base")
-    assert not found["noise"].is_significant
-    assert found["better"].is_significant
-    assert found["better"].gain.mean == pytest.approx(0.1, abs=0.02)
-    assert (found["same"].p_value, found["same"].wins, found["same"].losses) == (1.0, 0, 0)
+    comparisons = compare({"base": base, "noise": noise, "better": better, "same": dict(base)}, "base")
+    assert not comparisons["noise"].is_significant
+    assert comparisons["better"].is_significant
+    assert comparisons["better"].gain.mean == pytest.approx(0.1, abs=0.02)
+    assert (comparisons["same"].p_value, comparisons["same"].wins, comparisons["same"].losses) == (1.0, 0, 0)

@@ -63,6 +63,6 @@ def test_the_curve_marks_the_present_alpha() -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-0.01, 0.08), (0.3, 0.301), (-5, 500)])
 def test_ticks_are_round_and_few(low: float, high: float) -> None:
-    found = ticks(low, high, 4)
-    assert 1 <= len(found) <= 4
-    assert all(low <= value <= high for value in found)
+    marks = ticks(low, high, 4)
+    assert 1 <= len(marks) <= 4
+    assert all(low <= value <= high for value in marks)

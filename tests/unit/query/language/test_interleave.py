@@ -17,11 +17,11 @@ def parse(interleave: Any, **more: Any) -> Interleave:
 
 
 def test_options_beside_it_are_shared_and_those_of_a_side_replace_them() -> None:
-    found = parse(
+    parsed = parse(
         {"experiment": "t", "a": {}, "b": {"weights": {"lexical": 2, "semantic": 1}}}, alpha=0.3, fields=["title"]
     )
-    assert (found.a.weights, found.a.fields) == ({"lexical": 0.7, "semantic": 0.3}, ("title",))
-    assert (found.b.weights, found.b.fields) == ({"lexical": 2, "semantic": 1}, ("title",))
+    assert (parsed.a.weights, parsed.a.fields) == ({"lexical": 0.7, "semantic": 0.3}, ("title",))
+    assert (parsed.b.weights, parsed.b.fields) == ({"lexical": 2, "semantic": 1}, ("title",))
 
 
 def test_other_configurations_are_another_experiment() -> None:

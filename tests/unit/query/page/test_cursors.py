@@ -21,11 +21,11 @@ def test_cursors_walk_over_every_hit_once(scores: list[float], size: int) -> Non
     seen: list[str] = []
     first = 0
     while page := ranked[first : first + size]:
-        hits = [{"_index": one.key.index, "_id": one.key.id, "_score": one.score} for one in page]
+        hits = [{"_index": hit.key.index, "_id": hit.key.id, "_score": hit.score} for hit in page]
         add_cursors(hits)
         seen += [str(hit["_id"]) for hit in hits]
         first = after_cursor(ranked, hits[-1]["sort"])  # type: ignore[arg-type]
-    assert seen == [one.key.id for one in ranked]
+    assert seen == [hit.key.id for hit in ranked]
 
 
 def test_a_cursor_whose_document_is_gone_goes_on_below_its_score() -> None:
@@ -39,7 +39,7 @@ def test_a_cursor_that_is_no_score_is_refused() -> None:
 
 def test_places_go_up_with_the_score_and_equal_scores_share_one() -> None:
     ranked = fused(0.9, -0.5, 0.9)
-    assert [positions_of(ranked)[one.key] for one in ranked] == [2, 2, 1]
+    assert [positions_of(ranked)[hit.key] for hit in ranked] == [2, 2, 1]
 
 
 @pytest.mark.parametrize(("value", "place"), [(0.9, 2.0), (-0.5, 1.0), (0.3, 1.5), (5.0, 2.5)])

@@ -20,7 +20,7 @@ LEAF = StandardLeg({"match_all": {}})
 
 
 def scores(fused: list[FusedHit]) -> dict[str, float]:
-    return {one.key.id: one.score for one in fused}
+    return {hit.key.id: hit.score for hit in fused}
 
 
 @pytest.mark.parametrize(
@@ -37,14 +37,14 @@ def test_a_rescorer_by_hand(mode: str, expected: dict[str, float]) -> None:
     rescorer = Rescorer({"match_all": {}}, 10, original_weight=2.0, rescore_weight=3.0, mode=mode)
     fused = rescored("rescorer", rescorer, ranked_leaf("x", {A: 2.0, B: 1.0}), {B: 2.0})
     assert scores(fused) == expected
-    assert [one.score for one in fused] == sorted(expected.values(), reverse=True)
+    assert [hit.score for hit in fused] == sorted(expected.values(), reverse=True)
 
 
 def test_pins_stand_above_in_their_order_and_once() -> None:
     fused = pin("pinned", [C, B], ranked_leaf("x", {A: 2.5, B: 1.0}))
     assert scores(fused)["a"] == 2.5
     assert scores(fused)["c"] > scores(fused)["b"] > MAX_ORGANIC_SCORE
-    assert [one.key for one in fused] == [C, B, A]
+    assert [hit.key for hit in fused] == [C, B, A]
 
 
 def test_diversity_by_hand() -> None:
@@ -54,16 +54,16 @@ def test_diversity_by_hand() -> None:
     # After a: b is as similar as a vector to itself, dot product 1, score 2; c has the dot product 0, score 1.
     assert scores(diversified(replace(leg, size=2), ranked, vectors, None)) == {"a": 3.0, "c": 1.0}
     # The selected documents keep their order and scores.
-    assert [one.key for one in diversified(leg, ranked, vectors, None)] == [A, B, C]
+    assert [hit.key for hit in diversified(leg, ranked, vectors, None)] == [A, B, C]
 
 
 def test_a_document_without_a_vector_is_not_selected() -> None:
     leg = DiversifyLeg(LEAF, "v", window=3, size=3, relevance=0.5)
     vectors = {B: np.array([[1.0, 0.0]], dtype=np.float32)}
     ranked = ranked_leaf("x", {A: 3.0, B: 2.0, C: 1.0})
-    assert [one.key for one in diversified(leg, ranked, vectors, None)] == [B]
+    assert [hit.key for hit in diversified(leg, ranked, vectors, None)] == [B]
     query = np.array([1.0, 0.0], dtype=np.float32)
-    assert [one.key for one in diversified(leg, ranked, vectors, query)] == [B]
+    assert [hit.key for hit in diversified(leg, ranked, vectors, query)] == [B]
 
 
 def test_a_query_vector_of_other_dimensions_is_refused() -> None:
@@ -91,8 +91,8 @@ def test_with_all_weight_on_relevance_the_most_similar_to_the_query_are_selected
     vectors = {key: np.array([[1.0, float(number)]], dtype=np.float32) for number, key in enumerate(ranked)}
     leg = DiversifyLeg(LEAF, "v", window=10, size=size, relevance=1.0)
     fused = diversified(leg, ranked_leaf("x", ranked), vectors, np.array([0.0, 1.0], dtype=np.float32))
-    assert [one.key for one in fused] == list(ranked)[-size:]
-    assert [one.score for one in fused] == list(ranked.values())[-size:]
+    assert [hit.key for hit in fused] == list(ranked)[-size:]
+    assert [hit.score for hit in fused] == list(ranked.values())[-size:]
 
 
 @given(st.integers(0, 1000), st.integers(1, 8), st.booleans())

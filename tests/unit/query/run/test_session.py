@@ -25,7 +25,7 @@ def test_the_default_blend_by_hand() -> None:
 def test_the_raw_dot_product_by_hand() -> None:
     lists = {"lexical": {A: 8.0, B: 4.0}, "semantic": {B: 0.9, C: -0.2}}
     fused = blend(lists, {"lexical": 0.3, "semantic": 0.7}, Blending(normalizer="raw_dot"))
-    assert {one.key.id: round(one.score, 9) for one in fused} == {"b": 0.3 * 0.5 + 0.7 * 0.9, "a": 0.3, "c": -0.14}
+    assert {hit.key.id: round(hit.score, 9) for hit in fused} == {"b": 0.3 * 0.5 + 0.7 * 0.9, "a": 0.3, "c": -0.14}
 
 
 def test_a_warning_is_plain_ascii_in_quotes() -> None:
@@ -43,15 +43,15 @@ def test_a_nested_tree_is_fused_from_its_leaves() -> None:
     outer = LinearLeg((Weighted(leaf, 2.0), Weighted(inner, 1.0)), window=10)
     found = fuse(inner, [ranked_leaf("x", {B: 9.0, C: 1.0}), ranked_leaf("y", {B: 3.0})])[: inner.window]
     fused = fuse(outer, [ranked_leaf("z", {A: 5.0}), found])
-    assert [(one.key, one.score) for one in fused] == [(A, 10.0), (B, 1.0)]
+    assert [(hit.key, hit.score) for hit in fused] == [(A, 10.0), (B, 1.0)]
 
 
 def test_lists_are_cut_to_the_window_before_fusion() -> None:
     tree = LinearLeg((Weighted(StandardLeg({"match_all": {}}), 1.0, "minmax"),), window=2)
     fused = fuse(tree, [ranked_leaf("x", {A: 10.0, B: 5.0, C: 0.0})])
-    assert [(one.key, one.score) for one in fused] == [(A, 1.0), (B, 0.0)]
+    assert [(hit.key, hit.score) for hit in fused] == [(A, 1.0), (B, 0.0)]
 
 
 def test_the_minimum_applies_to_the_fused_score() -> None:
     tree = LinearLeg((Weighted(StandardLeg({"match_all": {}})),), window=10, min_score=4.0)
-    assert [one.key for one in fuse(tree, [ranked_leaf("x", {A: 10.0, B: 3.0})])] == [A]
+    assert [hit.key for hit in fuse(tree, [ranked_leaf("x", {A: 10.0, B: 3.0})])] == [A]
