@@ -1,19 +1,26 @@
 """The indices that a feed process follows, and those among them that need a step.
 
-active: may have work without a further write, so each look reads its shard stats
+active: may have work without a further write, or had work a moment ago; each look reads its shard stats
 due:    its shard stats were read, or a task ended, since its last step began
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 
 from indexer.feed.index_feed import IndexFeed
 
+_KEEP_SECONDS = 10.0
+"""An index with a change had mostly others a moment before. Those are noticed with the next look, not with the next counters."""
+
 
 class Followed:
     """The feeds of the followed indices, by the id of their checkpoint: one for each generation of an index."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep_seconds: float = _KEEP_SECONDS) -> None:
+        """An index remains active for `keep_seconds` after its last work."""
+        self._keep_seconds = keep_seconds
+        self._worked_at: dict[str, float] = {}
         self.feeds: dict[str, IndexFeed] = {}
         self.active: set[str] = set()
         self.due: set[str] = set()
@@ -41,17 +48,21 @@ class Followed:
         index = self.feeds.pop(key).index
         self.active.discard(key)
         self.due.discard(key)
+        self._worked_at.pop(key, None)
         self._keys[index].discard(key)
         if not self._keys[index]:
             del self._keys[index]
 
     def settle(self, key: str) -> None:
         """Note whether the index is still active after a step."""
-        if key in self.feeds:
-            if self.feeds[key].is_at_rest:
-                self.active.discard(key)
-            else:
-                self.active.add(key)
+        if key not in self.feeds:
+            return
+        now = time.monotonic()
+        if not self.feeds[key].is_at_rest:
+            self._worked_at[key] = now
+            self.active.add(key)
+        elif now - self._worked_at.get(key, float("-inf")) >= self._keep_seconds:
+            self.active.discard(key)
 
     def make_due(self, indices: Iterable[str]) -> None:
         for index in indices:

@@ -18,7 +18,7 @@ async def no_reports() -> None:
 @pytest.fixture
 def followed() -> Followed:
     """Two generations of one index, and one of another."""
-    made, settings = Followed(), Settings()
+    made, settings = Followed(keep_seconds=0), Settings()
     es, queue = AsyncElasticsearch(settings.es_url), TaskQueue(settings)
     for index, generation in (("articles", "g1"), ("articles", "g2"), ("books", "g1")):
         checkpoint = Checkpoint(index=index, uuid=index, generation=generation)
@@ -39,6 +39,17 @@ def test_an_index_is_followed_until_its_last_generation_is_removed(followed: Fol
     assert followed.due == {"articles-g2"}
     followed.remove("articles-g2")
     assert followed.indices == followed.active_indices == {"books"}
+
+
+def test_an_index_remains_active_for_a_while_after_its_work(followed: Followed) -> None:
+    kept = Followed(keep_seconds=3600)
+    kept.add("books-g1", followed.feeds["books-g1"])
+    kept.add("articles-g1", followed.feeds["articles-g1"])
+    kept.settle("books-g1")  # it has work
+    for key, feed in kept.feeds.items():
+        feed.is_missing = True
+        kept.settle(key)
+    assert kept.active_indices == {"books"}
 
 
 def test_an_index_is_active_until_it_is_at_rest(followed: Followed) -> None:
