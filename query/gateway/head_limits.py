@@ -1,5 +1,5 @@
-"""Limits on the head of a request (its first line and headers), which Uvicorn reads before the application runs, and `Upgrade`
-headers, which are ignored."""
+"""Limits on the head of a request (its first line and headers), which Uvicorn reads before the application runs. Ignores
+`Upgrade` headers."""
 
 import asyncio
 
@@ -26,6 +26,9 @@ class HeadLimits(HttpToolsProtocol):
 
     A request with an `Upgrade` header is parsed again without it. Java's HTTP client offers HTTP/2 in this way with every first
     request, and the parser takes the body of such a request for the other protocol.
+
+    An invalid request is answered with 400 if its response is the next one of the connection. Otherwise the connection closes,
+    because the 400 would become a part of another request's response.
     """
 
     silence_seconds: float
@@ -45,38 +48,49 @@ class HeadLimits(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            if self._asks_for_upgrade:
-                head = self._head_without_upgrade()
-                # The old parser ignores everything after a request with `Connection: close`.
-                self.parser = httptools.HttpRequestParser(self)
-                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as Uvicorn's
-                self.data_received(head + data[upgrade.args[0] :])
-                return
+            self._parse(data)
         except httptools.HttpParserError:
-            self._refuse(
-                _NOT_HTTP, "it is not valid HTTP", is_responding=self._is_answering and self.cycle.response_started
-            )
+            self._refuse(_NOT_HTTP, "it is not valid HTTP")
             return
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(_HEAD_TOO_LARGE, f"its head is larger than {MAX_HEAD_BYTES} bytes")
 
+    def _parse(self, data: bytes) -> None:
+        # Slices of it copy nothing: a chunk may contain thousands of requests with an `Upgrade` header.
+        rest = memoryview(data)
+        while (offset := self._parse_until_upgrade(rest)) is not None and not self.transport.is_closing():
+            rest = rest[offset:]
+            head = self._head_without_upgrade()
+            # The old parser ignores everything after a request with `Connection: close`.
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as Uvicorn's
+            self.parser.feed_data(head)
+
+    def _parse_until_upgrade(self, data: memoryview) -> int | None:
+        """Parse up to the end of a head that asks for another protocol. Returns its offset, None if everything was parsed."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            return int(upgrade.args[0])
+        return None
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._wait_for_head()
 
     def on_headers_complete(self) -> None:
+        if self.transport.is_closing():  # a request before was refused
+            return
         if self._asks_for_upgrade:  # it is parsed again
             return
-        self._in_head = False
         self._stop_head_timer()
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
             self._refuse(_HEAD_TOO_LARGE, f"its head is larger than {MAX_HEAD_BYTES} bytes")
             return
-        super().on_headers_complete()
+        super().on_headers_complete()  # raises for a target that is not a URL
+        self._in_head = False
 
     def on_body(self, body: bytes) -> None:
         if not self.transport.is_closing():  # else the head was refused and no application runs
@@ -100,6 +114,14 @@ class HeadLimits(HttpToolsProtocol):
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
+    @property
+    def _is_next_response(self) -> bool:
+        """Whether the next response of the connection belongs to the request that is being parsed, and has not begun."""
+        if self._in_head:
+            return not self._is_answering
+        # `self.cycle` is the newest request. The responses of those in `self.pipeline` wait for another one.
+        return not self.pipeline and self.cycle.more_body and not self.cycle.response_started
+
     def _wait_for_head(self) -> None:
         self._head_bytes = 0
         self._in_head = True
@@ -120,15 +142,11 @@ class HeadLimits(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _refuse(self, status_line: bytes, reason: str, *, is_responding: bool | None = None) -> None:
+    def _refuse(self, status_line: bytes, reason: str) -> None:
         if self.transport.is_closing():
             return
-        if (
-            self._is_answering if is_responding is None else is_responding
-        ):  # a second status line would become part of the running response
-            self.transport.close()
-            return
-        self.transport.write(_error_response(status_line, f"the request was refused: {reason}"))
+        if self._is_next_response:
+            self.transport.write(_error_response(status_line, f"the request was refused: {reason}"))
         self.transport.close()
 
 
