@@ -1,5 +1,5 @@
 """Limits on the head of a request (its first line and headers), which Uvicorn reads before the application runs. Ignores
-`Upgrade` headers."""
+`Upgrade` headers, and refuses CONNECT."""
 
 import asyncio
 
@@ -82,6 +82,11 @@ class HeadLimits(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if self.transport.is_closing():  # a request before was refused
+            return
+        if self.parser.get_method() == b"CONNECT":  # its body would be parsed as the next request
+            self._refuse(
+                _NOT_HTTP, "the gateway does not support CONNECT; send requests to it directly, not as to a proxy"
+            )
             return
         if self._asks_for_upgrade:  # it is parsed again
             return

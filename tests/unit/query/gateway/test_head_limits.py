@@ -1,6 +1,7 @@
 """Invalid HTTP is refused without harm to other requests of the connection."""
 
 import asyncio
+import json
 import tracemalloc
 from typing import Any
 
@@ -128,7 +129,7 @@ async def test_garbage_after_an_answered_request_is_answered_with_400(connection
     assert connection.transport.is_closing()
 
 
-@pytest.mark.parametrize("fault", [CHUNKED % b"/b" + b"ZZ\r\n", b"GARBAGE\r\n\r\n"])
+@pytest.mark.parametrize("fault", [CHUNKED % b"/b" + b"ZZ\r\n", b"GARBAGE\r\n\r\n", b"CONNECT /a HTTP/1.1\r\n\r\n"])
 async def test_a_running_response_contains_no_refusal(connection: Connection, fault: bytes) -> None:
     connection.receives(b"GET /stream HTTP/1.1\r\n\r\n")
     await connection.application.stream_began.wait()
@@ -140,7 +141,7 @@ async def test_a_running_response_contains_no_refusal(connection: Connection, fa
     await connection.answers()
 
 
-@pytest.mark.parametrize("fault", [CHUNKED % b"/b" + b"ZZ\r\n", b"GARBAGE\r\n\r\n"])
+@pytest.mark.parametrize("fault", [CHUNKED % b"/b" + b"ZZ\r\n", b"GARBAGE\r\n\r\n", b"CONNECT /a HTTP/1.1\r\n\r\n"])
 async def test_a_refusal_is_never_the_answer_to_the_request_before(connection: Connection, fault: bytes) -> None:
     """The application may have executed that one."""
     connection.receives(ALL_OF_A + fault)
@@ -160,6 +161,18 @@ async def test_a_fault_in_the_rest_of_an_answered_request_gets_no_second_answer(
 async def test_a_target_that_is_not_a_url_is_answered_with_400(connection: Connection) -> None:
     connection.receives(b"GET http:// HTTP/1.1\r\n\r\n")
     assert connection.statuses == [400]
+
+
+@pytest.mark.parametrize("offer", [b"", b"Upgrade: a\r\nConnection: upgrade\r\n"])
+async def test_the_body_of_connect_is_not_a_second_request(connection: Connection, offer: bytes) -> None:
+    inner = b"PUT /smuggled HTTP/1.1\r\n\r\n"
+    connection.receives(b"CONNECT /a HTTP/1.1\r\n%sContent-Length: %d\r\n\r\n" % (offer, len(inner)) + inner)
+    assert connection.transport.is_closing()
+    assert connection.statuses == [400]
+    error = json.loads(connection.transport.written.split(b"\r\n\r\n", 1)[1])
+    assert error["error"]["type"] == "illegal_argument_exception"
+    assert "CONNECT" in error["error"]["reason"]
+    assert not connection.protocol.tasks, "the application runs"
 
 
 async def test_what_follows_a_refused_head_is_not_executed(connection: Connection) -> None:
