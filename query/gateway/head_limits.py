@@ -1,5 +1,5 @@
 """Limits on the head of a request (its first line and headers), which Uvicorn reads before the application runs. Ignores
-`Upgrade` headers, and refuses CONNECT."""
+`Upgrade` headers and trailers, and refuses CONNECT."""
 
 import asyncio
 
@@ -79,6 +79,10 @@ class HeadLimits(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._wait_for_head()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # else it is a trailer, which must not replace a header that was checked
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         if self.transport.is_closing():  # a request before was refused

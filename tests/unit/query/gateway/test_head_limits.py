@@ -1,4 +1,4 @@
-"""Invalid HTTP is refused without harm to other requests of the connection."""
+"""Invalid HTTP is refused without harm to other requests of the connection, and only the head has headers."""
 
 import asyncio
 import json
@@ -179,3 +179,11 @@ async def test_what_follows_a_refused_head_is_not_executed(connection: Connectio
     connection.receives(b"GET / HTTP/1.1\r\nX-A: %s\r\n\r\n" % (70_000 * b"a") + GET)
     assert connection.statuses == [431]
     assert not connection.protocol.tasks, "the application runs"
+
+
+async def test_trailers_are_not_headers(connection: Connection) -> None:
+    connection.receives(CHUNKED % b"/a" + b"2\r\n{}\r\n0\r\nAuthorization: ApiKey x\r\n\r\n")
+    await connection.answers()
+    assert connection.application.bodies == [b"{}"]
+    [scope] = connection.application.asked
+    assert scope["headers"] == [(b"transfer-encoding", b"chunked")]
