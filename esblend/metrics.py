@@ -33,7 +33,9 @@ INDEX_PROBLEMS = Gauge(
     "esblend_index_problems", "Settings and mappings of an index that prevent embedding or search.", ["index"]
 )
 TASKS = Counter("esblend_tasks", "Tasks finished.", ["lane", "outcome"])
-FEED_HEARTBEATS = Counter("esblend_feed_heartbeats", "Heartbeats that this feed wrote, about one per second.")
+FEED_HEARTBEATS = Counter(
+    "esblend_feed_heartbeats", "Heartbeats that this feed wrote: one per second, or one in two seconds at rest."
+)
 
 # Worker
 DOCUMENTS = Counter("esblend_documents", "Documents of tasks by outcome.", ["outcome"])
@@ -104,7 +106,7 @@ def exposition() -> tuple[bytes, str]:
 
 
 @contextmanager
-def added(counter: Counter) -> Iterator[None]:
+def timed_total(counter: Counter) -> Iterator[None]:
     """Add the duration of the block, also when it raises."""
     began = time.perf_counter()
     try:

@@ -48,5 +48,6 @@ def has_room() -> bool:
 def _remove_leftovers() -> None:
     """Folders of test processes that were killed."""
     for folder in SHARED_MEMORY.glob(f"{_PREFIX}*"):
-        if not psutil.pid_exists(int(folder.name.removeprefix(_PREFIX).split("-")[0])):
+        process, _, _ = folder.name.removeprefix(_PREFIX).partition("-")
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
             shutil.rmtree(folder, ignore_errors=True)

@@ -25,7 +25,7 @@ from esblend.encoder.encoder import Encoder
 from esblend.encoder.model import Form
 from esblend.encoder.registry import Encoders
 from esblend.encoder.vector_cache import VectorCache
-from esblend.metrics import WORKER_SECONDS, added
+from esblend.metrics import WORKER_SECONDS, timed_total
 from esblend.tracing import span
 from mappings.attachment import DROPPED, NO_TEXT
 from workers.attempts import Attempts
@@ -42,6 +42,8 @@ PORTIONS = 8
 SMALLEST_PORTION = 32
 """Documents read together; fewer are too few texts to sort by length."""
 _REFRESH_SECONDS = 1.0
+_FEW_CHANGES = 100
+"""Somebody may wait for a few changes. After a rewrite of a whole index, refreshes by many workers would only burden it."""
 
 
 @dataclass
@@ -95,10 +97,11 @@ def embed(
     """Bring the vectors of the task's documents up to date. Repeated, late and reordered tasks are harmless.
 
     After each portion, `report` gets the sequence numbers of the written documents by id. `lane`: where the task was queued. A
-    range of the backfill ends early for a live task, after at least one portion; a live task makes its vectors visible at once.
+    range of the backfill ends early for a live task, after at least one portion; a live task of a few changes makes its vectors
+    visible at once, unless more live tasks wait.
     """
     began = time.monotonic()
-    with retry_limit(), added(WORKER_SECONDS.labels("task")):
+    with retry_limit(), timed_total(WORKER_SECONDS.labels("task")):
         target = find_target(context.es, task)
         if target is None:
             return (
@@ -112,7 +115,10 @@ def embed(
             result = _embed_portions(task.action, portions, target, context, report, lane=None)
         else:
             portions = _portions_of_range(task, target, context, may_have_letters)
-            result = _embed_portions("embed", portions, target, context, report, lane)
+            refreshes = (
+                lane == "live" and task.until - task.after <= _FEW_CHANGES and not context.has_waiting_live_task()
+            )
+            result = _embed_portions("embed", portions, target, context, report, lane, refreshes=refreshes)
     return result.model_copy(update={"seconds": time.monotonic() - began})
 
 
@@ -123,6 +129,8 @@ def _embed_portions(
     context: WorkerContext,
     report: Report,
     lane: Lane | None,
+    *,
+    refreshes: bool = False,
 ) -> EmbedResult:
     """Read, encode and write overlap: one thread reads, one writes, this one encodes."""
     total, until = EmbedResult(), None
@@ -132,11 +140,11 @@ def _embed_portions(
         writing: Future[EmbedResult] | None = None
         while (portion := _wait("wait for reading", reading)) is not None:
             reading = _submit(reader, next, portions, None)
-            with added(WORKER_SECONDS.labels("encode")):
+            with timed_total(WORKER_SECONDS.labels("encode")):
                 embedded, failed = work(_to_process(action, target, portion), target, context)
             if writing is not None:
                 total = total.plus(_wait("wait for writing", writing))
-            refresh = lane == "live" and bool(embedded) and context.may_refresh(target)
+            refresh = refreshes and bool(embedded) and context.may_refresh(target)
             writing = _submit(
                 writer, write_portion, context.es, target, portion, embedded, failed, report, refresh=refresh
             )
@@ -204,7 +212,7 @@ def _submit(pool: ThreadPoolExecutor, call: Callable[P, R], *arguments: P.args, 
 
 
 def _wait(step: str, future: Future[R]) -> R:
-    with added(WORKER_SECONDS.labels(step)):
+    with timed_total(WORKER_SECONDS.labels(step)):
         return future.result()
 
 

@@ -16,7 +16,6 @@ from elasticsearch import (
 from elasticsearch.helpers import async_scan
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from esblend.errors import IndexUnavailable
 from esblend.multi_get import existing
 from mappings.attachment_copies import CHECKPOINTS_INDEX, attachment_state
 
@@ -210,12 +209,12 @@ def _condition(version: Version | None) -> dict[str, Any]:
 
 async def delete_stale_checkpoints(
     es: AsyncElasticsearch, followed: set[str], uuids: set[str], unreadable: set[str]
-) -> None:
+) -> bool:
     """Delete the checkpoints of dropped generations, and of detached and deleted indices.
 
     `followed`: the checkpoints to keep. `uuids`: the indices that they belong to. Any other index is asked for by its name first:
     it may be closed, its attachment may have been overwritten, or this role may have lost the right to see it. The
-    checkpoints of `unreadable` indices and those of a newer format remain. Raises IndexUnavailable when one cannot be deleted.
+    checkpoints of `unreadable` indices and those of a newer format remain. Returns False when one could not be deleted.
     """
     query = {"bool": {"filter": [{"exists": {"field": "uuid"}}], "must_not": [{"ids": {"values": sorted(followed)}}]}}
     await es.indices.refresh(index=CHECKPOINTS_INDEX)
@@ -230,7 +229,9 @@ async def delete_stale_checkpoints(
         response = await es.bulk(index=CHECKPOINTS_INDEX, operations=operations, refresh=True)
         if response["errors"]:  # one that is deleted already is no error
             failed = next(item["delete"]["error"] for item in response["items"] if "error" in item["delete"])
-            raise IndexUnavailable(f"stale checkpoints cannot be deleted: {failed.get('reason')}")
+            log.warning("stale checkpoints not deleted", cause=str(failed.get("reason"))[:300])
+            return False
+    return True
 
 
 async def _is_detached(es: AsyncElasticsearch, stored: Mapping[str, Any], unreadable: set[str]) -> bool:

@@ -64,8 +64,8 @@ class Discovery:
         """Read the mappings if they may have changed; returns whether it read them. Attachments, opened indices and assigned
         shards are all part of the cluster state, so nothing has changed while the state's id is the same.
 
-        `is_at_rest`: all followed indices have their primaries. Then only a change of the metadata matters, and Elasticsearch is
-        asked to answer when there is one.
+        `is_at_rest`: no followed index is active. While all attached indices are also open and have their primaries, only a
+        change of the metadata matters, and Elasticsearch is asked to answer when there is one.
         """
         since = time.monotonic() - self._read_at
         is_calm = time.monotonic() - self._changed_at >= _CALM_SECONDS
@@ -105,8 +105,8 @@ class Discovery:
         self.attached = attached
         if self._cleaned_for != attached.keys():
             uuids = {index.uuid for index in attached.values()}
-            await delete_stale_checkpoints(self._es, set(attached), uuids, unreadable)
-            self._cleaned_for = frozenset(attached)  # after an error, the next look deletes them
+            if await delete_stale_checkpoints(self._es, set(attached), uuids, unreadable):
+                self._cleaned_for = frozenset(attached)
         await self._save_copies({shards[index].uuid: (index, readable[index]) for index in readable if index in shards})
         # At the end: after an error, the next look reads again.
         self.changes += not is_same

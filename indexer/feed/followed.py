@@ -11,14 +11,16 @@ from collections.abc import Iterable
 from indexer.feed.index_feed import IndexFeed
 
 _KEEP_SECONDS = 10.0
-"""An index with a change had mostly others a moment before. Those are noticed with the next look, not with the next counters."""
+"""Changes of an index mostly come in groups, and each look notices those of an active index."""
+_KEPT_AT_MOST = 32
+"""With more active indices, looks at their shard stats cost more than they gain."""
 
 
 class Followed:
     """The feeds of the followed indices, by the id of their checkpoint: one for each generation of an index."""
 
     def __init__(self, keep_seconds: float = _KEEP_SECONDS) -> None:
-        """An index remains active for `keep_seconds` after its last work."""
+        """An index remains active for `keep_seconds` after its last work, while few are active."""
         self._keep_seconds = keep_seconds
         self._worked_at: dict[str, float] = {}
         self.feeds: dict[str, IndexFeed] = {}
@@ -61,7 +63,7 @@ class Followed:
         if not self.feeds[key].is_at_rest:
             self._worked_at[key] = now
             self.active.add(key)
-        elif now - self._worked_at.get(key, float("-inf")) >= self._keep_seconds:
+        elif now - self._worked_at.get(key, float("-inf")) >= self._keep_seconds or len(self.active) > _KEPT_AT_MOST:
             self.active.discard(key)
 
     def make_due(self, indices: Iterable[str]) -> None:

@@ -215,6 +215,9 @@ class IndexFeed:
         # While tasks run, most new changes are the workers' own and known in a moment: reading after each report would be wasted
         # work. Half of the pause between two looks: each look reads, also one that comes a little early.
         waits = self.tasks and time.monotonic() - self._live_read_at < self._settings.feed_poll_seconds / 2
+        if self.tasks and not waits:
+            await self._take_reports()
+            self._pass_worker_writes(shards)
         limits: dict[Lane, dict[int, int]] = {lane: self._readable(lane, shards) for lane in self.cursors}
         is_live_due = not waits and self._has_unsent("live", limits)
         is_backfill_due = self._has_unsent("backfill", limits)

@@ -7,6 +7,7 @@ Elasticsearch does not return the version, but waits until one is reached: a bis
 
 import asyncio
 import contextlib
+import time
 from typing import Any
 
 import structlog
@@ -19,6 +20,8 @@ _WAIT_SECONDS = 20
 _PATIENCE_SECONDS = 10
 _MOMENT = "1ms"
 _FAR = 1_000_000
+_AGAIN_SECONDS = 60.0
+"""After an error. A proxy that does not let a request wait would cause more requests than the wait saves."""
 _JSON = {"accept": "application/json"}
 
 
@@ -30,6 +33,7 @@ class MetadataWatch:
         self._version = 0
         self._wait: asyncio.Task[None] | None = None
         self._is_usable = True
+        self._failed_at = float("-inf")
 
     @property
     def is_waiting(self) -> bool:
@@ -38,12 +42,12 @@ class MetadataWatch:
 
     async def find(self) -> bool:
         """Find the present version, before the caller reads the cluster state. Returns whether `start` can wait for a later one."""
-        if not self._is_usable:
+        if not self._is_usable or time.monotonic() - self._failed_at < _AGAIN_SECONDS:
             return False
         try:
             self._version = await self._present()
         except (ApiError, TransportError) as error:
-            log.info("changes of the metadata not awaited", cause=type(error).__name__)
+            self._fail(error)
             return False
         if not self._version:
             self._is_usable = False
@@ -63,7 +67,11 @@ class MetadataWatch:
         try:
             await self._is_reached(version, f"{_WAIT_SECONDS}s")
         except (ApiError, TransportError) as error:
-            log.info("changes of the metadata not awaited", cause=type(error).__name__)
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._failed_at = time.monotonic()
+        log.info("changes of the metadata not awaited", cause=type(error).__name__, retry_in_seconds=_AGAIN_SECONDS)
 
     async def _present(self) -> int:
         """The present version; 0 when it cannot be found. It is at most the version of the cluster state."""

@@ -51,8 +51,8 @@ class Ownership:
         self._foreign_since: dict[str, float] = {}
         """Since when the division gives followed indices to another member (monotonic seconds)."""
         self._unanswered: dict[str, Version | None] = {}
-        """Claims without proof of their outcome, with the version that they replace: the answer was lost, or it told of a conflict,
-        which a repeated request has with itself."""
+        """Claims without proof of their outcome, with the version that they replace: the answer was lost, or it was a conflict,
+        which can be with the first attempt of the same request."""
         self._lapses = 0
         self._check_until = float("-inf")
 

@@ -78,3 +78,14 @@ def test_live_vectors_are_visible_at_once_unless_the_user_wants_fewer_refreshes(
     assert embed(task.model_copy(update={"until": 0}), context, lane="live").written == 1
     vectors = {"nested": {"path": "esblend.g1.passages", "query": {"exists": {"field": "esblend.g1.passages.vector"}}}}
     assert (stack.es.count(index=task.index, query=vectors)["count"] == 1) is is_visible
+
+
+def test_live_vectors_force_no_refresh_while_more_changes_wait(
+    context: WorkerContext, task: RangeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context.redis.rpush(queue_name("live"), "a message")
+    embed(task.model_copy(update={"until": 0}), context, lane="live")
+    context.redis.delete(queue_name("live"))
+    monkeypatch.setattr("workers.embed._FEW_CHANGES", 10)
+    embed(task.model_copy(update={"after": 0}), context, lane="live")
+    assert context._refreshed_at == {}

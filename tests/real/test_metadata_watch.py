@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import pytest
 from elasticsearch import AsyncElasticsearch
 
 from esblend.settings import Settings
@@ -49,8 +50,9 @@ def test_a_wait_ends_with_the_next_change(stack: Stack, index_name: str) -> None
 
 
 def test_a_look_at_rest_sends_no_request_and_sees_the_next_attachment(
-    stack: Stack, make_index: Callable[..., str]
+    stack: Stack, make_index: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("indexer.feed.discovery._CALM_SECONDS", 0)
     settings = Settings(es_url=stack.described["elasticsearch"], redis_url=stack.described["redis"])
     index = make_index({"body": "text"})
 
@@ -66,10 +68,12 @@ def test_a_look_at_rest_sends_no_request_and_sees_the_next_attachment(
                 await discovery.look(is_at_rest=True)
                 return index in {attached.index for attached in discovery.attached.values()}
 
-            await until(rests)
-            await asyncio.to_thread(stack.attach, index, "body")
-            await until(sees_it)
-            await discovery.stop()
-        queue.close()
+            try:
+                await until(rests)
+                await asyncio.to_thread(stack.attach, index, "body")
+                await until(sees_it)
+            finally:
+                await discovery.stop()
+                queue.close()
 
     asyncio.run(act())

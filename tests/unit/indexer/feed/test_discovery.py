@@ -40,12 +40,14 @@ def test_without_the_version_of_the_metadata_each_look_reads_the_cluster_state(m
         return Survey({}, frozenset())
 
     monkeypatch.setattr(AttachmentSurvey, "read", read)
+    monkeypatch.setattr("indexer.feed.discovery._CALM_SECONDS", 0)
 
     async def act(url: str) -> list[bool]:
         async with AsyncElasticsearch(url) as es:
             discovery = Discovery(es, TaskQueue(Settings()))
             looks = [await discovery.look(is_at_rest=True) for _ in range(3)]
             assert not discovery._metadata.is_waiting
+            assert not discovery._metadata._is_usable
             return looks
 
     shards = {"total": 1, "successful": 1, "skipped": 0, "failed": 0}

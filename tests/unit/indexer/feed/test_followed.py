@@ -52,6 +52,19 @@ def test_an_index_remains_active_for_a_while_after_its_work(followed: Followed) 
     assert kept.active_indices == {"books"}
 
 
+def test_of_many_indices_none_remains_active_without_work(followed: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("indexer.feed.followed._KEPT_AT_MOST", 1)
+    kept = Followed(keep_seconds=3600)
+    for key in ("books-g1", "articles-g1"):
+        kept.add(key, followed.feeds[key])
+        kept.settle(key)  # it has work
+        kept.feeds[key].is_missing = True
+    kept.settle("books-g1")
+    assert kept.active == {"articles-g1"}
+    kept.settle("articles-g1")
+    assert kept.active == {"articles-g1"}
+
+
 def test_an_index_is_active_until_it_is_at_rest(followed: Followed) -> None:
     followed.settle("books-g1")
     assert followed.active_indices == {"articles", "books"}
