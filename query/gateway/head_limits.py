@@ -33,7 +33,9 @@ class HeadLimits(HttpToolsProtocol):
 
     silence_seconds: float
     """`make_protocol` sets it in a subclass."""
-    _head_bytes = 0
+    _bytes_outside_bodies = 0
+    """Received since the last head, body or part of a body: of an incomplete head or trailer. The chunk in which it begins does
+    not count, because it may contain other requests as well."""
     _in_head = True
     _head_timer: asyncio.TimerHandle | None = None
 
@@ -47,15 +49,15 @@ class HeadLimits(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
+        self._bytes_outside_bodies += len(data)
         try:
             self._parse(data)
         except httptools.HttpParserError:
             self._refuse(_NOT_HTTP, "it is not valid HTTP")
             return
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(_HEAD_TOO_LARGE, f"its head is larger than {MAX_HEAD_BYTES} bytes")
+        if self._bytes_outside_bodies > MAX_HEAD_BYTES:
+            part = "head" if self._in_head else "trailer"
+            self._refuse(_HEAD_TOO_LARGE, f"its {part} is larger than {MAX_HEAD_BYTES} bytes")
 
     def _parse(self, data: bytes) -> None:
         # Slices of it copy nothing: a chunk may contain thousands of requests with an `Upgrade` header.
@@ -95,6 +97,7 @@ class HeadLimits(HttpToolsProtocol):
         if self._asks_for_upgrade:  # it is parsed again
             return
         self._stop_head_timer()
+        self._bytes_outside_bodies = 0
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
             self._refuse(_HEAD_TOO_LARGE, f"its head is larger than {MAX_HEAD_BYTES} bytes")
             return
@@ -102,10 +105,12 @@ class HeadLimits(HttpToolsProtocol):
         self._in_head = False
 
     def on_body(self, body: bytes) -> None:
+        self._bytes_outside_bodies = 0
         if not self.transport.is_closing():  # else the head was refused and no application runs
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._bytes_outside_bodies = 0
         if not self.transport.is_closing() and not self._asks_for_upgrade:
             super().on_message_complete()
 
@@ -132,7 +137,7 @@ class HeadLimits(HttpToolsProtocol):
         return not self.pipeline and self.cycle.more_body and not self.cycle.response_started
 
     def _wait_for_head(self) -> None:
-        self._head_bytes = 0
+        self._bytes_outside_bodies = 0
         self._in_head = True
         self._start_head_timer()
 

@@ -187,3 +187,30 @@ async def test_trailers_are_not_headers(connection: Connection) -> None:
     assert connection.application.bodies == [b"{}"]
     [scope] = connection.application.asked
     assert scope["headers"] == [(b"transfer-encoding", b"chunked")]
+
+
+async def test_endless_trailers_are_refused(connection: Connection) -> None:
+    connection.receives(CHUNKED % b"/a" + b"2\r\n{}\r\n0\r\nX-A: ")
+    for _ in range(200):
+        connection.receives(1000 * b"a")
+    assert connection.transport.is_closing()
+    assert connection.statuses == [431]
+
+
+async def test_a_body_does_not_count_as_a_part_of_the_next_head(connection: Connection) -> None:
+    body = 70_000 * b"a"
+    connection.receives(b"POST /a HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body + GET[:10])
+    connection.receives(GET[10:])
+    await connection.answers()
+    assert connection.statuses == [200, 200]
+    assert connection.application.bodies == [body, b""]
+
+
+async def test_a_large_body_in_small_chunks_is_not_a_large_trailer(connection: Connection) -> None:
+    connection.receives(CHUNKED % b"/a")
+    for _ in range(40_000):
+        connection.receives(b"1\r\na\r\n")
+    connection.receives(b"0\r\n\r\n")
+    await connection.answers()
+    assert connection.statuses == [200]
+    assert connection.application.bodies == [40_000 * b"a"]
