@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from esblend.encoder.model import Tokens
 from esblend.encoder.model_folder import ModelFolder
@@ -71,17 +71,17 @@ class TextTokenizer:
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """See `ModelTokenizer`."""
         beginnings = [_beginning(text, self._max_tokens * _CHARACTERS_PER_PIECE) for text in texts]
-        all_ids = self._cut_ids(beginnings)
+        encodings = self._encode_cut(beginnings)
         for position, (text, beginning) in enumerate(zip(texts, beginnings, strict=True)):
-            if len(beginning) < len(text) and len(all_ids[position]) < self._max_tokens:
-                [all_ids[position]] = self._cut_ids([text])
-        return all_ids
+            # Only the last pieces of a beginning may differ from those of the text, and they must not be among the ids.
+            if len(beginning) < len(text) and not encodings[position].overflowing:
+                [encodings[position]] = self._encode_cut([text])
+        return [encoding.ids for encoding in encodings]
 
-    def _cut_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        encodings = self._cut.encode_batch_fast(
+    def _encode_cut(self, texts: Sequence[str]) -> list[Encoding]:
+        return self._cut.encode_batch_fast(
             [self._normal(text) for text in texts], add_special_tokens=self._has_special_tokens
         )
-        return [encoding.ids for encoding in encodings]
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """(start, end) of each word piece of `text`, in characters (code points), without special tokens."""
@@ -103,14 +103,14 @@ class TextTokenizer:
 
 
 def _beginning(text: str, characters: int) -> str:
-    """At least so many characters of a text, cut before white space, where no word piece is cut."""
+    """At least so many characters of a text, cut before white space, where most tokenizers cut as well."""
     space = _SPACE.search(text, characters) if len(text) > characters else None
     return text if space is None else text[: space.start()]
 
 
 def _blocks(text: str) -> Iterator[tuple[int, int]]:
-    """(start, end) of parts of a long text, cut before white space, where no word piece is cut. They limit the time and memory
-    of one call of the tokenizer; a word longer than a block stays whole."""
+    """(start, end) of parts of a long text, cut before white space, where most tokenizers cut as well. They limit the time and
+    memory of one call of the tokenizer; a word longer than a block stays whole."""
     start = 0
     while len(text) - start > _BLOCK_CHARACTERS:
         space = _SPACE.search(text, start + _BLOCK_CHARACTERS)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
 from esblend.encoder.tokenizer import TextTokenizer
 from tests.unit.esblend.encoder.tiny_models import tokenizer_json
@@ -28,7 +29,23 @@ def test_the_beginning_has_the_same_word_pieces(kind: str, name: str) -> None:
         max_tokens=MAX_TOKENS, lower_case=False, input_kind="Transformer", name="tiny", input_path=Path()
     )
     tokenizer = TextTokenizer(cast(Any, described), tokenizer_json(kind))
-    assert tokenizer.ids([LONG[name], "short"])[0] == tokenizer._cut_ids([LONG[name]])[0]
+    assert tokenizer.ids([LONG[name], "short"])[0] == tokenizer._encode_cut([LONG[name]])[0].ids
+
+
+def test_a_piece_that_begins_before_white_space_and_ends_after_it_stays_whole() -> None:
+    merges = [("-" * 2**power, "-" * 2**power) for power in range(5)] + [(".", "Ċ")]
+    pieces = [*pre_tokenizers.ByteLevel.alphabet(), *("".join(pair) for pair in merges)]
+    joining = Tokenizer(models.BPE(vocab={piece: number for number, piece in enumerate(pieces)}, merges=merges))
+    punctuation_with_lines = pre_tokenizers.Split(Regex(r"\w+|[^\s\w]+\n*|\s+"), behavior="isolated")
+    joining.pre_tokenizer = pre_tokenizers.Sequence([
+        punctuation_with_lines, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    ])  # fmt: skip
+    described = SimpleNamespace(
+        max_tokens=4, lower_case=False, input_kind="Transformer", name="tiny", input_path=Path()
+    )
+    tokenizer = TextTokenizer(cast(Any, described), joining.to_str())
+    [ids] = tokenizer.ids(["-" * 96 + ".\n" + "abc def ghi " * 10])
+    assert [pieces[piece] for piece in ids] == ["-" * 32, "-" * 32, "-" * 32, ".Ċ"]
 
 
 def test_a_long_text_is_read_to_its_beginning_only(monkeypatch: pytest.MonkeyPatch) -> None:
