@@ -12,7 +12,8 @@ from urllib.parse import urlencode
 from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError
 from starlette.types import Scope
 
-from esblend.errors import InvalidRequest
+from esblend.errors import IndexUnavailable, InvalidRequest
+from esblend.multi_get import exists
 from mappings.attachment import ADOPTED, DEAD_LETTER, EMBEDDED, Attachment
 from mappings.source import expected_vectors, fingerprint, generation_object, stored_vectors
 from query.gateway.letters_of_writes import Letters
@@ -98,8 +99,7 @@ async def _states(es: AsyncElasticsearch, attached: Mapping[str, Attachment], pa
         source = item.get("_source") or {}
         stored = generation_object(source, attachment.field, attachment.active)
         is_current = stored.get("fingerprint") == fingerprint(source, attachment.source_fields, attachment.generation)
-        is_gone = not item.get("found") and "error" not in item  # an error does not mean that the document is gone
-        states.append("" if is_gone else stored.get("state") if is_current else None)
+        states.append("" if _is_gone(item, document.index) else stored.get("state") if is_current else None)
         if states[-1] in (EMBEDDED, ADOPTED):
             claimed[number] = expected_vectors(stored, attachment)
     vectors = await _count_vectors(es, attached, [part[number] for number in claimed])
@@ -107,6 +107,13 @@ async def _states(es: AsyncElasticsearch, attached: Mapping[str, Attachment], pa
         if not count or count != claimed[number]:
             states[number] = None  # a client wrote the document back without its vectors
     return states
+
+
+def _is_gone(item: Mapping[str, Any], index: str) -> bool:
+    try:
+        return not exists(item, index)
+    except IndexUnavailable:
+        return False
 
 
 async def _count_vectors(

@@ -24,6 +24,7 @@ ATTACHMENT = Attachment(field="esblend", source_fields=["body"], active="g1", ge
     [
         ({"_id": "a", "error": {"type": "no_shard_available_action_exception", "reason": "no shard available"}}, 1),
         ({"_id": "a", "found": False}, 0),
+        ({"_id": "a", "error": {"type": "index_not_found_exception", "reason": "no such index"}}, 0),
     ],
 )
 def test_only_a_document_that_is_gone_is_not_awaited(item: dict[str, Any], pending: int) -> None:
