@@ -185,6 +185,9 @@ def _collapse(body: dict[str, Any]) -> dict[str, Any] | None:
     given = inner_object(body, "collapse", "search", {})
     if not isinstance(given.get("field"), str):
         raise InvalidRequest("[collapse.field] must name a field")
+    groups = given.get("inner_hits") or {}
+    if not all(isinstance(group, dict) for group in (groups if isinstance(groups, list) else [groups])):
+        raise MalformedRequest("[collapse.inner_hits] must be an object or a list of objects")
     return given
 
 

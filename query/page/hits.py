@@ -82,6 +82,8 @@ def show_fused_scores(
     hits: Sequence[dict[str, Any]], fused: Mapping[Key, FusedHit], positions: Mapping[Key, float], search: Search
 ) -> None:
     """Replace the positions by which Elasticsearch sorted or collapsed with fused scores, also in groups, in place."""
+    if not hits:  # Elasticsearch has not checked the options of groups then
+        return
     groups = _group_options(search.collapse or {})
     scores = _scores_by_position(fused, positions) if groups else {}
     for hit in every_hit(hits):
@@ -90,6 +92,8 @@ def show_fused_scores(
             hit["_score"] = candidate.score
     for hit in hits:
         for name, options in groups.items():
+            if name not in (hit.get("inner_hits") or ()):
+                continue
             group = hit["inner_hits"][name]["hits"]
             # The best hit of a group is not always shown: `inner_hits` has a `from` and a `sort`.
             group["max_score"] = scores.get(group["max_score"], group["max_score"])

@@ -140,6 +140,8 @@ def test_an_object_of_a_sort_has_any_number_of_fields(given: Any, keys: tuple[st
         ({"search_after": [], "sort": ["n"]}, "illegal_argument_exception", "at least one value"),
         ({"search_after": [1], "sort": ["n"], "from": 1}, "action_request_validation_exception", "must be set to 0"),
         ({"collapse": {}}, "illegal_argument_exception", "must name a field"),
+        ({"collapse": {"field": "n", "inner_hits": "x"}}, "parsing_exception", "must be an object"),
+        ({"collapse": {"field": "n", "inner_hits": ["x"]}}, "parsing_exception", "must be an object"),
     ],
 )
 def test_empty_or_contradictory_pages_are_refused(given: dict[str, Any], kind: str, reason: str) -> None:
