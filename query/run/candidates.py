@@ -11,7 +11,7 @@ from query.language.tree import Leaf
 from query.plan.knn import Vector
 
 MANY_CANDIDATES = 1000
-"""Fusion of more, or requests that name more, are computed in a thread: other callers would wait."""
+"""With more candidates, fusion and the building of requests run in a thread, so that other callers do not wait."""
 
 
 @dataclass(frozen=True)
