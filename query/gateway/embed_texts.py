@@ -22,6 +22,7 @@ from query.language.search_body import parse_clause
 from query.language.semantic import parse_inner_hits
 from query.language.url_parameters import clause_parameters
 from query.page.passages import HIGHLIGHT, semantic_highlights, without_fields
+from query.plan.cost import parts_of
 from query.plan.highlighting import with_words_highlighted
 from query.run.semantic import embed_section, is_for, is_vector_name, replace_knn, replace_semantic
 from query.run.session import Session
@@ -45,6 +46,8 @@ class Changes:
     """Fields that passages highlight, with the number of passages."""
     highlighted_from: str = ""
     """The name of the inner hits with these passages."""
+    parts: int = 0
+    """`parts_of` the body as the caller sent it, if esblend executes the search."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,8 @@ async def embed_texts(
 
     Raises EsblendError.
     """
+    changes = Changes(parts=parts_of(body) if is_fused else 0)
     clauses = _find(body, is_fused=is_fused)
-    changes = Changes()
     if clauses is None:
         return changes
     if clauses.semantic or clauses.knn or clauses.sections:
@@ -177,7 +180,7 @@ async def _replace_hybrid(
     size, start = _page(body)
     search, options = parse_clause(clause.options, conditions_around(clause), body, size=size, start=start)
     session = Session(context.services(scope), context.caller(scope), target, clause_parameters(parameters), search)
-    async with context.expensive.turn(search, clause.options):
+    async with context.expensive.turn(search, parts_of(clause.options)):
         query = await session.candidates_as_query()
     clause.replace({"bool": {**query, **options}})
     changes.is_changed = True

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from esblend.errors import TooManyRequests
 from query.language.tree import Search
@@ -21,9 +20,9 @@ class ExpensiveSearches:
         self._places = asyncio.Semaphore(most)
 
     @asynccontextmanager
-    async def turn(self, search: Search, body: dict[str, Any]) -> AsyncIterator[None]:
-        """The turn of a search with this body; at once unless it is expensive. Raises TooManyRequests if it waits too long."""
-        if not is_expensive(search, body):
+    async def turn(self, search: Search, parts: int) -> AsyncIterator[None]:
+        """The turn of a search; at once unless it is expensive. Raises TooManyRequests if it waits too long."""
+        if not is_expensive(search, parts):
             yield
             return
         try:

@@ -100,7 +100,7 @@ async def fused_search(
     kind = "hybrid" if isinstance(tree.ranking, Hybrid) else "retriever"
     try:
         with timed(SEARCH_SECONDS.labels(kind)):
-            async with context.expensive.turn(tree, body):
+            async with context.expensive.turn(tree, changes.parts):
                 with context.searches.place():
                     response = await session.run()
                     await add_texts(context, scope, target, given_parameters, body, changes, response)

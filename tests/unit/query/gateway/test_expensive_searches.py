@@ -8,13 +8,14 @@ import pytest
 from esblend.errors import TooManyRequests
 from query.gateway.expensive_searches import ExpensiveSearches
 from query.language.search_body import parse_search
+from query.plan.cost import parts_of
 
 LARGE: dict[str, Any] = {"query": {"hybrid": {"query": "wing"}}, "size": 5000}
 ORDINARY: dict[str, Any] = {"query": {"hybrid": {"query": "wing"}}}
 
 
 async def _enter(searches: ExpensiveSearches, body: dict[str, Any], running: list[int], end: asyncio.Event) -> None:
-    async with searches.turn(parse_search(body), body):
+    async with searches.turn(parse_search(body), parts_of(body)):
         running.append(1)
         await end.wait()
         running.pop()
