@@ -15,6 +15,7 @@ from query.gateway.body_formats import refuse_other_formats
 from query.gateway.context import GatewayContext
 from query.gateway.disconnect import unless_caller_leaves
 from query.gateway.embed_texts import Changes, embed_texts
+from query.gateway.expensive_searches import items_of_one_request
 from query.gateway.media_types import check_accept
 from query.gateway.multi_search_lines import (
     Item,
@@ -90,7 +91,8 @@ class MultiSearch:
     async def run(self) -> tuple[dict[str, Any] | None, dict[str, str]]:
         """The response and its headers; no response when Elasticsearch can answer all searches unchanged."""
         began = time.monotonic()
-        await self._answer_all()
+        with items_of_one_request():
+            await self._answer_all()
         rest = [number for number, response in enumerate(self.responses) if response is None]
         if len(rest) == len(self._items) and not any(item.is_changed for item in self._items):
             return None, {}

@@ -74,9 +74,28 @@ def test_a_search_that_waits_too_long_is_refused() -> None:
         searches, end = ExpensiveSearches(1, patience_seconds=0.01), asyncio.Event()
         first = asyncio.create_task(_enter(searches, LARGE, [], end))
         await _steps()
-        with pytest.raises(TooManyRequests, match="1 searches with long texts"):
+        with pytest.raises(
+            TooManyRequests, match=r"the limit of expensive searches \(1\) is reached, and this one waited"
+        ):
             await _enter(searches, LARGE, [], end)
         end.set()
         await first
+
+    asyncio.run(main())
+
+
+def test_no_search_waits_behind_too_many_others() -> None:
+    async def main() -> None:
+        searches, end = ExpensiveSearches(2), asyncio.Event()
+        tasks = [asyncio.create_task(_enter(searches, LARGE, [], end)) for _ in range(2 + 16)]
+        await _steps()
+        refused = asyncio.create_task(_enter(searches, LARGE, [], end))
+        await _steps()
+        assert refused.done()
+        with pytest.raises(TooManyRequests, match="16 others wait"):
+            await refused
+        end.set()
+        await asyncio.gather(*tasks)
+        await _enter(searches, LARGE, [], end)
 
     asyncio.run(main())

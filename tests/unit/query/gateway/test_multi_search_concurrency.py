@@ -7,9 +7,11 @@ from typing import Any, cast
 import pytest
 
 from query.gateway.context import GatewayContext
+from query.gateway.expensive_searches import ExpensiveSearches
 from query.gateway.fair_share import FairShare
 from query.gateway.multi_search import MultiSearch
 from query.gateway.multi_search_lines import parse_items
+from query.language.tree import Hybrid, Search
 
 
 class Counted(MultiSearch):
@@ -81,3 +83,19 @@ async def test_searches_give_way_to_a_request_that_comes_later() -> None:
             already_begun = len(counted.at_once) + 8
             await running
     assert (max(counted.at_once[already_begun:]), counted.ended) == (1, 1000)
+
+
+class Expensive(MultiSearch):
+    """Searches that take longer than other requests would wait for them."""
+
+    async def answer(self, number: int) -> None:
+        async with self._context.expensive.turn(Search(Hybrid(("wing",)), size=5000), parts=1):
+            await asyncio.sleep(0.002)
+            self.responses[number] = {"number": number}
+
+
+async def test_the_expensive_searches_of_a_request_wait_for_each_other_as_long_as_it_takes() -> None:
+    context = SimpleNamespace(share=FairShare(), expensive=ExpensiveSearches(1, patience_seconds=0.001))
+    items = list(parse_items(b"{}\n{}\n" * 20))
+    response: Any = (await Expensive(cast(GatewayContext, context), {"query_string": b""}, "", items).run())[0]
+    assert [one["number"] for one in response["responses"]] == list(range(20))
