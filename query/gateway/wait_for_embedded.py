@@ -146,7 +146,7 @@ async def refresh_if_asked(es: AsyncElasticsearch, scope: Scope, documents: Iter
         return
     indices = sorted({document.index for document in documents})
     try:
-        await es.indices.refresh(index=indices)
+        await es.indices.refresh(index=indices, ignore_unavailable=True)  # one may have been deleted since the write
     except ApiError as error:
         if error.meta.status != 403:
             raise

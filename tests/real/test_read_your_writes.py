@@ -1,11 +1,14 @@
 """`?wait_for=embedded` answers when the vectors exist."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from elasticsearch import BadRequestError
+from elasticsearch import AsyncElasticsearch, BadRequestError
 
+from query.gateway.wait_for_embedded import refresh_if_asked
+from query.gateway.written_documents import Written
 from tests.conftest import Stack
 
 JSON = {"accept": "application/json", "content-type": "application/json"}
@@ -31,6 +34,22 @@ def test_an_indexed_document_is_answered_with_its_vector(stack: Stack, index: st
     answer = write(stack, "PUT", f"/{index}/_doc/a", {"body": "read me back"})
     assert (answer["_id"], answer["result"], answer["esblend"]["embedded"]) == ("a", "created", 1)
     assert state(stack, index, "a") == "embedded"
+
+
+def test_an_index_that_was_deleted_since_the_write_is_not_refreshed(stack: Stack, index: str) -> None:
+    async def act() -> None:
+        async with AsyncElasticsearch(stack.described["elasticsearch"]) as es:
+            written = [Written(name, "a", None, 1) for name in (index, f"{index}-deleted")]
+            await refresh_if_asked(es, {"query_string": b"refresh=true"}, written)
+
+    before = refreshes(stack, index)
+    asyncio.run(act())
+    assert refreshes(stack, index) > before
+
+
+def refreshes(stack: Stack, index: str) -> int:
+    total = stack.es.indices.stats(index=index, metric="refresh")["indices"][index]["primaries"]["refresh"]
+    return int(total["external_total"])
 
 
 def test_an_update_waits_for_the_new_text(stack: Stack, index: str) -> None:
