@@ -330,4 +330,10 @@ class Search:
 
     @property
     def sort_keys(self) -> tuple[str, ...]:
-        return tuple(key if isinstance(key, str) else next(iter(key), "") for key in self.sort)
+        return sort_names([*self.sort])
+
+
+def sort_names(sort: Any) -> tuple[str, ...]:
+    """The name of each key of a `sort`, in any form that Elasticsearch takes: a name, an object of fields, or a list of both."""
+    keys = sort if isinstance(sort, list) else [sort]
+    return tuple(name for key in keys for name in ([key] if isinstance(key, str) else key))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from query.fusion.ranked_lists import FusedHit, Key
-from query.language.tree import Search
+from query.language.tree import Search, sort_names
 
 
 def key_of(hit: Mapping[str, Any]) -> Key:
@@ -68,11 +68,6 @@ def _group_options(collapse: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {options.get("name", collapse["field"]): options for options in kinds}
 
 
-def _sort_keys(sort: Any) -> list[str]:
-    keys = sort if isinstance(sort, list) else [sort]
-    return [name for key in keys for name in ([key] if isinstance(key, str) else key)]
-
-
 def _scores_by_position(fused: Mapping[Key, FusedHit], positions: Mapping[Key, float]) -> dict[float | None, float]:
     """Elasticsearch's scores are 32-bit floats, written with as few digits as possible."""
     return {float(str(np.float32(position))): fused[key].score for key, position in positions.items() if key in fused}
@@ -98,7 +93,7 @@ def show_fused_scores(
             # The best hit of a group is not always shown: `inner_hits` has a `from` and a `sort`.
             group["max_score"] = scores.get(group["max_score"], group["max_score"])
             for inner in group["hits"]:
-                _show_fused_sort(inner, _sort_keys(options.get("sort", [])), fused)
+                _show_fused_sort(inner, sort_names(options.get("sort", [])), fused)
     for hit in hits:
         _show_fused_sort(hit, search.sort_keys, fused)
 
