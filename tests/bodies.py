@@ -66,7 +66,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
     pairs = (
         list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
     )
-    return [(value, key) for key, _ in pairs] + [place for _, inner in pairs for place in places(inner)]
+    return [(value, key) for key, _ in pairs] + [inner_place for _, inner in pairs for inner_place in places(inner)]
 
 
 @st.composite

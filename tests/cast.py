@@ -36,7 +36,7 @@ def record(commands: Sequence[Sequence[str]], folder: Path, environment: Mapping
     events: list[Event] = []
     clock = 0.0
     for command in commands:
-        for text in [_PROMPT, *" ".join(_shown(one) for one in command), "\r\n"]:
+        for text in [_PROMPT, *" ".join(_shown(argument) for argument in command), "\r\n"]:
             clock += _KEY_SECONDS
             events.append((clock, text))
         for waited, text in _run(command, folder, environment):

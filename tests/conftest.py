@@ -58,8 +58,8 @@ class Stack:
         answer = self.gateway.perform_request(method, path, params=params, headers=headers, body=body)
         return dict(answer.body)
 
-    def attach(self, index: str, *fields: str, **more: Any) -> dict[str, Any]:
-        return self.call("PUT", f"/_esblend/indices/{index}", {"source_fields": list(fields), **more})
+    def attach(self, index: str, *fields: str, **options: Any) -> dict[str, Any]:
+        return self.call("PUT", f"/_esblend/indices/{index}", {"source_fields": list(fields), **options})
 
     def wait(self, index: str, seconds: int = 240) -> dict[str, Any]:
         """The status once every document has its vectors."""

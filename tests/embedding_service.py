@@ -58,7 +58,7 @@ def embedding_service() -> Iterator[EmbeddingService]:
         if service.refusals:
             return refused()
         body = await request.json()
-        data = [{"index": n, "embedding": one} for n, one in enumerate(vectors(request, body["input"]))]
+        data = [{"index": n, "embedding": vector} for n, vector in enumerate(vectors(request, body["input"]))]
         return JSONResponse({"data": data[::-1], "model": body["model"]})
 
     async def embed(request: Request) -> Response:

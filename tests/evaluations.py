@@ -19,7 +19,7 @@ def evaluation(base: list[float], blend: list[float], *, queries: list[str] | No
 
     def measured(values: list[float], order: tuple[str, ...]) -> Measured:
         by_query = dict(zip(ids, values, strict=True))
-        run = {id_: {f"{id_}-{kind}": 3.0 - place for place, kind in enumerate(order)} for id_ in ids}
+        run = {id_: {f"{id_}-{kind}": 3.0 - rank for rank, kind in enumerate(order)} for id_ in ids}
         every = dict.fromkeys(MEASURES, by_query)
         return Measured(run, every, {measure: mean_of(by_query) for measure in MEASURES}, (12.34, 234.56), 1 / 3)
 
@@ -33,5 +33,5 @@ def evaluation(base: list[float], blend: list[float], *, queries: list[str] | No
     return Evaluation("articles", judged, systems, differences, curve, 12.0)
 
 
-def weak(found: Evaluation) -> Evaluation:
-    return replace(found, judged=replace(found.judged, is_weak=True))
+def weak(evaluation: Evaluation) -> Evaluation:
+    return replace(evaluation, judged=replace(evaluation.judged, is_weak=True))

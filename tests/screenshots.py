@@ -33,11 +33,11 @@ REPORT_SIZE: ViewportSize = {"width": 1200, "height": 1700}
 """Down to the curve over alpha."""
 
 
-def esblend(*arguments: str, data_dir: Path, place: str | None = None) -> str:
-    """Run a command in the folder `place`, as a reader of the tutorial does: the report shows the command."""
+def esblend(*arguments: str, data_dir: Path, cwd: str | None = None) -> str:
+    """Run a command in the folder `cwd`, as a reader of the tutorial does: the report shows the command."""
     environment = {**os.environ, "ESBLEND_DATA_DIR": str(data_dir.resolve()), "PYTHONPATH": str(ROOT)}
     command = [*ESBLEND, *arguments]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment, cwd=place).stdout
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment, cwd=cwd).stdout
 
 
 def take(folder: Path, data_dir: Path) -> None:
@@ -45,12 +45,12 @@ def take(folder: Path, data_dir: Path) -> None:
     import json
 
     address = json.loads(esblend("ps", "--json", data_dir=data_dir))["gateway"]
-    with tempfile.TemporaryDirectory() as place:
-        report = Path(place) / "report.html"
+    with tempfile.TemporaryDirectory() as cwd:
+        report = Path(cwd) / "report.html"
         for line in SET_UP:
-            esblend(*line.split(), data_dir=data_dir, place=place)
-        record(folder, data_dir, Path(place))
-        esblend(*EVALUATION.split(), data_dir=data_dir, place=place)
+            esblend(*line.split(), data_dir=data_dir, cwd=cwd)
+        record(folder, data_dir, Path(cwd))
+        esblend(*EVALUATION.split(), data_dir=data_dir, cwd=cwd)
         executable = programs.browser()
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=executable, args=_FLAGS)
@@ -67,10 +67,10 @@ def take(folder: Path, data_dir: Path) -> None:
             browser.close()
 
 
-def record(folder: Path, data_dir: Path, place: Path) -> None:
-    """Write `terminal.cast` and `terminal.svg`: COMMANDS, run in the folder `place`."""
+def record(folder: Path, data_dir: Path, cwd: Path) -> None:
+    """Write `terminal.cast` and `terminal.svg`: COMMANDS, run in the folder `cwd`."""
     environment = {**os.environ, "ESBLEND_DATA_DIR": str(data_dir.resolve()), "PATH": f"{BIN}:{os.environ['PATH']}"}
-    events = cast.record(COMMANDS, place, environment)
+    events = cast.record(COMMANDS, cwd, environment)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "terminal.cast").write_text(cast.asciicast(events, TITLE))
     (folder / "terminal.svg").write_text(cast.drawing(events, TITLE))
@@ -89,9 +89,9 @@ def main() -> None:
     if chosen.data_dir is not None:
         take(chosen.folder, chosen.data_dir)
         return
-    with tempfile.TemporaryDirectory() as place:
-        data_dir = Path(place)
-        subprocess.run([*ESBLEND, "up", "--model", "minilm", "--data-dir", place], check=True, stdout=sys.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        data_dir = Path(folder)
+        subprocess.run([*ESBLEND, "up", "--model", "minilm", "--data-dir", folder], check=True, stdout=sys.stderr)
         try:
             take(chosen.folder, data_dir)
         finally:

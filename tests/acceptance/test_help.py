@@ -36,7 +36,7 @@ def test_every_command_is_in_a_panel() -> None:
     for module in set(_PLACES.values()) - {"query.gateway.command"}:
         made = import_module(module).app
         names = {command.name or command.callback.__name__ for command in made.registered_commands}
-        known = {name for name, place in _PLACES.items() if place == module}
+        known = {name for name, path in _PLACES.items() if path == module}
         assert known == ({made.info.name} if isinstance(made.info.name, str) else names), module
     assert app.info.help
 

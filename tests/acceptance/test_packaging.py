@@ -24,11 +24,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if line.startswith("COPY"):
             *names, target = line.split()[1:]
             for name in names:
-                place = clean / target if target != "./" else clean / name
+                folder = clean / target if target != "./" else clean / name
                 if (ROOT / name).is_dir():
-                    shutil.copytree(ROOT / name, place, ignore=shutil.ignore_patterns("__pycache__"))
+                    shutil.copytree(ROOT / name, folder, ignore=shutil.ignore_patterns("__pycache__"))
                 else:
-                    shutil.copy(ROOT / name, place)
+                    shutil.copy(ROOT / name, folder)
     return clean
 
 

@@ -50,7 +50,7 @@ def search(client: Elasticsearch, index: str = PLAIN, **body: Any) -> dict[str, 
     return dict(client.search(index=index, body=body).body)
 
 
-def found(response: dict[str, Any]) -> list[tuple[str, float]]:
+def ids_and_scores(response: dict[str, Any]) -> list[tuple[str, float]]:
     return [(hit["_id"], hit["_score"]) for hit in response["hits"]["hits"]]
 
 

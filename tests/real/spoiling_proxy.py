@@ -14,12 +14,12 @@ _NOT_FORWARDED = {"host", "content-length", "transfer-encoding", "connection", "
 
 
 class Spoiler:
-    """While `left` is above 0, operations on the document `id_` never reach Elasticsearch. `times` counts them."""
+    """While `remaining` is above 0, operations on the document `id_` never reach Elasticsearch. `times` counts them."""
 
-    def __init__(self, elasticsearch: str, id_: str, left: int) -> None:
+    def __init__(self, elasticsearch: str, id_: str, remaining: int) -> None:
         self.elasticsearch = elasticsearch
         self.id_ = id_
-        self.left = left
+        self.remaining = remaining
         self.times = 0
 
     def take(self, lines: list[bytes]) -> tuple[list[bytes], list[int]]:
@@ -28,8 +28,8 @@ class Spoiler:
         spoiled: list[int] = []
         for position, start in enumerate(range(0, len(lines), 2)):
             [(_, action)] = json.loads(lines[start]).items()
-            if action["_id"] == self.id_ and self.left > 0:
-                self.left -= 1
+            if action["_id"] == self.id_ and self.remaining > 0:
+                self.remaining -= 1
                 self.times += 1
                 spoiled.append(position)
             else:
@@ -57,8 +57,8 @@ def spoiling(spoiler: Spoiler) -> Iterator[str]:
             answer = urllib3.request(
                 self.command, spoiler.elasticsearch + self.path, body=body or None, headers=headers, retries=False
             )
-            kept = {name: value for name, value in answer.headers.items() if name.lower() not in _NOT_FORWARDED}
-            self.reply(answer.status, kept, with_failures(answer.data, spoiled) if spoiled else answer.data)
+            forwarded = {name: value for name, value in answer.headers.items() if name.lower() not in _NOT_FORWARDED}
+            self.reply(answer.status, forwarded, with_failures(answer.data, spoiled) if spoiled else answer.data)
 
         def reply(self, status: int, headers: dict[str, str], body: bytes) -> None:
             self.send_response_only(status)

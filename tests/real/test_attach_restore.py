@@ -56,7 +56,7 @@ def test_an_overwritten_attachment_is_reported_and_restored(stack: Stack, guarde
     assert f"esblend attach {guarded} --restore" in " ".join(refused.stderr.split())
     doctor = stack.esblend("doctor", "--json")
     assert f"esblend attach {guarded} --restore" in doctor.stdout
-    listed = {one["index"]: one for one in json.loads(stack.esblend("status", "--json").stdout)}
+    listed = {card["index"]: card for card in json.loads(stack.esblend("status", "--json").stdout)}
     assert "has lost its attachment" in listed[guarded]["error"]
     wait_for("the feed's report", lambda: any("attachment lost" in line for line in log_lines(stack, "feed")))
     restored = stack.esblend("attach", guarded, "--restore")

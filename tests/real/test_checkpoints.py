@@ -30,7 +30,7 @@ OTHERS = Checkpoint(index="books", uuid="v", generation="g1", owner="other")
 
 
 @pytest.fixture
-def place(stack: Stack, index_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def bookkeeping_index(stack: Stack, index_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An index in place of the one that the stack's feed cleans up."""
     monkeypatch.setattr(checkpoints, "CHECKPOINTS_INDEX", index_name)
     yield index_name
@@ -46,7 +46,7 @@ def run(stack: Stack, act: Callable[[AsyncElasticsearch], Awaitable[None]]) -> N
     asyncio.run(connected())
 
 
-def test_a_process_whose_save_was_not_answered_keeps_its_index(stack: Stack, place: str) -> None:
+def test_a_process_whose_save_was_not_answered_keeps_its_index(stack: Stack, bookkeeping_index: str) -> None:
     """It knows the version before. With an index that it should release, nobody would follow it otherwise."""
 
     async def act(es: AsyncElasticsearch) -> None:
@@ -60,7 +60,7 @@ def test_a_process_whose_save_was_not_answered_keeps_its_index(stack: Stack, pla
     run(stack, act)
 
 
-def test_a_process_does_not_write_over_the_checkpoint_of_another(stack: Stack, place: str) -> None:
+def test_a_process_does_not_write_over_the_checkpoint_of_another(stack: Stack, bookkeeping_index: str) -> None:
     async def act(es: AsyncElasticsearch) -> None:
         known = await save_checkpoint(es, MINE, None, owner="me")
         await save_checkpoint(es, MINE.model_copy(update={"owner": "other"}), known, owner="other")
@@ -69,17 +69,17 @@ def test_a_process_does_not_write_over_the_checkpoint_of_another(stack: Stack, p
     run(stack, act)
 
 
-def test_a_deleted_checkpoint_is_created_again(stack: Stack, place: str) -> None:
+def test_a_deleted_checkpoint_is_created_again(stack: Stack, bookkeeping_index: str) -> None:
     async def act(es: AsyncElasticsearch) -> None:
         known = await save_checkpoint(es, MINE, None, owner="me")
-        await es.indices.delete(index=place)
+        await es.indices.delete(index=bookkeeping_index)
         assert await save_checkpoint(es, MINE, known, owner="me")
 
     run(stack, act)
 
 
 def test_of_many_claims_those_of_free_checkpoints_succeed(
-    stack: Stack, place: str, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, bookkeeping_index: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoints, "_CLAIMS_PER_REQUEST", 2)
 
@@ -125,7 +125,7 @@ def test_checkpoints_that_cannot_be_read_do_not_count_as_missing(
 
 @pytest.mark.parametrize("is_written", [True, False])
 def test_a_claim_without_an_answer_is_released_when_another_process_is_to_follow(
-    stack: Stack, place: str, monkeypatch: pytest.MonkeyPatch, is_written: bool
+    stack: Stack, bookkeeping_index: str, monkeypatch: pytest.MonkeyPatch, is_written: bool
 ) -> None:
     """Its checkpoint may name a process that does not follow the index, and nobody would follow it."""
 

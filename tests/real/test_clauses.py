@@ -121,7 +121,7 @@ def test_the_highlighter_sees_words_and_no_vectors(stack: Stack, type_: str) -> 
     assert {hit["_id"]: hit["highlight"]["body"] for hit in alone["hits"]["hits"] if "highlight" in hit} == marked
     best = {"top_hits": {"size": 1, "highlight": {"type": type_, "fields": {"body": {}}}}}
     grouped = search(stack, query=query, size=0, aggs={"kinds": {"terms": {"field": "kind"}, "aggs": {"best": best}}})
-    assert [len(one["best"]["hits"]["hits"]) for one in grouped["aggregations"]["kinds"]["buckets"]] == [1, 1, 1]
+    assert [len(bucket["best"]["hits"]["hits"]) for bucket in grouped["aggregations"]["kinds"]["buckets"]] == [1, 1, 1]
     group = {"name": "g", "highlight": {"type": type_, "fields": {"body": {}}}}
     groups = search(stack, query=query, collapse={"field": "kind", "inner_hits": group})["hits"]["hits"]
     assert sum(len(hit["inner_hits"]["g"]["hits"]["hits"]) for hit in groups) >= 3
@@ -168,12 +168,12 @@ def test_recency_popularity_and_scripts_over_a_hybrid_clause(stack: Stack) -> No
     )
 
 
-@pytest.mark.parametrize("more", [
+@pytest.mark.parametrize("additional", [
     {"rescore": {"query": {"rescore_query": {"match_all": {}}}}}, {"indices_boost": [{INDEX: 2.0}]}, {"terminate_after": 100},
     {"stats": ["s"]}, {"knn": {**KNN["knn"], "boost": 0.1}},
-], ids=lambda more: next(iter(more)))  # fmt: skip
-def test_what_only_elasticsearch_executes_works_beside_hybrid(stack: Stack, more: dict[str, Any]) -> None:
-    assert set(ids(search(stack, query=HYBRID, **more))[:2]) == PETS
+], ids=lambda additional: next(iter(additional)))  # fmt: skip
+def test_what_only_elasticsearch_executes_works_beside_hybrid(stack: Stack, additional: dict[str, Any]) -> None:
+    assert set(ids(search(stack, query=HYBRID, **additional))[:2]) == PETS
 
 
 def test_a_hybrid_is_scrolled(stack: Stack) -> None:

@@ -193,13 +193,13 @@ def test_llama_index(stack: Stack, own_index: str, encoder: Encoder, rrf: bool) 
         query = VectorStoreQuery(
             query_str=TEXT, query_embedding=vector, similarity_top_k=3, mode=VectorStoreQueryMode.HYBRID
         )
-        found = await store.aquery(query)
+        response = await store.aquery(query)
         store.close()
-        return list(found.ids or [])
+        return list(response.ids or [])
 
-    found = asyncio.run(ask())
-    assert len(found) == 3
-    assert found[0] == "dog"
+    ids = asyncio.run(ask())
+    assert len(ids) == 3
+    assert ids[0] == "dog"
 
 
 def test_javascript(stack: Stack, tmp_path: Path) -> None:

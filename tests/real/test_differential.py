@@ -133,11 +133,11 @@ def the_rest(rng: random.Random, *, sorted_too: bool) -> dict[str, Any]:
 def answer(client: Elasticsearch, body: dict[str, Any], index: str = INDEX, **params: Any) -> dict[str, Any]:
     """The response or the error, without what differs from call to call."""
     try:
-        found = dict(client.search(index=index, body=body, **params).body)
+        response = dict(client.search(index=index, body=body, **params).body)
     except ApiError as error:
-        found = dict(error.body)
-    found.pop("took", None)
-    return found
+        response = dict(error.body)
+    response.pop("took", None)
+    return response
 
 
 @pytest.mark.parametrize("seed", SEEDS)

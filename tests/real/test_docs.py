@@ -79,19 +79,19 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reader's working folder: documents, judgements, and a model of their own."""
-    place = tmp_path_factory.mktemp("docs")
+    folder = tmp_path_factory.mktemp("docs")
     documents = [{"id": id_, "title": title, "body": body, "lang": "en"} for id_, (title, body) in TEXTS.items()]
-    (place / "articles.jsonl").write_text("".join(json.dumps(document) + "\n" for document in documents))
+    (folder / "articles.jsonl").write_text("".join(json.dumps(document) + "\n" for document in documents))
     queries = "".join(json.dumps({"_id": id_, "text": text}) + "\n" for id_, (text, _) in QUERIES.items())
     judgements = "".join(f"{id_} 0 {document} 1\n" for id_, (_, document) in QUERIES.items())
-    (place / "queries.jsonl").write_text(queries)
+    (folder / "queries.jsonl").write_text(queries)
     for name in ("qrels.txt", "train.txt"):
-        (place / name).write_text(judgements)
-    model = Path(shutil.copytree(find_model("minilm").path, place / "model"))
+        (folder / name).write_text(judgements)
+    model = Path(shutil.copytree(find_model("minilm").path, folder / "model"))
     (model / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
-    collection = place / "collection"
+    collection = folder / "collection"
     (collection / "qrels").mkdir(parents=True)
     corpus = [{"_id": id_, "title": title, "text": body} for id_, (title, body) in TEXTS.items()]
     (collection / "corpus.jsonl").write_text("".join(json.dumps(document) + "\n" for document in corpus))
@@ -99,7 +99,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (collection / "qrels" / "test.tsv").write_text(
         "query-id\tcorpus-id\tscore\n" + "".join(f"{id_}\t{document}\t1\n" for id_, (_, document) in QUERIES.items())
     )
-    return place
+    return folder
 
 
 def prepare(stack: Stack, state: str) -> None:
@@ -116,8 +116,8 @@ def prepare(stack: Stack, state: str) -> None:
     stack.es.indices.create(index="articles", mappings={"properties": properties}, settings=settings)
     vectors = packaged_encoder().encode_documents([body for _, body in TEXTS.values()])
     for (id_, (title, body)), vector in zip(TEXTS.items(), vectors, strict=True):
-        more = {"embedding": vector.tolist()} if state == "vectors" else {}
-        stack.es.index(index="articles", id=id_, document={"title": title, "body": body, "lang": "en", **more})
+        additional = {"embedding": vector.tolist()} if state == "vectors" else {}
+        stack.es.index(index="articles", id=id_, document={"title": title, "body": body, "lang": "en", **additional})
     if state == "attached":
         stack.es.index(index="articles", id="too-long", document={"title": "Terms", "body": "And so on. " * 8000})
         stack.attach("articles", "title", "body")
@@ -136,7 +136,7 @@ FIRST_STATE = {"index.md": "absent", "README.md": "absent", "attach.md": "detach
 
 @pytest.mark.usefixtures("_no_articles")
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=lambda page: page.name)
-def test_every_block_runs(stack: Stack, place: Path, page: Path) -> None:
+def test_every_block_runs(stack: Stack, folder: Path, page: Path) -> None:
     prepare(stack, FIRST_STATE.get(page.name, "attached"))
     for block in blocks_of(page):
         if block.elsewhere:
@@ -149,7 +149,7 @@ def test_every_block_runs(stack: Stack, place: Path, page: Path) -> None:
             code = code.replace(f"localhost:{port}", stack.described[name].removeprefix("http://"))
         match block.language:
             case "sh":
-                run_shell(stack, place, code, where)
+                run_shell(stack, folder, code, where)
             case "python":
                 run_python(code, where)
             case "json":
@@ -160,13 +160,13 @@ def test_every_block_runs(stack: Stack, place: Path, page: Path) -> None:
                 pytest.fail(f"a block of [{other}], which nothing runs: {where}")
 
 
-def run_shell(stack: Stack, place: Path, code: str, where: str) -> None:
+def run_shell(stack: Stack, folder: Path, code: str, where: str) -> None:
     env = {key: value for key, value in os.environ.items() if not key.startswith("ESBLEND_")} | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "ESBLEND_DATA_DIR": str(stack.data_dir),
         "PYTHONPATH": str(ROOT),
     }  # fmt: skip
     command = ["bash", "-euo", "pipefail", "-c", code]
-    done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, f"{where}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
 
 

@@ -63,7 +63,7 @@ class Group:
     """Keys of one object of the language, and requests that use them."""
 
     keys: frozenset[str]
-    place: Callable[[str, Any], Body]
+    insert: Callable[[str, Any], Body]
     """A search body with a key and its value; with the key "" the body without any of the keys."""
     probes: dict[str, list[Any]]
     without_effect: dict[str, str] = field(default_factory=dict)
@@ -75,10 +75,10 @@ def in_hybrid(key: str, value: Any) -> Body:
 
 
 def in_options(options: str, base: Body) -> Callable[[str, Any], Body]:
-    def place(key: str, value: Any) -> Body:
+    def insert(key: str, value: Any) -> Body:
         return in_hybrid(options, {**base, **({key: value} if key else {})})
 
-    return place
+    return insert
 
 
 def in_semantic(key: str, value: Any) -> Body:
@@ -104,18 +104,18 @@ def in_pipeline(key: str, value: Any) -> Body:
 
 
 def in_processor(name: str, base: Body) -> Callable[[str, Any], Body]:
-    def place(key: str, value: Any) -> Body:
+    def insert(key: str, value: Any) -> Body:
         return in_pipeline("phase_results_processors", [{name: {**base, **({key: value} if key else {})}}])
 
-    return place
+    return insert
 
 
 def in_combination(name: str, base: Body) -> Callable[[str, Any], Body]:
-    def place(key: str, value: Any) -> Body:
+    def insert(key: str, value: Any) -> Body:
         combination = {**base["combination"], **({key: value} if key else {})}
         return in_pipeline("phase_results_processors", [{name: {**base, "combination": combination}}])
 
-    return place
+    return insert
 
 
 def in_filter_query(key: str, value: Any) -> Body:
@@ -245,21 +245,21 @@ def test_a_key_has_an_effect_or_is_refused_by_name(stack: Stack, name: str, key:
 
 def check_key(stack: Stack, group: Group, key: str, value: Any) -> None:
     """A key with a value changes the response, or is refused by name."""
-    status, plain = ask(stack, group.place("", None))
+    status, plain = ask(stack, group.insert("", None))
     assert status == 200, plain
-    status, changed = ask(stack, group.place(key, value))
+    status, changed = ask(stack, group.insert(key, value))
     if status == 200:
         assert changed != plain
     else:
         assert 400 <= status < 500
         words = str(changed["error"]).lower()
-        inner = [str(one) for one in value] if isinstance(value, dict) else []
+        inner = [str(name) for name in value] if isinstance(value, dict) else []
         assert any(word.lower() in words for word in (key, key.removesuffix("s"), str(value), *inner))
 
 
 @pytest.mark.parametrize("name", GROUPS)
 def test_an_unknown_key_is_refused_by_name(stack: Stack, name: str) -> None:
-    status, response = ask(stack, GROUPS[name].place("no_such_key", 1))
+    status, response = ask(stack, GROUPS[name].insert("no_such_key", 1))
     assert status == 400
     assert "no_such_key" in str(response["error"])
 
@@ -313,8 +313,8 @@ def test_a_mean_of_scores_is_their_sum_by_the_weights(stack: Stack) -> None:
     weights = {"weights": {"lexical": 1, "semantic": 3}}
     _, sums = ask(stack, {"query": {"hybrid": {**HYBRID, **weights}}})
     _, means = ask(stack, {"query": {"hybrid": {**HYBRID, **weights, "combination": "arithmetic_mean"}}})
-    for one, mean in zip(sums["hits"]["hits"], means["hits"]["hits"], strict=True):
-        assert mean["_score"] == pytest.approx(one["_score"] / 4)
+    for summed, mean in zip(sums["hits"]["hits"], means["hits"]["hits"], strict=True):
+        assert mean["_score"] == pytest.approx(summed["_score"] / 4)
 
 
 def test_windowed_blending_sees_the_windows_only(stack: Stack) -> None:

@@ -25,19 +25,19 @@ CUT, NAMED = [TERM, [TERM]], ["mine"]
 def of_retriever(kind: str, base: Body, *, inside: bool = False) -> Callable[[str, Any], Body]:
     """A search by the retriever; `inside`: as a leg of a fusion, so that the gateway executes it."""
 
-    def place(key: str, value: Any) -> Body:
+    def insert(key: str, value: Any) -> Body:
         tree = {kind: {**copy.deepcopy(base), **({key: value} if key else {})}}
         return {"retriever": {"rrf": {"retrievers": [tree, ALL]}} if inside else tree, "explain": True}
 
-    return place
+    return insert
 
 
 def of_leg(kind: str) -> Callable[[str, Any], Body]:
-    def place(key: str, value: Any) -> Body:
+    def insert(key: str, value: Any) -> Body:
         leg = {"retriever": FEED, **({key: value} if key else {})}
         return {"retriever": {kind: {"retrievers": [leg, {"retriever": ALL}]}}}
 
-    return place
+    return insert
 
 
 def of_rescore(key: str, value: Any) -> Body:
@@ -147,6 +147,6 @@ def test_a_key_has_an_effect_or_is_refused_by_name(stack: Stack, name: str, key:
 
 @pytest.mark.parametrize("name", RETRIEVERS)
 def test_an_unknown_key_is_refused_by_name(stack: Stack, name: str) -> None:
-    status, response = ask(stack, RETRIEVERS[name].place("no_such_key", 1))
+    status, response = ask(stack, RETRIEVERS[name].insert("no_such_key", 1))
     assert status == 400
     assert "no_such_key" in str(response["error"])

@@ -37,8 +37,8 @@ def index(stack: Stack, make_index: Callable[..., str]) -> str:
 
 
 def generations(stack: Stack, index: str) -> dict[str, Any]:
-    found: dict[str, Any] = stack.call("GET", f"/_esblend/indices/{index}/generations")["generations"]
-    return found
+    described: dict[str, Any] = stack.call("GET", f"/_esblend/indices/{index}/generations")["generations"]
+    return described
 
 
 def covered(stack: Stack, index: str, generation: str) -> Callable[[], bool]:
@@ -116,9 +116,9 @@ def test_new_documents_get_both_while_a_migration_runs(stack: Stack, index: str,
     stack.call("POST", f"/_esblend/indices/{index}/generations", {"model": wide_model})
     wait_for("covered", covered(stack, index, "g2"))
     stack.es.index(index=index, id="new", document={"body": "A new text."}, refresh=True)
-    wait_for("both", lambda: all(covered(stack, index, one)() for one in ("g1", "g2")))
+    wait_for("both", lambda: all(covered(stack, index, generation)() for generation in ("g1", "g2")))
     source = with_vectors(stack, index, "new")["esblend"]
-    assert [len(source[one]["passages"][0]["vector"]) for one in ("g1", "g2")] == [384, 768]
+    assert [len(source[generation]["passages"][0]["vector"]) for generation in ("g1", "g2")] == [384, 768]
 
 
 def test_the_same_call_again_changes_nothing_and_a_third_is_refused(stack: Stack, index: str) -> None:

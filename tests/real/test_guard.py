@@ -47,8 +47,13 @@ SHAPES: dict[str, dict[str, Any]] = {
 def after_the_pipeline(stack: Stack, *sources: dict[str, Any]) -> list[dict[str, Any]]:
     """What becomes of documents whose vectors claim the fingerprint that the worker computes."""
     docs = [
-        {"_source": {**one, "esblend": {"g1": {"fingerprint": fingerprint(one, FIELDS, GENERATION), "state": "s"}}}}
-        for one in sources
+        {
+            "_source": {
+                **source,
+                "esblend": {"g1": {"fingerprint": fingerprint(source, FIELDS, GENERATION), "state": "s"}},
+            }
+        }
+        for source in sources
     ]
     answer = stack.es.ingest.simulate(docs=docs, pipeline=guard_pipeline(ATTACHMENT))
     return [dict(result["doc"]["_source"]) for result in answer["docs"]]
@@ -56,9 +61,9 @@ def after_the_pipeline(stack: Stack, *sources: dict[str, Any]) -> list[dict[str,
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_pipeline_and_worker_compute_the_same_fingerprint(stack: Stack, shape: str) -> None:
-    [kept] = after_the_pipeline(stack, SHAPES[shape])
-    assert kept["esblend"]["g1"]["fingerprint"] == fingerprint(SHAPES[shape], FIELDS, GENERATION)
-    assert kept.keys() == SHAPES[shape].keys() | {"esblend"}
+    [stored] = after_the_pipeline(stack, SHAPES[shape])
+    assert stored["esblend"]["g1"]["fingerprint"] == fingerprint(SHAPES[shape], FIELDS, GENERATION)
+    assert stored.keys() == SHAPES[shape].keys() | {"esblend"}
 
 
 json_values = st.recursive(
@@ -79,8 +84,8 @@ json_values = st.recursive(
 )
 def test_they_agree_on_any_source(stack: Stack, sources: list[dict[str, Any]]) -> None:
     sources = [source for source in sources if can_be_guarded(source, FIELDS)]
-    for source, kept in zip(sources, after_the_pipeline(stack, *sources) if sources else [], strict=True):
-        assert "esblend" in kept, f"the pipeline computed another fingerprint for {source!r}"
+    for source, stored in zip(sources, after_the_pipeline(stack, *sources) if sources else [], strict=True):
+        assert "esblend" in stored, f"the pipeline computed another fingerprint for {source!r}"
 
 
 def test_vectors_of_another_text_are_dropped(stack: Stack) -> None:
@@ -89,7 +94,7 @@ def test_vectors_of_another_text_are_dropped(stack: Stack) -> None:
     assert answer["docs"][0]["doc"]["_source"] == {"body": "new"}
 
 
-def kept(stack: Stack, index: str, id_: str) -> dict[str, Any]:
+def stored_source(stack: Stack, index: str, id_: str) -> dict[str, Any]:
     return dict(stack.es.get(index=index, id=id_)["_source"])
 
 
@@ -107,7 +112,7 @@ def test_a_partial_update_drops_the_vector_at_once(stack: Stack, make_index: Cal
     index = make_index({"title": "t", "body": "the old text"}, {"body": "another"})
     stack.attach(index, "body", guard=True)
     stack.wait(index)
-    assert kept(stack, index, "0")["esblend"]["g1"]["state"] == "embedded"
+    assert stored_source(stack, index, "0")["esblend"]["g1"]["state"] == "embedded"
     assert not has_vectors_after(stack, index, "0", doc={"body": "a new text"})
     assert stack.wait(index)["embedded"] == 2
     assert has_vectors_after(stack, index, "1", doc={"title": "text untouched"})
@@ -124,8 +129,8 @@ def test_the_index_keeps_its_own_final_pipeline(stack: Stack, make_index: Callab
     with pytest.raises(ApiError, match="no"):
         stack.es.index(index=index, id="b", document={"title": "refuse"})
     stack.wait(index)
-    assert kept(stack, index, "a")["seen"] is True
-    assert kept(stack, index, "a")["esblend"]["g1"]["state"] == "embedded"
+    assert stored_source(stack, index, "a")["seen"] is True
+    assert stored_source(stack, index, "a")["esblend"]["g1"]["state"] == "embedded"
     stack.call("DELETE", f"/_esblend/indices/{index}")
     setting = stack.es.indices.get_settings(index=index, flat_settings=True)[index]["settings"]
     assert setting["index.final_pipeline"] == "own-final"

@@ -188,7 +188,7 @@ def test_a_closed_index_does_not_hide_the_status_of_the_others(fault_stack: Stac
     fault_stack.es.indices.create(index=other, mappings={"properties": {"body": {"type": "text"}}})
     fault_stack.attach(other, "body")
     fault_stack.es.indices.close(index=index)
-    shown = {one["index"]: one for one in json.loads(fault_stack.esblend("status", "--json").stdout)}
+    shown = {card["index"]: card for card in json.loads(fault_stack.esblend("status", "--json").stdout)}
     assert "closed" in shown[index]["error"]
     assert shown[other]["coverage"] == 1
     assert "unknown: " in fault_stack.esblend("status").stdout

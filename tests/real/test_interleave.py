@@ -35,9 +35,9 @@ def index(stack: Stack) -> Iterator[str]:
     stack.es.indices.delete(index=f"{INDEX},{CLICKS_INDEX}", ignore_unavailable=True)
 
 
-def body(session: str = "s", query: str = "story of a cat", **more: Any) -> dict[str, Any]:
+def body(session: str = "s", query: str = "story of a cat", **options: Any) -> dict[str, Any]:
     interleave = {"experiment": "words", "session": session, "a": {"alpha": 0}, "b": {"alpha": 1}}
-    return {"query": {"hybrid": {"query": query, "interleave": interleave}}, **more}
+    return {"query": {"hybrid": {"query": query, "interleave": interleave}}, **options}
 
 
 def ids(answer: Any) -> list[str]:
@@ -88,8 +88,8 @@ def test_totals_and_aggregations_cover_both_sides(stack: Stack, index: str) -> N
         index=index, body=body(size=1, aggs={"all": {"filter": {"match_all": {}}}}, track_total_hits=True)
     )
     assert answer["hits"]["total"]["value"] == answer["aggregations"]["all"]["doc_count"] == 30
-    [one] = stack.gateway.msearch(index=index, searches=[{}, body(size=1)])["responses"]
-    assert one["esblend"]["interleave"]["sides"]
+    [response] = stack.gateway.msearch(index=index, searches=[{}, body(size=1)])["responses"]
+    assert response["esblend"]["interleave"]["sides"]
 
 
 def test_what_would_replace_the_order_is_rejected(stack: Stack, index: str) -> None:
@@ -121,8 +121,9 @@ def test_clicks_decide_which_side_wins(stack: Stack, index: str) -> None:
     assert set(stored["_source"]) == {"format", "index", "experiment", "search", "side", "time"}
     done = stack.esblend("eval", index, "--clicks", "--json")
     assert done.returncode == 0, done.stderr
-    [found] = json.loads(done.stdout)["experiments"]
-    assert (found["wins_a"], found["wins_b"], found["ties"], found["clicks"], found["winner"]) == (5, 35, 0, 80, "b")
+    [experiment] = json.loads(done.stdout)["experiments"]
+    tally = {name: experiment[name] for name in ("wins_a", "wins_b", "ties", "clicks", "winner")}
+    assert tally == {"wins_a": 5, "wins_b": 35, "ties": 0, "clicks": 80, "winner": "b"}
     told = stack.esblend("eval", index, "--clicks")
     assert "side b wins; of 40 searches with clicks, a won 5, b won 35" in told.stdout
     assert stack.call("DELETE", f"/_esblend/clicks?index={index}")["deleted"] == 80

@@ -13,7 +13,7 @@ from tests.conftest import Stack
 
 
 @pytest.fixture
-def place(stack: Stack, index_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def bookkeeping_index(stack: Stack, index_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An index in place of the one in which the stack's feed has its heartbeat."""
     for module in (checkpoints, leases, members):
         monkeypatch.setattr(module, "CHECKPOINTS_INDEX", index_name)
@@ -33,7 +33,7 @@ def run(stack: Stack, act: Callable[[AsyncElasticsearch, Leases], Awaitable[None
     asyncio.run(connected())
 
 
-def test_a_process_alone_does_not_look(stack: Stack, place: str) -> None:
+def test_a_process_alone_does_not_look(stack: Stack, bookkeeping_index: str) -> None:
     async def act(_: AsyncElasticsearch, first: Leases) -> None:
         for _ in range(3):
             await first.beat()
@@ -42,7 +42,7 @@ def test_a_process_alone_does_not_look(stack: Stack, place: str) -> None:
     run(stack, act)
 
 
-def test_a_process_that_joins_is_seen_at_once(stack: Stack, place: str) -> None:
+def test_a_process_that_joins_is_seen_at_once(stack: Stack, bookkeeping_index: str) -> None:
     async def act(es: AsyncElasticsearch, first: Leases) -> None:
         second = Leases(es, "group")
         await second.join()
@@ -56,7 +56,7 @@ def test_a_process_that_joins_is_seen_at_once(stack: Stack, place: str) -> None:
     run(stack, act)
 
 
-def test_any_other_write_is_seen(stack: Stack, place: str) -> None:
+def test_any_other_write_is_seen(stack: Stack, bookkeeping_index: str) -> None:
     async def act(es: AsyncElasticsearch, first: Leases) -> None:
         await save_checkpoint(es, Checkpoint(index="articles", uuid="u", generation="g1"), None, owner=None)
         await first.beat()
@@ -68,7 +68,7 @@ def test_any_other_write_is_seen(stack: Stack, place: str) -> None:
     run(stack, act)
 
 
-def test_a_process_that_cannot_work_any_more_looks_in_order_to_leave(stack: Stack, place: str) -> None:
+def test_a_process_that_cannot_work_any_more_looks_in_order_to_leave(stack: Stack, bookkeeping_index: str) -> None:
     async def act(_: AsyncElasticsearch, first: Leases) -> None:
         first.can_work = False
         assert first.must_look
@@ -76,15 +76,15 @@ def test_a_process_that_cannot_work_any_more_looks_in_order_to_leave(stack: Stac
     run(stack, act)
 
 
-def test_a_deleted_index_is_created_again_with_its_settings(stack: Stack, place: str) -> None:
+def test_a_deleted_index_is_created_again_with_its_settings(stack: Stack, bookkeeping_index: str) -> None:
     async def act(es: AsyncElasticsearch, first: Leases) -> None:
-        await es.indices.delete(index=place)
+        await es.indices.delete(index=bookkeeping_index)
         await first.beat()
         assert first.must_look
-        created = (await es.indices.get(index=place, flat_settings=True))[place]
+        created = (await es.indices.get(index=bookkeeping_index, flat_settings=True))[bookkeeping_index]
         assert created["settings"]["index.hidden"] == "true"
         assert created["mappings"]["properties"]["uuid"] == {"type": "keyword"}
         await first.look()
-        assert (await es.exists(index=place, id=members.MEMBERS_ID)).body
+        assert (await es.exists(index=bookkeeping_index, id=members.MEMBERS_ID)).body
 
     run(stack, act)

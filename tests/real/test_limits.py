@@ -127,7 +127,7 @@ def test_more_requests_than_it_answers_at_once(stack: Stack, tmp_path: Path) -> 
             assert client.perform_request("GET", "/_esblend/metrics", headers=headers).meta.status == 200
         finally:
             stop.set()
-        assert [statuses(one.result())[0] for one in held] == [200] * 4
+        assert [statuses(request.result())[0] for request in held] == [200] * 4
         assert client.info()["version"]
     stack.es.indices.delete(index="test-held")
 

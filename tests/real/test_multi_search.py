@@ -69,13 +69,13 @@ def test_an_msearch_without_fusion_passes_through(stack: Stack, index: str) -> N
     assert [response["hits"] for response in through] == [response["hits"] for response in direct]
 
 
-@pytest.mark.parametrize("place", ["section", "query", "retriever"])
-def test_knn_by_text_anywhere(stack: Stack, index: str, place: str) -> None:
+@pytest.mark.parametrize("position", ["section", "query", "retriever"])
+def test_knn_by_text_anywhere(stack: Stack, index: str, position: str) -> None:
     field = "esblend.g1.passages.vector"
     knn = {"field": field, "k": 2, "query_vector_builder": {"text_embedding": {"model_text": "aircraft wings"}}}
-    if place == "section":
+    if position == "section":
         body: dict[str, Any] = {"knn": knn}
-    elif place == "query":
+    elif position == "query":
         body = {"query": {"nested": {"path": "esblend.g1.passages", "query": {"knn": knn}}}}
     else:
         body = {"retriever": {"knn": {**knn, "num_candidates": 10}}}
@@ -93,9 +93,9 @@ def test_other_normalisers_and_combinations_rank(stack: Stack, index: str) -> No
 
 def test_theoretical_scores_do_not_depend_on_the_window(stack: Stack, index: str) -> None:
     options = {"query": "wing", "normalizer": "theoretical", "combination": "arithmetic_mean"}
-    one = stack.gateway.search(index=index, query={"hybrid": options}, size=1)["hits"]["hits"]
+    hits = stack.gateway.search(index=index, query={"hybrid": options}, size=1)["hits"]["hits"]
     all_ = stack.gateway.search(index=index, query={"hybrid": options}, size=4)["hits"]["hits"]
-    assert one == all_[:1]
+    assert hits == all_[:1]
     assert all(0 <= hit["_score"] <= 1 for hit in all_)
 
 

@@ -22,9 +22,9 @@ ARRANGED: dict[str, dict[str, Any]] = {
 }
 
 
-def search(stack: Stack, hybrid: dict[str, Any], index: str = INDEX, **more: Any) -> dict[str, Any]:
-    params = more.pop("params", {})
-    return dict(stack.gateway.search(index=index, body={"query": {"hybrid": hybrid}, **more}, **params).body)
+def search(stack: Stack, hybrid: dict[str, Any], index: str = INDEX, **options: Any) -> dict[str, Any]:
+    params = options.pop("params", {})
+    return dict(stack.gateway.search(index=index, body={"query": {"hybrid": hybrid}, **options}, **params).body)
 
 
 def scores(response: dict[str, Any]) -> dict[str, float]:
@@ -63,7 +63,7 @@ def test_groups_are_highlighted_and_show_passages(stack: Stack) -> None:
         for hit in search(stack, hybrid, collapse={"field": "kind", "inner_hits": group})["hits"]["hits"]
         if hit["_id"] == "dog"
     ]
-    inner = {one["_id"]: one for one in hit["inner_hits"]["group"]["hits"]["hits"]}
+    inner = {inner_hit["_id"]: inner_hit for inner_hit in hit["inner_hits"]["group"]["hits"]["hits"]}
     assert inner["dog"]["highlight"] == {"body": ["Training a young <em>dog</em> takes patience."]}
     for id_ in ("dog", "cat"):
         [passage] = inner[id_]["inner_hits"]["passages"]["hits"]["hits"]
@@ -72,10 +72,10 @@ def test_groups_are_highlighted_and_show_passages(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("how", ARRANGED)
-@pytest.mark.parametrize("place", ["filter", "filters", "lexical"])
-def test_names_in_a_filter_or_a_lexical_query_are_shown(stack: Stack, how: str, place: str) -> None:
+@pytest.mark.parametrize("clause", ["filter", "filters", "lexical"])
+def test_names_in_a_filter_or_a_lexical_query_are_shown(stack: Stack, how: str, clause: str) -> None:
     should = {"bool": {"should": [NAMED, {"match_all": {}}]}}
-    options = {"filters": {"semantic": should}} if place == "filters" else {place: should}
+    options = {"filters": {"semantic": should}} if clause == "filters" else {clause: should}
     response = search(stack, {**HYBRID, **options}, **ARRANGED[how])
     named = {hit["_id"] for hit in response["hits"]["hits"] if hit.get("matched_queries") == ["by kind"]}
     assert named == {"cat", "dog"}
@@ -212,13 +212,13 @@ def test_collapse_sees_all_matches(stack: Stack, one_large_group: str) -> None:
     assert [id_ for page in pages for id_ in page] == ids(response)
 
 
-@pytest.mark.parametrize("more", [{"sort": ["_doc"]}, {"min_score": 0.5}])
+@pytest.mark.parametrize("arrangement", [{"sort": ["_doc"]}, {"min_score": 0.5}])
 def test_groups_show_all_matches_where_only_candidates_are_hits(
-    stack: Stack, one_large_group: str, more: dict[str, Any]
+    stack: Stack, one_large_group: str, arrangement: dict[str, Any]
 ) -> None:
     collapse = {"field": "group", "inner_hits": {"name": "all", "size": 1}}
     options = {"query": "wing", "rank_window_size": 20, "alpha": 0}
-    response = search(stack, options, one_large_group, collapse=collapse, size=20, **more)
+    response = search(stack, options, one_large_group, collapse=collapse, size=20, **arrangement)
     totals = {
         hit["_source"]["group"]: hit["inner_hits"]["all"]["hits"]["total"]["value"] for hit in response["hits"]["hits"]
     }
@@ -244,7 +244,7 @@ def test_groups_have_the_scores_of_their_documents(stack: Stack, one_large_group
 
     def shown(response: Any) -> dict[str, Any]:
         return {
-            hit["_source"]["group"]: (inner["max_score"], [one.get("sort") for one in inner["hits"]])
+            hit["_source"]["group"]: (inner["max_score"], [inner_hit.get("sort") for inner_hit in inner["hits"]])
             for hit in response["hits"]["hits"]
             if "group" in hit["_source"]
             for inner in [hit["inner_hits"]["all"]["hits"]]

@@ -46,12 +46,12 @@ def client(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[E
     operations: list[dict[str, Any]] = []
     for number in range(240):
         words = rng.choices(WORDS, k=rng.choice([3, 3, 6, 6, 400]))
-        one: dict[str, Any] = {"group": rng.choice("abc"), "n": number}
+        document: dict[str, Any] = {"group": rng.choice("abc"), "n": number}
         if number % 12:
-            one |= {"title": rng.choice(WORDS), "body": " ".join(words) + "."}
-        operations += [{"index": {"_id": f"d{number}"}}, one]
+            document |= {"title": rng.choice(WORDS), "body": " ".join(words) + "."}
+        operations += [{"index": {"_id": f"d{number}"}}, document]
         if number % 5 == 0:
-            operations += [{"index": {"_id": f"twin{number}"}}, one]
+            operations += [{"index": {"_id": f"twin{number}"}}, document]
     assert not stack.es.bulk(index=INDEX, operations=operations, refresh=True)["errors"]
     stack.attach(INDEX, "title", "body")
     stack.wait(INDEX)
@@ -129,7 +129,9 @@ def test_a_highlighter_that_older_servers_do_not_know(client: Elasticsearch) -> 
         hybrid = {"query": text, "rank_window_size": 30}
         plan, chosen, explained = answers(client, {"query": {"hybrid": hybrid}, "highlight": semantic})
         plans.add(plan)
-        shown, expected = ([hit.get("highlight") for hit in one["hits"]["hits"]] for one in (chosen, explained))
+        shown, expected = (
+            [hit.get("highlight") for hit in response["hits"]["hits"]] for response in (chosen, explained)
+        )
         assert shown == expected
     assert ONE_REQUEST in plans
 

@@ -13,8 +13,8 @@ from tests.real.retriever_indices import (
     PASSAGES,
     PLAIN,
     TEXTS,
-    found,
     ids,
+    ids_and_scores,
     search,
 )
 from tests.real.retriever_indices import retriever_indices as _indices  # noqa: F401  the fixture
@@ -77,7 +77,7 @@ def test_a_pattern_includes_the_semantic_field(stack: Stack) -> None:
     named = search(stack.gateway, PASSAGES, retriever={"rrf": {**body["rrf"], "fields": ["title", "esblend"]}})
     pattern = search(stack.gateway, PASSAGES, retriever={"rrf": {**body["rrf"], "fields": ["*"]}})
     assert len(named["hits"]["hits"]) == len(TEXTS)
-    assert found(pattern) == found(named)
+    assert ids_and_scores(pattern) == ids_and_scores(named)
 
 
 @pytest.mark.parametrize(("normalizer", "changes"), [("minmax", False), ("none", True)])
@@ -92,7 +92,7 @@ def test_the_boost_of_the_semantic_field_counts_where_nothing_is_normalised(
         )
         for field in ("esblend", "esblend^3")
     )
-    assert (found(plain) != found(boosted)) == changes
+    assert (ids_and_scores(plain) != ids_and_scores(boosted)) == changes
 
 
 def test_the_legs_of_several_attachments_go_to_their_own_indices(stack: Stack) -> None:

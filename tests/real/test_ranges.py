@@ -27,8 +27,8 @@ def uuid_of(stack: Stack, index: str) -> str:
     return str(stack.es.indices.get_settings(index=index)[index]["settings"]["index"]["uuid"])
 
 
-def range_task(stack: Stack, index: str, after: int, until: int, **more: Any) -> RangeTask:
-    fields = {"shard": 0, "after": after, "until": until, "max_documents": 1000, **more}
+def range_task(stack: Stack, index: str, after: int, until: int, **options: Any) -> RangeTask:
+    fields = {"shard": 0, "after": after, "until": until, "max_documents": 1000, **options}
     return RangeTask(index=index, uuid=uuid_of(stack, index), generation="g1", **fields)
 
 

@@ -66,10 +66,10 @@ def hasty(stack: Stack, cross_encoder: Path, tmp_path_factory: pytest.TempPathFa
 
 
 def test_a_cross_encoder_decides_the_order(reranking: Elasticsearch, cross_encoder: Path) -> None:
-    found = CrossEncoder(str(cross_encoder), threads=1).scores(
+    by_encoder = CrossEncoder(str(cross_encoder), threads=1).scores(
         TEXT, [document["body"] for document in DOCUMENTS.values()]
     )
-    expected = dict(zip(DOCUMENTS, found.tolist(), strict=True))
+    expected = dict(zip(DOCUMENTS, by_encoder.tolist(), strict=True))
     assert len({round(score, 3) for score in expected.values()}) == 6
     leg = {"retriever": RRF, "field": "body", "inference_text": TEXT, "rank_window_size": 10}
     answer = search(reranking, retriever={"text_similarity_reranker": leg})

@@ -17,7 +17,7 @@ from tests.real.retriever_indices import (
     TEXTS,
     X,
     Y,
-    found,
+    ids_and_scores,
     search,
 )
 from tests.real.retriever_indices import retriever_indices as _indices  # noqa: F401  the fixture
@@ -39,10 +39,10 @@ def test_query_and_knn_with_rank_is_the_tree_it_stands_for(stack: Stack) -> None
     for window in ("rank_window_size", "window_size"):
         rank = {"rrf": {"rank_constant": 20, window: 15}}
         response = search(stack.gateway, query=X, knn=section, rank=rank, aggs=aggregations)
-        assert found(response) == found(expected)
+        assert ids_and_scores(response) == ids_and_scores(expected)
         assert response["hits"]["total"] == expected["hits"]["total"]
         assert response["aggregations"] == expected["aggregations"]
-    assert found(search(stack.gateway, query=X, knn=[section], rank={"rrf": {}}, size=5)) == found(
+    assert ids_and_scores(search(stack.gateway, query=X, knn=[section], rank={"rrf": {}}, size=5)) == ids_and_scores(
         search(stack.gateway, retriever={"rrf": {"retrievers": [LEG_X, {"knn": section}]}}, size=5)
     )
 
@@ -52,7 +52,7 @@ def test_sub_searches_with_rank(stack: Stack) -> None:
         stack.gateway, sub_searches=[{"query": X}, {"query": Y}], rank={"rrf": {"rank_window_size": 20}}, size=20
     )
     tree = {"rrf": {"retrievers": [LEG_X, LEG_Y], "rank_window_size": 20}}
-    assert found(response) == found(search(stack.gateway, retriever=tree, size=20))
+    assert ids_and_scores(response) == ids_and_scores(search(stack.gateway, retriever=tree, size=20))
 
 
 def test_text_in_a_knn_section_with_rank(stack: Stack) -> None:
@@ -98,11 +98,11 @@ def test_a_search_in_the_url_is_answered(stack: Stack) -> None:
     params = {"source": json.dumps({"retriever": TREE, "size": 3}), "source_content_type": "application/json"}
     headers = {"accept": "application/json"}
     response = stack.gateway.perform_request("GET", f"/{PLAIN}/_search", params=params, headers=headers)
-    assert found(dict(response.body)) == found(search(stack.gateway, retriever=TREE, size=3))
+    assert ids_and_scores(dict(response.body)) == ids_and_scores(search(stack.gateway, retriever=TREE, size=3))
     plain = {**params, "source": json.dumps({"query": X, "size": 2})}
     bodies = [dict(client.perform_request("GET", f"/{PLAIN}/_search", params=plain, headers=headers).body)
               for client in (stack.gateway, stack.es)]  # fmt: skip
-    assert found(bodies[0]) == found(bodies[1])
+    assert ids_and_scores(bodies[0]) == ids_and_scores(bodies[1])
 
 
 def _cbor(value: Any) -> bytes:
@@ -154,7 +154,7 @@ def test_fused_searches_in_other_formats_are_refused_by_name_and_plain_ones_pass
         with caught.value as response:
             assert response.status == 400
             assert "send a fused search as JSON" in json.load(response)["error"]["reason"]
-    assert found(send(plain)) == found(search(stack.es, query={"match": {"b": "x rrf linear"}}))
+    assert ids_and_scores(send(plain)) == ids_and_scores(search(stack.es, query={"match": {"b": "x rrf linear"}}))
 
 
 # --- pinned

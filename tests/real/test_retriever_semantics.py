@@ -305,7 +305,7 @@ def test_an_explanation_holds_elasticsearchs_own_of_each_leg(stack: Stack) -> No
     seen = 0
     for hit in response["hits"]["hits"]:
         words, inner = hit["_explanation"]["details"]
-        for detail, query in ((words, X), *((one, Y) for one in _details(inner)[:1])):
+        for detail, query in ((words, X), *((detail, Y) for detail in _details(inner)[:1])):
             if _details(detail):
                 own = stack.es.explain(index=INDEX, id=hit["_id"], query=query)["explanation"]
                 assert _weights(_details(detail)[0]) == _weights(own)

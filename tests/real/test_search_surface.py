@@ -167,9 +167,9 @@ def test_opensearchs_hybrid_by_its_formula(stack: Stack) -> None:
     lexical = scores(search(stack.es, query={"match": {"body": TEXT}}))
     semantic = scores(search(stack.gateway, query={"semantic": {"query": TEXT}}))
 
-    def scaled(found: dict[str, float]) -> dict[str, float]:  # OpenSearch gives the lowest hit 0.001 instead of 0
-        low, high = min(found.values()), max(found.values())
-        return {id_: (value - low) / (high - low) or 0.001 for id_, value in found.items()}
+    def scaled(scores: dict[str, float]) -> dict[str, float]:  # OpenSearch gives the lowest hit 0.001 instead of 0
+        low, high = min(scores.values()), max(scores.values())
+        return {id_: (value - low) / (high - low) or 0.001 for id_, value in scores.items()}
 
     expected = {id_: 0.75 * value + 0.25 * scaled(lexical).get(id_, 0.0) for id_, value in scaled(semantic).items()}
     assert scores(answer) == pytest.approx(expected, abs=1e-6)
@@ -282,7 +282,7 @@ def test_an_explanation_shows_rank_score_and_dot_product(stack: Stack) -> None:
     for body, leg in (({"retriever": RRF}, "knn"), ({"query": {"hybrid": {"query": TEXT}}}, "semantic")):
         answer = search(stack.gateway, **body, explain=True)
         for hit, explained in zip(answer["hits"]["hits"], answer["esblend"]["explanations"], strict=True):
-            [(position, part)] = [(n, one) for n, one in enumerate(explained["legs"]) if one["leg"] == leg]
+            [(position, part)] = [(n, part) for n, part in enumerate(explained["legs"]) if part["leg"] == leg]
             dot = part["dot_product"]
             assert dot == pytest.approx(expected[hit["_id"]], abs=0.02)
             assert part["rank"] >= 1

@@ -18,8 +18,8 @@ from tests.real.retriever_indices import (
     X,
     Y,
     diversify,
-    found,
     ids,
+    ids_and_scores,
     knn,
     rescorer,
     search,
@@ -71,7 +71,7 @@ def test_diversify_over_a_fusion_selects_what_the_server_selects(
         search(stack.es, retriever=diversify(LEG_X, **options)),
     )
     assert ids(ours) == ids(theirs)
-    assert dict(found(ours)) == pytest.approx(dict(found(theirs)))
+    assert dict(ids_and_scores(ours)) == pytest.approx(dict(ids_and_scores(theirs)))
     assert ours["hits"]["total"] == theirs["hits"]["total"]
 
 
@@ -100,14 +100,14 @@ def test_errors_of_diversify_are_the_servers(stack: Stack, options: dict[str, An
 
 def test_legs_that_the_server_executes_are_legs_of_a_fusion(stack: Stack) -> None:
     for inner in (rescorer(LEG_X), diversify(LEG_X, query_vector=[1.0, -0.5], size=10)):
-        own = found(search(stack.es, retriever=inner, size=10))
+        own = ids_and_scores(search(stack.es, retriever=inner, size=10))
         fused = search(stack.gateway, retriever={"rrf": {"retrievers": [inner, LEG_Y], "rank_window_size": 10}})
         second = ids(search(stack.es, query=Y, size=10))
         expected: dict[str, float] = {}
         for ranked in ([id_ for id_, _ in own], second):
             for rank, id_ in enumerate(ranked, 1):
                 expected[id_] = expected.get(id_, 0) + 1 / (60 + rank)
-        assert dict(found(fused)) == pytest.approx({id_: expected[id_] for id_ in ids(fused)})
+        assert dict(ids_and_scores(fused)) == pytest.approx({id_: expected[id_] for id_ in ids(fused)})
         both = search(stack.es, query={"bool": {"should": [X, Y]}}, size=0)
         assert fused["hits"]["total"] == both["hits"]["total"]
 

@@ -54,10 +54,10 @@ def test_an_ambiguous_request_is_refused_with_its_connection(stack: Stack, gatew
     with Raw(gateway) as connection:
         connection.send(AMBIGUOUS[name])
         received = connection.until_closed()
-    found = statuses(received)
-    assert found, "closed without a word"
-    assert found[-1] == 400, received
-    assert len(found) == 1 or found[:-1] == [400], received
+    received_statuses = statuses(received)
+    assert received_statuses, "closed without a word"
+    assert received_statuses[-1] == 400, received
+    assert len(received_statuses) == 1 or received_statuses[:-1] == [400], received
     assert not stack.es.indices.exists(index="smuggled")
 
 
@@ -138,11 +138,11 @@ SENT = {
 }
 
 
-@pytest.mark.parametrize("way", SENT)
-def test_an_offer_of_http_2_is_ignored(gateway: str, way: str) -> None:
+@pytest.mark.parametrize("delivery", SENT)
+def test_an_offer_of_http_2_is_ignored(gateway: str, delivery: str) -> None:
     """As Java's HTTP client sends it. The body belongs to the request, and the connection goes on."""
     with Raw(gateway) as connection:
-        for part in SENT[way]:
+        for part in SENT[delivery]:
             connection.send(part)
         connection.send(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         received = connection.until_closed()

@@ -21,13 +21,13 @@ def attached_mapping(stack: Stack, make_index: Callable[..., str]) -> dict[str, 
 def template(stack: Stack, attached_mapping: dict[str, Any], index_name: str) -> Iterator[Callable[..., str]]:
     name = f"made-{index_name}"
 
-    def make(**more: Any) -> str:
+    def make(**options: Any) -> str:
         settings = {"number_of_shards": 1, "number_of_replicas": 0}
         stack.es.indices.put_index_template(
             name=name,
             index_patterns=[f"{name}*"],
             template={"mappings": attached_mapping, "settings": settings},
-            **more,
+            **options,
         )
         return name
 

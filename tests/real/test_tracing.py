@@ -39,7 +39,7 @@ class Collector:
 
 @contextmanager
 def collector() -> Iterator[Collector]:
-    found = Collector()
+    exported = Collector()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -51,8 +51,8 @@ def collector() -> Iterator[Collector]:
                 names = {attribute.key: attribute.value.string_value for attribute in resource.resource.attributes}
                 for scope in resource.scope_spans:
                     for span in scope.spans:
-                        found.services[span.span_id] = names["service.name"]
-                        found.spans.append(span)
+                        exported.services[span.span_id] = names["service.name"]
+                        exported.spans.append(span)
             self.send_response(200)
             self.end_headers()
 
@@ -60,11 +60,11 @@ def collector() -> Iterator[Collector]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    found.port = server.server_address[1]
+    exported.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield found
+        yield exported
     finally:
         server.shutdown()
         thread.join()
@@ -76,15 +76,15 @@ def traced(fault_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """A feed, a worker and a gateway that trace, and a client of the gateway."""
     folder = tmp_path_factory.mktemp("traced")
     kill(fault_stack, "feed", "worker")
-    with collector() as found, ExitStack() as running:
+    with collector() as exported, ExitStack() as running:
         environment = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{found.port}", "OTEL_BSP_SCHEDULE_DELAY": "200",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{exported.port}", "OTEL_BSP_SCHEDULE_DELAY": "200",
             "ESBLEND_TRACING": "true",
         }  # fmt: skip
         for name in ("feed", "worker"):
             running.enter_context(process(fault_stack, "esblend", name, place=folder, **environment))
         options = {"tracing": "true", "environment": environment}
-        yield found, running.enter_context(gateway_with(fault_stack, folder, **options))
+        yield exported, running.enter_context(gateway_with(fault_stack, folder, **options))
     revive(fault_stack)
 
 
@@ -105,13 +105,13 @@ def new_trace() -> tuple[str, dict[str, str]]:
 
 
 def test_one_trace_from_a_write_to_its_vector(fault_stack: Stack, traced: tuple[Collector, Any], index: str) -> None:
-    found, gateway = traced
+    exported, gateway = traced
     trace, headers = new_trace()
     gateway.options(headers=headers).index(index=index, id="1", document={"body": f"text of a {CANARY}"})
     assert_vectors_of_present_texts(fault_stack, index, 1)
     wanted = {"PUT _doc", "send task", "embed", "encode", "search", "bulk"}
-    spans = found.all_of(trace, wanted)
-    services = {name: found.services[span.span_id] for name, span in spans.items()}
+    spans = exported.all_of(trace, wanted)
+    services = {name: exported.services[span.span_id] for name, span in spans.items()}
     assert services["PUT _doc"] == "esblend-gateway"
     assert services["send task"] == "esblend-feed"
     assert {services[name] for name in ("embed", "encode", "bulk")} == {"esblend-worker"}
@@ -125,7 +125,7 @@ def test_one_trace_from_a_write_to_its_vector(fault_stack: Stack, traced: tuple[
 def test_writes_that_share_a_task_each_see_it_in_their_own_trace(
     fault_stack: Stack, traced: tuple[Collector, Any], index: str
 ) -> None:
-    found, gateway = traced
+    exported, gateway = traced
     traces = []
     for n in range(6):
         trace, headers = new_trace()
@@ -135,27 +135,27 @@ def test_writes_that_share_a_task_each_see_it_in_their_own_trace(
     assert_vectors_of_present_texts(fault_stack, index, 6)
 
     def ends(trace: str) -> bool:
-        return bool({"embed", "embed with others"} & found.of(trace).keys())
+        return bool({"embed", "embed with others"} & exported.of(trace).keys())
 
     wait_for("the end of every trace", lambda: all(map(ends, traces)))
-    batches = {span.span_id for span in found.spans if span.name == "embed"}
+    batches = {span.span_id for span in exported.spans if span.name == "embed"}
     for trace in traces:
-        shared = found.of(trace).get("embed with others")
+        shared = exported.of(trace).get("embed with others")
         assert shared is None or {link.span_id for link in shared.links} <= batches
 
 
 def test_a_search_shows_its_steps(fault_stack: Stack, traced: tuple[Collector, Any], index: str) -> None:
-    found, gateway = traced
+    exported, gateway = traced
     fault_stack.es.index(index=index, id="1", document={"body": f"text of a {CANARY}"}, refresh=True)
     trace, headers = new_trace()
     gateway.options(headers=headers).search(index=index, query={"hybrid": {"query": f"which {CANARY}?"}})
     wanted = {"POST _search", "encode", "legs", "page"}
-    spans = found.all_of(trace, wanted)
+    spans = exported.all_of(trace, wanted)
     for name in ("encode", "legs", "page"):
         assert spans[name].parent_span_id == spans["POST _search"].span_id, name
 
 
 def test_no_span_holds_a_text(traced: tuple[Collector, Any]) -> None:
-    found, _ = traced
-    assert len(found.spans) > 20
-    assert not [span.name for span in found.spans if CANARY in str(span)]
+    exported, _ = traced
+    assert len(exported.spans) > 20
+    assert not [span.name for span in exported.spans if CANARY in str(span)]

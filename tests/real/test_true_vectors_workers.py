@@ -41,8 +41,8 @@ def fill(stack: Stack, index: str, count: int) -> None:
     assert not stack.es.bulk(index=index, operations=operations, refresh=True)["errors"]
 
 
-def ready_file(place: Path) -> Path | None:
-    return next((file for file in place.glob("ready-*") if file.suffix != ".log"), None)
+def ready_file(folder: Path) -> Path | None:
+    return next((file for file in folder.glob("ready-*") if file.suffix != ".log"), None)
 
 
 def test_a_killed_child_comes_back_however_long_its_model_loads(fault_stack: Stack, index: str, tmp_path: Path) -> None:

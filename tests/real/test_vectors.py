@@ -39,7 +39,7 @@ def raw_scores(answer: dict[str, Any]) -> dict[str, float]:
     """Of the semantic leg, from the explanations."""
     results = {}
     for explained in answer["esblend"]["explanations"]:
-        [leg] = [one for one in explained["legs"] if one["leg"].startswith("semantic")]
+        [leg] = [leg for leg in explained["legs"] if leg["leg"].startswith("semantic")]
         results[explained["_id"]] = leg["score"]
     return results
 
@@ -88,7 +88,9 @@ def test_other_similarities(
         expected = 1 / (1 + ((vectors - query) ** 2).sum(axis=1))
     for blending in ("exact", "windowed"):
         answer = search(stack, index, query={"hybrid": {"query": QUESTION, "blending": blending}}, explain=True)
-        assert raw_scores(answer) == pytest.approx({str(n): one for n, one in enumerate(expected)}, rel=1e-3, abs=1e-4)
+        assert raw_scores(answer) == pytest.approx(
+            {str(n): score for n, score in enumerate(expected)}, rel=1e-3, abs=1e-4
+        )
     verified = stack.esblend("verify", index, "--json")
     assert verified.returncode == 0, verified.stdout
 
@@ -110,8 +112,8 @@ def test_foreign_vectors_are_only_searched_or_kept_current(
     stack.wait(index)
     stack.es.update(index=index, id="1", doc={"title": "Dolphins", "body": "Swimming mammals."})
     stack.wait(index)
-    found = with_vectors(stack, index, "1")["vec"]
-    np.testing.assert_allclose(found, encoder.encode_documents(["Dolphins\nSwimming mammals."])[0], atol=1e-5)
+    vector = with_vectors(stack, index, "1")["vec"]
+    np.testing.assert_allclose(vector, encoder.encode_documents(["Dolphins\nSwimming mammals."])[0], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +279,7 @@ def test_advice_from_the_indexs_own_numbers(stack: Stack, make_index: Callable[.
     done = stack.esblend("advise", index, "--json")
     advice = json.loads(done.stdout)
     assert advice["passages"] == 400
-    by_type = {(one["type"], one["oversample"]): one for one in advice["options"]}
+    by_type = {(option["type"], option["oversample"]): option for option in advice["options"]}
     # So small an index saves too little memory for a migration; only a poor recall of the present type is worth one.
     is_poor = by_type["int8_hnsw", None]["recall"] < 0.95
     assert advice["recommended"]["type"].endswith("flat") if is_poor else advice["recommended"]["type"] == "int8_hnsw"

@@ -132,12 +132,12 @@ def test_approximate_plans_find_what_the_exact_one_finds(old_stack: Stack, searc
     with gateway_with(old_stack, tmp_path, exact_knn_documents="0") as approximate:
         for options in ({}, {"blending": "windowed"}, {"fusion": "rrf"}):
             query = {"hybrid": {"query": TEXT, **options}}
-            found, expected = (
+            response, expected = (
                 client.search(index=searched, query=query, size=2, profile=True)
                 for client in (approximate, old_stack.gateway)
             )
-            assert found["esblend"]["profile"]["plan"]["semantic"] == "approximate kNN"
-            assert [hit["_id"] for hit in found["hits"]["hits"]] == [hit["_id"] for hit in expected["hits"]["hits"]]
+            assert response["esblend"]["profile"]["plan"]["semantic"] == "approximate kNN"
+            assert [hit["_id"] for hit in response["hits"]["hits"]] == [hit["_id"] for hit in expected["hits"]["hits"]]
 
 
 @pytest.mark.parametrize(

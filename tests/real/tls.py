@@ -24,23 +24,23 @@ class Certificates:
         return _openssl("x509", "-in", str(self.authority), "-noout", "-fingerprint", "-sha256").split("=")[1].strip()
 
 
-def make_certificates(place: Path, names: str = "DNS:localhost,IP:127.0.0.1") -> Certificates:
-    place.mkdir(parents=True, exist_ok=True)
-    key, authority = place / "ca.key", place / "ca.pem"
+def make_certificates(folder: Path, names: str = "DNS:localhost,IP:127.0.0.1") -> Certificates:
+    folder.mkdir(parents=True, exist_ok=True)
+    key, authority = folder / "ca.key", folder / "ca.pem"
     new_key = ("-newkey", "rsa:2048", "-nodes")
     _openssl(
         "req", "-x509", *new_key, "-keyout", str(key), "-out", str(authority), "-days", "30", "-subj", "/CN=test authority",
         "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign",
     )  # fmt: skip
-    request, own_key, own = place / "server.csr", place / "server.key", place / "server.pem"
+    request, own_key, own = folder / "server.csr", folder / "server.key", folder / "server.pem"
     _openssl("req", *new_key, "-keyout", str(own_key), "-out", str(request), "-subj", "/CN=localhost")
-    extensions = place / "extensions"
+    extensions = folder / "extensions"
     extensions.write_text(f"subjectAltName={names}\nbasicConstraints=CA:FALSE\n")
     _openssl(
         "x509", "-req", "-in", str(request), "-CA", str(authority), "-CAkey", str(key), "-CAcreateserial", "-days", "30",
         "-extfile", str(extensions), "-out", str(own),
     )  # fmt: skip
-    chain = place / "chain.pem"
+    chain = folder / "chain.pem"
     chain.write_text(own.read_text() + authority.read_text())
     return Certificates(authority, chain, own_key)
 

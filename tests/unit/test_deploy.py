@@ -167,7 +167,7 @@ def test_the_workflows_run_what_is_there() -> None:
         subprocess.run([actionlint], cwd=ROOT, check=True)
     workflows = {file.stem: yaml.safe_load(file.read_text()) for file in (ROOT / ".github" / "workflows").glob("*.yml")}
     assert set(workflows) == {"check", "release"}
-    steps = [step for one in workflows.values() for job in one["jobs"].values() for step in job["steps"]]
+    steps = [step for workflow in workflows.values() for job in workflow["jobs"].values() for step in job["steps"]]
     assert all("uses" in step or "run" in step for step in steps)
     assert {"run": ".ci/run"} in steps
     assert os.access(ROOT / ".ci" / "run", os.X_OK)

@@ -17,12 +17,12 @@ def test_the_playground_names_commands_that_exist() -> None:
     texts = [file.read_text() for file in (ROOT / "query" / "playground" / "static").glob("*.js")]
     named = [match for text in texts for match in re.findall(r"esblend ([a-z]+(?:-[a-z]+)*)((?: [^ `\\]+)*)", text)]
     assert {command for command, _ in named} >= {"attach", "dead-letters", "eval"}
-    for command, more in named:
-        words = more.split()
+    for command, options in named:
+        words = options.split()
         title = command if command in known else f"{command} {words[0]}"
-        assert title in known, f"esblend {command}{more}"
-        for option in re.findall(r"--[a-z-]+", more):
-            assert option in known[title], f"esblend {command}{more}"
+        assert title in known, f"esblend {command}{options}"
+        for option in re.findall(r"--[a-z-]+", options):
+            assert option in known[title], f"esblend {command}{options}"
 
 
 def test_every_extra_is_explained() -> None:

@@ -19,10 +19,10 @@ pytestmark = pytest.mark.usefixtures("no_judgements")
 class Held:
     """Requests that wait for `release`."""
 
-    def __init__(self, place: Page | BrowserContext, pattern: str) -> None:
-        self._place, self._pattern = place, pattern
+    def __init__(self, target: Page | BrowserContext, pattern: str) -> None:
+        self._target, self._pattern = target, pattern
         self._routes: list[Route] = []
-        place.route(pattern, lambda route: self._routes.append(route))
+        target.route(pattern, lambda route: self._routes.append(route))
 
     def wait(self, page: Page) -> None:
         wait_for(f"a request to {self._pattern}", lambda: page.wait_for_timeout(10) or self._routes)
@@ -31,7 +31,7 @@ class Held:
         """Send them, and wait until the page has handled their answers."""
         for route in self._routes:
             route.continue_()
-        self._place.unroute(self._pattern)
+        self._target.unroute(self._pattern)
         for route in self._routes:
             answer = route.request.response()
             assert answer

@@ -44,10 +44,10 @@ def test_a_rank_beyond_the_visible_lists_is_shown(page: Page) -> None:
     everything = {hit: rank for rank, hit in enumerate(order(page, "words"), 1)}
     for hit in hits(page).all():
         id_ = hit.get_attribute("data-id") or ""
-        place = hit.locator(".place.words").inner_text()
+        label = hit.locator(".place.words").inner_text()
         if id_ in everything:
-            assert place == f"words #{everything[id_]}"
-        if place == "words not in its list":
+            assert label == f"words #{everything[id_]}"
+        if label == "words not in its list":
             explained = hit.locator(".bar .words").get_attribute("title") or ""
             assert "not in its list" in explained
 

@@ -176,8 +176,8 @@ def test_clicks_are_those_of_callers_who_may_search_the_document(secured: Stack)
             with pytest.raises(ApiError) as caught:
                 client.perform_request("POST", path, headers=headers, body={**click, "_index": index})
             assert status_of(caught) == expected, index
-        found = client.search(index="open-docs", query=query)["esblend"]["interleave"]
-        own = {"experiment": found["experiment"], "search": found["search"], **found["sides"][0]}
+        interleaved = client.search(index="open-docs", query=query)["esblend"]["interleave"]
+        own = {"experiment": interleaved["experiment"], "search": interleaved["search"], **interleaved["sides"][0]}
         assert client.perform_request("POST", path, headers=headers, body=own).meta.status == 201
         [tally] = client.perform_request("GET", f"{path}?index=*", headers=headers).body["experiments"]
         assert tally["clicks"] == 1
@@ -370,5 +370,5 @@ def test_the_doctor_knows_a_key_of_an_earlier_version(secured: Stack) -> None:
         "ESBLEND_ES_API_KEY": key, "ESBLEND_MODEL": "minilm",
     }  # fmt: skip
     checks = json.loads(run_esblend("doctor", "--json", env=environment).stdout)
-    [found] = [check for check in checks if "esblend-mean-vectors" in check["detail"]]
-    assert "setup-credentials" in found["advice"]
+    [check] = [check for check in checks if "esblend-mean-vectors" in check["detail"]]
+    assert "setup-credentials" in check["advice"]

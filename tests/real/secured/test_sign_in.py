@@ -106,11 +106,11 @@ def test_without_rights_judgements_stay_in_the_tab_and_say_so(
 
 def test_the_named_rights_are_enough(closed: Page, make_key: Callable[..., str], secured: Stack) -> None:
     """What waited in the tab is written as soon as the caller may."""
-    few, enough = (
-        make_key({"names": [INDEX], "privileges": ["read", "view_index_metadata"]}, *more)
-        for more in ([], [{"names": [JUDGEMENTS], "privileges": ["read", "write", "create_index"]}])
+    reader, enough = (
+        make_key({"names": [INDEX], "privileges": ["read", "view_index_metadata"]}, *additional)
+        for additional in ([], [{"names": [JUDGEMENTS], "privileges": ["read", "write", "create_index"]}])
     )
-    sign_in(closed, "", few)
+    sign_in(closed, "", reader)
     ask(closed)
     closed.click(".views [data-view=judge]")
     expect(closed.locator(".card").first).to_be_visible()

@@ -13,7 +13,7 @@ def test_workers_take_the_gpus_in_turn(tmp_path: Path) -> None:
     for name in ("nvidia0", "nvidia1", "nvidia2", "nvidiactl", "nvidia-uvm"):
         (tmp_path / name).touch()
     given = [worker_device(number, {}, tmp_path) for number in range(4)]
-    assert [one["CUDA_VISIBLE_DEVICES"] for one in given] == ["0", "1", "2", "0"]
+    assert [environment["CUDA_VISIBLE_DEVICES"] for environment in given] == ["0", "1", "2", "0"]
     chosen = {"CUDA_VISIBLE_DEVICES": "3, 5"}
     assert [worker_device(number, chosen)["CUDA_VISIBLE_DEVICES"] for number in range(3)] == ["3", "5", "3"]
 

@@ -40,8 +40,8 @@ def test_a_jdk_is_known_by_its_release_file(tmp_path: Path) -> None:
 
 def test_without_java_all_the_ways_out_are_told() -> None:
     message = no_java_message(21, 99)
-    for way in ("ES_JAVA_HOME", "ESBLEND_ES_URL", "docker compose up"):
-        assert way in message
+    for remedy in ("ES_JAVA_HOME", "ESBLEND_ES_URL", "docker compose up"):
+        assert remedy in message
 
 
 def test_versions_may_be_shortened_and_unknown_ones_are_listed() -> None:

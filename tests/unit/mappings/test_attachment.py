@@ -119,7 +119,7 @@ def test_the_object_field_avoids_what_the_index_uses() -> None:
 
 
 def test_the_probe_of_a_service_does_not_decide_equality() -> None:
-    one, other = (ModelIdentity(name="openai:m", digest="d", dims=3, probe=(0.6, value)) for value in (0.8, 0.80001))
-    assert one == other
-    assert hash(one) == hash(other)
-    assert one != ModelIdentity(name="openai:m", digest="e", dims=3, probe=one.probe)
+    first, other = (ModelIdentity(name="openai:m", digest="d", dims=3, probe=(0.6, value)) for value in (0.8, 0.80001))
+    assert first == other
+    assert hash(first) == hash(other)
+    assert first != ModelIdentity(name="openai:m", digest="e", dims=3, probe=first.probe)

@@ -102,8 +102,8 @@ def test_every_text_is_covered_within_the_limit(text: str, max_tokens: int, over
 
 @settings(max_examples=100)
 @given(st.lists(st.sampled_from(["wing", "hyperparameterization", "lift,", "drag.", "it's"]), min_size=10, max_size=80))
-def test_words_stay_whole(found: list[str]) -> None:
-    text = " ".join(found)
+def test_words_stay_whole(words: list[str]) -> None:
+    text = " ".join(words)
     for passage in split(SourceText(text, ""), TOKENIZER, SMALL):
         assert passage.start == 0 or text[passage.start - 1] == " "
         assert passage.end == len(text) or text[passage.end - 1] == " "

@@ -67,9 +67,9 @@ def test_a_fingerprint_is_of_values_model_and_settings() -> None:
 
 def test_a_fingerprint_tells_apart_what_gives_the_same_text() -> None:
     fields = ["title", "body"]
-    one, other = {"title": "a", "body": "b"}, {"body": ["a", "b"]}
-    assert source_text(one, fields).text == source_text(other, fields).text
-    assert fingerprint(one, fields, generation()) != fingerprint(other, fields, generation())
+    first, other = {"title": "a", "body": "b"}, {"body": ["a", "b"]}
+    assert source_text(first, fields).text == source_text(other, fields).text
+    assert fingerprint(first, fields, generation()) != fingerprint(other, fields, generation())
     assert of("a\0b") != of(["a", "b"])
 
 

@@ -19,9 +19,9 @@ META = ATTACHMENT.to_meta()
 TASK = RangeTask(index="articles", uuid="u", generation="g1", shard=0, after=-1, until=9, max_documents=10)
 
 
-def body(meta: Any, **more: Any) -> dict[str, Any]:
+def body(meta: Any, **keys: Any) -> dict[str, Any]:
     """An index with the fields of an attachment, and `meta` in `_meta.esblend`."""
-    mapping = {"_meta": {"esblend": meta}, "properties": mapping_additions(ATTACHMENT), **more}
+    mapping = {"_meta": {"esblend": meta}, "properties": mapping_additions(ATTACHMENT), **keys}
     return {"settings": {"index": {"uuid": "u"}}, "mappings": mapping}
 
 

@@ -16,11 +16,11 @@ def commands() -> Iterator[tuple[str, Any]]:
     yield "esblend", root
     for name in root.list_commands(None):
         command = root.get_command(None, name)
-        for title, one in {
+        for title, text in {
             name: command,
             **{f"{name} {sub}": c for sub, c in getattr(command, "commands", {}).items()},
         }.items():
-            yield f"esblend {title}", one
+            yield f"esblend {title}", text
 
 
 def help_of(title: str, command: Any) -> str:

@@ -34,8 +34,8 @@ def service(running: EmbeddingService) -> EmbeddingService:
     return running
 
 
-def encoders(service: EmbeddingService, **more: Any) -> Encoders:
-    return Encoders(Settings(encoder_url=service.url, **more), "documents")
+def encoders(service: EmbeddingService, **settings: Any) -> Encoders:
+    return Encoders(Settings(encoder_url=service.url, **settings), "documents")
 
 
 @pytest.mark.parametrize("name", ["openai:any-model", "tei:minilm"])

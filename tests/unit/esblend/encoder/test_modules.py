@@ -65,7 +65,7 @@ def test_all_pooling_modes_and_layers_in_their_order(backend: str, tmp_path: Pat
         modules.Dense(24, 24, activation_function=torch.nn.GELU(), use_residual=True),
         modules.Dense(24, 12, bias=False, activation_function=torch.nn.Identity(), use_residual=True),
     ]
-    folder = write_model(tmp_path, "BERT", more=layers, pooling=list(POOLING_MODES))
+    folder = write_model(tmp_path, "BERT", additional=layers, pooling=list(POOLING_MODES))
     assert_same(load(folder, backend).encode_documents(TEXTS), reference(folder))
 
 
@@ -107,7 +107,9 @@ def test_a_router_after_a_shared_transformer(tmp_path: Path) -> None:
     """As Asym was used: one transformer, and a Dense module for each side. Names and places are those of old folders."""
     torch.manual_seed(22)
     sides = {side: [modules.Dense(HIDDEN, HIDDEN, activation_function=torch.nn.Tanh())] for side in ("query", "doc")}
-    folder = write_model(tmp_path, "BERT", more=[modules.Router(sides, route_mappings={("document", None): "doc"})])
+    folder = write_model(
+        tmp_path, "BERT", additional=[modules.Router(sides, route_mappings={("document", None): "doc"})]
+    )
     expected = {task: reference(folder, task=task) for task in ("document", "query")}
     [config] = folder.rglob("router_config.json")
     old = json.loads(config.read_text())
@@ -156,7 +158,7 @@ def test_pickled_weights_are_converted_by_the_command_in_the_error(
     pattern: str, count: int, named: str, tmp_path: Path
 ) -> None:
     """All of them, or those of a Dense module: hub models often have safetensors of the transformer alone."""
-    folder = write_model(tmp_path / "the model's folder", "BERT", more=[modules.Dense(HIDDEN, 8)])
+    folder = write_model(tmp_path / "the model's folder", "BERT", additional=[modules.Dense(HIDDEN, 8)])
     expected = reference(folder)
     from safetensors.torch import load_file
 
@@ -235,7 +237,7 @@ def test_what_fast_costs_is_told(tmp_path: Path) -> None:
 def test_what_cannot_be_run_is_refused_by_name(
     file: str, content: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    folder = write_model(tmp_path, "BERT", more=[modules.Dense(HIDDEN, 8)])
+    folder = write_model(tmp_path, "BERT", additional=[modules.Dense(HIDDEN, 8)])
     (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": {"query": "query: "}}))
     config = json.loads((folder / file / "config.json").read_text())
     (folder / file / "config.json").write_text(json.dumps(config | content))

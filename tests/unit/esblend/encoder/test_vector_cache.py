@@ -22,8 +22,8 @@ class Counting:
         return np.array([[len(text), sum(map(ord, text)), 1, 0] for text in texts], dtype=np.float32)
 
 
-def cache(place: Path, scope: str = "model", max_bytes: int = 10**6) -> VectorCache:
-    return VectorCache(place / "vectors.sqlite", scope=scope, dims=DIMS, max_bytes=max_bytes)
+def cache(folder: Path, scope: str = "model", max_bytes: int = 10**6) -> VectorCache:
+    return VectorCache(folder / "vectors.sqlite", scope=scope, dims=DIMS, max_bytes=max_bytes)
 
 
 def test_each_text_is_computed_once(tmp_path: Path) -> None:

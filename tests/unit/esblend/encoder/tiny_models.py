@@ -135,12 +135,14 @@ def write_transformer(folder: Path, architecture: Architecture, *, dtype: str = 
     return folder
 
 
-def write_model(folder: Path, name: str, *, more: Sequence[Any] = (), pooling: Any = None, **options: Any) -> Path:
-    """A sentence-transformers folder: transformer, pooling and the modules of `more`."""
+def write_model(
+    folder: Path, name: str, *, additional: Sequence[Any] = (), pooling: Any = None, **options: Any
+) -> Path:
+    """A sentence-transformers folder: transformer, pooling and the modules of `additional`."""
     architecture = ARCHITECTURES[name]
     plain = write_transformer(folder / "plain", architecture, **options)
     dtype = getattr(torch, options.get("dtype", "float32"))
     transformer = modules.Transformer(str(plain), max_seq_length=512, model_kwargs={"dtype": dtype})
-    chain = [transformer, modules.Pooling(HIDDEN, pooling or architecture.pooling), *more]
+    chain = [transformer, modules.Pooling(HIDDEN, pooling or architecture.pooling), *additional]
     sentence_transformers.SentenceTransformer(modules=chain, device="cpu").save(str(folder / "model"))
     return folder / "model"

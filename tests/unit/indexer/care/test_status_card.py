@@ -11,14 +11,14 @@ from indexer.care.status_card import cards
 G1 = {"model": "old/minilm", "dims": 384, "active": True, "missing": None}
 
 
-def status(**more: Any) -> dict[str, Any]:
+def status(**fields: Any) -> dict[str, Any]:
     made = {
         "index": "articles", "documents": 4000, "embedded": 1000, "without_text": 0, "dead_letters": 0, "dropped": 0,
         "pending": 3000, "coverage": 0.25, "paused": None, "problems": [], "lag_seconds": 12.34,
         "documents_per_second": 250.0, "generations": {"g1": G1},
         "backfill": {"remaining": 3000, "seconds_left": 75.0, "paused": False, "documents_per_second": None},
     }  # fmt: skip
-    return made | more
+    return made | fields
 
 
 def drawn(given: dict[str, Any], *, colours: bool = False) -> str:

@@ -42,27 +42,27 @@ def test_an_index_is_followed_until_its_last_generation_is_removed(followed: Fol
 
 
 def test_an_index_remains_active_for_a_while_after_its_work(followed: Followed) -> None:
-    kept = Followed(keep_seconds=3600)
-    kept.add("books-g1", followed.feeds["books-g1"])
-    kept.add("articles-g1", followed.feeds["articles-g1"])
-    kept.settle("books-g1")  # it has work
-    for key, feed in kept.feeds.items():
+    following = Followed(keep_seconds=3600)
+    following.add("books-g1", followed.feeds["books-g1"])
+    following.add("articles-g1", followed.feeds["articles-g1"])
+    following.settle("books-g1")  # it has work
+    for key, feed in following.feeds.items():
         feed.is_missing = True
-        kept.settle(key)
-    assert kept.active_indices == {"books"}
+        following.settle(key)
+    assert following.active_indices == {"books"}
 
 
 def test_of_many_indices_none_remains_active_without_work(followed: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("indexer.feed.followed._KEPT_AT_MOST", 1)
-    kept = Followed(keep_seconds=3600)
+    following = Followed(keep_seconds=3600)
     for key in ("books-g1", "articles-g1"):
-        kept.add(key, followed.feeds[key])
-        kept.settle(key)  # it has work
-        kept.feeds[key].is_missing = True
-    kept.settle("books-g1")
-    assert kept.active == {"articles-g1"}
-    kept.settle("articles-g1")
-    assert kept.active == {"articles-g1"}
+        following.add(key, followed.feeds[key])
+        following.settle(key)  # it has work
+        following.feeds[key].is_missing = True
+    following.settle("books-g1")
+    assert following.active == {"articles-g1"}
+    following.settle("articles-g1")
+    assert following.active == {"articles-g1"}
 
 
 def test_an_index_is_active_until_it_is_at_rest(followed: Followed) -> None:

@@ -36,9 +36,9 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
     return file
 
 
-def sources(found: list[Found]) -> list[dict[str, object]]:
-    assert all(isinstance(document, Read) for document in found), found
-    return [document.source for document in found if isinstance(document, Read)]
+def sources(results: list[Found]) -> list[dict[str, object]]:
+    assert all(isinstance(document, Read) for document in results), results
+    return [document.source for document in results if isinstance(document, Read)]
 
 
 def pipe(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
@@ -46,14 +46,14 @@ def pipe(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(content))))  # type: ignore[arg-type]
 
 
-def only(found: list[Found]) -> Found:
-    [one] = found
-    return one
+def only(results: list[Found]) -> Found:
+    [document] = results
+    return document
 
 
-def reason(found: Found) -> str:
-    assert isinstance(found, Unreadable), found
-    return f"{found.where}: {found.reason}"
+def reason(document: Found) -> str:
+    assert isinstance(document, Unreadable), document
+    return f"{document.where}: {document.reason}"
 
 
 def test_jsonl_with_a_byte_order_mark(tmp_path: Path) -> None:
@@ -316,11 +316,11 @@ def minimal_pdf(text: str) -> bytes:
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     ]
     made, places = bytearray(b"%PDF-1.4\n"), []
-    for number, one in enumerate(objects, start=1):
+    for number, content in enumerate(objects, start=1):
         places.append(len(made))
-        made += b"%d 0 obj\n%s\nendobj\n" % (number, one)
+        made += b"%d 0 obj\n%s\nendobj\n" % (number, content)
     start = len(made)
-    made += b"xref\n0 6\n0000000000 65535 f \n" + b"".join(b"%010d 00000 n \n" % place for place in places)
+    made += b"xref\n0 6\n0000000000 65535 f \n" + b"".join(b"%010d 00000 n \n" % offset for offset in places)
     return bytes(made + b"trailer << /Size 6 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % start)
 
 

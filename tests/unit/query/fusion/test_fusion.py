@@ -16,12 +16,12 @@ from query.fusion.rrf import reciprocal_rank_fusion
 
 
 def keys(*ids: str) -> list[Key]:
-    return [Key("i", one) for one in ids]
+    return [Key("i", id_) for id_ in ids]
 
 
 A, B, C = keys("a", "b", "c")
 scores = st.dictionaries(st.sampled_from(keys(*"abcdefgh")), st.floats(0.01, 100), min_size=1).map(
-    lambda found: dict(sorted(found.items(), key=lambda item: -item[1]))
+    lambda scores: dict(sorted(scores.items(), key=lambda item: -item[1]))
 )
 
 
@@ -136,11 +136,11 @@ def test_combinations_by_hand(combination: str, of_both: float, of_one: float) -
 
 @given(st.sampled_from(sorted(COMBINATIONS)), scores, scores)
 def test_a_leg_of_weight_zero_changes_no_order(
-    combination: str, one: dict[Key, float], other: dict[Key, float]
+    combination: str, first: dict[Key, float], other: dict[Key, float]
 ) -> None:
-    alone = linear_fusion([RankedLeg("one", one)], combination)
-    both = linear_fusion([RankedLeg("one", one), RankedLeg("other", other, weight=0.0)], combination)
-    assert [f.key for f in both if f.key in one] == [f.key for f in alone]
+    alone = linear_fusion([RankedLeg("one", first)], combination)
+    both = linear_fusion([RankedLeg("one", first), RankedLeg("other", other, weight=0.0)], combination)
+    assert [f.key for f in both if f.key in first] == [f.key for f in alone]
 
 
 def test_an_unknown_combination_is_named() -> None:
@@ -158,12 +158,12 @@ def test_the_theoretical_bounds_of_a_dot_product() -> None:
     assert normalize({A: 1.0, B: 0.0, C: -1.0}, "unit_dot") == {A: 1.0, B: 0.5, C: 0.0}
 
 
-def ranked(*found: float) -> list[FusedHit]:
-    return [FusedHit(Key("i", str(number)), score, ()) for number, score in enumerate(found)]
+def ranked(*scores: float) -> list[FusedHit]:
+    return [FusedHit(Key("i", str(number)), score, ()) for number, score in enumerate(scores)]
 
 
 @pytest.mark.parametrize(
-    ("found", "jumps", "left"),
+    ("scores", "jumps", "count"),
     [
         ([1.0, 0.98, 0.97, 0.4, 0.39, 0.38], 1, 3),
         ([1.0, 0.98, 0.6, 0.59, 0.1, 0.09], 1, 2),
@@ -174,8 +174,8 @@ def ranked(*found: float) -> list[FusedHit]:
         ([], 1, 0),
     ],
 )
-def test_autocut_by_hand(found: list[float], jumps: int, left: int) -> None:
-    assert len(autocut(ranked(*found), jumps)) == left
+def test_autocut_by_hand(scores: list[float], jumps: int, count: int) -> None:
+    assert len(autocut(ranked(*scores), jumps)) == count
 
 
 def test_single_precision_adds_in_the_order_of_the_legs_as_elasticsearch() -> None:

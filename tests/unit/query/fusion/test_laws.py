@@ -17,7 +17,7 @@ keys = st.sampled_from([Key("i", id_) for id_ in "abcdefgh"])
 
 def lists(low: float, high: float) -> st.SearchStrategy[dict[Key, float]]:
     scores = st.dictionaries(keys, st.floats(low, high).map(lambda value: round(value, 3)), min_size=1)
-    return scores.map(lambda found: dict(sorted(found.items(), key=lambda item: -item[1])))
+    return scores.map(lambda by_key: dict(sorted(by_key.items(), key=lambda item: -item[1])))
 
 
 bm25_lists, dot_lists = lists(0.001, 60), lists(-1, 1)
@@ -39,12 +39,12 @@ def parts(*normalized: float, weights: tuple[float, ...]) -> list[LegContributio
     st.floats(0.01, 3),
 )
 def test_no_combination_falls_when_a_leg_rises(
-    combination: str, one: float, other: float, rise: float, w0: float, w1: float
+    combination: str, first: float, other: float, rise: float, w0: float, w1: float
 ) -> None:
     combine = COMBINATIONS[combination]
-    before = combine(parts(one, other, weights=(w0, w1)))
-    assert combine(parts(one + rise, other, weights=(w0, w1))) >= before - 1e-12
-    assert combine(parts(one, other + rise, weights=(w0, w1))) >= before - 1e-12
+    before = combine(parts(first, other, weights=(w0, w1)))
+    assert combine(parts(first + rise, other, weights=(w0, w1))) >= before - 1e-12
+    assert combine(parts(first, other + rise, weights=(w0, w1))) >= before - 1e-12
 
 
 @given(st.sampled_from(sorted(NORMALIZERS)), bm25_lists)
@@ -60,10 +60,10 @@ def test_a_document_with_higher_scores_on_all_legs_is_not_below(
     """A leg that lacks the document counts as a score below all others: BM25 0."""
     legs = [RankedLeg("x", first, 0.4, normalizer), RankedLeg("y", second, 0.6, normalizer)]
     scores = {hit.key: hit.score for hit in linear_fusion(legs, combination)}
-    for one in scores:
+    for key in scores:
         for other in scores:
-            if all(leg.get(one, 0.0) >= leg.get(other, 0.0) for leg in (first, second)):
-                assert scores[one] >= scores[other] - 1e-9
+            if all(leg.get(key, 0.0) >= leg.get(other, 0.0) for leg in (first, second)):
+                assert scores[key] >= scores[other] - 1e-9
 
 
 @given(
@@ -95,7 +95,7 @@ def test_the_windowed_blend_ranks_no_document_outside_of_a_window_above_a_better
     normalizer: str, combination: str, scores: dict[Key, tuple[float, float]], window: int
 ) -> None:
     true: list[dict[Key, float]] = [{key: round(pair[leg], 3) for key, pair in scores.items()} for leg in (0, 1)]
-    lexical, semantic = (dict(sorted(one.items(), key=lambda item: -item[1])[:window]) for one in true)
+    lexical, semantic = (dict(sorted(leg.items(), key=lambda item: -item[1])[:window]) for leg in true)
     scale = SemanticScale({"i": Calibration(0.3)})
     blending = Blending(normalizer=normalizer, combination=combination, is_windowed=True)
     fused = blend({"lexical": lexical, "semantic": semantic}, {"lexical": 0.35, "semantic": 0.65}, blending, scale)
@@ -106,9 +106,9 @@ def test_the_windowed_blend_ranks_no_document_outside_of_a_window_above_a_better
                 assert fused_scores[key] >= fused_scores[other] - 1e-9
 
 
-def _is_inside_where(other: Key, one: Key, *windows: dict[Key, float]) -> bool:
-    """Whether `one` is inside of each window that `other` is inside of: of equal scores at the end of a window, chance decides."""
-    return all(one in window or other not in window for window in windows)
+def _is_inside_where(other: Key, key: Key, *windows: dict[Key, float]) -> bool:
+    """Whether `key` is inside of each window that `other` is inside of: of equal scores at the end of a window, chance decides."""
+    return all(key in window or other not in window for window in windows)
 
 
 def test_a_document_outside_of_the_window_is_below_a_negative_one_inside() -> None:

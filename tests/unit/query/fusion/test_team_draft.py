@@ -10,7 +10,7 @@ from query.fusion.team_draft import team_draft
 
 
 def ranking(ids: str) -> list[FusedHit]:
-    return [FusedHit(Key("i", id_), 1 / place, ()) for place, id_ in enumerate(ids, 1)]
+    return [FusedHit(Key("i", id_), 1 / rank, ()) for rank, id_ in enumerate(ids, 1)]
 
 
 def shown(a: str, b: str, seed: bytes = b"s") -> list[tuple[str, str]]:

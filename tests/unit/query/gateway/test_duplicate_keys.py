@@ -29,14 +29,14 @@ def test_a_byte_order_mark_is_skipped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "found"),
+    ("body", "duplicate"),
     [
         (b'{"a": {"b": 1, "c": [{"d": 1, "d": 2}]}}', "d"), (b'{"a" : 1,\n"a"\t:2}', "a"), (b'{"a": "x\\": ", "b": 1}', None),
         (b'{"a": {"b": 1}, "c": {"b": 1}}', None), (b'{"\\u0061": 1, "a": 2}', "a"), (b"[]", None),
     ],
 )  # fmt: skip
-def test_duplicates_by_hand(body: bytes, found: str | None) -> None:
-    assert duplicate_key(body, orjson.loads(body)) == found
+def test_duplicates_by_hand(body: bytes, duplicate: str | None) -> None:
+    assert duplicate_key(body, orjson.loads(body)) == duplicate
 
 
 VALUES = st.recursive(

@@ -12,8 +12,8 @@ V8 = "application/vnd.elasticsearch+json;compatible-with=8"
 V9 = "application/vnd.elasticsearch+json;compatible-with=9"
 
 
-def scope(accept: str = "", sent: str = "application/json", query: bytes = b"", **more: str) -> dict[str, Any]:
-    headers = {"accept": accept, "content-type": sent, "content-length": "20", **more}
+def scope(accept: str = "", sent: str = "application/json", query: bytes = b"", **headers: str) -> dict[str, Any]:
+    headers = {"accept": accept, "content-type": sent, "content-length": "20", **headers}
     pairs = [(name.encode(), value.encode()) for name, value in headers.items() if value]
     return {"type": "http", "headers": pairs, "query_string": query}
 

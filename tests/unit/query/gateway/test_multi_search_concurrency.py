@@ -51,7 +51,7 @@ async def test_a_thousand_searches_run_a_few_at_a_time(query_string: bytes, most
     counted = searches(query_string)
     response: Any = (await counted.run())[0]
     assert counted.most == most
-    assert [one["number"] for one in response["responses"]] == list(range(1000))
+    assert [answer["number"] for answer in response["responses"]] == list(range(1000))
 
 
 async def test_the_searches_of_a_cancelled_request_end() -> None:
@@ -98,4 +98,4 @@ async def test_the_expensive_searches_of_a_request_wait_for_each_other_as_long_a
     context = SimpleNamespace(share=FairShare(), expensive=ExpensiveSearches(1, patience_seconds=0))
     items = list(parse_items(b"{}\n{}\n" * 20))
     response: Any = (await Expensive(cast(GatewayContext, context), {"query_string": b""}, "", items).run())[0]
-    assert [one["number"] for one in response["responses"]] == list(range(20))
+    assert [answer["number"] for answer in response["responses"]] == list(range(20))

@@ -45,7 +45,7 @@ def resetting_server(answer: bytes = b"") -> Iterator[str]:
             thread.join()
 
 
-def scope(**more: Any) -> dict[str, Any]:
+def scope(**keys: Any) -> dict[str, Any]:
     return {
         "type": "http",
         "method": "PUT",
@@ -53,7 +53,7 @@ def scope(**more: Any) -> dict[str, Any]:
         "raw_path": b"/a",
         "query_string": b"",
         "headers": [],
-        **more,
+        **keys,
     }
 
 

@@ -19,12 +19,12 @@ class Callers:
         monkeypatch.setattr("query.gateway.search_queue.time", SimpleNamespace(monotonic=lambda: self.now))
 
     def arrive(self) -> bool:
-        place = ExitStack()
+        slot = ExitStack()
         try:
-            place.enter_context(self.queue.place())
+            slot.enter_context(self.queue.place())
         except TooManyRequests:
             return False
-        self.running.append(place)
+        self.running.append(slot)
         return True
 
     def answer(self, seconds: float) -> None:

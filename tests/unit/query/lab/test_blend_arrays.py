@@ -19,7 +19,7 @@ keys = st.sampled_from([Key("i", str(number)) for number in range(30)])
 def lists(low: float, high: float) -> st.SearchStrategy[dict[Key, float]]:
     # Equal scores are common, so that ties are tried too.
     scores = st.dictionaries(keys, st.floats(low, high).map(lambda value: round(value, 1)))
-    return scores.map(lambda found: dict(sorted(found.items(), key=lambda item: -item[1])))
+    return scores.map(lambda by_key: dict(sorted(by_key.items(), key=lambda item: -item[1])))
 
 
 @given(
@@ -56,17 +56,21 @@ def test_values_are_those_of_the_gateways_fusion(
     scale = SIMILARITY_SCALES[similarity]
     semantic_scale = SemanticScale(CALIBRATION, scale.raw_dot, scale.theoretical, scale.is_dot)
     run = {}
-    for id_, one in candidates.items():
-        asked = [scores for scores, weight in zip((one.lexical, one.semantic), weights.values(), strict=True) if weight]
-        near = {key for scores in asked for key in list(scores)[:window]}
+    for id_, candidate in candidates.items():
+        asked = [
+            scores
+            for scores, weight in zip((candidate.lexical, candidate.semantic), weights.values(), strict=True)
+            if weight
+        ]
+        in_window = {key for scores in asked for key in list(scores)[:window]}
         legs = {
-            leg: {key: score for key, score in scores.items() if key in near and weights[leg]}
-            for leg, scores in (("lexical", one.lexical), ("semantic", one.semantic))
+            leg: {key: score for key, score in scores.items() if key in in_window and weights[leg]}
+            for leg, scores in (("lexical", candidate.lexical), ("semantic", candidate.semantic))
         }
         if fusion == "rrf":
             legs = {leg: dict(list(scores.items())[:window]) for leg, scores in legs.items()}
         fused = blend(legs, weights, Blending(fusion, name), semantic_scale)
-        run[id_] = {hit.key.id: float(len(fused) - place) for place, hit in enumerate(fused)}
+        run[id_] = {hit.key.id: float(len(fused) - rank) for rank, hit in enumerate(fused)}
     expected = per_query(run, judged, [MAIN])[MAIN]
     values = to_arrays(candidates, judged, similarity).ndcg(Blend(alpha, fusion, name, window))
     assert {id_: round(value, 9) for id_, value in values.items()} == {

@@ -27,9 +27,9 @@ def test_a_negative_grade_takes_nothing_away() -> None:
 
 
 def test_an_interval_holds_its_mean_and_a_constant_has_none() -> None:
-    one = mean_of({str(n): n / 10 for n in range(10)})
-    assert one.mean == pytest.approx(0.45)
-    assert one.low < one.mean < one.high
+    measure = mean_of({str(n): n / 10 for n in range(10)})
+    assert measure.mean == pytest.approx(0.45)
+    assert measure.low < measure.mean < measure.high
     same = mean_of({"1": 0.5, "2": 0.5})
     assert (same.low, same.mean, same.high) == (0.5, 0.5, 0.5)
 

@@ -26,7 +26,7 @@ def collection(queries: int, *, semantic_is_right: bool) -> tuple[dict[str, Cand
         right = draw.choice(keys)
         if semantic_is_right:
             semantic[right] = 0.9
-        first, second = (dict(sorted(one.items(), key=lambda item: -item[1])) for one in (lexical, semantic))
+        first, second = (dict(sorted(scores.items(), key=lambda item: -item[1])) for scores in (lexical, semantic))
         candidates[str(n)] = Candidates(first, second, second)
         grades[str(n)] = {right.id: 1}
     return candidates, Judged("j", {id_: id_ for id_ in grades}, grades)

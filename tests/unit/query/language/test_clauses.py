@@ -42,9 +42,9 @@ PLACES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_a_clause_is_found_in_every_place_of_a_query(place: str) -> None:
-    assert [clause.holder for clause in clauses_of(PLACES[place]) if clause.kind == "semantic"] == [SEMANTIC]
+@pytest.mark.parametrize("position", PLACES)
+def test_a_clause_is_found_in_every_place_of_a_query(position: str) -> None:
+    assert [clause.holder for clause in clauses_of(PLACES[position]) if clause.kind == "semantic"] == [SEMANTIC]
 
 
 @pytest.mark.parametrize("body", [

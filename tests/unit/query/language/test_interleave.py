@@ -9,8 +9,8 @@ from query.language.search_body import parse_search
 from query.language.tree import Hybrid, Interleave
 
 
-def parse(interleave: Any, **more: Any) -> Interleave:
-    hybrid = parse_search({"query": {"hybrid": {"query": "q", "interleave": interleave, **more}}}).ranking
+def parse(interleave: Any, **options: Any) -> Interleave:
+    hybrid = parse_search({"query": {"hybrid": {"query": "q", "interleave": interleave, **options}}}).ranking
     assert isinstance(hybrid, Hybrid)
     assert hybrid.interleave is not None
     return hybrid.interleave

@@ -23,11 +23,11 @@ def test_defaults_are_opensearchs() -> None:
     leg = parse_hybrid({"queries": [dict(MATCH), neural()]}, None, wanted=10)
     assert isinstance(leg, LinearLeg)
     assert leg.combination == "arithmetic_mean"
-    assert [(one.weight, one.normalizer) for one in leg.legs] == [
+    assert [(weighted.weight, weighted.normalizer) for weighted in leg.legs] == [
         (0.5, "opensearch_min_max"),
         (0.5, "opensearch_min_max"),
     ]
-    lexical, semantic = (one.leg for one in leg.legs)
+    lexical, semantic = (weighted.leg for weighted in leg.legs)
     assert lexical == StandardLeg(MATCH, name="match")
     assert isinstance(semantic, KnnLeg)
     assert semantic.section["field"] == "body"
@@ -45,7 +45,7 @@ def test_a_normalization_pipeline_in_the_request() -> None:
     )
     assert isinstance(leg, LinearLeg)
     assert (leg.combination, leg.window) == ("harmonic_mean", 40)
-    assert [(one.weight, one.normalizer) for one in leg.legs] == [(0.3, "l2_norm"), (0.7, "l2_norm")]
+    assert [(weighted.weight, weighted.normalizer) for weighted in leg.legs] == [(0.3, "l2_norm"), (0.7, "l2_norm")]
     assert leg.legs[0].leg == StandardLeg(MATCH, ({"term": {"a": 1}},), name="match")
 
 

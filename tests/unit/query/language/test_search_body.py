@@ -12,8 +12,8 @@ MATCH = {"match": {"body": "x"}}
 KNN = {"knn": {"field": "v", "query_vector": [1.0], "k": 5, "num_candidates": 10}}
 
 
-def rrf(**more: Any) -> dict[str, Any]:
-    return {"retriever": {"rrf": {"retrievers": [{"standard": {"query": MATCH}}, KNN], **more}}}
+def rrf(**options: Any) -> dict[str, Any]:
+    return {"retriever": {"rrf": {"retrievers": [{"standard": {"query": MATCH}}, KNN], **options}}}
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_places_go_up_with_the_score_and_equal_scores_share_one() -> None:
     assert [positions_of(ranked)[hit.key] for hit in ranked] == [2, 2, 1]
 
 
-@pytest.mark.parametrize(("value", "place"), [(0.9, 2.0), (-0.5, 1.0), (0.3, 1.5), (5.0, 2.5)])
-def test_a_score_in_search_after_stands_for_its_place(value: float, place: float) -> None:
+@pytest.mark.parametrize(("value", "rank"), [(0.9, 2.0), (-0.5, 1.0), (0.3, 1.5), (5.0, 2.5)])
+def test_a_score_in_search_after_stands_for_its_place(value: float, rank: float) -> None:
     search = Search(Hybrid(("x",)), sort=({"year": "asc"}, "_score"), search_after=(2001, value))
-    assert after_position(search, fused(0.9, -0.5)).search_after == (2001, place)
+    assert after_position(search, fused(0.9, -0.5)).search_after == (2001, rank)

@@ -89,9 +89,9 @@ def test_a_nearest_document_has_elasticsearchs_two_levels() -> None:
     assert (tree["value"], tree["description"]) == (
         2, "doc [3] with an original score of [0.75] is at rank [2] from the following source queries."
     )  # fmt: skip
-    [found] = tree["details"]
-    assert (found["value"], found["description"]) == (0.75, "found vector with calculated similarity: 0.75")
-    assert found["details"] == [given]
+    [detail] = tree["details"]
+    assert (detail["value"], detail["description"]) == (0.75, "found vector with calculated similarity: 0.75")
+    assert detail["details"] == [given]
 
 
 def test_a_pinned_document_is_named_by_lucenes_number() -> None:

@@ -15,8 +15,8 @@ def _levels(number: int) -> dict[str, Any]:
     return levels
 
 
-def _hybrid(query: str = "wing", **more: Any) -> dict[str, Any]:
-    return {"query": {"hybrid": {"query": query, **more}}}
+def _hybrid(query: str = "wing", **options: Any) -> dict[str, Any]:
+    return {"query": {"hybrid": {"query": query, **options}}}
 
 
 def _rrf(window: int) -> dict[str, Any]:

@@ -15,8 +15,8 @@ EXACT = {"value": 40, "relation": "eq"}
 
 
 def response(*scores: float, **hits: Any) -> dict[str, Any]:
-    found = {"hits": [{"_score": score} for score in scores], **hits}
-    return {"timed_out": False, "_shards": {"failed": 0}, "hits": found}
+    page = {"hits": [{"_score": score} for score in scores], **hits}
+    return {"timed_out": False, "_shards": {"failed": 0}, "hits": page}
 
 
 def test_the_window_of_a_query_with_more_matches() -> None:

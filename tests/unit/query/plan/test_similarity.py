@@ -19,7 +19,7 @@ QUERY = UNIT[0][0]
 @pytest.mark.parametrize("similarity", ["dot_product", "cosine", "max_inner_product", "l2_norm"])
 def test_on_unit_vectors_every_similarity_has_the_same_calibrated_value(similarity: str) -> None:
     mean = mean_of_documents(UNIT, 6, unit=similarity in ("dot_product", "cosine"))
-    dots = np.array([float(QUERY @ one[0]) for one in UNIT])
+    dots = np.array([float(QUERY @ vector[0]) for vector in UNIT])
     calibration = calibration_of(similarity, QUERY, mean)
     raw = [1 / (1 + (2 - 2 * dot)) if similarity == "l2_norm" else dot for dot in dots]
     expected = (dots - dots.mean()) / (1 - dots.mean())

@@ -15,7 +15,7 @@ from query.run.pin import MAX_ORGANIC_SCORE, pin
 from query.run.rescore import rescored
 from query.run.retriever_tree import ranked_leaf
 
-A, B, C = (Key("i", one) for one in "abc")
+A, B, C = (Key("i", id_) for id_ in "abc")
 LEAF = StandardLeg({"match_all": {}})
 
 
@@ -85,9 +85,9 @@ def test_relevance_by_a_query_vector() -> None:
 
 @given(st.dictionaries(st.sampled_from("abcdefgh"), st.floats(0, 10), min_size=1), st.integers(1, 8))
 def test_with_all_weight_on_relevance_the_most_similar_to_the_query_are_selected(
-    found: dict[str, float], size: int
+    scores: dict[str, float], size: int
 ) -> None:
-    ranked = dict(sorted(((Key("i", id_), score) for id_, score in found.items()), key=lambda pair: -pair[1]))
+    ranked = dict(sorted(((Key("i", id_), score) for id_, score in scores.items()), key=lambda pair: -pair[1]))
     vectors = {key: np.array([[1.0, float(number)]], dtype=np.float32) for number, key in enumerate(ranked)}
     leg = DiversifyLeg(LEAF, "v", window=10, size=size, relevance=1.0)
     fused = diversified(leg, ranked_leaf("x", ranked), vectors, np.array([0.0, 1.0], dtype=np.float32))

@@ -9,7 +9,7 @@ from query.gateway.responses import warning_header
 from query.language.tree import LinearLeg, RrfLeg, StandardLeg, Weighted
 from query.run.retriever_tree import fuse, ranked_leaf
 
-A, B, C = (Key("i", one) for one in "abc")
+A, B, C = (Key("i", id_) for id_ in "abc")
 
 
 def test_the_default_blend_by_hand() -> None:
@@ -41,8 +41,8 @@ def test_a_nested_tree_is_fused_from_its_leaves() -> None:
     leaf = StandardLeg({"match_all": {}})
     inner = RrfLeg((Weighted(leaf), Weighted(leaf)), window=1, rank_constant=1)
     outer = LinearLeg((Weighted(leaf, 2.0), Weighted(inner, 1.0)), window=10)
-    found = fuse(inner, [ranked_leaf("x", {B: 9.0, C: 1.0}), ranked_leaf("y", {B: 3.0})])[: inner.window]
-    fused = fuse(outer, [ranked_leaf("z", {A: 5.0}), found])
+    hits = fuse(inner, [ranked_leaf("x", {B: 9.0, C: 1.0}), ranked_leaf("y", {B: 3.0})])[: inner.window]
+    fused = fuse(outer, [ranked_leaf("z", {A: 5.0}), hits])
     assert [(hit.key, hit.score) for hit in fused] == [(A, 10.0), (B, 1.0)]
 
 

@@ -36,14 +36,14 @@ def requester() -> Requester:
     return Requester(lambda: None, "key")  # type: ignore[arg-type, return-value]
 
 
-async def search(found: Metadata) -> dict[str, Any]:
-    return await found.attached(requester(), ["books"])
+async def search(metadata: Metadata) -> dict[str, Any]:
+    return await metadata.attached(requester(), ["books"])
 
 
 async def test_searches_at_once_share_a_read_which_survives_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    reads, found = Reads(monkeypatch), Metadata(None)
+    reads, metadata = Reads(monkeypatch), Metadata(None)
     reads.release.clear()
-    first, *others = [asyncio.create_task(search(found)) for _ in range(10)]
+    first, *others = [asyncio.create_task(search(metadata)) for _ in range(10)]
     await asyncio.sleep(0)
     first.cancel()
     reads.release.set()
@@ -52,15 +52,15 @@ async def test_searches_at_once_share_a_read_which_survives_the_first(monkeypatc
 
 
 async def test_used_metadata_is_read_again_before_it_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    reads, found = Reads(monkeypatch), Metadata(None)
-    await search(found)
+    reads, metadata = Reads(monkeypatch), Metadata(None)
+    await search(metadata)
     reads.release.clear()
     for reads.now in (100.4, 100.6, 100.8):
-        await asyncio.wait_for(search(found), 5)  # none waits for the read that the second one begins
+        await asyncio.wait_for(search(metadata), 5)  # none waits for the read that the second one begins
     await asyncio.sleep(0)
     assert reads.started == 2
     reads.now = 101.1
-    waiting = asyncio.create_task(search(found))
+    waiting = asyncio.create_task(search(metadata))
     await asyncio.sleep(0)
     assert not waiting.done()  # too old: it waits for the read in progress
     reads.release.set()
@@ -69,25 +69,25 @@ async def test_used_metadata_is_read_again_before_it_is_too_old(monkeypatch: pyt
 
 
 async def test_an_error_in_the_background_is_reported_to_the_next_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    reads, found = Reads(monkeypatch), Metadata(None)
-    await search(found)
+    reads, metadata = Reads(monkeypatch), Metadata(None)
+    await search(metadata)
     reads.now, reads.error = 100.7, IndexNotFound("no such index [books]")
-    await search(found)
+    await search(metadata)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     with pytest.raises(IndexNotFound):
-        await search(found)
+        await search(metadata)
 
 
 async def test_a_change_is_not_hidden_by_a_read_that_began_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    reads, found = Reads(monkeypatch), Metadata(None)
+    reads, metadata = Reads(monkeypatch), Metadata(None)
     reads.release.clear()
-    before = asyncio.create_task(search(found))
+    before = asyncio.create_task(search(metadata))
     await asyncio.sleep(0)
-    found.forget()
-    after = asyncio.create_task(search(found))
+    metadata.forget()
+    after = asyncio.create_task(search(metadata))
     await asyncio.sleep(0)
     reads.release.set()
     await asyncio.gather(before, after)
-    await search(found)
+    await search(metadata)
     assert reads.started == 2
