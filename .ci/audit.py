@@ -29,14 +29,14 @@ def main() -> int:
 
 def _licences() -> list[str]:
     command = [str(BIN / "pip-licenses"), "--from=mixed", "--format=json"]
-    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    distributions = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     faults = []
-    for one in found:
-        name, licence = one["Name"], one["License"].splitlines()[0]
+    for distribution in distributions:
+        name, licence = distribution["Name"], distribution["License"].splitlines()[0]
         choices = re.split(r"\s+OR\s+|;\s*", licence)
         if all(FORBIDDEN.search(choice) for choice in choices) and not any(re.fullmatch(e, name) for e in EXCUSED):
             faults.append(f"{name}: {licence}")
-    sys.stdout.write(f"Licences: {len(found)} distributions looked at, {len(faults)} at fault\n")
+    sys.stdout.write(f"Licences: {len(distributions)} distributions looked at, {len(faults)} at fault\n")
     return faults
 
 
@@ -49,8 +49,12 @@ def _vulnerabilities() -> list[str]:
         reason = done.stderr.strip().splitlines()[-1:] or ["no answer"]
         sys.stdout.write(f"Vulnerabilities: nothing was audited, the registry cannot be asked: {reason[0][:200]}\n")
         return []
-    audited = [one for one in dependencies if "skip_reason" not in one]
-    faults = [f"{one['name']} {one['version']}: {fault['id']}" for one in audited for fault in one["vulns"]]
+    audited = [dependency for dependency in dependencies if "skip_reason" not in dependency]
+    faults = [
+        f"{dependency['name']} {dependency['version']}: {fault['id']}"
+        for dependency in audited
+        for fault in dependency["vulns"]
+    ]
     known = f"{len(audited)} of {len(dependencies)} versions known to the registry"
     sys.stdout.write(f"Vulnerabilities: {known}, {len(faults)} at fault\n")
     if not audited:

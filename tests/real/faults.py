@@ -5,7 +5,6 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ from esblend.settings import Settings
 from tests.conftest import ROOT, Stack
 from tests.in_process import without_settings
 from tests.packaged_encoder import packaged_encoder
+from tests.prefork import end_process, has_ended, launch_by_fork, start_process
 
 
 def pids(stack: Stack, name: str) -> list[int]:
@@ -68,6 +68,7 @@ def revive(stack: Stack) -> None:
         without_settings(patch)
         for name, value in stack.environment.items():
             patch.setenv(name, value)
+        patch.setattr("esblend.local.stack.launch", launch_by_fork)
         state = up(stack.data_dir, StackOptions(), Settings(), say=lambda line: None)
     assert state.gateway == stack.described["gateway"], "the revived stack has another port"
 
@@ -85,7 +86,7 @@ def wait_for(what: str, holds: Callable[[], Any], seconds: float = 240, shows: C
 
 
 @contextmanager
-def process(stack: Stack, *command: str, place: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+def process(stack: Stack, *command: str, place: Path, **environment: str) -> Iterator[psutil.Process]:
     """A process beside those of the stack, on its servers, once it is ready."""
     ready = place / f"ready-{random.getrandbits(40)}"
     log = place / f"{ready.name}.log"
@@ -93,19 +94,13 @@ def process(stack: Stack, *command: str, place: Path, **environment: str) -> Ite
         **os.environ, "ESBLEND_ES_URL": stack.described["elasticsearch"], "ESBLEND_REDIS_URL": stack.described["redis"],
         "ESBLEND_MODEL": "minilm", "ESBLEND_READY_FILE": str(ready), "PYTHONPATH": str(ROOT), **environment,
     }  # fmt: skip
-    with log.open("wb") as output:
-        started = subprocess.Popen([sys.executable, "-m", *command], env=env, cwd=place, stderr=output, stdout=output)
+    started = start_process([sys.executable, "-m", *command], log=log, env=env, cwd=place)
     try:
-        wait_for(f"{command} ready", lambda: ready.exists() or started.poll() is not None)
-        assert started.poll() is None, log.read_text()
+        wait_for(f"{command} ready", lambda: ready.exists() or has_ended(started))
+        assert not has_ended(started), log.read_text()
         yield started
     finally:
-        started.terminate()
-        try:
-            started.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            started.kill()
-            started.wait(timeout=30)
+        end_process(started, seconds=60)
 
 
 def with_vectors(stack: Stack, index: str, id_: str) -> dict[str, Any]:

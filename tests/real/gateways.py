@@ -1,7 +1,6 @@
 """Additional gateways with other settings."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,8 @@ from typing import Any
 from elasticsearch import Elasticsearch
 
 from esblend.local.ports import FreePorts
-from tests.conftest import Stack
+from tests.conftest import ROOT, Stack
+from tests.prefork import end_process, has_ended, start_process
 from tests.real.faults import kill, process, revive, wait_for
 
 
@@ -27,7 +27,8 @@ def gateway_with(
     """A client of another gateway over the stack's Elasticsearch, with `settings` (without their prefix) of its own."""
     scheme = "https" if "gateway_tls_certificate" in settings else "http"
     ready = folder / "ready"
-    with FreePorts() as ports, (folder / "gateway.log").open("wb") as log:
+    log = folder / "gateway.log"
+    with FreePorts() as ports:
         port = ports.choose(0)
         env = {key: value for key, value in os.environ.items() if not key.startswith("ESBLEND_")} | {
             "ESBLEND_ES_URL": stack.described["elasticsearch"], "ESBLEND_REDIS_URL": stack.described["redis"],
@@ -35,10 +36,10 @@ def gateway_with(
             **{f"ESBLEND_{key.upper()}": value for key, value in settings.items()}, **(environment or {}),
         }  # fmt: skip
         ports.let_servers_listen()
-        gateway = subprocess.Popen([sys.executable, "-m", "esblend", "gateway"], env=env, stdout=log, stderr=log)
+        gateway = start_process([sys.executable, "-m", "esblend", "gateway"], log=log, env=env, cwd=ROOT)
 
         def is_ready() -> bool:
-            assert gateway.poll() is None, (folder / "gateway.log").read_text()
+            assert not has_ended(gateway), log.read_text()
             return ready.exists()
 
         wait_for("the gateway", is_ready)  # the port stays reserved until then
@@ -46,8 +47,7 @@ def gateway_with(
         with Elasticsearch(f"{scheme}://127.0.0.1:{port}", request_timeout=60, **client_options or {}) as client:
             yield client
     finally:
-        gateway.terminate()
-        gateway.wait(timeout=30)
+        end_process(gateway, seconds=30)
 
 
 @contextmanager

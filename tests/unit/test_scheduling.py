@@ -1,6 +1,11 @@
 """The choice of the next test file for a process."""
 
-from tests.scheduling import LONGEST, next_file, servers
+import re
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.scheduling import DIVIDED, LONGEST, next_unit, servers, unit_of
 
 FAULT, OTHER_FAULT = "tests/real/test_recovery.py", "tests/real/test_brokers.py"
 WHOLE, SECURED, UNIT = (
@@ -11,7 +16,7 @@ WHOLE, SECURED, UNIT = (
 
 
 def chosen(*files: str, started: str = "", others: tuple[str, ...] = ()) -> str:
-    return next_file(files, frozenset(filter(None, [started])), [frozenset([name]) for name in others])
+    return next_unit(files, frozenset(filter(None, [started])), [frozenset([name]) for name in others])
 
 
 def test_each_file_needs_one_kind_of_servers() -> None:
@@ -36,8 +41,21 @@ def test_one_process_has_the_secured_stack() -> None:
     assert chosen(UNIT, others=("stack",)) == UNIT
 
 
-def test_the_longest_files_come_first_and_exist() -> None:
-    assert chosen(OTHER_FAULT, FAULT, started="stack") == FAULT
-    assert all(
-        servers(file) or file.startswith("tests/unit/") for file in LONGEST if file != "tests/real/test_versions.py"
-    )
+def test_the_longest_units_come_first_and_exist() -> None:
+    assert chosen(WHOLE, FAULT, OTHER_FAULT, started="stack") == OTHER_FAULT
+    assert chosen(WHOLE, f"{FAULT}::test_a", started="stack") == f"{FAULT}::test_a"
+    assert all((ROOT / file).is_file() for file in (*LONGEST, *DIVIDED))
+    assert len(set(LONGEST)) == len(LONGEST)
+
+
+def test_each_test_of_a_divided_file_is_a_unit() -> None:
+    first, another = f"{FAULT}::test_a[x::y]", f"{FAULT}::test_b"
+    assert [unit_of(first), unit_of(another)] == [first, another]
+    assert unit_of(f"{WHOLE}::test_a[{FAULT}]") == WHOLE
+
+
+@pytest.mark.parametrize("file", DIVIDED)
+def test_the_tests_of_a_divided_file_share_no_expensive_preparation(file: str) -> None:
+    """A fixture of the module would be made once a process."""
+    shared = re.findall(r'@pytest\.fixture\(scope="module".*\)\ndef (\w+)', (ROOT / file).read_text("utf-8"))
+    assert shared in ([], ["folder"])
