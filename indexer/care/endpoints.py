@@ -1,6 +1,5 @@
 """The indexer's endpoints below `/_esblend`: status, backfill, dead letters. The gateway checks the caller's privileges."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,13 +14,12 @@ from esblend.endpoint_http import answer, read_json, seconds
 from esblend.errors import InvalidRequest, MalformedRequest
 from indexer.care.feed_life import SeenHeartbeats
 from indexer.care.letter_requests import ask, indices_of_letters, list_letters
+from indexer.care.progress import Progress
 from indexer.care.status import read_status
 from mappings.dead_letter_index import DROP, RETRY
 from mappings.index_lookup import find_index
 from mappings.lifecycle import control_backfill
 
-_COVERAGE_POLL_SECONDS = (0.25, 1.0)
-"""From the first look to the next, and at most: a look costs Elasticsearch several requests, so a long wait looks less often."""
 _LIST_SIZE = 100
 
 
@@ -46,11 +44,13 @@ class _Endpoints:
     async def status(self, request: Request) -> Response:
         name, access = request.path_params["index"], self.access
         wanted = _coverage(request.query_params.get("wait_for_coverage"))
-        began = time.monotonic()
-        deadline = began + seconds(request.query_params.get("timeout", "60s"))
+        deadline = time.monotonic() + seconds(request.query_params.get("timeout", "60s"))
         await access.require(request, name, READ)
+        progress = Progress(access.own(request), name)
         while True:
             own, caller = access.own(request), access.as_caller(request)
+            # Before the status, so that no change between the two is missed.
+            version = None if wanted is None else await progress.version()
             status = await read_status(own, name, counting=caller, seen=self.seen)
             body = {**status.model_dump(mode="json"), "encoder": self.describe_encoder()}
             # With nothing pending, only an action on the dead letters changes the coverage.
@@ -59,8 +59,7 @@ class _Endpoints:
             now = time.monotonic()
             if now >= deadline:
                 return answer({**body, "timed_out": True}, status=408)
-            shortest, longest = _COVERAGE_POLL_SECONDS
-            await asyncio.sleep(min(longest, shortest + (now - began) / 20, deadline - now))
+            await progress.wait(version, deadline - now)
 
     async def backfill(self, request: Request) -> Response:
         changes = await read_json(request)

@@ -1,0 +1,58 @@
+"""Waits until the feed has made progress with an index: one small request at a time instead of a whole status."""
+
+import asyncio
+import time
+
+from elasticsearch import ApiError, AsyncElasticsearch
+
+from indexer.feed.checkpoints import checkpoint_id
+from mappings.attachment import read_attachment
+from mappings.attachment_copies import CHECKPOINTS_INDEX
+
+_SHORTEST_SECONDS, _LONGEST_SECONDS = 0.2, 1.0
+_SHARE = 200
+"""After a wait of so many seconds, the pauses are one second longer."""
+_ANYWAY_SECONDS = 5.0
+"""Deletions and repairs of vectors move no checkpoint."""
+_UNKNOWN_SECONDS = 1.0
+"""Without a checkpoint: another application writes the vectors, or the caller may not read checkpoints."""
+
+
+class Progress:
+    """The position of an index in its checkpoint, which the feed saves when a task has ended."""
+
+    def __init__(self, es: AsyncElasticsearch, name: str) -> None:
+        """`name`: an index or alias. The privileges of `es` decide whether checkpoints can be read."""
+        self._es = es
+        self._name = name
+        self._checkpoint: str | None = None
+        self._began = time.monotonic()
+
+    async def version(self) -> int | None:
+        """The version of the checkpoint; -1 when there is none yet, None when it cannot be read."""
+        try:
+            self._checkpoint = self._checkpoint or await self._find_checkpoint()
+            if self._checkpoint is None:
+                return None
+            response = await self._es.mget(index=CHECKPOINTS_INDEX, ids=[self._checkpoint], source=False)
+        except ApiError:  # the status reports it if it matters
+            return None
+        item = response["docs"][0]
+        return None if "error" in item else int(item.get("_seq_no", -1))
+
+    async def wait(self, seen: int | None, seconds: float) -> None:
+        """Wait until the version differs from `seen`, at most so many seconds, and at most a few seconds."""
+        end = time.monotonic() + min(seconds, _UNKNOWN_SECONDS if seen is None or seen < 0 else _ANYWAY_SECONDS)
+        while (now := time.monotonic()) < end:
+            pause = min(_LONGEST_SECONDS, _SHORTEST_SECONDS + (now - self._began) / _SHARE)
+            await asyncio.sleep(min(pause, end - now))
+            if seen is not None and await self.version() != seen:
+                return
+
+    async def _find_checkpoint(self) -> str | None:
+        response = await self._es.indices.get(index=self._name, features=["mappings", "settings"])
+        bodies = list(response.body.values())
+        attachment = read_attachment(bodies[0]["mappings"]) if len(bodies) == 1 else None
+        if attachment is None:
+            return None
+        return checkpoint_id(bodies[0]["settings"]["index"]["uuid"], attachment.active)
