@@ -31,6 +31,8 @@ STORED_FROM = 100
 _SHARE = 4
 """A new sample is due after writes to 1 / _SHARE of the documents."""
 _RETRY_SECONDS = 30.0
+_PAUSES = 50
+"""Samples of an index take at most this part of the time. A small index that grows is due for one every few seconds."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class MeanVectorRefresh:
         """The arguments of `_refresh` for each generation that waits for its sample."""
         self._work: asyncio.Task[None] | None = None
         self._paused: dict[str, float] = {}
-        """Until when an index whose sample failed is left alone, so that it does not keep the others from theirs."""
+        """Until when an index is left alone: its sample failed, and must not keep the others from theirs, or was a moment ago."""
 
     def consider(self, index: str, uuid: str, generation: str, attachment: Attachment, writes: int) -> None:
         """Note that an index needs a sample, if it does. `writes`: the number of writes to the index since its creation."""
@@ -108,6 +110,8 @@ class MeanVectorRefresh:
 
     async def _refresh(self, index: str, uuid: str, attachment: Attachment, writes: int) -> None:
         id_ = mean_vector_id(uuid, attachment.active)
+        clock = asyncio.get_running_loop().time
+        began = clock()
         try:
             if id_ not in self._sampled:
                 stored = await load_mean_vectors(self._es, [id_])
@@ -125,8 +129,9 @@ class MeanVectorRefresh:
                 await delete_mean_vector(self._es, id_)
                 log.info("mean vector deleted", index=index, documents=0 if sample is None else sample.documents)
             self._sampled[id_] = Sampled(writes, 0 if sample is None else sample.documents)
+            self._paused[id_] = clock() + min(_RETRY_SECONDS, _PAUSES * (clock() - began))
         except (ApiError, TransportError, IndexUnavailable) as error:
-            self._paused[id_] = asyncio.get_running_loop().time() + _RETRY_SECONDS
+            self._paused[id_] = clock() + _RETRY_SECONDS
             if isinstance(error, IndexUnavailable) or is_passing(error):
                 self._due.setdefault(id_, (index, uuid, attachment, writes))
             log.warning(

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from elasticsearch import AsyncElasticsearch
 
+from indexer.care import mean_vectors
 from indexer.care.mean_vectors import STORED_FROM, MeanVectorRefresh, Sampled
 from mappings.attachment import Attachment
 from tests.answering_server import answering_server
@@ -55,6 +56,35 @@ def test_an_index_is_sampled_again_after_enough_writes(sampled: list[str]) -> No
 
     asyncio.run(act())
     assert sampled == ["a", "a"]
+
+
+def test_samples_of_a_growing_index_take_a_small_part_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples: list[str] = []
+
+    async def sample(_: AsyncElasticsearch, index: str, attachment: Attachment) -> None:
+        samples.append(index)
+
+    monkeypatch.setattr(mean_vectors, "sample_mean_vector", sample)
+    monkeypatch.setattr(mean_vectors, "_PAUSES", float("inf"))
+    monkeypatch.setattr(Attachment, "using", lambda attachment, generation: attachment)
+
+    async def act(url: str) -> None:
+        async with AsyncElasticsearch(url) as es:
+            refresh = MeanVectorRefresh(es)
+            refresh._sampled["a-g1"] = Sampled(0, 0)
+            for writes in (STORED_FROM, 2 * STORED_FROM, 3 * STORED_FROM):
+                refresh.consider("a", "a", "g1", ATTACHMENT, writes)
+                refresh.start_next()
+                assert refresh._work is not None
+                await refresh._work
+            assert samples == ["a"]
+            refresh._paused.clear()
+            refresh.start_next()
+            await refresh._work
+            assert samples == ["a", "a"]
+
+    with answering_server(200, {}) as url:
+        asyncio.run(act(url))
 
 
 @pytest.mark.parametrize(("status", "is_done"), [(503, False), (403, True)])
