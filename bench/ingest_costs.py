@@ -4,14 +4,16 @@ import re
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 from bench.stack import BenchStack
 
+_COMPILERS = ("C1 Compiler", "C2 Compiler")
 _NAMES = ("elasticsearch", "redis", "feed", "gateway")
 _STEP = re.compile(r'esblend_worker_seconds_total\{step="([a-z ]+)"\} (\S+)')
 
@@ -23,6 +25,8 @@ class Costs:
     seconds: float = 0.0
     cpu: dict[str, float] = field(default_factory=dict)
     """CPU seconds by process."""
+    compiling: float = 0.0
+    """CPU seconds of Elasticsearch's compiler threads, as far as they live on; a part of its CPU seconds."""
     steps: dict[str, float] = field(default_factory=dict)
     """Seconds of the worker by step."""
     sent: dict[str, int] = field(default_factory=dict)
@@ -39,6 +43,14 @@ class Costs:
             _row(f"CPU: {name}", seconds=cpu, share=cpu / total, ms=cpu * 1000 / documents)
             for name, cpu in self.cpu.items()
         ]
+        rows.append(
+            _row(
+                "CPU: of it, elasticsearch compiling its own code",
+                seconds=self.compiling,
+                share=self.compiling / total,
+                ms=self.compiling * 1000 / documents,
+            )
+        )
         rows.append(_row("CPU: together", seconds=total, share=1.0, ms=total * 1000 / documents))
         rows += [
             _row(f"worker: {step}", seconds=seconds, share=seconds / self.seconds, ms=seconds * 1000 / documents)
@@ -102,10 +114,14 @@ def measured(
     processes |= {name: [process] for name, process in (workers or {}).items()} | {"bench": [psutil.Process()]}
     processes = dict(sorted(processes.items(), key=lambda pair: pair[0]))
     cpu, http, steps = _cpu(processes), _http(stack), _steps(metrics_port)
+    compiling = _compiling(processes["elasticsearch"])
     began = time.monotonic()
     yield costs
     costs.seconds = time.monotonic() - began
     costs.cpu = {name: seconds - cpu[name] for name, seconds in _cpu(processes).items()}
+    costs.compiling = sum(
+        seconds - compiling.get(thread, 0.0) for thread, seconds in _compiling(processes["elasticsearch"]).items()
+    )
     after = _steps(metrics_port)
     costs.steps = {name: seconds - steps.get(name, 0.0) for name, seconds in after.items()}
     if "task" in costs.steps:
@@ -136,6 +152,18 @@ def _with_children(processes: list[psutil.Process]) -> list[psutil.Process]:
 def _cpu_of(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
+
+
+def _compiling(processes: list[psutil.Process]) -> dict[int, float]:
+    """CPU seconds of each compiler thread of the JVMs; empty where threads have no names in /proc."""
+    seconds: dict[int, float] = {}
+    for process in _with_children(processes):
+        for thread in process.threads():
+            with suppress(OSError):
+                name = Path(f"/proc/{process.pid}/task/{thread.id}/comm").read_text()
+                if name.startswith(_COMPILERS):
+                    seconds[thread.id] = thread.user_time + thread.system_time
+    return seconds
 
 
 def _steps(port: int | None) -> dict[str, float]:
