@@ -3,18 +3,14 @@
 read -> vectors exist for this text? skip -> passages -> encode -> conditional bulk
                                                   \\-> fails -> dead letter
 
-A task is processed in portions: while one is encoded, the next is read and the previous one is written. A backfill's task ends
+A task is processed in portions: while one is encoded, the next is read and the previous ones are written. A backfill's task ends
 after a portion when live changes wait; the feed sends the rest again.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from contextvars import copy_context
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import ParamSpec, TypeVar
 
 from elasticsearch import Elasticsearch
 from redis import Redis
@@ -31,17 +27,20 @@ from mappings.attachment import DROPPED, NO_TEXT
 from workers.attempts import Attempts
 from workers.dead_letter_writes import find_letters, has_letters
 from workers.documents import Document, DocumentKey, Target, find_target, read_documents
-from workers.encoding import Embedded, Encode, Encoding, Failed, Vectors
+from workers.encoding import Embedded, Encode, Encoding, Failed, Vectors, document_key
+from workers.portion_flow import Encoded, PortionFlow
 from workers.portion_writes import Portion, Report, write_portion
 from workers.portions import PortionSize, cut
 from workers.range_reading import RangeReader
+from workers.refresh_pace import RefreshPace
 from workers.retries import retry_limit
 from workers.vector_writes import without_vectors
 
 PORTIONS = 8
 SMALLEST_PORTION = 32
 """Documents read together; fewer are too few texts to sort by length."""
-_REFRESH_SECONDS = 1.0
+_HOLD_SECONDS = 3.0
+"""Vectors of a backfill are written this often, at least: each write costs Elasticsearch a segment with a graph of its vectors."""
 _FEW_CHANGES = 100
 """Somebody may wait for a few changes. After a rewrite of a whole index, refreshes by many workers would only burden it."""
 
@@ -56,8 +55,7 @@ class WorkerContext:
     cache_for: Callable[[Encoder, Form], VectorCache | None]
     is_queue_in_redis: bool = True
     size: PortionSize = field(default_factory=PortionSize)
-    _refreshed_at: dict[str, float] = field(default_factory=dict)
-    """When this process last refreshed an index, by its uuid (monotonic seconds)."""
+    refreshes: RefreshPace = field(default_factory=RefreshPace)
     _encode: dict[tuple[str, Form], Encode] = field(default_factory=dict)
 
     def on_behalf_of(self, request_id: str) -> "WorkerContext":
@@ -69,14 +67,6 @@ class WorkerContext:
         with suppress(RedisError):
             return self.is_queue_in_redis and int(self.redis.llen(queue_name("live"))) > 0
         return False
-
-    def may_refresh(self, target: Target) -> bool:
-        """Whether a live write may make itself visible: once a second, and not where the user wants fewer refreshes."""
-        now = time.monotonic()
-        if not target.refreshes_each_second or now - self._refreshed_at.get(target.uuid, 0.0) < _REFRESH_SECONDS:
-            return False
-        self._refreshed_at[target.uuid] = now
-        return True
 
     def encode(self, encoder: Encoder, form: Form) -> Encode:
         """The encoder's `encode_documents`, behind the embedding cache if there is one."""
@@ -132,28 +122,41 @@ def _embed_portions(
     *,
     refreshes: bool = False,
 ) -> EmbedResult:
-    """Read, encode and write overlap: one thread reads, one writes, this one encodes."""
-    total, until = EmbedResult(), None
-    work = _drop if action == "drop" else _encode
-    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
-        reading = _submit(reader, next, portions, None)
-        writing: Future[EmbedResult] | None = None
-        while (portion := _wait("wait for reading", reading)) is not None:
-            reading = _submit(reader, next, portions, None)
-            with timed_total(WORKER_SECONDS.labels("encode")):
-                embedded, failed = work(_to_process(action, target, portion), target, context)
-            if writing is not None:
-                total = total.plus(_wait("wait for writing", writing))
-            refresh = refreshes and bool(embedded) and context.may_refresh(target)
-            writing = _submit(
-                writer, write_portion, context.es, target, portion, embedded, failed, report, refresh=refresh
-            )
-            until = portion.until
-            if lane == "backfill" and context.has_waiting_live_task():
-                break  # without the portion that was read ahead
-        if writing is not None:
-            total = total.plus(_wait("wait for writing", writing))
-    return total.model_copy(update={"until": until})
+    attempts = Attempts(context.redis, f"{target.uuid}-{target.name}")
+    model = target.generation.model.digest
+
+    def encode(portion: Portion) -> Encoded:
+        documents = _to_process(action, target, portion)
+        began = time.monotonic()
+        embedded, failed = (
+            ([without_vectors(target, document, DROPPED) for document in documents], [])
+            if action == "drop"
+            else _encode(documents, target, context, attempts)
+        )
+        return Encoded(portion, embedded, failed, began, time.monotonic())
+
+    def write(encoded: Encoded) -> EmbedResult:
+        refresh = refreshes and bool(encoded.embedded) and context.refreshes.is_due(target)
+        began = time.monotonic()
+        portion, embedded, failed = encoded.portion, encoded.embedded, encoded.failed
+        result = write_portion(context.es, target, portion, embedded, failed, report, refresh=refresh)
+        if refresh:
+            context.refreshes.note(target, seconds=time.monotonic() - began)
+        return result
+
+    def learn(encoded: Encoded, seconds: float) -> None:
+        characters = sum(len(result.document.source.text) for result in encoded.embedded if len(result.vectors))
+        context.size.learn(model, characters=characters, seconds=seconds)
+
+    flow = PortionFlow(
+        encode=encode,
+        write=write,
+        is_suspect=lambda portion: any(attempts.count([document_key(document) for document in portion.documents])),
+        learn=learn,
+        ends_early=lambda: lane == "backfill" and context.has_waiting_live_task(),
+        hold_seconds=0.0 if lane == "live" else _HOLD_SECONDS,
+    )
+    return flow.run(portions)
 
 
 def _portions_by_id(
@@ -202,20 +205,6 @@ def _portion_size(documents: int) -> int:
     return max(SMALLEST_PORTION, -(-documents // PORTIONS))
 
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def _submit(pool: ThreadPoolExecutor, call: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> Future[R]:
-    """Run in the present context: the task's id in logs, its trace, its time limit."""
-    return pool.submit(copy_context().run, partial(call, *arguments, **named))
-
-
-def _wait(step: str, future: Future[R]) -> R:
-    with timed_total(WORKER_SECONDS.labels(step)):
-        return future.result()
-
-
 def _to_process(action: Action, target: Target, portion: Portion) -> list[Document]:
     documents = portion.documents
     if action == "embed" or target.generation.adopted is not None:
@@ -225,12 +214,8 @@ def _to_process(action: Action, target: Target, portion: Portion) -> list[Docume
     return documents
 
 
-def _drop(documents: Sequence[Document], target: Target, _: WorkerContext) -> tuple[list[Embedded], list[Failed]]:
-    return [without_vectors(target, document, DROPPED) for document in documents], []
-
-
 def _encode(
-    documents: Sequence[Document], target: Target, context: WorkerContext
+    documents: Sequence[Document], target: Target, context: WorkerContext, attempts: Attempts
 ) -> tuple[list[Embedded], list[Failed]]:
     model, is_adopted = target.generation.model, target.generation.adopted is not None
     without = [
@@ -242,11 +227,7 @@ def _encode(
     if not with_text:
         return embedded, []
     encoder = context.encoders.matching(model.name, model.digest, model.probe)
-    attempts = Attempts(context.redis, f"{target.uuid}-{target.name}")
     encode = context.encode(encoder, target.generation.form)
-    began = time.monotonic()
     with span("encode", {"documents": len(with_text), "model": model.name}):
         encoded, failed = Encoding(target, encoder, encode, attempts).run(with_text)
-    characters = sum(len(document.source.text) for document in with_text)
-    context.size.learn(model.digest, characters=characters, seconds=time.monotonic() - began)
     return embedded + encoded, failed

@@ -136,8 +136,13 @@ class Encoding:
         return embedded
 
 
+def document_key(document: Document) -> str:
+    """The name of a document in `Attempts`."""
+    return document.id if document.routing is None else f"{document.id}\0{document.routing}"
+
+
 def _keys(documents: Sequence[Document]) -> list[str]:
-    return [document.id if document.routing is None else f"{document.id}\0{document.routing}" for document in documents]
+    return [document_key(document) for document in documents]
 
 
 def describe(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """Cuts what a task reads into portions that take about the same time to encode.
 
-page of a search -> portions of about a second, or of a third of a second while live changes arrive
+page of a search -> portions of about a second, or of a fifth of a second while live changes arrive
 """
 
 import time
@@ -12,8 +12,8 @@ from workers.portion_writes import Portion
 
 _SECONDS = 1.0
 """Longer portions have more texts to sort by length, so that batches need less padding."""
-_SECONDS_BESIDE_LIVE = 0.35
-"""A live change waits for the portion in progress."""
+_SECONDS_BESIDE_LIVE = 0.2
+"""A live change waits for the two portions in the encoder."""
 _LIVE_SECONDS = 30.0
 """For this long after a live task, portions are short."""
 _FIRST_CHARACTERS = 8_000
@@ -51,19 +51,21 @@ class PortionSize:
 
 
 def cut(page: Portion, characters: int, numbers: Sequence[int] | None = None) -> Iterator[Portion]:
-    """Cut a page into portions of about so many characters that need a vector.
+    """Cut a page into portions of about so many characters that need a vector, and of about equal size.
 
     `numbers`: the sequence number of each requested document, in order. No cut is between two equal ones, because a task can end
     at each cut.
     """
     documents = {document.key: document for document in page.documents}
+    total = sum(_length(document) for document in page.documents)
+    most = -(-total // max(1, round(total / characters)))
     start, size = 0, 0
     portion: list[Document] = []
     for position, key in enumerate(page.requested):
         document = documents.pop(key, None)
-        length = 0 if document is None or document.is_current else len(document.source.text)
+        length = 0 if document is None else _length(document)
         is_between = numbers is None or position == 0 or numbers[position] != numbers[position - 1]
-        if position > start and size + length > characters and is_between:
+        if position > start and size + length > most and is_between:
             until = None if numbers is None else numbers[position - 1]
             yield replace(page, requested=page.requested[start:position], documents=portion, until=until)
             start, size, portion = position, 0, []
@@ -71,3 +73,7 @@ def cut(page: Portion, characters: int, numbers: Sequence[int] | None = None) ->
         if document is not None:
             portion.append(document)
     yield replace(page, requested=page.requested[start:], documents=portion)
+
+
+def _length(document: Document) -> int:
+    return 0 if document.is_current else len(document.source.text)

@@ -13,7 +13,7 @@ Use = Literal["documents", "queries"]
 
 
 class Backend(Protocol):
-    """Runs a transformer, its pooling and the layers after it."""
+    """Runs a transformer, its pooling and the layers after it. Thread-safe."""
 
     name: str
     precision: Precision

@@ -1,6 +1,5 @@
 """A sentence-transformers folder that runs on this machine."""
 
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -52,7 +51,6 @@ class LocalModel:
         )
         self.backend, self.detail = self._backend.name, self._backend.detail
         self.precision: str = self._backend.precision
-        self._lock = threading.Lock()
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See `esblend.encoder.model.Model`. A text without any word piece gets a zero vector."""
@@ -62,7 +60,7 @@ class LocalModel:
             # Some tokenizers add no special tokens, so an empty text has no word piece and no backend can compute it.
             filled = [position for position, pieces in enumerate(ids) if pieces]
             pieces = [ids[position] for position in filled] or [[0]]
-            with self._lock, timed(ENCODER_SECONDS.labels(self.name)):
+            with timed(ENCODER_SECONDS.labels(self.name)):
                 vectors = self._backend.embed(pieces)
             if len(filled) < len(ids):
                 block = np.zeros((len(ids), vectors.shape[1]), dtype=np.float32)

@@ -1,6 +1,7 @@
 """OpenVINO on CPUs: faster than PyTorch in full precision, and several times faster still in int8."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from esblend.encoder.backend import Precision, Use
 from esblend.encoder.batches import token_batches
+from esblend.encoder.inference_queue import InferenceQueue
 from esblend.encoder.model_folder import ModelFolder
 from esblend.encoder.openvino_export import exported_model, read_quality
 from esblend.encoder.silent_openvino import openvino
@@ -46,28 +48,35 @@ class OpenVinoModel:
         except RuntimeError as error:
             raise ModelError(f"model [{folder.name}] cannot be compiled by OpenVINO: {error}") from error
         self._width = int(compiled.output(0).get_partial_shape()[1].get_length())
-        self._queue = openvino.AsyncInferQueue(compiled, self._streams)
-        self._queue.set_callback(_store)
+        self._queue = InferenceQueue(compiled, self._streams)
 
     def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """See `Backend`. One caller at a time."""
+        """See `Backend`."""
         rows = np.empty((len(ids), self._width), dtype=np.float32)
-        lengths = [len(row) for row in ids]
-        # Few texts are cut into smaller batches, so that all streams are busy until the end.
-        budget = min(self._budget, max(_SMALLEST_BATCH, sum(lengths) // (self._streams * _BATCHES_PER_STREAM)))
-        for batch in token_batches(lengths, budget):
-            width = -(-max(len(ids[position]) for position in batch) // _WIDTH_STEP) * _WIDTH_STEP
-            tokens = np.zeros((len(batch), width), dtype=np.int64)
-            mask = np.zeros((len(batch), width), dtype=np.int64)
-            for row, position in enumerate(batch):
-                tokens[row, : len(ids[position])] = ids[position]
-                mask[row, : len(ids[position])] = 1
-            BATCH_FILL.observe(sum(lengths[position] for position in batch) / tokens.size)
-            self._queue.start_async([tokens, mask], (rows, batch))
-        self._queue.wait_all()
+        self._queue.compute(
+            (self._inputs(ids, batch), partial(_store, rows, batch))
+            for batch in self._batches([len(row) for row in ids])
+        )
         return rows
 
+    def _batches(self, lengths: list[int]) -> list[list[int]]:
+        # Few texts are cut into smaller batches, so that all streams are busy until the end.
+        return token_batches(
+            lengths, min(self._budget, max(_SMALLEST_BATCH, sum(lengths) // (self._streams * _BATCHES_PER_STREAM)))
+        )
 
-def _store(request: Any, target: tuple[NDArray[np.float32], list[int]]) -> None:
-    rows, batch = target
-    rows[batch] = request.get_output_tensor(0).data
+    def _inputs(self, ids: Sequence[Sequence[int]], batch: list[int]) -> list[NDArray[np.int64]]:
+        """(word pieces, mask), each (len(batch), width), padded with zeros."""
+        lengths = [len(ids[position]) for position in batch]
+        width = -(-max(lengths) // _WIDTH_STEP) * _WIDTH_STEP
+        tokens = np.zeros((len(batch), width), dtype=np.int64)
+        mask = np.zeros((len(batch), width), dtype=np.int64)
+        for row, position in enumerate(batch):
+            tokens[row, : lengths[row]] = ids[position]
+            mask[row, : lengths[row]] = 1
+        BATCH_FILL.observe(sum(lengths) / tokens.size)
+        return [tokens, mask]
+
+
+def _store(rows: NDArray[np.float32], batch: list[int], vectors: NDArray[np.float32]) -> None:
+    rows[batch] = vectors

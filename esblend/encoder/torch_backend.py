@@ -1,5 +1,6 @@
 """PyTorch: the reference on CPUs, and the backend for GPUs. Batches are packed without padding where the model allows it."""
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,7 @@ class TorchModel:
         if precision == "fast" and self._device.type == "cpu":
             raise ModelError("[precision: fast] on a CPU needs OpenVINO: pip install 'esblend[openvino]'")
         half = torch.bfloat16 if self._device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float16
+        self._lock = threading.Lock()
         self._budget = token_budget
         self._position_offset = folder.position_offset
         model = PooledModel(folder, dtype=half if precision == "fast" else torch.float32)
@@ -52,7 +54,7 @@ class TorchModel:
                 )
 
     def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        with torch.inference_mode():
+        with self._lock, torch.inference_mode():
             return self._embed_packed(ids) if self.is_packed else self.embed_padded(ids)
 
     def _pack(self) -> str | None:

@@ -286,6 +286,8 @@ class IndexFeed:
         """Send the first part of (`after`, `end`] that holds about as many documents as a task should have; returns whether a
         task was sent."""
         size = self._size.documents
+        if lane == "backfill" and self._settings.broker_url is None:  # in RabbitMQ, tasks do not end early
+            size = self._size.of_backfill(end - after, self._credit.workers)
         most = min(2 * size, self._size.max_documents)
         if lane == "backfill":
             size, most = self._rate.allowed(size), self._rate.allowed(most)

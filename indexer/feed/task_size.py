@@ -5,6 +5,8 @@ from dataclasses import dataclass
 TASK_SECONDS = 3.0
 """Target duration of a task: short enough for live changes to run between two backfill tasks, long enough for the worker to
 overlap reading, encoding and writing."""
+BACKFILL_SECONDS = 8.0
+"""The same for a backfill whose tasks end early for live changes: between two tasks a worker computes nothing for a moment."""
 _MIN_DOCUMENTS = 16
 _FIRST_DOCUMENTS = 32
 _FIRST_TASKS = 4
@@ -29,6 +31,12 @@ class TaskSize:
         if self._per_second is None:
             return min(self.max_documents, _FIRST_DOCUMENTS)
         return int(min(self.max_documents, max(_MIN_DOCUMENTS, self._per_second * TASK_SECONDS)))
+
+    def of_backfill(self, remaining: int, workers: int) -> int:
+        """The documents of a long task, with `remaining` changes in its shard. The last tasks are shorter, so that all workers end
+        at about the same time (guided self-scheduling: Polychronopoulos and Kuck, IEEE Transactions on Computers, 1987)."""
+        longest = int((self._per_second or 0) * BACKFILL_SECONDS)
+        return max(self.documents, min(self.max_documents, longest, remaining // (2 * max(1, workers))))
 
     def max_in_flight(self, limit: int) -> int:
         """Tasks that may be in flight, at most `limit`. Few until a task has shown how fast the workers encode."""

@@ -14,6 +14,7 @@ from tests.conftest import Stack
 from tests.packaged_encoder import packaged_encoder
 from workers.documents import Target, target_in
 from workers.embed import WorkerContext, embed
+from workers.refresh_pace import RefreshPace
 
 OTHER_DATABASE = 5
 """In which no worker takes messages away."""
@@ -88,4 +89,4 @@ def test_live_vectors_force_no_refresh_while_more_changes_wait(
     context.redis.delete(queue_name("live"))
     monkeypatch.setattr("workers.embed._FEW_CHANGES", 10)
     embed(task.model_copy(update={"after": 0}), context, lane="live")
-    assert context._refreshed_at == {}
+    assert context.refreshes == RefreshPace()

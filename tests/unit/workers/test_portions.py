@@ -31,6 +31,11 @@ def test_no_portion_ends_between_documents_with_one_number() -> None:
     assert [portion.until for portion in portions] == [3, 4, 99]
 
 
+def test_no_portion_is_much_smaller_than_the_others() -> None:
+    assert [len(portion.requested) for portion in cut(page([10] * 12), 100)] == [12]
+    assert [len(portion.requested) for portion in cut(page([10] * 22), 100)] == [11, 11]
+
+
 def test_an_empty_page_is_one_portion() -> None:
     assert [(portion.requested, portion.until) for portion in cut(page([]), 100, [])] == [([], 99)]
 
@@ -42,7 +47,7 @@ def test_portions_are_shorter_while_live_changes_arrive() -> None:
     before = size.characters("m")
     size.note_live()
     assert before == 50_000
-    assert size.characters("m") == 17_500
+    assert size.characters("m") == 10_000
 
 
 def test_cached_vectors_do_not_make_the_next_portion_endless() -> None:

@@ -49,3 +49,14 @@ def test_the_first_changed_documents_after_unchanged_ones_make_tasks_small_again
     size.learn(documents=1000, written=1000, seconds=100.0)
     assert size.documents == 30
     assert size.max_in_flight(16) == 16
+
+
+def test_tasks_of_a_backfill_are_longer_until_little_remains() -> None:
+    size = TaskSize(1000)
+    assert size.of_backfill(100_000, workers=2) == size.documents
+    size.learn(documents=40, written=40, seconds=1.0)
+    assert size.of_backfill(100_000, workers=2) == 320
+    assert size.of_backfill(800, workers=2) == 200
+    assert size.of_backfill(100, workers=2) == size.documents == 120
+    size.learn(documents=1000, written=1000, seconds=1.0)
+    assert size.of_backfill(100_000, workers=1) == 1000
