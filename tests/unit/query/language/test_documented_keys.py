@@ -31,7 +31,7 @@ def codes(text: str) -> Iterator[str]:
 
 
 KEYS = table_of("| retriever | keys |")
-COMPARED = table_of("| key | here | difference or reason |")
+COMPARED = table_of("| key | esblend | difference or reason |")
 INNER = frozenset((*RESCORE_KEYS, *RESCORE_QUERY_KEYS)).union(*FUSED_LEG_KEYS.values())
 VALUES = {"none", "minmax", "l2_norm", "mmr", "type"}
 
