@@ -16,6 +16,7 @@ MEASUREMENTS = {
     "idle": "CPU time of attached indices at rest, with and without a feed",
     "feeds": "three feeds that share indices, while one is killed, added and paused",
     "leases": "two feeds that follow 160 indices with metrics on, while all of them change",
+    "checkpoints": "cost of saving the positions of an index with many shards",
     "guard": "bulk throughput with and without the guard",
     "chaos": "three nodes, random writers, kills of every part; then a check of every vector (ten minutes)",
     "surgery": "random index operations and kills; then a check of every vector (an hour, only by name)",

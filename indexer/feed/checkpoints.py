@@ -1,6 +1,6 @@
 """Positions of the change feed, stored in Elasticsearch: one small document for each generation of an attached index."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -32,6 +32,8 @@ class ShardCheckpoint(BaseModel):
 
     The positions are valid in one `history` of the shard only. None: written by a version that did not record it.
     """
+
+    model_config = ConfigDict(frozen=True)
 
     live: int
     backfill: int
@@ -171,6 +173,22 @@ async def save_checkpoint(
     if owner is not None and stored["_source"].get("owner") == owner:
         return await _write(es, checkpoint, Version(stored["_seq_no"], stored["_primary_term"]))
     return None
+
+
+async def save_positions(
+    es: AsyncElasticsearch, checkpoint: Checkpoint, shards: Collection[int], version: Version, *, owner: str | None
+) -> Version | None:
+    """Write as `save_checkpoint` does, but send the positions of `shards` only: Elasticsearch keeps those of the other shards.
+
+    The checkpoint stored as `version` must have the same positions of the other shards.
+    """
+    changes = checkpoint.model_dump(mode="json", exclude={"shards"})
+    changes["shards"] = {str(shard): checkpoint.shards[shard].model_dump() for shard in shards}
+    try:
+        response = await es.update(index=CHECKPOINTS_INDEX, id=checkpoint.id, doc=changes, **_condition(version))
+    except (ConflictError, NotFoundError):  # written by somebody else, or by this process without an answer, or deleted
+        return await save_checkpoint(es, checkpoint, version, owner=owner)
+    return Version(response["_seq_no"], response["_primary_term"])
 
 
 async def claim_checkpoints(

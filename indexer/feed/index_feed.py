@@ -11,6 +11,7 @@ import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection
+from heapq import heapify, heappop, heappush
 
 import structlog
 from elasticsearch import AsyncElasticsearch
@@ -197,8 +198,10 @@ class IndexFeed:
 
     def _pass_worker_writes(self, shards: IndexShards) -> None:
         """Skip changes that only workers made, without reading them: a backfill costs the live lane no search."""
-        for shard, cursor in self.cursors["live"].items():
-            end = self._worker_writes.end_of_run(shard, cursor.sent, shards.global_checkpoints.get(shard, -1))
+        cursors = self.cursors["live"]
+        for shard in self._worker_writes.shards & cursors.keys():
+            cursor, state = cursors[shard], shards.shards.get(shard)
+            end = self._worker_writes.end_of_run(shard, cursor.sent, -1 if state is None else state.global_checkpoint)
             if end > cursor.sent and not cursor.unsent:
                 cursor.send(end)
             self._worker_writes.forget_up_to(shard, cursor.done)
@@ -273,14 +276,15 @@ class IndexFeed:
     async def _send_lane(self, lane: Lane, limits: dict[Lane, dict[int, int]]) -> None:
         """Send tasks while the limits allow it. The shard with the fewest unfinished tasks is next."""
         in_flight = Counter(sent.shard for sent in self.tasks.values() if sent.lane == lane)
-        due = set(limits[lane])
+        cursors = self.cursors[lane]
+        due = [(in_flight[shard], shard) for shard, limit in limits[lane].items() if cursors[shard].next_unsent(limit)]
+        heapify(due)
         while due and self._leaving_since is None and self._may_send(lane):
-            shard = min(due, key=lambda shard: (in_flight[shard], shard))
-            unsent = self.cursors[lane][shard].next_unsent(limits[lane][shard])
-            if unsent is None:
-                due.remove(shard)
-            elif await self._send_range(lane, shard, *unsent):
-                in_flight[shard] += 1
+            tasks, shard = heappop(due)
+            unsent = cursors[shard].next_unsent(limits[lane][shard])
+            if unsent is not None:
+                is_sent = await self._send_range(lane, shard, *unsent)
+                heappush(due, (tasks + is_sent, shard))
 
     async def _send_range(self, lane: Lane, shard: int, after: int, end: int) -> bool:
         """Send the first part of (`after`, `end`] that holds about as many documents as a task should have; returns whether a

@@ -20,6 +20,8 @@ class Positions:
         self.cursors: dict[Lane, dict[int, Cursor]] = {"live": {}, "backfill": {}}
         self._index = index
         self._histories: dict[int, str | None] = {}
+        self._present: dict[int, ShardCheckpoint] = {}
+        """As `of` returned it last: the same object while a position has not changed."""
         for shard, position in shards.items():
             self._open(shard, position)
 
@@ -57,11 +59,15 @@ class Positions:
 
     def of(self, shard: int) -> ShardCheckpoint:
         """The position of one shard. Without a backfill, everything up to the live position is done."""
-        live, backfill = self.cursors["live"][shard], self.cursors["backfill"].get(shard)
-        history = self._histories.get(shard)
-        if backfill is None or backfill.end is None:
-            return ShardCheckpoint(live=live.done, backfill=live.done, backfill_end=live.done, history=history)
-        return ShardCheckpoint(live=live.done, backfill=backfill.done, backfill_end=backfill.end, history=history)
+        live, backfill = self.cursors["live"][shard].done, self.cursors["backfill"].get(shard)
+        begin, end = (live, live) if backfill is None or backfill.end is None else (backfill.done, backfill.end)
+        history, present = self._histories.get(shard), self._present.get(shard)
+        if present is None or (live, begin, end, history) != (
+            present.live, present.backfill, present.backfill_end, present.history
+        ):  # fmt: skip
+            present = ShardCheckpoint(live=live, backfill=begin, backfill_end=end, history=history)
+            self._present[shard] = present
+        return present
 
     def all(self) -> dict[int, ShardCheckpoint]:
         """The position of each shard, for the checkpoint."""

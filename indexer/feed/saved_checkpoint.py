@@ -1,13 +1,21 @@
-"""The checkpoint of an index that this process follows: saved when its content changes, over the version that was saved last."""
+"""The checkpoint of an index that this process follows: saved when its content changes, over the version that was saved last.
+
+few of many positions changed -> partial update with these positions
+else                          -> the whole document
+"""
 
 import time
 from typing import Any
 
 from elasticsearch import AsyncElasticsearch
 
-from indexer.feed.checkpoints import Checkpoint, ShardCheckpoint, Version, save_checkpoint
+from indexer.feed.checkpoints import Checkpoint, ShardCheckpoint, Version, save_checkpoint, save_positions
 
 _SAVE_SECONDS = 1.0
+WHOLE_SHARDS = 16
+"""A checkpoint of at most so many shards is always written as a whole: that costs Elasticsearch less than a partial update."""
+PART = 4
+"""A partial update is sent when at most 1 / PART of the positions changed."""
 
 
 class LeaseLostError(Exception):
@@ -21,40 +29,62 @@ class SavedCheckpoint:
         self.checkpoint = checkpoint
         self._es = es
         self._version = version
-        self._content = "" if version is None else _content(checkpoint)
+        self._saved: Checkpoint | None = None if version is None else checkpoint
         self._saved_at = float("-inf")
 
     @property
     def is_saved(self) -> bool:
         """Whether any content is saved, as far as this process knows."""
-        return bool(self._content)
+        return self._saved is not None
 
     def update(self, **changes: Any) -> None:
         self.checkpoint = self.checkpoint.model_copy(update=changes)
 
     def save_again(self) -> None:
         """Save with the next step, although nothing has changed: somebody deleted the document."""
-        self._saved_at, self._content = float("-inf"), ""
+        self._saved_at, self._saved = float("-inf"), None
 
     async def save_if_changed(self, *, at_once: bool) -> None:
         """Save new content: `at_once`, or once a second. Raises LeaseLostError."""
-        content = _content(self.checkpoint)
         now = time.monotonic()
-        if content != self._content and (at_once or now - self._saved_at >= _SAVE_SECONDS):
-            await self._save(self.checkpoint)
-            self._saved_at, self._content = now, content
+        if not at_once and now - self._saved_at < _SAVE_SECONDS:
+            return
+        shards = self._changed_shards()
+        if self._saved is None or shards or _state(self.checkpoint) != _state(self._saved):
+            await self._save(self.checkpoint, shards)
+            self._saved_at = now
 
     async def release(self, shards: dict[int, ShardCheckpoint]) -> None:
         """Save that no process follows this index. The next one continues at these positions: it reads the changes of unfinished
         tasks again, and the workers find nothing to do. Raises LeaseLostError."""
-        await self._save(self.checkpoint.model_copy(update={"owner": None, "shards": shards}))
+        released = self.checkpoint.model_copy(update={"owner": None, "shards": shards})
+        await self._save(released, list(shards))
 
-    async def _save(self, checkpoint: Checkpoint) -> None:
-        self._version = await save_checkpoint(self._es, checkpoint, self._version, owner=self.checkpoint.owner)
-        if self._version is None:
+    def _changed_shards(self) -> list[int]:
+        """The shards whose positions are not saved. Unchanged positions are mostly the same objects."""
+        if self._saved is None:
+            return list(self.checkpoint.shards)
+        saved = self._saved.shards
+        return [
+            shard
+            for shard, position in self.checkpoint.shards.items()
+            if (stored := saved.get(shard)) is not position and stored != position
+        ]
+
+    async def _save(self, checkpoint: Checkpoint, shards: list[int]) -> None:
+        """`shards`: those whose positions are not saved."""
+        is_part = len(checkpoint.shards) > WHOLE_SHARDS and PART * len(shards) <= len(checkpoint.shards)
+        owner, version = self.checkpoint.owner, self._version
+        if is_part and version is not None and self._saved is not None:
+            version = await save_positions(self._es, checkpoint, shards, version, owner=owner)
+        else:
+            version = await save_checkpoint(self._es, checkpoint, version, owner=owner)
+        self._version = version
+        if version is None:
             raise LeaseLostError(self.checkpoint.index)
+        self._saved = checkpoint
 
 
-def _content(checkpoint: Checkpoint) -> str:
-    """The part of a checkpoint that is saved when it changes."""
-    return str((checkpoint.shards, checkpoint.pending_since is None, checkpoint.paused_because))
+def _state(checkpoint: Checkpoint) -> tuple[bool, str | None]:
+    """Beside the positions, the part of a checkpoint that is saved when it changes."""
+    return checkpoint.pending_since is None, checkpoint.paused_because

@@ -17,6 +17,11 @@ class WorkerWrites:
     def __init__(self) -> None:
         self._runs: defaultdict[int, list[Run]] = defaultdict(list)
 
+    @property
+    def shards(self) -> set[int]:
+        """The shards with writes that the live cursor has not passed."""
+        return {shard for shard, runs in self._runs.items() if runs}
+
     def add(self, shard: int, written: Iterable[Run]) -> None:
         """Add the runs of a worker's report."""
         runs = sorted([*self._runs[shard], *written])

@@ -1,8 +1,10 @@
 """A checkpoint is written only over the version that its feed knows."""
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 from elasticsearch import AsyncElasticsearch, ConnectionTimeout
@@ -12,6 +14,7 @@ from esblend.settings import Settings
 from indexer.feed import checkpoints, ownership
 from indexer.feed.checkpoints import (
     Checkpoint,
+    ShardCheckpoint,
     Version,
     claim_checkpoints,
     ensure_checkpoints_index,
@@ -21,6 +24,7 @@ from indexer.feed.checkpoints import (
 from indexer.feed.discovery import AttachedIndex
 from indexer.feed.feed import Feed
 from indexer.feed.leases import Leases
+from indexer.feed.saved_checkpoint import WHOLE_SHARDS, LeaseLostError, SavedCheckpoint
 from indexer.feed.task_queue import TaskQueue
 from mappings.attachment import Attachment
 from tests.conftest import Stack
@@ -35,6 +39,47 @@ def bookkeeping_index(stack: Stack, index_name: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(checkpoints, "CHECKPOINTS_INDEX", index_name)
     yield index_name
     stack.es.options(ignore_status=404).indices.delete(index=index_name)
+
+
+SHARDS = 4 * WHOLE_SHARDS
+
+
+def at(live: int, history: str = "h1") -> ShardCheckpoint:
+    return ShardCheckpoint(live=live, backfill=live, backfill_end=live, history=history)
+
+
+async def saved_with_many_shards(es: AsyncElasticsearch) -> SavedCheckpoint:
+    saved = SavedCheckpoint(es, MINE.model_copy(update={"shards": dict.fromkeys(range(SHARDS), at(-1))}), None)
+    await saved.save_if_changed(at_once=True)
+    return saved
+
+
+async def save_moved(saved: SavedCheckpoint, *shards: int, live: int = 7) -> None:
+    saved.update(shards=saved.checkpoint.shards | dict.fromkeys(shards, at(live)), updated_at=float(live))
+    await saved.save_if_changed(at_once=True)
+
+
+async def stored_checkpoint(es: AsyncElasticsearch) -> Checkpoint | None:
+    """The whole document, as a feed of an earlier version reads it, too."""
+    response = await es.get(index=checkpoints.CHECKPOINTS_INDEX, id=MINE.id)
+    return Checkpoint.model_validate(response["_source"])
+
+
+@pytest.fixture
+def written_shards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of positions in each write of a single document."""
+    counts: list[int] = []
+    perform = AsyncElasticsearch.perform_request
+
+    async def record(es: AsyncElasticsearch, method: str, path: str, **options: Any) -> Any:
+        body = options.get("body") or {}
+        shards = body.get("doc", body).get("shards") if isinstance(body, dict) else None
+        if shards is not None:
+            counts.append(len(shards))
+        return await perform(es, method, path, **options)
+
+    monkeypatch.setattr(AsyncElasticsearch, "perform_request", record)
+    return counts
 
 
 def run(stack: Stack, act: Callable[[AsyncElasticsearch], Awaitable[None]]) -> None:
@@ -74,6 +119,87 @@ def test_a_deleted_checkpoint_is_created_again(stack: Stack, bookkeeping_index: 
         known = await save_checkpoint(es, MINE, None, owner="me")
         await es.indices.delete(index=bookkeeping_index)
         assert await save_checkpoint(es, MINE, known, owner="me")
+
+    run(stack, act)
+
+
+def test_of_many_positions_the_changed_ones_are_written(stack: Stack, place: str, written_shards: list[int]) -> None:
+    async def act(es: AsyncElasticsearch) -> None:
+        saved = await saved_with_many_shards(es)
+        await save_moved(saved, 3, 5)
+        await saved.save_if_changed(at_once=True)  # nothing has changed
+        await save_moved(saved, *range(SHARDS // 2))
+        assert written_shards == [SHARDS, 2, SHARDS]
+        assert await stored_checkpoint(es) == saved.checkpoint
+
+    run(stack, act)
+
+
+def test_the_stored_checkpoint_is_whole_after_each_save(stack: Stack, place: str) -> None:
+    """Random positions move, some of them in another history, and the index pauses and continues."""
+    choice = random.Random(22)
+
+    async def act(es: AsyncElasticsearch) -> None:
+        saved = await saved_with_many_shards(es)
+        for turn in range(30):
+            moved = choice.sample(range(SHARDS), choice.choice([0, 1, 3, SHARDS // 4, SHARDS // 4 + 1]))
+            saved.update(
+                shards=saved.checkpoint.shards | {shard: at(turn, choice.choice(["h1", "h2"])) for shard in moved},
+                pending_since=choice.choice([None, 5.0]),
+                paused_because=choice.choice([None, "any"]),
+            )
+            await saved.save_if_changed(at_once=True)
+            stored = await stored_checkpoint(es)
+            assert stored is not None
+            assert stored.shards == saved.checkpoint.shards
+            assert (stored.pending_since is None) == (saved.checkpoint.pending_since is None)
+            assert stored.paused_because == saved.checkpoint.paused_because
+
+    run(stack, act)
+
+
+def test_positions_are_not_written_into_the_checkpoint_of_another_process(stack: Stack, place: str) -> None:
+    """Also when that process is of an earlier version: it writes the whole document."""
+
+    async def act(es: AsyncElasticsearch) -> None:
+        saved = await saved_with_many_shards(es)
+        [(stored, version)] = (await load_checkpoints(es, [MINE.id])).values()
+        assert stored is not None
+        others = stored.model_copy(update={"owner": "other", "shards": stored.shards | {9: at(99)}})
+        assert await save_checkpoint(es, others, version, owner="other")
+        with pytest.raises(LeaseLostError):
+            await save_moved(saved, 3)
+        assert await stored_checkpoint(es) == others
+
+    run(stack, act)
+
+
+def test_after_positions_whose_save_was_not_answered_the_whole_checkpoint_is_written(
+    stack: Stack, place: str, written_shards: list[int]
+) -> None:
+    async def act(es: AsyncElasticsearch) -> None:
+        saved = await saved_with_many_shards(es)
+        known = saved._version
+        await save_moved(saved, 3)
+        saved._version = known
+        await save_moved(saved, 5)
+        assert written_shards == [SHARDS, 1, 1, SHARDS, SHARDS]  # over the known version, then over its own
+        assert await stored_checkpoint(es) == saved.checkpoint
+
+    run(stack, act)
+
+
+@pytest.mark.parametrize("deleted", ["document", "index"])
+def test_a_deleted_checkpoint_of_many_shards_is_written_as_a_whole(stack: Stack, place: str, deleted: str) -> None:
+    async def act(es: AsyncElasticsearch) -> None:
+        saved = await saved_with_many_shards(es)
+        if deleted == "index":
+            await es.indices.delete(index=place)
+        else:
+            await es.delete(index=place, id=MINE.id)
+        await save_moved(saved, 3)
+        assert await stored_checkpoint(es) == saved.checkpoint
+        assert (await es.indices.get_settings(index=place, name="index.hidden"))[place]["settings"]
 
     run(stack, act)
 

@@ -275,7 +275,7 @@ def test_checkpoints_are_saved_after_the_clock_steps_back(monkeypatch: pytest.Mo
     monkeypatch.setattr("indexer.feed.index_feed.time.time", lambda: clock[0])
     feed = feed_with("a", "b")
 
-    async def save(checkpoint: Checkpoint) -> None:
+    async def save(checkpoint: Checkpoint, _: list[int]) -> None:
         saves.append(checkpoint.shards[0].live)
 
     monkeypatch.setattr(feed.saved, "_save", save)
