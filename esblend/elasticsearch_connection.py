@@ -73,9 +73,11 @@ def connect(settings: Settings) -> Elasticsearch:
     return Elasticsearch(transport_class=_Transport, **_options(settings, credentials=True))
 
 
-def connect_async(settings: Settings, *, credentials: bool = True) -> AsyncElasticsearch:
-    """An asyncio client. Without `credentials`, add headers with `.options(headers=...)`."""
-    return AsyncElasticsearch(transport_class=_AsyncTransport, **_options(settings, credentials=credentials))
+def connect_async(settings: Settings, *, credentials: bool = True, connections: int = 10) -> AsyncElasticsearch:
+    """An asyncio client. Without `credentials`, add headers with `.options(headers=...)`. `connections`: at most, to each node;
+    further requests wait for one."""
+    options = _options(settings, credentials=credentials)
+    return AsyncElasticsearch(transport_class=_AsyncTransport, connections_per_node=connections, **options)
 
 
 def back_off(attempt: int) -> float:

@@ -1,8 +1,9 @@
 """The status of an attached index: coverage, pending documents, dead letters, lag."""
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from elasticsearch import ApiError, AsyncElasticsearch
@@ -22,6 +23,9 @@ from mappings.index_state import require_open
 from mappings.problems import current_problems
 
 _LETTERS = 10_000
+_SEARCHES_AT_A_TIME = 4
+_SHARDS_OF_SEARCH = 200
+"""Their numbers are in the URL."""
 NOT_FOLLOWED = "no feed follows this index"
 HAND_OVER = "no feed reads this index at the moment, and another one takes it over within seconds"
 
@@ -81,6 +85,18 @@ class IndexStatus(BaseModel):
     generations: dict[str, GenerationStatus]
 
 
+@dataclass(frozen=True)
+class Part:
+    """Shards that one search counts; None: all. `changed`: their documents that the feed has still to read or compare."""
+
+    shards: tuple[int, ...] | None
+    changed: Mapping[str, Any]
+
+    @property
+    def preference(self) -> str | None:
+        return None if self.shards is None else f"_shards:{','.join(map(str, self.shards))}"
+
+
 async def read_status(
     es: AsyncElasticsearch,
     name: str,
@@ -108,13 +124,14 @@ async def read_status(
             f"shard {missing[0]} of [{index}] has no primary, so its documents cannot be counted: "
             "GET _cluster/allocation/explain says why"
         )
-    counts = await _counts(counting, name, attachment, checkpoint)
+    parts = _parts(checkpoint, shards)
+    counts = await _counts(counting, name, attachment, parts)
     if not counts["pending"] or _is_settled(shards, checkpoint):
         # Only a refresh shows the latest writes. It is expensive while a busy index is still being processed.
         await es.indices.refresh(index=index)
-        counts = await _counts(counting, name, attachment, checkpoint)
+        counts = await _counts(counting, name, attachment, parts)
         if counts["pending"] and (letters := await _documents_with_letters(es, uuid, attachment.active)):
-            counts = await _counts(counting, name, attachment, checkpoint, letters)
+            counts = await _counts(counting, name, attachment, parts, letters)
     life = (
         await read_feed_life(es, checkpoint.owner if checkpoint else None, seen)
         if attachment.generation.is_followed
@@ -165,12 +182,13 @@ def _is_settled(shards: IndexShards | None, checkpoint: Checkpoint | None) -> bo
     """Whether the feed has processed all changes; true when that cannot be determined."""
     if shards is None or checkpoint is None:
         return True
-    return all(
-        shard in checkpoint.shards
-        and checkpoint.shards[shard].live >= position
-        and checkpoint.shards[shard].backfill >= checkpoint.shards[shard].backfill_end
-        for shard, position in shards.global_checkpoints.items()
-    )
+    return all(_is_done(checkpoint, shard, state.global_checkpoint) for shard, state in shards.shards.items())
+
+
+def _is_done(checkpoint: Checkpoint, shard: int, last: int) -> bool:
+    """Whether the feed has processed all changes of a shard up to `last`."""
+    position = checkpoint.shards.get(shard)
+    return position is not None and position.live >= last and position.backfill >= position.backfill_end
 
 
 async def _checkpoint(es: AsyncElasticsearch, uuid: str, generation: str) -> Checkpoint | None:
@@ -187,38 +205,47 @@ async def _counts(
     es: AsyncElasticsearch,
     index: str,
     attachment: Attachment,
-    checkpoint: Checkpoint | None,
+    parts: Sequence[Part],
     letters: Sequence[str] = (),
 ) -> dict[str, int]:
     """Documents by count. A document that changed after the checkpoint is pending, and so is one whose vectors are gone.
 
-    `letters`: ids of documents with dead letters. They count as dead letters even if Elasticsearch rejected the mark in the
-    document.
+    `parts`: of the index, each with one search. `letters`: ids of documents with dead letters. They count as dead letters even if
+    Elasticsearch rejected the mark in the document.
     """
     if not attachment.generation.is_followed:
         return await _counts_of_foreign_vectors(es, index, attachment)
     processed = is_processed(attachment)
-    total = {"documents": 0, **dict.fromkeys(STATES_OF_COUNTS, 0), "pending": 0, "unmarked": 0}
-    for shard, changed in _changed_by_shard(checkpoint):
+    places = asyncio.Semaphore(_SEARCHES_AT_A_TIME)
+
+    async def count_part(part: Part) -> dict[str, int]:
+        changed = part.changed
         unmarked = {"filter": [{"ids": {"values": list(letters)}}], "must_not": [changed, processed]}
-        response = await es.search(
-            index=index,
-            preference=None if shard is None else f"_shards:{shard}",
-            size=0,
-            track_total_hits=True,
-            allow_partial_search_results=False,
-            aggs={
-                "pending": {"filter": {"bool": {"should": [changed, {"bool": {"must_not": [processed]}}]}}},
-                **({"unmarked": {"filter": {"bool": unmarked}}} if letters else {}),
-                **{
-                    count: {"filter": {"bool": {"filter": [is_counted_as(attachment, count)], "must_not": [changed]}}}
-                    for count in STATES_OF_COUNTS
+        async with places:
+            response = await es.search(
+                index=index,
+                preference=part.preference,
+                size=0,
+                track_total_hits=True,
+                allow_partial_search_results=False,
+                aggs={
+                    "pending": {"filter": {"bool": {"should": [changed, {"bool": {"must_not": [processed]}}]}}},
+                    **({"unmarked": {"filter": {"bool": unmarked}}} if letters else {}),
+                    **{
+                        count: {
+                            "filter": {"bool": {"filter": [is_counted_as(attachment, count)], "must_not": [changed]}}
+                        }
+                        for count in STATES_OF_COUNTS
+                    },
                 },
-            },
-        )
-        total["documents"] += response["hits"]["total"]["value"]
-        for name, bucket in response["aggregations"].items():
-            total[name] += bucket["doc_count"]
+            )
+        buckets = {name: bucket["doc_count"] for name, bucket in response["aggregations"].items()}
+        return {"documents": response["hits"]["total"]["value"], **buckets}
+
+    total = {"documents": 0, **dict.fromkeys(STATES_OF_COUNTS, 0), "pending": 0, "unmarked": 0}
+    for counts in await asyncio.gather(*map(count_part, parts)):
+        for name, documents in counts.items():
+            total[name] += documents
     unmarked_letters = total.pop("unmarked")
     return {
         **total,
@@ -264,17 +291,29 @@ async def _documents_with_letters(es: AsyncElasticsearch, uuid: str, generation:
     return [hit["_source"]["id"] for hit in response["hits"]["hits"]]
 
 
-def _changed_by_shard(checkpoint: Checkpoint | None) -> list[tuple[int | None, dict[str, Any]]]:
-    """A query for each shard: the documents that the feed has still to read or compare."""
+def _parts(checkpoint: Checkpoint | None, shards: IndexShards | None) -> list[Part]:
+    """Few parts of the shards in which all changes are done, and one for each other shard. `shards`: read before the checkpoint, so
+    that a shard whose last change is done by then has no earlier one that is not."""
     if checkpoint is None or not checkpoint.shards:
-        return [(None, {"match_none": {}})]
-    return [
-        (shard, {"bool": {"should": [
+        return [Part(None, {"match_none": {}})]
+    present = {} if shards is None else shards.shards
+    done = sorted(shard for shard, state in present.items() if _is_done(checkpoint, shard, state.last))
+    if len(done) == len(checkpoint.shards):
+        return [Part(None, {"match_none": {}})]
+    settled = [
+        Part(tuple(done[start : start + _SHARDS_OF_SEARCH]), {"match_none": {}})
+        for start in range(0, len(done), _SHARDS_OF_SEARCH)
+    ]
+    is_done = set(done)
+    others = [
+        Part((shard,), {"bool": {"should": [
             {"range": {"_seq_no": {"gt": position.live}}},
             {"range": {"_seq_no": {"gt": position.backfill, "lte": position.backfill_end}}},
         ]}})
         for shard, position in sorted(checkpoint.shards.items())
+        if shard not in is_done
     ]  # fmt: skip
+    return settled + others
 
 
 def pause(checkpoint: Checkpoint | None, life: FeedLife | None) -> str | None:

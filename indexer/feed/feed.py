@@ -8,6 +8,7 @@ slow index continues in the background; the next round does not wait for it.
 
 import asyncio
 import time
+from collections.abc import Collection
 from typing import Any
 
 import structlog
@@ -33,12 +34,12 @@ from indexer.feed.ownership import TAKEN, Ownership
 from indexer.feed.saved_checkpoint import LeaseLostError
 from indexer.feed.shard_changes import IndexShards
 from indexer.feed.shard_watch import ShardWatch
+from indexer.feed.step_places import StepPlaces
 from indexer.feed.task_queue import TaskQueue
 from mappings.dead_letter_index import DEAD_LETTERS_INDEX
 
 log = structlog.get_logger()
 _LOST_CHECK_SECONDS = 2.0
-_STEPS_AT_A_TIME = 16
 
 
 class Feed:
@@ -62,7 +63,7 @@ class Feed:
         self._steps: dict[str, asyncio.Task[None]] = {}
         self._ended: set[str] = set()
         """The keys of indices whose step was ended because they are to be released."""
-        self._gate = asyncio.Semaphore(_STEPS_AT_A_TIME)
+        self._places = StepPlaces()
         self._watch = ShardWatch(es, DEAD_LETTERS_INDEX)
         self._changes_seen = 0
         self._shards_read_at = float("-inf")
@@ -105,8 +106,7 @@ class Feed:
         await self._look_at_shards()
         # After the stats, so that the workers' writes below the global checkpoints are known.
         await self._take_reports()
-        self._start_steps()
-        await self._collect_steps()
+        await self._collect_steps(self._start_steps())
 
     def _suspect_shards(self) -> None:
         if self._changes_seen != self._discovery.changes:  # else the mappings were read after a while without a change
@@ -122,13 +122,16 @@ class Feed:
         except (ApiError, TransportError, IndexUnavailable) as error:
             log.warning("requests on dead letters not read", cause=_describe(error))
 
-    def _start_steps(self) -> None:
+    def _start_steps(self) -> set[str]:
+        """Start the steps of the due indices that have none; returns their keys."""
         self._end_overdue_steps()
-        for key in self.followed.due - self._steps.keys():
+        started = self.followed.due - self._steps.keys()
+        for key in started:
             feed = self.feeds[key]
             self.followed.due.discard(key)
             self.followed.active.add(key)  # a worker may report the end of its task before the step has ended
             self._steps[key] = asyncio.create_task(self._step(key, feed, self._watch.shards.get(feed.index)))
+        return started
 
     async def _look_at_shards(self) -> None:
         if time.monotonic() - self._shards_read_at >= self._settings.feed_poll_seconds:
@@ -177,10 +180,10 @@ class Feed:
             self._steps[key].cancel()
         self._ended = overdue
 
-    async def _collect_steps(self) -> None:
-        """Wait for the steps, but not for slow ones. Raises the errors of Redis, which concern all indices."""
-        if self._steps:
-            await asyncio.wait(self._steps.values(), timeout=self._settings.feed_poll_seconds)
+    async def _collect_steps(self, started: Collection[str] = ()) -> None:
+        """Wait for the `started` steps, but not for slow ones. Raises the errors of Redis, which concern all indices."""
+        if started:
+            await asyncio.wait([self._steps[key] for key in started], timeout=self._settings.feed_poll_seconds)
         finished = {key: step for key, step in self._steps.items() if step.done()}
         self._steps = {key: step for key, step in self._steps.items() if key not in finished}
         for error in [step.exception() for step in finished.values() if not step.cancelled()]:
@@ -188,7 +191,7 @@ class Feed:
                 raise error
 
     async def _step(self, key: str, feed: IndexFeed, shards: IndexShards | None) -> None:
-        async with self._gate:
+        async with self._places.one():
             try:
                 if feed.may_be_released:
                     await feed.saved.release(feed.positions.all())

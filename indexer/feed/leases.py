@@ -1,6 +1,6 @@
 """Decides which feed processes live: several may run, and one is active for each index.
 
-Each process increments the counter in its heartbeat document every second (every two seconds, alone and without changes), in a
+Each process increments the counter in its heartbeat document every second (every 1.5 seconds, alone and without changes), in a
 separate task and over a separate connection. It looks at the others when there are any, or when anybody else has written to the
 checkpoints index: then its own writes do not have successive sequence numbers. A
 checkpoint names its owner and is only written over the version that was read before (`if_seq_no`), so a process that lost an
@@ -30,9 +30,10 @@ from mappings.attachment_copies import CHECKPOINTS_INDEX
 
 log = structlog.get_logger()
 BEAT_SECONDS = 1.0
-REST_BEAT_SECONDS = 2.0
+REST_BEAT_SECONDS = 1.5
 """Between the heartbeats of a process without others and without changes. A process that starts watches it for longer."""
-LATE_AFTER_SECONDS = 3.0
+LATE_AFTER_SECONDS = 3.5
+"""A heartbeat may take the rest of this time before a round is skipped."""
 DEAD_AFTER_SECONDS = 4.0
 _DEAD_AFTER_LOOKS = 4
 """Number of looks. A slow Elasticsearch delays heartbeats and looks equally, so it makes no process look dead."""
@@ -112,7 +113,7 @@ class Leases:
         await self.look()
 
     async def keep(self) -> None:
-        """Send a heartbeat every second or two, and look at the others if anything may have changed, until cancelled."""
+        """Send a heartbeat every 1 to 1.5 seconds, and look at the others if anything may have changed, until cancelled."""
         while True:
             began = time.monotonic()
             try:

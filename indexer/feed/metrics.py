@@ -18,6 +18,8 @@ from indexer.feed.shard_changes import IndexShards
 
 _MEASURE_SECONDS = 15.0
 _INDICES_AT_A_TIME = 8
+_SHARE = 20
+"""Counting takes at most this part of the time: it searches all documents of an index, which takes long in a large one."""
 
 
 def show_progress(feed: IndexFeed, shards: IndexShards | None, outage_since: float | None = None) -> None:
@@ -56,6 +58,7 @@ class CoverageMetrics:
     async def keep(self) -> None:
         """Read repeatedly, until cancelled."""
         while True:
+            began = time.monotonic()
             for index in self._due():
                 try:
                     status = await read_status(self._es, index)
@@ -64,7 +67,7 @@ class CoverageMetrics:
                     continue
                 COVERAGE.labels(index).set(status.coverage)
                 DEAD_LETTERS.labels(index).set(status.dead_letters)
-            await asyncio.sleep(_MEASURE_SECONDS)
+            await asyncio.sleep(max(_MEASURE_SECONDS, (_SHARE - 1) * (time.monotonic() - began)))
 
     def _due(self) -> list[str]:
         """The indices that changed, the one whose figures are oldest first."""

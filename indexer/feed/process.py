@@ -24,6 +24,7 @@ from indexer.feed.index_problems import IndexProblems
 from indexer.feed.leases import Leases, Outage
 from indexer.feed.members import group_of
 from indexer.feed.metrics import CoverageMetrics
+from indexer.feed.step_places import CONNECTIONS
 from indexer.feed.task_queue import TaskQueue
 
 log = structlog.get_logger()
@@ -59,7 +60,7 @@ async def run_feed(settings: Settings) -> None:
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stopping.set)
     queue = TaskQueue(settings)
-    async with connect_async(settings) as es, connect_async(settings) as es_of_heartbeat:
+    async with connect_async(settings, connections=CONNECTIONS) as es, connect_async(settings) as es_of_heartbeat:
         leases = Leases(es_of_heartbeat, group_of(settings))
         feed = Feed(es, queue, leases, settings)
         work = {

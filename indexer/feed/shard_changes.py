@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 from elastic_transport import TransportError
@@ -34,6 +35,11 @@ class ShardState:
     committed: int | None = None
     highest: int = -1
 
+    @property
+    def last(self) -> int:
+        """The last change that any copy has."""
+        return max(self.highest, self.global_checkpoint)
+
 
 @dataclass(frozen=True)
 class IndexShards:
@@ -61,23 +67,28 @@ class IndexShards:
         return {shard: state.history for shard, state in self.shards.items()}
 
 
-async def read_shards(es: AsyncElasticsearch, indices: list[str], *, is_strict: bool = True) -> dict[str, IndexShards]:
-    """The shards of each index, in one request. Closed, deleted and inaccessible indices are missing from the result. With
-    `is_strict`, the error of a single inaccessible index is raised.
+async def read_shards(
+    es: AsyncElasticsearch, indices: list[str], *, is_strict: bool = True, most_requests: int = 1
+) -> dict[str, IndexShards]:
+    """The shards of each index. Closed, deleted and inaccessible indices are missing from the result. With `is_strict`, the error
+    of a single inaccessible index is raised. When the names need more than `most_requests`, one request reads all indices of the
+    cluster.
 
     Every copy of a shard has every change up to the global checkpoint, so no change appears below it later.
     """
-    if not indices:
-        return {}
-    names = ",".join(indices)
-    try:
-        stats = await _stats(es, names if url_lists.length(indices) <= url_lists.MAX_CHARACTERS else "*")
-    except NotFoundError:  # one of them was deleted
-        stats = await _stats(es, "*")
-    except ApiError as error:
-        if is_passing(error) or (is_strict and len(indices) == 1):
-            raise
-        stats = await _stats_of_each(es, indices)
+    portions = list(url_lists.portions(indices))
+    if len(portions) > most_requests:
+        portions = [["*"]]
+    stats: dict[str, Any] = {}
+    for portion in portions:
+        try:
+            stats |= await _stats(es, portion)
+        except NotFoundError:  # one of them was deleted
+            stats |= await _stats(es, portion, ignore_unavailable=True)
+        except ApiError as error:
+            if is_passing(error) or (is_strict and len(indices) == 1):
+                raise
+            stats |= await _stats_of_each(es, indices if portion == ["*"] else portion)
     return {
         name: IndexShards(stats[name]["uuid"], _primaries(stats[name]))
         for name in indices
@@ -85,14 +96,18 @@ async def read_shards(es: AsyncElasticsearch, indices: list[str], *, is_strict: 
     }
 
 
-async def _stats(es: AsyncElasticsearch, names: str) -> dict[str, Any]:
-    response = await es.indices.stats(
-        index=names,
-        expand_wildcards=["open", "hidden"],
-        forbid_closed_indices=False,
-        metric="get",  # the cheapest; the sequence numbers come with each
-        level="shards",
-        filter_path=_STATS,
+async def _stats(es: AsyncElasticsearch, names: list[str], *, ignore_unavailable: bool = False) -> dict[str, Any]:
+    response = await es.perform_request(  # the client does not know `ignore_unavailable` here
+        "GET",
+        f"/{','.join(quote(name, safe='*') for name in names)}/_stats/get",  # the cheapest; the sequence numbers come with each
+        params={
+            "level": "shards",
+            "filter_path": _STATS,
+            "expand_wildcards": "open,hidden",
+            "forbid_closed_indices": "false",
+            "ignore_unavailable": str(ignore_unavailable).lower(),
+        },
+        headers={"accept": "application/json"},
     )
     return dict(response.body.get("indices", {}))
 
@@ -102,7 +117,7 @@ async def _stats_of_each(es: AsyncElasticsearch, indices: list[str]) -> dict[str
     stats: dict[str, Any] = {}
     for index in indices:
         try:
-            stats |= await _stats(es, index)
+            stats |= await _stats(es, [index])
         except ApiError as error:
             if is_passing(error):
                 raise

@@ -24,6 +24,8 @@ _ALL_SECONDS = 300.0
 _MAX_REQUESTS = 4
 """More names than fit into this number of requests: one request for all indices of the cluster is cheaper. So it is while less than
 half of these are other indices."""
+_MAX_STATS_REQUESTS = 16
+"""As `_MAX_REQUESTS`, for the shard stats of active and changed indices: these are more expensive, and few indices are active."""
 _ALL = quote(ATTACHABLE_INDICES, safe=",*")
 _COUNTERS = ",".join(f"indices.*.primaries.indexing.{name}_total" for name in ("index", "delete", "noop_update"))
 
@@ -69,7 +71,8 @@ class ShardWatch:
         if changed:
             self._changed_at = now
         names = {*active, *changed} & indices
-        read = await read_shards(self._es, sorted(names), is_strict=False)
+        most = 1 if 2 * len(names) >= len(indices) + (self._other_indices or 0) else _MAX_STATS_REQUESTS
+        read = await read_shards(self._es, sorted(names), is_strict=False, most_requests=most)
         self.shards = {name: state for name, state in self.shards.items() if name not in names} | read
         self._note(self._counters | counters)
         return names

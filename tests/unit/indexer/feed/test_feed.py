@@ -1,21 +1,28 @@
 """Which indices a feed process follows, by the checkpoints and the members that it sees."""
 
 import asyncio
+import contextlib
+import json
+import re
 import time
 from typing import Any
 
 import pytest
 from elasticsearch import ApiError, AsyncElasticsearch
 
+from esblend.elasticsearch_connection import connect_async
 from esblend.errors import IndexUnavailable
 from esblend.metrics import LAG, PAUSED
 from esblend.settings import Settings
 from indexer.feed import process
-from indexer.feed.checkpoints import Checkpoint, Version, checkpoint_id
+from indexer.feed.checkpoints import Checkpoint, ShardCheckpoint, Version, checkpoint_id
 from indexer.feed.discovery import AttachedIndex
 from indexer.feed.feed import Feed
 from indexer.feed.index_feed import IndexFeed
 from indexer.feed.leases import Leases
+from indexer.feed.metrics import remove_progress
+from indexer.feed.shard_changes import IndexShards, ShardState
+from indexer.feed.step_places import CONNECTIONS
 from indexer.feed.task_queue import TaskQueue
 from mappings.attachment import Attachment
 from tests.answering_server import answering_server
@@ -157,11 +164,11 @@ def test_an_index_is_released_although_its_step_does_not_end(monkeypatch: pytest
             assert not feed._steps[KEY].cancelling()
             index.leave(True)
             feed._end_overdue_steps()
-            await feed._collect_steps()
+            await feed._collect_steps({KEY})
             assert not feed._steps
             feed._steps[KEY] = asyncio.create_task(feed._step(KEY, index, None))
             feed._end_overdue_steps()  # not the step that releases it
-            await feed._collect_steps()
+            await feed._collect_steps({KEY})
             assert KEY not in feed.feeds
 
     with answering_server(200, {**WRITTEN}) as url:
@@ -253,3 +260,63 @@ def test_a_process_that_cannot_leave_its_indices_continues(monkeypatch: pytest.M
 
     with answering_server(200, {**WRITTEN, "docs": [failed]}) as url:
         asyncio.run(act(url))
+
+
+async def hanging_server(is_over: asyncio.Event) -> asyncio.Server:
+    """A server in place of Elasticsearch that answers no request on a sick index until the event is set."""
+    body = json.dumps({**WRITTEN, "_shards": {"failed": 0}}).encode()
+    head = "HTTP/1.1 200 OK\r\nx-elastic-product: Elasticsearch\r\ncontent-type: application/json\r\n"
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                request = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                length = re.search(r"content-length: (\d+)", request)
+                await reader.readexactly(int(length[1]) if length else 0)
+                if "/sick" in request.split("\r\n")[0]:
+                    await is_over.wait()
+                writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+                await writer.drain()
+        writer.close()
+
+    return await asyncio.start_server(handle, "127.0.0.1", 0)
+
+
+def test_many_indices_that_do_not_answer_do_not_delay_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each, a refresh waits for a node that does not answer."""
+    monkeypatch.setattr("indexer.feed.step_places.SLOW_SECONDS", 0.01)
+    sent: list[str] = []
+
+    async def act() -> None:
+        is_over, is_sent = asyncio.Event(), asyncio.Event()
+        server = await hanging_server(is_over)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with connect_async(Settings(es_url=url), connections=CONNECTIONS) as es:
+            feed = feed_of(es)
+            loop = asyncio.get_running_loop()
+
+            def send(_: Any, task: Any, *__: Any) -> str:
+                sent.append(task.index)
+                loop.call_soon_threadsafe(is_sent.set)
+                return "task"
+
+            monkeypatch.setattr(feed._queue, "send", send)
+            names = [*(f"sick-{number}" for number in range(40)), "sound"]
+            for name in names:
+                at_start = {0: ShardCheckpoint(live=-1, backfill=-1, backfill_end=-1, history="h1")}
+                ours = Checkpoint(index=name, uuid=name, generation="g1", shards=at_start)
+                index = IndexFeed(ours, Version(0, 1), es, feed._queue, feed._settings, feed._credit, nothing)
+                feed.followed.add(ours.id, index)
+                feed._watch.shards[name] = IndexShards(name, {0: ShardState(global_checkpoint=9, history="h1")})
+            for indices in (names[:-1], names[-1:]):
+                feed.followed.make_due(indices)
+                await feed._collect_steps(feed._start_steps())
+            await asyncio.wait_for(is_sent.wait(), 60)
+            is_over.set()
+            await feed._cancel_steps()
+            for index in feed.feeds.values():
+                remove_progress(index)
+        server.close()
+
+    asyncio.run(act())
+    assert sent == ["sound"]

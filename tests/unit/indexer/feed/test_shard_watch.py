@@ -1,6 +1,7 @@
 """How the names of indices are divided into requests, and what an answer without some of them means."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -121,6 +122,26 @@ def test_one_request_counts_all_indices_unless_most_of_them_are_others(others: i
 
     with answering_server(200, body) as url, recorded_paths() as paths:
         assert asyncio.run(act(url)) == [1, requests]
+
+
+@pytest.mark.parametrize(("followed", "paths_of_stats"), [(60, 2), (30, 1)])
+def test_the_shard_stats_of_many_active_indices_are_not_read_for_all(followed: int, paths_of_stats: int) -> None:
+    """Their names need two requests. One reads all indices of the cluster, if most of the followed ones are active."""
+    active = {f"{number:0255}" for number in range(20)}
+    others = {f"other-{number}" for number in range(followed - len(active))}
+
+    async def act(url: str) -> None:
+        async with AsyncElasticsearch(url) as es:
+            watch = ShardWatch(es, DEAD_LETTERS_INDEX)
+            await watch.look(active | others, active)  # the first look reads all
+            watch._counted_at = time.monotonic() + 60
+            paths.clear()
+            await watch.look(active | others, active)
+
+    with answering_server(200, {"indices": {}}) as url, recorded_paths() as paths:
+        asyncio.run(act(url))
+    assert len(paths) == paths_of_stats
+    assert ("/*/_stats" in paths[0]) == (paths_of_stats == 1)
 
 
 def test_a_right_that_one_index_lacks_is_no_error_for_the_others() -> None:
