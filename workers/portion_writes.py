@@ -54,12 +54,16 @@ def write_portion(
     results = [result for result in results if not result.is_rejected]
     results += write_dead_letters(es, target, failures, read_at=portion.read_at)
     written = [result for result in results if result.seq_no is not None]
-    report({result.write.document.id: result.seq_no for result in written if result.seq_no is not None})
     gone = set(portion.requested) - {document.key for document in portion.documents}
     if portion.may_have_letters:
-        resolved = {result.write.document.key for result in written} | gone
+        current = {
+            document.key for document in portion.documents if document.is_current and not document.is_dead_letter
+        }
+        resolved = {result.write.document.key for result in written} | current | gone
         resolved -= {failure.document.key for failure in failures}
         delete_letters(es, target.uuid, target.name, find_letters(es, target.uuid, target.name, resolved))
+    # Not before the letters are deleted: the feed reads unreported writes again, and their letters are deleted then.
+    report({result.write.document.id: result.seq_no for result in written if result.seq_no is not None})
     return EmbedResult(
         written=len(written),
         unchanged=len(portion.documents) - len(embedded) - len(failed),

@@ -79,6 +79,21 @@ def test_the_old_vector_of_a_dead_letter_is_gone_and_a_good_text_heals_it(poison
     assert letters(poisoned, index) == {}
 
 
+def test_a_letter_that_cannot_be_deleted_is_deleted_later(poisoned: Stack, index: str) -> None:
+    """The document has its vector meanwhile, and the index is paused."""
+    fill(poisoned, index, {"a": "a text that RAISES"})
+    block = "esblend-dead-letters"
+    poisoned.es.indices.put_settings(index=block, settings={"index.blocks.write": True})
+    try:
+        poisoned.es.index(index=index, id="a", document={"body": "good again"}, refresh=True)
+        wait_for("the vector", lambda: vectors_by_id(poisoned, index)["a"][1])
+        wait_for("a pause", lambda: poisoned.call("GET", f"/_esblend/indices/{index}/status")["paused"])
+        assert list(letters(poisoned, index)) == ["a"]
+    finally:
+        poisoned.es.indices.put_settings(index=block, settings={"index.blocks.write": None})
+    wait_for("the end of the letter", lambda: letters(poisoned, index) == {})
+
+
 def test_letters_are_listed_shown_retried_and_dropped(poisoned: Stack, index: str) -> None:
     fill(poisoned, index, {"a": "this RAISES", "b": "this RAISES too"})
     listed = json.loads(poisoned.esblend("dead-letters", "list", index, "--json").stdout)
