@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.capacity_ends import TASK_SECONDS, Load, write_ends
+from bench.capacity_ends import PORTION_SECONDS, Load, write_ends
 from bench.report import RESULTS, write
+from indexer.feed.task_size import TASK_SECONDS
 from mappings.advice import bytes_of
 
 PIECES = 130
@@ -65,7 +66,8 @@ def main() -> None:
     _cost_of_a_million(costs)
     _sizes(costs)
     _days(costs)
-    write_ends([_load(passages, costs["DistilBERT shape", "fast"]) for passages in SIZES])
+    at_rest = max((row for row in _rows("idle") if row["feed"] == "yes" and not row["busy"]), key=_attached)
+    write_ends([_load(passages, costs["DistilBERT shape", "fast"]) for passages in SIZES], at_rest["requests/s"])
 
 
 def _cost_of_a_million(costs: dict[tuple[str, str], Costs]) -> None:
@@ -171,10 +173,11 @@ def simulate(passages: int, backfill: int, workers: int, cost: Costs) -> dict[st
         served = min(waiting, capacity)
         waiting -= served
         done += min(capacity - served, backfill - done)
-        # Half of a task in progress, then the task itself, then the tasks queued before it.
+        # A portion of the backfill, half of a live task in progress, then the task itself, then the tasks queued before it.
         lags.append(
             POLL_SECONDS
-            + 1.5 * TASK_SECONDS * (1 if backfill else served / capacity)
+            + (PORTION_SECONDS if backfill else 0.0)
+            + 1.5 * TASK_SECONDS * served / capacity
             + waiting / capacity * 60
             + REFRESH_SECONDS
         )
@@ -195,6 +198,10 @@ def _feed_second() -> float:
 
 def _speed(rows: list[dict[str, Any]], model: str, contender: str) -> float:
     return float(next(row for row in rows if (row["model"], row["contender"]) == (model, contender))["word pieces/s"])
+
+
+def _attached(row: dict[str, Any]) -> int:
+    return int(row["attached indices"])
 
 
 def _hours(core_seconds: float) -> float:

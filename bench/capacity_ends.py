@@ -1,27 +1,30 @@
 """Where each part of a deployment ends: its load at 100 million to 10 billion passages, and the number of passages that fill it.
 
-Nothing is measured here. The costs of feed and Elasticsearch come from `bench/results/ceiling`; other constants are assumptions.
+Nothing is measured here. The costs of feed and Elasticsearch come from `bench/results/ceiling`, the requests of a feed at rest from
+`bench/results/idle`, the sizes of tasks and pages from the code; other constants are assumptions.
 """
 
 import math
 from dataclasses import dataclass
 
 from bench.report import write
+from esblend.broker import MAX_DOCUMENTS
+from indexer.feed.saved_checkpoint import PART
+from indexer.feed.task_size import TASK_SECONDS
+from workers.embed import PORTIONS, SMALLEST_PORTION
 
-TASK_SECONDS = 3.0
-"""Work of one worker, in which the feed's tasks are sized."""
-TASK_DOCUMENTS = 1000
-"""The highest number of documents in a task."""
 REQUESTS_OF_TASK = 2
-"""A worker sends one search and one bulk request for a task (`docs/decisions/012-range-tasks.md`)."""
-REQUESTS_OF_FEED = 8
-"""A second, of each feed process without work: heartbeat, members, cluster state, dead letters, shard stats."""
+"""Of a worker: for the mapping, and for dead letters."""
+PORTION_SECONDS = 0.2
+"""Of work that a worker writes with one bulk request while live changes arrive. A live change waits for it."""
+REQUESTS_OF_INDEX = 5
+"""A second, of a feed: shard stats and a refresh twice, and the checkpoint."""
 REDIS_COMMANDS_OF_TASK = 20
 """Queue, announcement, result and report."""
 REDIS_COMMANDS = 50_000
 """A second, of one Redis on one core: an assumption."""
-CHECKPOINT_BYTES = 130
-"""Of each shard in the checkpoint of its index, which the feed rewrites once a second during changes."""
+CHECKPOINT_BYTES = 105
+"""Of each position in a checkpoint (`bench/results/checkpoints.md`)."""
 INDEX_SHARDS = 1024
 """Elasticsearch creates no index with more (`index.max_number_of_shards`)."""
 
@@ -44,11 +47,30 @@ class Load:
     @property
     def tasks(self) -> float:
         """Tasks a second: each takes a worker `TASK_SECONDS`, or has as many documents as a task may have."""
-        return self.changes / min(TASK_DOCUMENTS, max(1.0, TASK_SECONDS / self.embed_seconds))
+        return self.changes / self._documents_of_task
+
+    @property
+    def _documents_of_task(self) -> float:
+        return min(MAX_DOCUMENTS, max(1.0, TASK_SECONDS / self.embed_seconds))
+
+    @property
+    def requests(self) -> float:
+        """Requests a second to Elasticsearch, of the workers."""
+        documents = self._documents_of_task
+        pages = math.ceil(documents / max(SMALLEST_PORTION, documents / PORTIONS))  # each is one search
+        portions = math.ceil(documents * self.embed_seconds / PORTION_SECONDS)
+        return self.tasks * (REQUESTS_OF_TASK + pages + max(pages, portions))
+
+    @property
+    def positions(self) -> float:
+        """Positions a second that the feed writes into the checkpoint: a task moves one, and if more than a part of them moved,
+        all are written."""
+        return self.tasks if PART * self.tasks <= self.shards else self.shards
 
 
-def write_ends(loads: list[Load]) -> None:
-    """Write one row for each part. A part without an end grows by adding processes or nodes."""
+def write_ends(loads: list[Load], requests_at_rest: float) -> None:
+    """Write one row for each part. A part without an end grows by adding processes or nodes. `requests_at_rest`: a second, of a
+    feed."""
     parts = [
         ("changes a second at the peak, with the backfill", [load.changes for load in loads], None, ""),
         ("feed, cores", [load.changes * load.feed_seconds for load in loads], 1.0,
@@ -56,12 +78,11 @@ def write_ends(loads: list[Load]) -> None:
         ("workers of 2 cores", [float(load.workers) for load in loads], None, "add workers"),
         ("pipeline without encoding, cores", [load.changes * load.index_seconds for load in loads], None, "add nodes"),
         ("tasks a second", [load.tasks for load in loads], None, ""),
-        ("requests a second to Elasticsearch", [REQUESTS_OF_FEED + REQUESTS_OF_TASK * load.tasks for load in loads], None,
+        ("requests a second to Elasticsearch", [requests_at_rest + REQUESTS_OF_INDEX + load.requests for load in loads], None,
          "add nodes"),
         ("Redis, commands a second", [REDIS_COMMANDS_OF_TASK * load.tasks for load in loads], float(REDIS_COMMANDS),
          "one Redis; then RabbitMQ as the broker"),
-        ("checkpoint of one index, kB a second", [CHECKPOINT_BYTES * load.shards / 1000 for load in loads], None,
-         "divide the data among indices"),
+        ("checkpoint of one index, kB a second", [CHECKPOINT_BYTES * load.positions / 1000 for load in loads], None, ""),
         ("primary shards", [float(load.shards) for load in loads], float(INDEX_SHARDS),
          "one index; then several behind an alias"),
     ]  # fmt: skip
@@ -73,7 +94,7 @@ def write_ends(loads: list[Load]) -> None:
         row["ends at passages"] = "" if limit is None else f"{_two_digits(loads[-1].passages * limit / values[-1]):,}"
         rows.append(row | {"then": remedy})
     note = (
-        f"768 dimensions, int8 encoder, all passages in one index; tasks of {TASK_SECONDS:g} s and at most {TASK_DOCUMENTS} "
+        f"768 dimensions, int8 encoder, all passages in one index; tasks of {TASK_SECONDS:g} s and at most {MAX_DOCUMENTS} "
         f"passages, {REDIS_COMMANDS_OF_TASK} commands of Redis a task, {REDIS_COMMANDS:,} a second. Computed by "
         "`python -m bench capacity`."
     )
