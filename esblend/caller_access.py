@@ -36,9 +36,9 @@ class Access:
         names = list(indices)
         if self._own is None or not names:
             return names  # Elasticsearch decides, since the caller's client is used
-        asked = [{"names": names, "privileges": [privilege]}]
+        privileges = [{"names": names, "privileges": [privilege]}]
         try:
-            answer = await self.as_caller(request).security.has_privileges(index=asked)
+            answer = await self.as_caller(request).security.has_privileges(index=privileges)
         except ApiError as error:
             if _says_security_is_off(error):  # without security all callers have all privileges
                 return names

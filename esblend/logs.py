@@ -28,8 +28,8 @@ def _where(exc_info: ExceptionInfo) -> str:
         lines += [
             f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
         ]
-        said = f": {error}" if isinstance(error, _SPEAKS_OF_NO_TEXT) else ""
-        lines.append(f"{type(error).__name__}{said}")
+        message = f": {error}" if isinstance(error, _SPEAKS_OF_NO_TEXT) else ""
+        lines.append(f"{type(error).__name__}{message}")
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return "\n".join(lines)
 

@@ -172,13 +172,13 @@ class Settings(BaseSettings):
         default=None, description="A cross-encoder: a sequence-classification folder or hub name."
     )
     reranker_budget_seconds: float = Field(
-        default=2.0, gt=0, description="After this, a search keeps the first-stage order."
+        default=2.0, gt=0, description="Time limit of reranking; afterwards a search keeps the first-stage order."
     )
     query_encoder_budget_seconds: float = Field(
-        default=5.0, gt=0, description="After this, a search continues without its semantic leg."
+        default=5.0, gt=0, description="Time limit of encoding; afterwards a search continues without its semantic leg."
     )
     search_queue_seconds: float = Field(
-        default=2.5, gt=0, description="A fused search that would wait longer behind others gets 429."
+        default=2.5, gt=0, description="A fused search that would wait longer for others gets 429."
     )
     expensive_searches: int | None = Field(
         default=None, ge=1,

@@ -35,11 +35,11 @@ class _Pinned(ssl.SSLContext):
     _is_loaded: bool
 
     def __new__(cls, url: str, fingerprint: str) -> "_Pinned":
-        made = super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
-        made._url, made._fingerprint = url, fingerprint
-        made._lock, made._is_loaded = threading.Lock(), False
-        made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the pinned certificate need not be a root
-        return made
+        context = super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+        context._url, context._fingerprint = url, fingerprint
+        context._lock, context._is_loaded = threading.Lock(), False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the pinned certificate need not be a root
+        return context
 
     def __init__(self, *_: object) -> None:
         """`__new__` does everything, as in the base class."""

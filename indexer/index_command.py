@@ -25,7 +25,7 @@ _MAX_REQUEST = 16 * 2**20
 
 @dataclass
 class Loaded:
-    """What was done so far. `is_stopped`: the limit of errors ended the run."""
+    """The progress of a run. `is_stopped`: the limit of errors ended it."""
 
     written: int = 0
     errors: int = 0
@@ -48,8 +48,10 @@ def index(
     id_field: Annotated[
         str | None, typer.Option(help="The field with the document's id, instead of _id or id.")
     ] = None,
-    delimiter: Annotated[str | None, typer.Option(help="Of CSV files; found from the first lines.")] = None,
-    encoding: Annotated[str | None, typer.Option(help="Of texts, such as cp1252; UTF-8 is the default.")] = None,
+    delimiter: Annotated[
+        str | None, typer.Option(help="Delimiter of CSV files; default: detected from the first lines.")
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="Encoding of texts, such as cp1252; default: UTF-8.")] = None,
     ignore: Annotated[
         list[str] | None, typer.Option(help="A pattern of files or folders to leave out. May be repeated.")
     ] = None,
@@ -59,7 +61,7 @@ def index(
     mapping: Annotated[
         Path | None, typer.Option(help="A JSON file with the index's mappings, and settings if it is created.")
     ] = None,
-    max_errors: Annotated[int, typer.Option(min=1, help="Stop after so many errors.")] = 100,
+    max_errors: Annotated[int, typer.Option(min=1, help="Stop after this many errors.")] = 100,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -162,7 +164,7 @@ def _write(es: "Elasticsearch", name: str, actions: Iterator[dict[str, Any]], lo
         [(_, result)] = item.items()
         failure = result.get("exception")
         if isinstance(failure, ApiError) and failure.meta.status != 413:
-            raise failure  # of the whole request: every further one fails too
+            raise failure  # the whole request failed, and so would every further one
         error = result.get("error") or {}
         reason = error.get("reason", error) if isinstance(error, dict) else error
         too_large = "Elasticsearch rejects a request of this size (http.max_content_length)"

@@ -21,21 +21,21 @@ _COPIES_PER_REQUEST = 500
 
 
 class AttachmentCopies:
-    """Keeps the copies up to date. Several feeds may do so at once: they write the same content."""
+    """Keeps the copies up to date. Several feeds may run this at once: they write the same content."""
 
     def __init__(self, es: AsyncElasticsearch) -> None:
         self._es = es
         self._saved: dict[str, tuple[str, Attachment]] = {}
         self._searched: frozenset[str] | None = None
-        """The attached uuids for which every copy was of one of them."""
+        """The attached uuids at the last search for lost attachments, if every copy was of one of them; else None."""
 
     async def save(self, attached: Mapping[str, tuple[str, Attachment]]) -> frozenset[str]:
         """`attached`: (index, attachment) by the index's uuid. Returns the names of the indices that lost their attachment."""
-        changed = [uuid for uuid, place in attached.items() if self._saved.get(uuid) != place]
+        changed = [uuid for uuid, saved in attached.items() if self._saved.get(uuid) != saved]
         failed: set[str] = set()
         for start in range(0, len(changed), _COPIES_PER_REQUEST):
             failed |= await self._write({uuid: attached[uuid] for uuid in changed[start : start + _COPIES_PER_REQUEST]})
-        self._saved = {uuid: place for uuid, place in attached.items() if uuid not in failed}
+        self._saved = {uuid: saved for uuid, saved in attached.items() if uuid not in failed}
         return await self._find_lost(attached.keys())
 
     async def _write(self, changed: Mapping[str, tuple[str, Attachment]]) -> set[str]:

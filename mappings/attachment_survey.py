@@ -52,7 +52,7 @@ class AttachmentSurvey:
         return known if known is not None and known[0] == stored else (stored, readable_attachment(mapping))
 
     async def _open(self, indices: set[str]) -> frozenset[str]:
-        """Those of these indices that are open: a worker cannot attach a closed one."""
+        """The open ones among these indices: a worker cannot attach a closed index."""
         if not indices:
             return frozenset()
         response = await self._es.indices.get_settings(

@@ -4,8 +4,7 @@ write -> the index's own final_pipeline -> gather the source fields' values -> f
                                                                             \\-> vectors missing? remove the fingerprint
 
 Elasticsearch runs it on every index operation and on `_update`, but not on updates inside `_bulk`: there the gateway replaces it
-(see `mappings.guarded_update`). A document that cannot be
-fingerprinted loses its vectors: no vector is better than a stale one.
+(see `mappings.guarded_update`). A document that cannot be fingerprinted loses its vectors: no vector is better than a stale one.
 """
 
 from collections.abc import Iterable, Mapping

@@ -131,17 +131,17 @@ async def detach(es: AsyncElasticsearch, name: str) -> str:
 
 
 @atomic
-async def restore(es: AsyncElasticsearch, own: AsyncElasticsearch, name: str) -> Attached:
+async def restore(es: AsyncElasticsearch, own_es: AsyncElasticsearch, name: str) -> Attached:
     """Write an overwritten attachment back, and install its guard again. Nothing is embedded again.
 
-    `own`: reads esblend's copy of the attachment. Raises IndexNotFound, NotAttached when there is no copy, InvalidRequest when
+    `own_es`: reads esblend's copy of the attachment. Raises IndexNotFound, NotAttached when there is no copy, InvalidRequest when
     the attachment or its copy is of a newer version, or ConcurrentChange.
     """
     index, mapping = await find_index(es, name)
     present = attachment = readable_attachment(mapping)
     if attachment is None and (is_damaged(mapping) or has_lost_attachment(mapping)):
         settings = await read_settings(es, index)
-        attachment = await read_copy(own, settings["index.uuid"])
+        attachment = await read_copy(own_es, settings["index.uuid"])
     if attachment is None:
         read_attachment(mapping)  # raises for an attachment that this version cannot read
         raise not_attached(index)

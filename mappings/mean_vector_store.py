@@ -99,7 +99,7 @@ async def _first_ids(es: AsyncElasticsearch, search: dict[str, Any], most: int) 
 
 def _with_vectors(attachment: Attachment) -> dict[str, Any]:
     # The vectors of a nested field are in other Lucene documents, so a document with passages is found by its state. Adopted
-    # vectors are there before any state is.
+    # vectors exist before esblend writes any state.
     if attachment.generation.adopted is None:
         return {"term": {attachment.state_field: EMBEDDED}}
     return {"exists": {"field": attachment.vector_field}}
@@ -154,15 +154,15 @@ async def load_mean_vectors(es: AsyncElasticsearch, ids: Sequence[str]) -> dict[
         response = await es.mget(index=MEAN_VECTORS_INDEX, ids=list(ids))
     except NotFoundError:
         return {}
-    found: dict[str, tuple[MeanVector, int]] = {}
+    mean_vectors: dict[str, tuple[MeanVector, int]] = {}
     for stored in existing(response["docs"], MEAN_VECTORS_INDEX):
         if stored["_source"].get("format") == FORMAT:
             known = read_mean_vector(stored["_source"])
             if known is None:
                 log.warning("stored mean vector ignored: it cannot be read", id=stored["_id"])
             else:
-                found[stored["_id"]] = known
-    return found
+                mean_vectors[stored["_id"]] = known
+    return mean_vectors
 
 
 def mean_vector_id(uuid: str, generation: str) -> str:

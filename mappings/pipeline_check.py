@@ -33,8 +33,8 @@ async def check_final_pipeline(
         if error.meta.status == 403:
             return  # the caller may not simulate pipelines
         raise
-    for once, twice in zip(before, after, strict=True):
-        if source_text(twice, source_fields) != source_text(once, source_fields):
+    for first, second in zip(before, after, strict=True):
+        if source_text(second, source_fields) != source_text(first, source_fields):
             raise InvalidRequest(
                 f"the final pipeline [{pipeline}] of index [{index}] changes source fields again when a document is written again, "
                 "as workers do with [versioning: external]: make the pipeline idempotent, or use it as [index.default_pipeline]"

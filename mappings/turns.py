@@ -1,4 +1,4 @@
-"""Makes changes of an attachment atomic: none writes over another one that it has not read.
+"""Makes changes of an attachment atomic: no change overwrites another one that it has not read.
 
 Elasticsearch replaces `_meta` as a whole and without a condition. But it rejects a mapping update with all its parts when a field's
 `null_value` changes, or when `norms` are enabled again. So a generation's object has a field for each turn, which documents never

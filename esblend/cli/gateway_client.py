@@ -101,7 +101,7 @@ def find_stack(data_dir: Path | None) -> "StackState | None":
 
 
 def whole_command(command: str, data_dir: Path | None) -> str:
-    """`command` to paste: with --data-dir where this call had it."""
+    """The command for the user to paste, with --data-dir if this call had it."""
     if data_dir is None or os.environ.get("ESBLEND_DATA_DIR") == str(data_dir):
         return command
     return f"{command} --data-dir {shlex.quote(str(data_dir))}"

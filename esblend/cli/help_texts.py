@@ -43,11 +43,11 @@ def _simplify_option(option: Any) -> None:
     option.get_help_record = record
 
 
-def _kind(given: str) -> str:
+def _kind(metavar: str) -> str:
     """The value's kind in one word, from Typer's or Click's: `<int range>`, `INTEGER RANGE`, `<list[Path]>`, `[a|b]`."""
-    if not given or "=" in given:
-        return given
-    word = re.sub(r"^list\[(.*)\]$", r"\1", given.strip("<>"), flags=re.I).strip("[]")
+    if not metavar or "=" in metavar:
+        return metavar
+    word = re.sub(r"^list\[(.*)\]$", r"\1", metavar.strip("<>"), flags=re.I).strip("[]")
     if "|" in word:
         return word
     first = word.lower().split()[0]

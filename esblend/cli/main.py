@@ -35,14 +35,14 @@ _PANELS: dict[str, dict[str, tuple[str, ...]]] = {
         "query.lab.commands": ("eval", "tune"),
         "query.lab.train_command": ("train",),
     },
-    "Care": {
+    "Maintenance": {
         "indexer.care.verify_command": ("verify",),
         "indexer.care.doctor_command": ("doctor",),
         "indexer.care.credentials_command": ("setup-credentials",),
         "indexer.care.dead_letter_commands": ("dead-letters",),
         "esblend.cli.config_command": ("config",),
     },
-    "Processes, each alone, for production": {
+    "Single processes, for production": {
         "query.gateway.command": ("gateway",),
         "workers.commands": ("worker",),
         "indexer.commands": ("feed",),
@@ -91,11 +91,11 @@ class _Commands(TyperGroup):
 
 def _load(name: str) -> Any:
     imported = import_module(_PLACES[name])
-    made = imported.gateway_command(_find_routes) if name == "gateway" else imported.app
-    group: Any = get_group(made)
-    command = group if made.info.name == name else group.commands[name]
+    application = imported.gateway_command(_find_routes) if name == "gateway" else imported.app
+    group: Any = get_group(application)
+    command = group if application.info.name == name else group.commands[name]
     for subcommand in (command, *getattr(command, "commands", {}).values()):
-        subcommand.rich_markup_mode = None  # plain help: importing Rich's costs more than everything else
+        subcommand.rich_markup_mode = None  # plain help: the import of Rich takes longer than everything else
         simplify(subcommand)
     return command
 
@@ -139,11 +139,11 @@ def _before_command(
 
         out.print(__version__)
         raise typer.Exit
-    given = {"GATEWAY_URL": gateway, "ES_USERNAME": username, "ES_API_KEY": api_key}
+    overrides = {"GATEWAY_URL": gateway, "ES_USERNAME": username, "ES_API_KEY": api_key}
     if username is not None and "ESBLEND_ES_PASSWORD" not in os.environ:
-        given["ES_PASSWORD"] = typer.prompt(f"Password of {username}", hide_input=True, err=True)
+        overrides["ES_PASSWORD"] = typer.prompt(f"Password of {username}", hide_input=True, err=True)
     # Settings read the environment, so options and variables have the same effect.
-    os.environ.update({f"ESBLEND_{name}": value for name, value in given.items() if value is not None})
+    os.environ.update({f"ESBLEND_{name}": value for name, value in overrides.items() if value is not None})
 
 
 def main() -> None:

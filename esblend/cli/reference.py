@@ -29,10 +29,9 @@ def reference() -> str:
         for name in (name for names in modules.values() for name in names):
             command = root.get_command(None, name)
             subcommands = getattr(command, "commands", None)
-            for title, one in (
-                [(f"{name} {sub}", each) for sub, each in subcommands.items()] if subcommands else [(name, command)]
-            ):
-                parts += list(_command(title, one))
+            commands = {f"{name} {sub}": each for sub, each in subcommands.items()} if subcommands else {name: command}
+            for title, described in commands.items():
+                parts += list(_command(title, described))
     return "\n".join(parts)
 
 

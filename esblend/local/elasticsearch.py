@@ -32,7 +32,7 @@ def new_credentials() -> Credentials:
 
 _FIRST_HEAP_MB = 256
 _SHORT_LIVED = "-Xmx64m -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
-"""Options of the JVMs that start the server: they work for a second, in which compiled code is not worth its compilation."""
+"""Options of the JVMs that start the server. They run for a second, too short for compiled code to pay off."""
 
 
 def start_node(
@@ -78,7 +78,7 @@ def start_node(
 
 def java_options(heap_mb: int, environment: Mapping[str, str]) -> str:
     """Options of the JVM: the heap's limits, and the caller's `ES_JAVA_OPTS`, which take precedence."""
-    # The heap grows on demand: a laptop has other users.
+    # The heap grows on demand: other programs of a laptop need memory too.
     heap = f"-Xms{min(heap_mb, _FIRST_HEAP_MB)}m -Xmx{heap_mb}m"
     return f"{heap} {environment.get('ES_JAVA_OPTS', '')}".rstrip()
 

@@ -11,8 +11,8 @@ from filelock import FileLock, Timeout
 
 
 class FreePorts:
-    """Chooses free ports. No two are equal, and no other process that chooses this way gets one of them before the `with` block
-    ends: a server that is still starting does not listen on its port yet.
+    """Chooses different free ports. No other process that uses this class gets one of them before the `with` block ends: a server
+    that is still starting does not listen on its port yet.
 
     On Linux a reservation is a name in the abstract socket namespace: it belongs to the same network namespace as the port does,
     needs no file that two users could not share, and is released when its holder dies. Elsewhere it is a lock file in

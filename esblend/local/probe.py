@@ -48,7 +48,7 @@ def _is_gateway(es: Elasticsearch) -> bool:
 
 
 def _silence(url: str) -> str:
-    """The sentence for an address without an HTTP answer: whether something listens there decides it."""
+    """The message for an address that gives no HTTP response; it depends on whether a server listens there."""
     parts = urlsplit(url)
     hint = "; if it uses TLS, write https://" if parts.scheme == "http" else ""
     try:

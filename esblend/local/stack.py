@@ -166,21 +166,23 @@ def _plan(
     options: StackOptions, settings: Settings, before: StackState | None, ports: FreePorts, warn: Say
 ) -> StackState:
     """A new stack, or a restart with existing data."""
-    again = before if before and before.own_elasticsearch and not options.es else None
-    version = find_distribution(options.es_version or (again.es_version if again else DEFAULT_VERSION)).version
-    if again and version != again.es_version:
+    existing = before if before and before.own_elasticsearch and not options.es else None
+    version = find_distribution(options.es_version or (existing.es_version if existing else DEFAULT_VERSION)).version
+    if existing and version != existing.es_version:
         raise LocalStackError(
-            f"this data dir has data of Elasticsearch {again.es_version}; for {version} pass another --data-dir"
+            f"this data dir has data of Elasticsearch {existing.es_version}; for {version} pass another --data-dir"
         )
-    if again and options.security and again.username is None:
+    if existing and options.security and existing.username is None:
         raise LocalStackError("this data dir belongs to a stack with security off; pass another --data-dir")
-    count = options.nodes or (len(again.nodes) if again else 1)
-    if again and count != len(again.nodes):
-        raise LocalStackError(f"this data dir belongs to a stack of {len(again.nodes)} nodes; pass another --data-dir")
-    nodes = [] if options.es else _plan_nodes(count, again, ports, warn)
+    count = options.nodes or (len(existing.nodes) if existing else 1)
+    if existing and count != len(existing.nodes):
+        raise LocalStackError(
+            f"this data dir belongs to a stack of {len(existing.nodes)} nodes; pass another --data-dir"
+        )
+    nodes = [] if options.es else _plan_nodes(count, existing, ports, warn)
     credentials = None
-    if again and again.username and again.password:
-        credentials = Credentials(again.username, again.password)
+    if existing and existing.username and existing.password:
+        credentials = Credentials(existing.username, existing.password)
     elif options.security and not options.es:
         credentials = new_credentials()
     redis_port = None if options.redis else _choose("Redis", _redis_port(before), ports, warn)
@@ -220,15 +222,15 @@ def _choose(program: str, preferred: int, ports: FreePorts, warn: Say) -> int:
     return port
 
 
-def _plan_nodes(count: int, again: StackState | None, ports: FreePorts, warn: Say) -> list[Node]:
+def _plan_nodes(count: int, existing: StackState | None, ports: FreePorts, warn: Say) -> list[Node]:
     """Ports for each node: the previous ones if they are free, because nodes remember each other by port."""
     nodes: list[Node] = []
     for number in range(count):
-        # A second node always has another port than the first one.
-        known = again.nodes[number] if again else None
-        wanted = known.http_port if known else 9200
-        http = _choose("Elasticsearch", wanted, ports, warn) if known or number == 0 else ports.choose(wanted)
-        nodes.append(Node(f"node-{number}", http, ports.choose(known.transport_port if known else 9300)))
+        # The second node never gets the port of the first one.
+        previous = existing.nodes[number] if existing else None
+        preferred = previous.http_port if previous else 9200
+        http = _choose("Elasticsearch", preferred, ports, warn) if previous or number == 0 else ports.choose(preferred)
+        nodes.append(Node(f"node-{number}", http, ports.choose(previous.transport_port if previous else 9300)))
     return nodes
 
 
@@ -241,8 +243,8 @@ def _refuse_changes(state: StackState, options: StackOptions) -> None:
         "--workers": (options.workers, state.workers),
         "--security": (options.security or None, state.username is not None),
     }
-    for option, (wanted, present) in options_with_state.items():
-        if wanted is not None and wanted != present:
+    for option, (requested, present) in options_with_state.items():
+        if requested is not None and requested != present:
             raise LocalStackError(
                 f"the stack already runs with {option} {present}; run `esblend down` first, or pass another --data-dir"
             )
@@ -309,8 +311,8 @@ def _with_own_metrics_port(settings: Settings, name: str, number: int) -> Settin
 
 def _alive(state: StackState, name: str, count: int) -> list[Launched | None]:
     """The processes of that name; None for one that died."""
-    known = [*state.processes.get(name, []), *[None] * count][:count]
-    return [launched if launched and find(launched) else None for launched in known]
+    launched_before = [*state.processes.get(name, []), *[None] * count][:count]
+    return [launched if launched and find(launched) else None for launched in launched_before]
 
 
 def _ready_file(data_dir: Path, name: str, number: int) -> Path:

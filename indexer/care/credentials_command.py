@@ -38,7 +38,7 @@ def least_privileges(indices: list[str], *, attaches: bool) -> dict[str, Any]:
 
 
 def _with_user(settings: "Settings", user: str | None, password: str | None) -> "Settings":
-    """The settings with a user who may create API keys: `user`, else the user of the stack on this machine, else asked for."""
+    """The settings with a user who may create API keys: `user`, else the user of the stack on this machine, else a prompt asks."""
     from pydantic import SecretStr
 
     if user is None and password is None and settings.es_username and settings.es_password:
@@ -56,15 +56,20 @@ def setup_credentials(
         str, typer.Option(help="Patterns of the indices to embed, separated by commas: articles-*,news")
     ],
     user: Annotated[
-        str | None, typer.Option(help="A user who may create API keys; default: the user of the stack, else asked for.")
+        str | None,
+        typer.Option(
+            help="A user who may create API keys; default: the user of the stack; without one, a prompt asks."
+        ),
     ] = None,
     password: Annotated[
-        str | None, typer.Option(envvar="ELASTIC_PASSWORD", help="The user's password; asked for if left out.")
+        str | None, typer.Option(envvar="ELASTIC_PASSWORD", help="The user's password; if left out, a prompt asks.")
     ] = None,
     name: Annotated[str, typer.Option(help="The name of the key.")] = "esblend",
-    expiration: Annotated[str | None, typer.Option(help="As in 90d; default: none.")] = None,
+    expiration: Annotated[
+        str | None, typer.Option(help="Lifetime of the key, such as 90d; default: unlimited.")
+    ] = None,
     attaches: Annotated[
-        bool, typer.Option("--attaches", help="Also to attach indices whose mappings ask for it.")
+        bool, typer.Option("--attaches", help="Also allow the key to attach indices whose mappings request it.")
     ] = False,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -96,5 +101,5 @@ def setup_credentials(
     if as_json:
         print_json({"id": key["id"], "name": key["name"], "encoded": key["encoded"]})
         return
-    err.print(f"Key {key['id']} for {', '.join(patterns)}. It is shown this once:")
+    err.print(f"Key {key['id']} for {', '.join(patterns)}. It is shown only once:")
     out.print(f"ESBLEND_ES_API_KEY={key['encoded']}", soft_wrap=True)

@@ -152,15 +152,20 @@ def _health(es: Elasticsearch) -> Iterator[Check]:
 def _clock(es: Elasticsearch) -> Iterator[Check]:
     answer = es.perform_request("GET", "/_nodes/stats", params={"filter_path": "nodes.*.name,nodes.*.timestamp"},
                                 headers={"accept": "application/json"})  # fmt: skip
-    here = time.time()
+    local_time = time.time()
     for node in answer.body["nodes"].values():
-        apart = node["timestamp"] / 1000 - here
-        if abs(apart) > _CLOCK_SECONDS:
+        difference = node["timestamp"] / 1000 - local_time
+        if abs(difference) > _CLOCK_SECONDS:
             advice = "synchronise both clocks by NTP; nothing is lost, but the reported lag is wrong"
-            yield Check("clock", "warning", f"node {node['name']} is {apart:.0f} s ahead of this machine", advice)
+            yield Check("clock", "warning", describe_skew(node["name"], difference), advice)
             return
     date = answer.meta.headers.get("date")
     yield Check("clock", "ok", f"within {_CLOCK_SECONDS} s" + (f" ({parsedate_to_datetime(date)})" if date else ""))
+
+
+def describe_skew(node: str, seconds: float) -> str:
+    """`seconds`: the node's clock minus the clock of this machine."""
+    return f"the clock of node {node} is {abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the clock of this machine"
 
 
 def _watermarks(es: Elasticsearch) -> Iterator[Check]:
@@ -209,7 +214,7 @@ def _rights(es: Elasticsearch) -> Iterator[Check]:
     if has_old_key and all(all(answer["index"][name].values()) for name in own if name != MEAN_VECTORS_INDEX):
         yield Check(
             "rights", "warning", f"these credentials are of an earlier version: they have no access to [{MEAN_VECTORS_INDEX}], so "
-            "searches calibrate the default blend with samples of their own",
+            "each gateway draws its own samples to calibrate the default blend",
             "run `esblend setup-credentials` again, give feed, workers and gateway the new key, and invalidate the old one",
         )  # fmt: skip
         missing = [right for right in missing if not right.startswith(MEAN_VECTORS_INDEX)]
@@ -327,18 +332,18 @@ def _pause(es: Elasticsearch, uuid: str, attachment: Attachment) -> tuple[str | 
     return stored.get("paused_because"), stored.get("owner")
 
 
-def _differences(wanted: dict[str, Any], present: dict[str, Any], path: str = "") -> list[str]:
+def _differences(expected: dict[str, Any], present: dict[str, Any], path: str = "") -> list[str]:
     """Dotted names of fields that are missing or of another type or width."""
     differences: list[str] = []
-    for name, field in wanted.items():
-        here = present.get(name) or {}
+    for name, field in expected.items():
+        mapped = present.get(name) or {}
         kinds = {
             key: field.get(key) for key in ("type", "dims", "similarity") if key in field and field[key] != "object"
         }
-        if name not in present or any(here.get(key) != value for key, value in kinds.items()):
+        if name not in present or any(mapped.get(key) != value for key, value in kinds.items()):
             differences.append(path + name)
         else:
-            differences += _differences(field.get("properties") or {}, here.get("properties") or {}, f"{path}{name}.")
+            differences += _differences(field.get("properties") or {}, mapped.get("properties") or {}, f"{path}{name}.")
     return differences
 
 

@@ -55,13 +55,13 @@ class SeenHeartbeats:
     def __init__(self) -> None:
         self._seen: dict[str, tuple[int, float]] = {}
 
-    def are_still(self, found: Mapping[str, Heartbeat]) -> bool:
+    def are_still(self, heartbeats: Mapping[str, Heartbeat]) -> bool:
         """Whether none of these counters has changed for five seconds."""
         now = time.monotonic()
-        for id_, beat in found.items():
+        for id_, beat in heartbeats.items():
             if self._seen.get(id_, (None, now))[0] != beat.counter:
                 self._seen[id_] = (beat.counter, now)
-        return all(now - self._seen[id_][1] >= _LOOKS * BEAT_SECONDS for id_ in found)
+        return all(now - self._seen[id_][1] >= _LOOKS * BEAT_SECONDS for id_ in heartbeats)
 
 
 async def read_feed_life(
@@ -91,8 +91,8 @@ async def _watch(es: AsyncElasticsearch, owner: str | None, seen: SeenHeartbeats
     if not living.keys() & awaited and not seen.are_still({id_: first[id_] for id_ in awaited}):
         for _ in range(_LOOKS):
             await asyncio.sleep(BEAT_SECONDS)
-            found = await _read(es, first.keys())
-            living |= {id_: beat for id_, beat in found.items() if beat.counter != first[id_].counter}
+            latest = await _read(es, first.keys())
+            living |= {id_: beat for id_, beat in latest.items() if beat.counter != first[id_].counter}
             if living.keys() & awaited:
                 break
     if living.keys() & own:

@@ -1,4 +1,4 @@
-"""What a reader gives: documents, and lines or files without a document. Ids are stable: reading a file again adds no documents."""
+"""The results of a reader: documents, and lines or files that hold none. Ids are stable: reading a file again adds no documents."""
 
 import base64
 import datetime

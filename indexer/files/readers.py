@@ -78,7 +78,7 @@ def _read(file: Path, path: Path, options: LoadOptions, advance: Advance) -> Ite
 
 
 def _sniffed(start: str) -> str:
-    """The kind of what standard input begins with. Raises UnusableFile for files that are one document or no text."""
+    """The kind of file that standard input begins with. Raises UnusableFile for kinds that are one document or not text."""
     start = start.removeprefix("\ufeff").lstrip()
     for mark, kind in _NOT_FROM_STDIN.items():
         if start.startswith(mark):
@@ -102,16 +102,16 @@ def _files(path: Path, options: LoadOptions) -> Iterator[Path | Skipped]:
     if not path.is_dir():
         raise UnusableFile(f"the file {path} does not exist")
     for folder, folders, names in os.walk(path):
-        here = Path(folder)
+        parent = Path(folder)
         subfolders = []
         for name in sorted(folders):
-            if kind := _left_out(here / name, path, options):
+            if kind := _left_out(parent / name, path, options):
                 yield Skipped(kind)
             else:
                 subfolders.append(name)
         folders[:] = subfolders
         for name in sorted(names):
-            file = here / name
+            file = parent / name
             kind = _left_out(file, path, options)
             if kind is None and suffix_of(file) not in KNOWN:
                 kind = f"files of an unknown kind ({suffix_of(file) or 'without suffix'})"

@@ -45,7 +45,7 @@ class _Counted(io.RawIOBase):
 
 
 class _Expanded(io.RawIOBase):
-    """A decompressed stream that raises TooLarge when it expands too much. `least`: bytes that the file says it has."""
+    """A decompressed stream that raises TooLarge when it expands too much. `least`: the size that the file declares."""
 
     def __init__(self, stream: IO[bytes], counted: _Counted, least: int = 0) -> None:
         self.stream, self.counted, self.least, self.count = stream, counted, least, 0
@@ -142,7 +142,7 @@ def decoded(content: bytes, encoding: str | None) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """The sentence for a person."""
+    """The message for the user."""
     if isinstance(error, UnicodeError):
         name = getattr(error, "encoding", "UTF-8")
         return f"it is not valid {name}; name its encoding, such as: --encoding cp1252"

@@ -18,7 +18,7 @@ from indexer.files.streams import decoded, reason_of
 MARKDOWN, HTML = (".md", ".markdown"), (".html", ".htm", ".xhtml")
 TEXTS = (".txt", ".text", ".rst", *MARKDOWN, *HTML, ".pdf", ".docx")
 MAX_UNZIPPED = 256 * 2**20
-"""Bytes that the parts of a DOCX file may have together, by its own directory."""
+"""Limit for the total size of the parts of a DOCX file, according to its directory."""
 _MAX_FRONT_MATTER = 2**16
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*\s*$", re.MULTILINE)
 _FRONT_MATTER = re.compile(r"\A(---|\+\+\+)[ \t]*\r?\n(.*?)^\1[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)

@@ -9,7 +9,7 @@ from query.plan.hybrid_legs import DEFAULT_ALPHA, DEFAULT_WINDOW
 
 
 def describe_blend() -> dict[str, Any]:
-    """Defaults that an attachment has take the place of these."""
+    """The defaults of an attachment override these."""
     default = Blending()
     return {
         "normalizers": list(NORMALIZERS),

@@ -1,4 +1,4 @@
-"""`/_esblend/clicks`: applications report clicks on interleaved hits, and `esblend eval --clicks` reads who wins.
+"""`/_esblend/clicks`: applications report clicks on interleaved hits, and `esblend eval --clicks` reads which side wins.
 
 The caller must be allowed to search the clicked document. The log of clicks is esblend's own index; the gateway writes and reads
 it with its own credentials, or with the caller's if it has none.
@@ -23,7 +23,7 @@ from query.language.checks import choice, refuse_unknown
 from query.language.interleave import EXPERIMENT
 
 _CALLERS_AT_THEIR_LIMIT = 10
-"""So many callers may send as many clicks as one may at most; it bounds the clicks of all."""
+"""All callers together may send this many times the limit of one caller."""
 _COUNT_SECONDS = 5.0
 _SEARCH = re.compile(r"[0-9a-f]{32}")
 _MAX_NAME = 512
@@ -82,10 +82,10 @@ class ClickLog:
         if self._by_caller[caller] > most or self._by_caller.total() > most * _CALLERS_AT_THEIR_LIMIT:
             raise TooManyRequests(f"more than {most} clicks in a second; send this one again later")
 
-    async def _limit_size(self, own: AsyncElasticsearch) -> None:
+    async def _limit_size(self, own_es: AsyncElasticsearch) -> None:
         now = time.monotonic()
         if now - self._counted_at >= _COUNT_SECONDS:
-            self._count, self._counted_at = await count_clicks(own), now
+            self._count, self._counted_at = await count_clicks(own_es), now
         if self._count >= self._size:
             raise TooManyRequests(
                 f"the log has {self._size} clicks, which is its limit; read it with esblend eval --clicks, then delete the clicks "
@@ -132,5 +132,5 @@ async def _searchable(es: AsyncElasticsearch, name: str) -> list[str]:
 def _index_of(request: Request) -> str:
     name = request.query_params.get("index", "")
     if not name:
-        raise InvalidRequest("[index] must name the index whose clicks are meant: ?index=articles")
+        raise InvalidRequest("[index] must name the index of the clicks: ?index=articles")
     return name

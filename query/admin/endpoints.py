@@ -87,7 +87,7 @@ class Management:
         return Response(body, media_type=kind)
 
     async def blend(self, _: Request) -> Response:
-        """What a `hybrid` query may say, and what it means without options and without defaults of the index."""
+        """The options that a `hybrid` query accepts, and esblend's own defaults."""
         return answer(describe_blend())
 
     async def embed(self, request: Request) -> Response:

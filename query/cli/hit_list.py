@@ -26,7 +26,7 @@ _STOP_WORDS = frozenset(
 HIGHLIGHT: dict[str, Any] = {
     "pre_tags": _MARK[:1], "post_tags": _MARK[1:], "number_of_fragments": 5, "fragment_size": 200, "fields": {"*": {}},
 }  # fmt: skip
-"""The highlighter to ask for, so that the list knows the words that Elasticsearch matched."""
+"""The `highlight` of the search request. It marks the words that Elasticsearch matched."""
 
 
 def hit_list(hits: list[dict[str, Any]], explanations: Sequence[dict[str, Any] | None] | None = None) -> Group:

@@ -41,7 +41,7 @@ def migrate(
         bool, typer.Option("--switch/--no-switch", help="Switch searches once every document has new vectors.")
     ] = True,
     drop_old: Annotated[
-        bool, typer.Option("--drop-old", help="Then remove the old vectors; rules out a roll-back.")
+        bool, typer.Option("--drop-old", help="Afterwards remove the old vectors; a roll-back is then impossible.")
     ] = False,
     roll_back: Annotated[
         bool, typer.Option("--roll-back", help="Switch searches back to the other generation at once.")
@@ -57,14 +57,14 @@ def migrate(
 
     Searches use the old vectors until every document has the new ones; then one change of the mapping switches. If the
     command is interrupted, run it again: it continues. With --qrels it switches only if the new generation is not
-    significantly worse. Exit code 4: not all vectors exist in time; 1: not switched because the new generation is worse.
+    significantly worse. Exit code 4: vectors are still missing after --wait; 1: not switched because the new generation is worse.
     """
     from query.lab.judged import read_judgements
 
-    wanted = {
+    changes = {
         "model": model, "query_model": settings.query_model, "passages": settings.passages, "vector": settings.vector
     }  # fmt: skip
-    body = {key: value for key, value in wanted.items() if value}
+    body = {key: value for key, value in changes.items() if value}
     path = f"/_esblend/indices/{quote(index, safe='')}/generations"
     with gateway(data_dir) as es, _saying_what_remains(index):
         if roll_back or (drop_old and not body):
@@ -78,23 +78,23 @@ def migrate(
             end("Name at least one change: --model, --max-tokens, --vector-type, ...")
         added = call(es.options(request_timeout=300), "POST", path, body)
         new, old = added["generation"], added["attachment"]["active"]
-        done = {"index": added["index"], "generation": new, "before": old, "switched": new == old}
-        done["covered"] = _wait_for_coverage(es, path, new, wait)
-        if done["covered"]:
-            done |= _measure_and_switch(es, path, done, qrels, queries, switch=switch)
-            if drop_old and done["switched"]:
+        outcome = {"index": added["index"], "generation": new, "before": old, "switched": new == old}
+        outcome["covered"] = _wait_for_coverage(es, path, new, wait)
+        if outcome["covered"]:
+            outcome |= _measure_and_switch(es, path, outcome, qrels, queries, switch=switch)
+            if drop_old and outcome["switched"]:
                 time.sleep(_SETTLE_SECONDS)
-                done |= _drop_others(es, path)
-    _report(done, as_json=as_json)
-    if not done["covered"]:
+                outcome |= _drop_others(es, path)
+    _report(outcome, as_json=as_json)
+    if not outcome["covered"]:
         raise typer.Exit(INCOMPLETE)
-    if done.get("significantly_worse"):
+    if outcome.get("significantly_worse"):
         raise typer.Exit(FAILED)
 
 
 @contextmanager
 def _saying_what_remains(index: str) -> Iterator[None]:
-    """Ctrl-C says what the command leaves behind."""
+    """After Ctrl-C, print the state in which the command leaves the index."""
     try:
         yield
     except KeyboardInterrupt:
@@ -119,13 +119,13 @@ def _confirm_newer(es: "Elasticsearch", path: str) -> None:
 
 
 def _measure_and_switch(
-    es: "Elasticsearch", path: str, done: dict[str, Any], qrels: Path | None, queries: Path | None, *, switch: bool
+    es: "Elasticsearch", path: str, outcome: dict[str, Any], qrels: Path | None, queries: Path | None, *, switch: bool
 ) -> dict[str, Any]:
     """Figures of both generations, if there are judgements, and `switched`: whether searches now use the new one."""
-    new, old = done["generation"], done["before"]
+    new, old = outcome["generation"], outcome["before"]
     if new == old:
         return {}
-    measured = _measure(es, done["index"], (old, new), qrels, queries) if qrels is not None else {}
+    measured = _measure(es, outcome["index"], (old, new), qrels, queries) if qrels is not None else {}
     is_better = not measured.get("significantly_worse", False)
     if switch and is_better:
         call(es, "POST", f"{path}/{new}/_activate")
@@ -198,21 +198,23 @@ def _drop_others(es: "Elasticsearch", path: str) -> dict[str, Any]:
     return {"dropped": dropped}
 
 
-def _report(done: dict[str, Any], *, as_json: bool) -> None:
+def _report(outcome: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        print_json(done)
+        print_json(outcome)
         return
-    if "nDCG@10" in done:
-        figures = ", ".join(f"{name} {value:.4f}" for name, value in done["nDCG@10"].items())
-        out.print(f"nDCG@10: {figures} (gain {done['gain']:+.4f}, p {done['p_value']:.3f})")
-    if not done.get("covered", True):
+    if "nDCG@10" in outcome:
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in outcome["nDCG@10"].items())
+        out.print(f"nDCG@10: {figures} (gain {outcome['gain']:+.4f}, p {outcome['p_value']:.3f})")
+    if not outcome.get("covered", True):
         out.print("Some documents have no new vectors yet; run the same command again to continue.", style="yellow")
-    elif done.get("significantly_worse"):
+    elif outcome.get("significantly_worse"):
         out.print("Not switched: the new generation is significantly worse.", style="yellow")
-    elif done.get("before") == done.get("generation") and "before" in done:
-        out.print(f"The index already uses this model and these settings ({done['generation']}); nothing was changed.")
-    elif done.get("switched"):
-        out.print(f"Searches use {done['generation']}.", style="green", end=" ")
-        out.print(f"`--roll-back` switches back, `--drop-old` removes {done['before']}.")
-    if done.get("dropped"):
-        out.print(f"Dropped {', '.join(done['dropped'])}.")
+    elif outcome.get("before") == outcome.get("generation") and "before" in outcome:
+        out.print(
+            f"The index already uses this model and these settings ({outcome['generation']}); nothing was changed."
+        )
+    elif outcome.get("switched"):
+        out.print(f"Searches use {outcome['generation']}.", style="green", end=" ")
+        out.print(f"`--roll-back` switches back, `--drop-old` removes {outcome['before']}.")
+    if outcome.get("dropped"):
+        out.print(f"Dropped {', '.join(outcome['dropped'])}.")

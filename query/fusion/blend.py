@@ -62,7 +62,11 @@ def blend(
         lexical = "max" if highest is None else scaled_by(highest)
     semantic = _semantic_normalizer(blending, scale)
     dot = (lambda raw: raw) if scale.is_dot else None
-    means = {index: one.mean for index, one in scale.calibrations.items()} if blending.normalizer == CALIBRATED else {}
+    means = (
+        {index: calibration.mean for index, calibration in scale.calibrations.items()}
+        if blending.normalizer == CALIBRATED
+        else {}
+    )
     legs = [
         RankedLeg(name, lists[name], weight, lexical, is_cut=blending.is_windowed)
         if position == 0

@@ -30,7 +30,7 @@ def linear_fusion(
     """
     combine = COMBINATIONS.get(combination)
     if combine is None:
-        raise InvalidRequest(f"unknown combination [{combination}]; known are {', '.join(COMBINATIONS)}")
+        raise InvalidRequest(f"unknown combination [{combination}]; known: {', '.join(COMBINATIONS)}")
     if single_precision and combination == "sum":
         combine = single_precision_sum
     normalized = [normalize(leg.scores, leg.normalizer) for leg in legs]

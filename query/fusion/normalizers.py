@@ -32,7 +32,7 @@ def normalize(scores: Scores, normalizer: str | Normalize) -> dict[Key, float]:
         return normalizer(scores)
     function = NORMALIZERS.get(normalizer)
     if function is None:
-        raise InvalidRequest(f"unknown normalizer [{normalizer}]; known are {', '.join(NORMALIZERS)}")
+        raise InvalidRequest(f"unknown normalizer [{normalizer}]; known: {', '.join(NORMALIZERS)}")
     return function(scores)
 
 

@@ -9,7 +9,7 @@ from query.lab.measuring import LEVEL
 
 @dataclass(frozen=True)
 class Verdict:
-    """An experiment's searches with clicks, by the side that won them, and what that means."""
+    """How many of an experiment's searches each side won, and whether the difference is significant."""
 
     experiment: str
     clicks: int

@@ -27,7 +27,7 @@ Queries = Annotated[
 Qrels = Annotated[
     Path | None, typer.Option(help="Judgements: TREC or BEIR qrels, or a CSV with query, document, grade (or clicks).")
 ]
-Split = Annotated[str, typer.Option(help="Which qrels of a BEIR folder.")]
+Split = Annotated[str, typer.Option(help="The qrels to use from a BEIR folder.")]
 Sample = Annotated[int | None, typer.Option(min=1, help="Use only the first N queries.")]
 
 
@@ -58,7 +58,8 @@ def evaluate(
         str | None, typer.Option(help="Keep the index of a BEIR folder under this name, for the next run.")
     ] = None,
     clicks: Annotated[
-        bool, typer.Option("--clicks", help="No judgements: which side of interleaved searches wins, by clicks.")
+        bool,
+        typer.Option("--clicks", help="Without judgements: report which side of interleaved searches wins by clicks."),
     ] = False,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -76,7 +77,7 @@ def evaluate(
 
     if clicks:
         if any((queries, qrels, titles, sample, rerank, generation, html, runs, compare_run, keep)):
-            end("--clicks uses no judgements and writes no files: name the index alone.")
+            end("--clicks uses no judgements and writes no files: leave out the other options.")
         _judge_clicks(target, data_dir, as_json=as_json)
         return
     with gateway(data_dir) as es:
@@ -293,7 +294,7 @@ def _target(
         check(target)
         yield target, judged
         return
-    found: list[Judged] = []
+    judgements: list[Judged] = []
     with count_progress() as progress:
         tasks: dict[str, Any] = {}
 
@@ -303,11 +304,11 @@ def _target(
             progress.update(tasks[step], completed=done, total=total)
 
         scratch = scratch_index(
-            es, Path(target), show, keep_as=keep, before=lambda index: found.append(judge(index)), check=check
+            es, Path(target), show, keep_as=keep, before=lambda index: judgements.append(judge(index)), check=check
         )
         index = scratch.__enter__()
     try:
-        yield index, found[0]
+        yield index, judgements[0]
     finally:
         scratch.__exit__(None, None, None)
 
@@ -334,7 +335,7 @@ def _read_judged(
 
 
 def _refuse_unwritable(html: Path | None, runs: Path | None) -> None:
-    """Raises UnusableFile before the measurement starts, not an hour later. Permissions do not tell: it tries to write."""
+    """Raises UnusableFile before the measurement starts, not an hour later. Permissions are no proof, so it tries to write."""
     if html is not None:
         if html.is_dir():
             raise UnusableFile(f"--html {html} is a folder")

@@ -48,7 +48,8 @@ def write_html(evaluation: Evaluation, circumstances: Circumstances, file: Path)
 
 
 def query_data(evaluation: Evaluation, documents: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
-    """What the page's script shows: each query's values and hits under each system. Documents are listed once, by their place."""
+    """What the page's script shows: each query's values and hits under each system. Hits name documents by
+    their position in one list."""
     places: dict[str, int] = {}
 
     def place(id_: str) -> int:

@@ -34,7 +34,7 @@ def sentence(evaluation: Evaluation) -> str:
 
 
 def compared(evaluation: Evaluation) -> str:
-    """The system that the sentence is about: the default blend, else the best system that is not the baseline."""
+    """The system that the result names: the default blend, else the best system that is not the baseline."""
     if BLEND in evaluation.differences:
         return BLEND
     return max(evaluation.differences, key=lambda name: evaluation.systems[name].means[MAIN].mean)
@@ -90,9 +90,9 @@ def _further(evaluation: Evaluation) -> _Cells:
         p = "" if difference is None else p_text(difference.p_value).removeprefix("p ").removeprefix("= ")
         p_values.append(Text(p))
     return [
-        ("judged@10", [Text(f"{1 - one.unjudged:.0%}") for _, one in systems]),
+        ("judged@10", [Text(f"{1 - system.unjudged:.0%}") for _, system in systems]),
         (f"vs {evaluation.baseline}", gains),
         ("p", p_values),
-        ("p50 ms", [Text(f"{one.latency[0]:.1f}") for _, one in systems]),
-        ("p95 ms", [Text(f"{one.latency[1]:.1f}") for _, one in systems]),
+        ("p50 ms", [Text(f"{system.latency[0]:.1f}") for _, system in systems]),
+        ("p95 ms", [Text(f"{system.latency[1]:.1f}") for _, system in systems]),
     ]

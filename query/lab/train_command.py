@@ -22,13 +22,13 @@ def train(
     output: Annotated[Path, typer.Argument(help="A folder for checkpoints and the finished model.")],
     model: Annotated[str, typer.Option(help="The model to start from.")],
     index: Annotated[str | None, typer.Option(help="Take pairs and hard negatives from this attached index.")] = None,
-    queries: Annotated[Path | None, typer.Option(help="As in eval.")] = None,
+    queries: Annotated[Path | None, typer.Option(help="The queries, as in eval.")] = None,
     qrels: Annotated[Path | None, typer.Option(help="As in eval: the judgements to train on.")] = None,
     data_config: Annotated[
         Path | None, typer.Option(help='data_config.json: [{"name": "pairs.jsonl", "weight": 2}, ...]')
     ] = None,
     held_back: Annotated[
-        float, typer.Option(min=0, max=0.5, help="Share of the judged queries that decides when to stop.")
+        float, typer.Option(min=0, max=0.5, help="Share of the judged queries to hold back; they decide when to stop.")
     ] = 0.15,
     eval_documents: Annotated[
         int, typer.Option(min=100, help="Number of documents that the held-back queries search.")
@@ -36,7 +36,7 @@ def train(
     epochs: Annotated[float, typer.Option(min=0.01, help="Passes over the training data.")] = 3.0,
     batch_size: Annotated[int, typer.Option(min=2, help="Pairs in a batch; the others in it are negatives.")] = 16,
     learning_rate: Annotated[float, typer.Option(min=1e-9, help="The highest learning rate.")] = 2e-5,
-    seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoint.")] = False,
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -81,14 +81,14 @@ def train(
         end("Pass training data: --index with --qrels, or --data-config.")
     options = training.Options(epochs, batch_size, learning_rate, seed=seed)
     with stating_errors(), redirect_stdout(sys.stderr):  # the trainer prints its log
-        done = training.train(model, data, held, output, options, resume=resume)
+        outcome = training.train(model, data, held, output, options, resume=resume)
     if as_json:
-        print_json(done)
+        print_json(outcome)
     else:
-        out.print(f"{done['pairs']} pairs, {done['steps']} steps: the model is in {done['model']}")
+        out.print(f"{outcome['pairs']} pairs, {outcome['steps']} steps: the model is in {outcome['model']}")
         if held is not None:
             out.print(
-                f"nDCG@10 on {len(held.queries)} held-back queries: {done['before']} -> {done['after']}",
+                f"nDCG@10 on {len(held.queries)} held-back queries: {outcome['before']} -> {outcome['after']}",
             )
-    if held is not None and done["after"] <= done["before"]:
+    if held is not None and outcome["after"] <= outcome["before"]:
         raise typer.Exit(FAILED)

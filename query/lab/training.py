@@ -134,14 +134,14 @@ def held_back(
     es: Elasticsearch, index: str, attachment: Attachment, judged: Judged, *, documents: int, seed: int
 ) -> HeldBack:
     """The queries with their right answers among `documents` documents: BM25's hits for them, which are hard to distinguish."""
-    wanted: dict[str, None] = {
+    selected: dict[str, None] = {
         document: None for grades in judged.grades.values() for document, grade in grades.items() if grade > 0
     }
     bodies = {id_: {**hybrid("BM25", alpha=0).body(text), "size": 50} for id_, text in judged.queries.items()}
     others = [hit["_id"] for _, response in search_all(es, index, bodies) for hit in response["hits"]["hits"]]
     random.Random(seed).shuffle(others)
-    wanted |= dict.fromkeys(others[: max(0, documents - len(wanted))])
-    texts = {id_: text for id_, text in read_texts(es, index, attachment, set(wanted)).items() if text}
+    selected |= dict.fromkeys(others[: max(0, documents - len(selected))])
+    texts = {id_: text for id_, text in read_texts(es, index, attachment, set(selected)).items() if text}
     right = {
         id_: {document for document, grade in grades.items() if grade > 0 and document in texts}
         for id_, grades in judged.grades.items()

@@ -24,7 +24,7 @@ def filters_of(body: Mapping[str, Any], where: str) -> tuple[dict[str, Any], ...
 def refuse_unknown(body: Mapping[str, Any], known: set[str], where: str) -> None:
     for key in body:
         if key not in known:
-            raise MalformedRequest(f"[{where}] unknown field [{key}]; known are {', '.join(sorted(known))}")
+            raise MalformedRequest(f"[{where}] unknown field [{key}]; known: {', '.join(sorted(known))}")
 
 
 def inner_object(body: Mapping[str, Any], key: str, where: str, default: dict[str, Any]) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def inner_object(body: Mapping[str, Any], key: str, where: str, default: dict[st
 def choice(body: Mapping[str, Any], key: str, choices: tuple[str, ...], where: str) -> str | None:
     value = body.get(key)
     if key in body and value not in choices:
-        raise InvalidRequest(f"[{where}.{key}] is [{value}]; known are {', '.join(choices)}")
+        raise InvalidRequest(f"[{where}.{key}] is [{value}]; known: {', '.join(choices)}")
     return value
 
 

@@ -70,7 +70,7 @@ def ranked_clauses(body: Any) -> Iterator[Clause]:
 
 
 def clauses_in(*queries: Query) -> Iterator[Clause]:
-    """Every clause of queries, the queries included."""
+    """Every clause of these queries, including the queries themselves."""
     return clauses_of({"query": {"bool": {"must": list(queries)}}})
 
 
@@ -127,7 +127,7 @@ def _clauses(queries: Any, parent: Clause, option: str) -> Iterator[Clause]:
 
 
 def conditions_around(clause: Clause) -> list[Query]:
-    """What each hit that a clause contributes to must also match: the other conditions of the enclosing `bool` queries."""
+    """The other conditions of the enclosing `bool` queries, which each hit of the clause must match as well."""
     conditions: list[Query] = []
     excluded: list[Query] = []
     inner, around = clause, clause.parent

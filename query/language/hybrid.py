@@ -79,7 +79,7 @@ def _texts(body: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _filters_by_leg(body: dict[str, Any]) -> tuple[Filters, Filters]:
-    """Those of the lexical and of the semantic leg alone."""
+    """The filters of the lexical leg alone, and of the semantic leg alone."""
     by_leg = inner_object(body, "filters", "hybrid", {})
     refuse_unknown(by_leg, {"lexical", "semantic"}, "hybrid.filters")
     return _filters(by_leg, "lexical"), _filters(by_leg, "semantic")

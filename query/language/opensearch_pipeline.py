@@ -30,9 +30,9 @@ class Pipeline:
     normalizer: str = "opensearch_min_max"
     combination: str = "arithmetic_mean"
     rank_constant: int | None = None
-    """Of a `score-ranker-processor`; None: scores are normalised and combined."""
+    """The constant of a `score-ranker-processor`; None: scores are normalised and combined."""
     filters: tuple[dict[str, Any], ...] = ()
-    """Of `filter_query` processors."""
+    """The queries of `filter_query` processors."""
 
 
 def parse_pipeline(pipeline: Any, queries: int) -> Pipeline:

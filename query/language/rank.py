@@ -24,7 +24,7 @@ def holds_rank(body: dict[str, Any]) -> bool:
 
 
 def parse_rank(body: dict[str, Any]) -> tuple[Leg, dict[str, Any]]:
-    """The tree that the form means, and the rest of the body. Raises InvalidRequest or MalformedRequest."""
+    """The equivalent tree, and the other keys of the body. Raises InvalidRequest or MalformedRequest."""
     for key in _NOT_WITH_RANK:
         if key in body:
             raise FailedValidation(f"[rank] cannot be used with [{key}]")

@@ -64,7 +64,7 @@ def normalizer_of(body: dict[str, Any], where: str) -> str | None:
 
 
 def window_of(body: dict[str, Any], where: str) -> int:
-    """`rank_window_size`, or 10. Raises FailedValidation on a negative one, InvalidRequest on any other that is out of range."""
+    """`rank_window_size`, or 10. Raises FailedValidation if it is negative, InvalidRequest if it is out of range otherwise."""
     window: int = integer(body, "rank_window_size", 10, low=-(2**31), high=2**31 - 1, where=where)
     if window < 0:
         raise FailedValidation(f"[rank_window_size] parameter cannot be negative, found [{window}]")

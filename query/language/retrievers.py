@@ -67,7 +67,7 @@ def parse_retriever(body: Any) -> Leg:
 
 
 def _parse(body: Any, where: str, outer: Filters, depth: int) -> Leg:
-    """A retriever of any kind; `outer` are the filters of those around it, which apply to every leg."""
+    """A retriever of any kind; `outer`: the filters of the enclosing retrievers, which apply to every leg."""
     if depth > MAX_DEPTH:
         raise InvalidRequest(f"retrievers are nested more than {MAX_DEPTH} deep")
     if body == {}:
@@ -167,9 +167,7 @@ def _linear(body: dict[str, Any], where: str, filters: Filters, depth: int) -> L
 
 def _linear_leg(body: Any, where: str, filters: Filters, depth: int, default: str | None) -> Weighted:
     if not isinstance(body, dict) or "retriever" not in body:
-        raise InvalidRequest(
-            f"[{where}] must be an object with [retriever], and with [weight] and [normalizer] if wanted"
-        )
+        raise InvalidRequest(f"[{where}] must be an object with [retriever], and optionally [weight] and [normalizer]")
     refuse_unknown(body, FUSED_LEG_KEYS["linear"], where)
     leg = _parse(body["retriever"], f"{where}.retriever", filters, depth + 1)
     own = normalizer_of(body, where) or default or "none"

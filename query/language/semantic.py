@@ -31,7 +31,7 @@ class Semantic:
     k: int | None = None
     filters: tuple[dict[str, Any], ...] = ()
     min_score: float | None = None
-    """Of the clause's score, before `boost`."""
+    """The lowest score of the clause, before `boost`."""
     inner_hits: PassageHits | None = None
     options: dict[str, Any] = field(default_factory=dict)
     """`boost` and `_name`, which every clause of Elasticsearch has."""

@@ -153,10 +153,10 @@ class ServerLeg:
 
     retriever: dict[str, Any]
     leg: "Leg"
-    """What it changes the order of: its matches are counted."""
+    """The leg that it reorders; the matches of this leg are counted."""
     window: int
     parsed: "Leg | None" = None
-    """The same for esblend; None: only Elasticsearch can execute it."""
+    """The equivalent leg that esblend executes; None: only Elasticsearch can execute the retriever."""
     min_score: float | None = None
     name: str = "rule"
 
@@ -248,7 +248,7 @@ class Hybrid:
     normalizer: str | None = None
     combination: str = "sum"
     autocut: int | None = None
-    """Show only the hits before this number of steep falls of the score."""
+    """Show only the hits before this number of steep drops in score."""
     window: int | None = None
     blending: str = "exact"
     min_score: float | None = None

@@ -1,4 +1,4 @@
-"""Parses the retrievers that change the order or the scores of one other: `rescorer`, `pinned`, `diversify` and their like."""
+"""Parses the retrievers that change the order or the scores of another one: `rescorer`, `pinned`, `diversify`, ..."""
 
 from collections.abc import Callable
 from typing import Any
@@ -33,7 +33,7 @@ from query.language.tree import (
 MAX_PINNED = 100
 _SCORE_MODES = ("total", "multiply", "avg", "max", "min")
 Parse = Callable[[Any, str, Filters, int], Leg]
-"""Parses any retriever: body, place, filters of the enclosing retrievers, depth."""
+"""Parses any retriever: body, path, filters of the enclosing retrievers, depth."""
 Body = dict[str, Any]
 
 

@@ -46,12 +46,12 @@ class Requester:
 class Metadata:
     """Attachments by search target. The cache sees a change within a second.
 
-    `own`: the gateway's own client, if it has credentials. A caller who may only search has no right to read mappings, so
+    `own_es`: the gateway's own client, if it has credentials. A caller who may only search has no right to read mappings, so
     the caller's rights decide which indices it may search, and the gateway's own rights read their mappings.
     """
 
-    def __init__(self, own: AsyncElasticsearch | None) -> None:
-        self._own = own
+    def __init__(self, own_es: AsyncElasticsearch | None) -> None:
+        self._own_es = own_es
         self._cache: dict[_Key, tuple[float, dict[str, IndexView]]] = {}
         self._reads: dict[_Key, asyncio.Task[dict[str, IndexView]]] = {}
 
@@ -93,7 +93,7 @@ class Metadata:
         return targets
 
     async def attached(self, requester: Requester, indices: Iterable[str]) -> dict[str, tuple[str, Attachment]]:
-        """The uuid and the attachment of the attached ones among `indices`."""
+        """UUID and attachment of each attached index among `indices`."""
         attached: dict[str, tuple[str, Attachment]] = {}
         for index in sorted(indices):
             for name, view in (await self._views(requester, index)).items():
@@ -131,11 +131,11 @@ class Metadata:
         self, key: _Key, requester: Requester, name: str, options: Mapping[str, Any]
     ) -> dict[str, IndexView]:
         began = time.monotonic()
-        if self._own is None or requester.already_authorised:
-            views = await view_indices(self._own or requester.client(), name, **options)
+        if self._own_es is None or requester.already_authorised:
+            views = await view_indices(self._own_es or requester.client(), name, **options)
         else:
             searchable = set((await requester.client().field_caps(index=name, fields="_id", **options))["indices"])
-            every = await view_indices(self._own, name, **options) if searchable else {}
+            every = await view_indices(self._own_es, name, **options) if searchable else {}
             views = {index: view for index, view in every.items() if index in searchable}
         closed = [index for index, view in views.items() if view.is_closed]
         if closed and str(options.get("ignore_unavailable", "false")).lower() not in ("", "true"):

@@ -84,7 +84,7 @@ def test_legs_of_a_hybrid_stay() -> None:
         ({"queries": [MATCH] * 6}, None, "1 to 5 queries"),
         ({"queries": [MATCH]}, "my-pipeline", "must be an object in the request"),
         ({"queries": [MATCH]}, pipeline("other"), "executes only normalization-processor"),
-        ({"queries": [MATCH]}, pipeline("normalization-processor", normalization={"technique": "log"}), "known are min_max"),
+        ({"queries": [MATCH]}, pipeline("normalization-processor", normalization={"technique": "log"}), "known: min_max"),
         ({"queries": [MATCH]}, pipeline("normalization-processor", combination={"parameters": {"weights": [1, 2]}}), "list of 1"),
         ({"queries": ["x"]}, None, "[hybrid.queries[0]] must be a query"),
     ],
