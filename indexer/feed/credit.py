@@ -14,7 +14,7 @@ from esblend.broker import Lane
 _TASKS_PER_WORKER = 2
 """One in progress and one that the worker has received."""
 _LEAST_TASKS = 4
-"""While no worker is known: those of an earlier version do not register."""
+"""Of all feeds together, while no worker is known: those of an earlier version do not register."""
 
 
 @dataclass
@@ -35,10 +35,10 @@ class Credit:
     def tasks(self, lane: Lane) -> int:
         """Tasks of a lane for all indices of this process: what the other processes leave, and at least an equal part. One is
         spare, so that no worker waits for the feed."""
-        all_tasks = _TASKS_PER_WORKER * self.workers + 1
+        all_tasks = max(_LEAST_TASKS, _TASKS_PER_WORKER * self.workers + 1)
         of_others = [tasks for other in self.others if (tasks := other.get(lane, 0)) > 0]
         equal_part = -(-all_tasks // (1 + len(of_others)))
-        return max(_LEAST_TASKS, equal_part, all_tasks - sum(of_others))
+        return max(equal_part, all_tasks - sum(of_others))
 
     def allows(self, lane: Lane, index: str) -> bool:
         """Whether an index may send another task: always its first one, then its equal part of the tasks."""

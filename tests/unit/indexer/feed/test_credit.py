@@ -56,6 +56,14 @@ def test_several_feeds_share_the_workers() -> None:
     assert Credit(workers=200, others=[{"live": 401}]).tasks("live") == 201
 
 
+def test_many_feeds_do_not_send_more_than_few_workers_take() -> None:
+    """The first task of an index would wait behind four tasks of each feed."""
+    busy: dict[Lane, int] = {"live": 1}
+    assert Credit(workers=10, others=[busy] * 49).tasks("live") == 1
+    assert Credit(workers=0, others=[busy] * 49).tasks("live") == 1
+    assert Credit(workers=0).tasks("live") == 4
+
+
 def test_lanes_do_not_wait_for_each_other() -> None:
     credit = Credit(workers=1)
     lane: Lane = "backfill"
