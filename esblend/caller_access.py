@@ -32,7 +32,7 @@ class Access:
             raise Forbidden(f"the caller lacks the privilege [{privilege}] on index [{index}]")
 
     async def permitted(self, request: Request, indices: Iterable[str], privilege: str) -> list[str]:
-        """Those of `indices` on which the caller has `privilege`. Raises ApiError when its credentials are not valid."""
+        """The indices on which the caller has `privilege`, among `indices`. Raises ApiError when its credentials are not valid."""
         names = list(indices)
         if self._own is None or not names:
             return names  # Elasticsearch decides, since the caller's client is used

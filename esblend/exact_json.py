@@ -18,7 +18,7 @@ _KINDS = bytes(
 )  # fmt: skip
 _DIGITS_ALIKE = bytes.maketrans(b"0", b"1")
 _LEADING_ZEROS = 5
-"""Of a small number behind its point. Writers use an exponent rather than more."""
+"""Zeros after the point of a small number. Writers use an exponent rather than more zeros."""
 
 
 def loads(data: bytes) -> Any:

@@ -1,6 +1,6 @@
 """The Prometheus metrics of all processes, each defined once. docs/operations.md explains their use.
 
-The gateway serves its own at `/_esblend/metrics`; feed and workers on a port of their own (`ESBLEND_METRICS_PORT`).
+The gateway serves its own at `/_esblend/metrics`; feed and workers on a separate port (`ESBLEND_METRICS_PORT`).
 """
 
 import threading
@@ -49,7 +49,7 @@ BATCH_FILL = Histogram(
 ENCODER_SECONDS = Histogram("esblend_encoder_seconds", "Time of one call of the encoder.", ["model"], buckets=_SECONDS)
 BULK_SECONDS = Histogram("esblend_bulk_seconds", "Time of one bulk request.", buckets=_SECONDS)
 BULK_ITEMS = Counter("esblend_bulk_items", "Writes of vectors by HTTP status.", ["status"])
-WORKER_SECONDS = Counter("esblend_worker_seconds", "Time that tasks took, and of it each step and each wait.", ["step"])
+WORKER_SECONDS = Counter("esblend_worker_seconds", "Time of tasks, and of each step and wait within them.", ["step"])
 RETRIES = Counter("esblend_elasticsearch_retries", "Requests of workers sent again.", ["cause"])
 CACHE = Counter("esblend_embedding_cache_texts", "Texts looked up in the embedding cache.", ["outcome"])
 

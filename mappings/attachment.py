@@ -80,8 +80,8 @@ class ModelIdentity(Frozen):
     digest: str
     dims: int
     probe: tuple[float, ...] | None = None
-    """Of a model behind a service: see `esblend.encoder.probe_vector`. Two probes of one model differ slightly, so it does not
-    decide whether two identities are equal."""
+    """The probe vector of a model behind a service (`esblend.encoder.probe_vector`). Two probes of one model differ slightly, so
+    identities are compared without it."""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ModelIdentity):

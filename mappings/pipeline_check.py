@@ -44,7 +44,7 @@ async def check_final_pipeline(
 async def _processed(
     es: AsyncElasticsearch, index: str, pipeline: str, sources: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """What the pipeline makes of documents; a document that it drops or fails on remains as it is."""
+    """The documents after the pipeline. A document that the pipeline drops or fails on is returned unchanged."""
     docs = [{"_index": index, "_id": str(number), "_source": source} for number, source in enumerate(sources)]
     response = await es.ingest.simulate(id=pipeline, docs=docs)
     return [

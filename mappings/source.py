@@ -17,7 +17,7 @@ from mappings.attachment import Attachment, Generation
 _INT_DIGITS = 4000
 """Python converts longer strings to integers only with another setting of the interpreter."""
 SEPARATOR = "\n"
-"""Between the values of source fields, and between the values of an array."""
+"""Separates the values of source fields, and the values of an array."""
 
 
 @dataclass(frozen=True)

@@ -322,7 +322,7 @@ def _index(
 
 
 def _pause(es: Elasticsearch, uuid: str, attachment: Attachment) -> tuple[str | None, str | None]:
-    """From the checkpoint of an index: why the feed does not read it at the moment, and which feed follows it."""
+    """Why the feed does not read an index at the moment, and which feed follows the index, by its checkpoint."""
     try:
         stored = es.get(index=CHECKPOINTS_INDEX, id=checkpoint_id(uuid, attachment.active))["_source"]
     except ApiError as error:

@@ -107,7 +107,7 @@ async def requests(es: AsyncElasticsearch, after: int = FROM_START) -> tuple[lis
 
 
 async def unfinished(es: AsyncElasticsearch, letters: Collection[str]) -> set[str]:
-    """Those of `letters`, by id, whose request no worker has completed yet."""
+    """The letters, by id, whose request no worker has completed yet, among `letters`."""
     if not letters:
         return set()
     answer = await es.mget(index=DEAD_LETTERS_INDEX, ids=sorted(letters), source_includes=["action"])

@@ -17,7 +17,7 @@ from indexer.files.documents import MAX_DOCUMENT
 STDIN = Path("-")
 COMPRESSED = (".gz", ".zst")
 MAX_EXPANSION = 1000
-"""Times its own size that a compressed file may expand to. Texts compress to a tenth; only crafted files exceed this."""
+"""A compressed file may expand to this many times its size. Texts compress to a tenth; only crafted files exceed this."""
 _FREE = 64 * 2**20
 _BLOCK = 2**20
 Advance = Callable[[int], None]

@@ -98,7 +98,7 @@ def _html(content: bytes, encoding: str | None) -> dict[str, Any]:
 
 
 def _html_text(content: bytes, encoding: str | None) -> str:
-    """By the named encoding, the byte order mark, the page's own `charset`, UTF-8, or windows-1252 as browsers do."""
+    """Decoded by the named encoding, else the byte order mark, the page's `charset`, UTF-8, or windows-1252 as browsers do."""
     declared = _CHARSET.search(content[:1024])
     for name in (encoding, None, declared and declared[1].decode("ascii"), "cp1252"):
         try:

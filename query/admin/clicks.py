@@ -31,7 +31,7 @@ _MAX_NAME = 512
 
 
 class ClickLog:
-    """The handlers, and what limits the log: clicks a second by caller, and clicks in the index."""
+    """The handlers, and the limits of the log: clicks a second by caller, and clicks in the index."""
 
     def __init__(self, settings: Settings, access: Access) -> None:
         self._access = access

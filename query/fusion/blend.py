@@ -34,7 +34,7 @@ class SemanticScale:
     """The scale of the semantic legs' raw scores, for fusions that normalise the legs differently."""
 
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
-    """By index."""
+    """Calibrations by index."""
     raw_dot: str = "none"
     theoretical: str = "unit_dot"
     is_dot: bool = True

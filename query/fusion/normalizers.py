@@ -12,7 +12,7 @@ OPENSEARCH_MIN_SCORE = 0.001
 """OpenSearch's normalization processor gives at least this to each document of a list."""
 _EPSILON = 1e-9
 _SMALLEST_DISTANCE = 1e-3
-"""Of `Calibration`. Rounding errors of dot products of float32 vectors are about 1e-7."""
+"""The lower limit of `Calibration.distance`. Rounding errors of dot products of float32 vectors are about 1e-7."""
 
 
 def normalize(scores: Scores, normalizer: str | Normalize) -> dict[Key, float]:
@@ -66,7 +66,7 @@ class Calibration:
 
     @property
     def distance(self) -> float:
-        """From a random document to a perfect match."""
+        """The distance from a random document to a perfect match."""
         # To a query that equals nearly every document all of them are alike: the distance from random to perfect vanishes, and
         # dividing by it would show rounding errors as large values. The floor keeps the order.
         return max(self.perfect - self.mean, _SMALLEST_DISTANCE * self.scale)

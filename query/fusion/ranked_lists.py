@@ -24,12 +24,12 @@ Scores = Mapping[Key, float]
 
 
 class LegContribution(NamedTuple):
-    """What one leg adds to a document's score."""
+    """The contribution of one leg to a document's score."""
 
     leg: str
     weight: float
     rank: int | None
-    """From 1; None when the leg's list lacks the document."""
+    """The rank in the leg's list, from 1; None when the list lacks the document."""
     raw: float | None
     normalized: float
     contribution: float

@@ -34,7 +34,7 @@ class Blend:
     rank_constant: int = 60
 
     def options(self) -> dict[str, Any]:
-        """As `hybrid` accepts them. Every option is set, so that the attachment's defaults have no effect."""
+        """The settings as options of `hybrid`. Every option is set, so that the attachment's defaults have no effect."""
         options: dict[str, Any] = {"alpha": self.alpha, "fusion": self.fusion, "rank_window_size": self.window}
         if self.fusion == "rrf":
             return {**options, "rank_constant": self.rank_constant}
@@ -46,18 +46,18 @@ class CandidateArrays:
     """(queries, candidates) each; NaN for a candidate that a leg lacks."""
 
     ids: tuple[str, ...]
-    """Of the queries, in the order of the rows."""
+    """The ids of the queries, in the order of the rows."""
     lexical: Array
     semantic: Array
     calibrated: Array
     lexical_rank: Array
     semantic_rank: Array
-    """From 1; infinite for a candidate that the leg lacks."""
+    """Ranks from 1; infinite for a candidate that the leg lacks."""
     gain: Array
     ideal: Array
     """(queries,): the highest possible discounted gain."""
     scale: SimilarityScale = SIMILARITY_SCALES["dot_product"]
-    """Of `semantic`."""
+    """The scale of the scores in `semantic`."""
 
     def ndcg(self, blend: Blend) -> dict[str, float]:
         """nDCG@10 of each query under a blend, as the gateway would rank these candidates."""
@@ -187,7 +187,7 @@ def _mean_and_deviation(values: Array, mask: Mask) -> tuple[Array, Array]:
 
 
 def _with_lowest(scaled: Array, mask: Mask) -> Array:
-    """As `query.fusion.normalizers.absent_value`."""
+    """Scores in which absent candidates have the lowest of their row, or 0 (see `query.fusion.normalizers.absent_value`)."""
     lowest = np.min(scaled, axis=1, where=mask, initial=0.0)[:, None]
     return np.where(mask, scaled, lowest)
 
@@ -206,4 +206,4 @@ _NORMALIZERS: dict[str, tuple[ArrayNormalize, ArrayNormalize]] = {
     THEORETICAL: (_max, _unit_dot),
     **{name: (_BY_NAME[name], _BY_NAME[name]) for name in ("none", "minmax", "l2_norm", "z_score", "dbsf")},
 }
-"""For the lexical and for the semantic leg; `CandidateArrays.scale` decides how RAW_DOT and THEORETICAL treat the latter."""
+"""Normalisers of the lexical and of the semantic leg; `CandidateArrays.scale` decides the latter for RAW_DOT and THEORETICAL."""

@@ -17,9 +17,9 @@ class Verdict:
     wins_b: int
     ties: int
     preference: float
-    """For side b, from -0.5 (a wins every search) to 0.5 (Chapelle et al. 2012)."""
+    """The preference for side b, from -0.5 (a wins every search) to 0.5 (Chapelle et al. 2012)."""
     p_value: float
-    """Of a binomial sign test over the searches that one side won (Radlinski et al. 2008)."""
+    """The p-value of a binomial sign test over the searches that one side won (Radlinski et al. 2008)."""
 
     @property
     def winner(self) -> str | None:

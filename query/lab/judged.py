@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
 Grades = Mapping[str, int]
-"""By document id; 0 or absent: not relevant."""
+"""Grades by document id; 0 or absent: not relevant."""
 _QUERY_COLUMNS = ("query", "query_text", "question", "q")
 _DOCUMENT_COLUMNS = ("document", "doc_id", "document_id", "corpus-id", "_id", "id")
 _GRADE_COLUMNS = ("grade", "relevance", "score", "rating", "judgement", "judgment")
@@ -91,7 +91,7 @@ def read_qrels(file: Path) -> dict[str, dict[str, int]]:
 
 
 def write_qrels(judged: Judged, file: Path) -> None:
-    """In TREC's format."""
+    """Write the judgements in TREC's format."""
     lines = [
         f"{id_} 0 {document} {grade}" for id_, grades in judged.grades.items() for document, grade in grades.items()
     ]

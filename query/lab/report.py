@@ -48,7 +48,7 @@ def write_html(evaluation: Evaluation, circumstances: Circumstances, file: Path)
 
 
 def query_data(evaluation: Evaluation, documents: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
-    """What the page's script shows: each query's values and hits under each system. Hits name documents by
+    """The data for the page's script: each query's values and hits under each system. Hits name documents by
     their position in one list."""
     places: dict[str, int] = {}
 

@@ -35,7 +35,7 @@ def refuse_equal_labels(systems: Sequence[str]) -> None:
 
 
 def _label(system: str) -> str:
-    """As run files are named."""
+    """The name of a system's run file, without suffix."""
     return system.replace(",", "").replace(" ", "-").lower()
 
 

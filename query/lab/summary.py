@@ -45,7 +45,7 @@ def p_text(value: float) -> str:
 
 
 def best_values(evaluation: Evaluation) -> dict[str, float]:
-    """Of each measure, over all systems."""
+    """The best value of each measure over all systems."""
     return {measure: max(system.means[measure].mean for system in evaluation.systems.values()) for measure in MEASURES}
 
 

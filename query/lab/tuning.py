@@ -16,7 +16,7 @@ from query.lab.judged import Judged
 from query.lab.measuring import MAIN, Difference, Interval, compare, mean_of
 
 Fields = tuple[str, ...]
-"""Of the lexical leg, with boosts."""
+"""The fields of the lexical leg, with boosts."""
 ALPHAS = (*(round(step * 0.1, 1) for step in range(11)), 0.65)
 NORMALIZERS = (CALIBRATED, "minmax", "z_score", "dbsf")
 WINDOWS = (50, 100)
@@ -136,12 +136,12 @@ def present_settings(defaults: Mapping[str, Any], source_fields: Sequence[str]) 
 
 
 def as_defaults(settings: Settings) -> dict[str, Any]:
-    """In the form of the attachment's `defaults`."""
+    """The settings in the form of the attachment's `defaults`."""
     return {"fields": list(settings.fields), **settings.blend.options()}
 
 
 def describe(advice: Advice) -> dict[str, Any]:
-    """For JSON."""
+    """The advice as a JSON object."""
     gain = advice.held_back.gain
     return {
         "queries": advice.queries,

@@ -255,7 +255,7 @@ class Hybrid:
     inner_hits: PassageHits | None = None
     rerank: Rerank | None = None
     rank_constant: int | None = None
-    """Of rrf."""
+    """The rank constant of rrf."""
     generation: str | None = None
     """None: the active one."""
     boosts: tuple[Boost, ...] = ()

@@ -33,7 +33,7 @@ def after_position(search: Search, fused: Sequence[FusedHit]) -> Search:
 
 
 def after_cursor(fused: Sequence[FusedHit], after: Sequence[Any]) -> int:
-    """Where the page after a cursor begins: behind the cursor's document, or behind its score if the document is gone."""
+    """The position of the first hit after a cursor: after the cursor's document, or after its score if the document is gone."""
     score = _score(after[0])
     if len(after) > 1:
         for position, hit in enumerate(fused):

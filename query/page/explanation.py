@@ -1,7 +1,7 @@
 """`_explanation` of a fused score in Elasticsearch's shape, and the same facts as fields.
 
 Elasticsearch's `rrf` explains a leg by its rank, its `linear` by the weighted score. Clients match on a few words of the
-descriptions, which are the same here; what esblend knows beyond them (dot product, mean) is added as further details.
+descriptions, which are the same here; esblend adds further values (dot product, mean) as details.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ _UNNAMED = frozenset((
 
 @dataclass(frozen=True)
 class FromServer:
-    """What Elasticsearch says about the documents of a page."""
+    """Elasticsearch's own explanations of the documents of a page, and their Lucene numbers."""
 
     leaves: Mapping[tuple[int, Key], Tree] = field(default_factory=dict)
     """The explanation of a document's score in a leaf of the retriever tree, by the leaf's position."""
@@ -76,7 +76,7 @@ def explanations(hits: Sequence[Mapping[str, Any]], fused: Sequence[FusedHit]) -
 
 
 def contributions(hit: FusedHit) -> dict[str, Any]:
-    """What each leg adds to the score of a hit, as fields: no text needs to be read."""
+    """The contribution of each leg to the score of a hit, as fields for programs."""
     return {
         "_index": hit.key.index,
         "_id": hit.key.id,
