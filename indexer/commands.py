@@ -8,6 +8,7 @@ import typer
 
 from esblend.cli.console import counted, err, out, print_json
 from esblend.cli.gateway_client import INCOMPLETE, DataDir, Json, call, end, gateway, reason_of, whole_command
+from mappings.command_options import IndexArgument
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -94,7 +95,7 @@ def _is_covered(statuses: list[dict[str, Any]]) -> bool:
 
 @app.command()
 def backfill(
-    name: Annotated[str, typer.Argument(metavar="INDEX", help="An attached index.")],
+    name: IndexArgument,
     pause: Annotated[bool, typer.Option("--pause", help="Pause the backfill; live changes continue.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a paused backfill.")] = False,
     rate: Annotated[

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from esblend.cli.console import counted, err, out, print_json, table
 from esblend.cli.gateway_client import DataDir, Json, call, gateway, whole_command
-from mappings.command_options import AttachedIndex
+from mappings.command_options import IndexArgument
 from mappings.index_state import page_size
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _MIN_VECTORS = 300
 
 @app.command()
 def advise(
-    index: AttachedIndex,
+    index: IndexArgument,
     documents: Annotated[
         int | None, typer.Option(min=1, help="Number of documents to estimate for; default: the present number.")
     ] = None,

@@ -10,7 +10,7 @@ import typer
 
 from esblend.cli.gateway_client import whole_path
 
-AttachedIndex = Annotated[str, typer.Argument(help="An attached index.")]
+IndexArgument = Annotated[str, typer.Argument(metavar="INDEX", help="An attached index.")]
 Template = Annotated[str | None, typer.Option(help="The name belongs to an index template or a component template.")]
 
 _QUERY_MODEL = Annotated[str | None, typer.Option(callback=whole_path, help="Model for queries, if it differs.")]

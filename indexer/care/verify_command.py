@@ -11,6 +11,7 @@ import typer
 from esblend.cli.console import counted, err, out, print_json, table
 from esblend.cli.gateway_client import FAILED, INCOMPLETE, DataDir, Json, call, gateway, process_settings, whole_command
 from esblend.errors import ModelError
+from mappings.command_options import IndexArgument
 from mappings.index_state import require_open
 from mappings.stored_vectors import remove_generations
 
@@ -27,7 +28,7 @@ _REPAIR_SECONDS = 600
 
 @app.command()
 def verify(
-    name: Annotated[str, typer.Argument(metavar="INDEX", help="An attached index.")],
+    name: IndexArgument,
     sample: Annotated[int, typer.Option(min=0, help="The number of random documents to embed again and compare.")] = 50,
     repair: Annotated[
         bool, typer.Option("--repair", help="Embed faulty documents again, remove orphaned vectors, and wait for it.")

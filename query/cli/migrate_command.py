@@ -12,7 +12,7 @@ import typer
 
 from esblend.cli.console import count_progress, err, out, print_json
 from esblend.cli.gateway_client import FAILED, INCOMPLETE, INTERRUPTED, DataDir, Json, call, end, gateway, whole_path
-from mappings.command_options import AttachedIndex, VectorSettings, with_vector_settings
+from mappings.command_options import IndexArgument, VectorSettings, with_vector_settings
 from mappings.stored_vectors import generations_in, holding, remove_generations
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _SETTLE_SECONDS = 3.0
 @app.command()
 @with_vector_settings
 def migrate(
-    index: AttachedIndex,
+    index: IndexArgument,
     settings: VectorSettings,
     model: Annotated[
         str | None,

@@ -8,6 +8,7 @@ import typer
 
 from esblend.cli.console import err, out, print_json
 from esblend.cli.gateway_client import DataDir, Json, end, gateway
+from mappings.command_options import IndexArgument
 from query.cli.hit_list import HIGHLIGHT, hit_list
 
 app = typer.Typer()
@@ -21,7 +22,7 @@ class Mode(StrEnum):
 
 @app.command()
 def search(
-    index: Annotated[str, typer.Argument(help="An attached index.")],
+    index: IndexArgument,
     question: Annotated[str, typer.Argument(help="The query text.")],
     size: Annotated[int, typer.Option("--size", "-n", min=1, max=1000, help="Hits to show.")] = 10,
     filter_: Annotated[

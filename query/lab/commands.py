@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
 app = typer.Typer()
+Target = Annotated[str, typer.Argument(metavar="INDEX", help="An attached index, or a folder in BEIR's layout.")]
 Queries = Annotated[
     Path | None, typer.Option(help="JSONL with _id and text, or lines with id and text separated by a tab.")
 ]
@@ -29,11 +30,12 @@ Qrels = Annotated[
 ]
 Split = Annotated[str, typer.Option(help="The qrels to use from a BEIR folder.")]
 Sample = Annotated[int | None, typer.Option(min=1, help="Use only the first N queries.")]
+Keep = Annotated[str | None, typer.Option(help="Keep the index of a BEIR folder under this name, for the next run.")]
 
 
 @app.command("eval")
 def evaluate(
-    target: Annotated[str, typer.Argument(metavar="INDEX", help="An attached index, or a folder in BEIR's layout.")],
+    target: Target,
     queries: Queries = None,
     qrels: Qrels = None,
     split: Split = "test",
@@ -54,9 +56,7 @@ def evaluate(
     compare_run: Annotated[
         list[Path] | None, typer.Option("--run", help="A TREC run file to compare with. May be repeated.")
     ] = None,
-    keep: Annotated[
-        str | None, typer.Option(help="Keep the index of a BEIR folder under this name, for the next run.")
-    ] = None,
+    keep: Keep = None,
     clicks: Annotated[
         bool,
         typer.Option("--clicks", help="Without judgements: report which side of interleaved searches wins by clicks."),
@@ -144,7 +144,7 @@ def _judge_clicks(index: str, data_dir: Path | None, *, as_json: bool) -> None:
 
 @app.command()
 def tune(
-    target: Annotated[str, typer.Argument(metavar="INDEX", help="An attached index, or a folder in BEIR's layout.")],
+    target: Target,
     queries: Queries = None,
     qrels: Qrels = None,
     split: Split = "train",
@@ -154,9 +154,7 @@ def tune(
     apply: Annotated[
         bool, typer.Option("--apply", help="Save the recommended settings as the attachment's defaults.")
     ] = False,
-    keep: Annotated[
-        str | None, typer.Option(help="Keep the index of a BEIR folder under this name, for the next run.")
-    ] = None,
+    keep: Keep = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
