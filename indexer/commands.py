@@ -70,8 +70,8 @@ def _read(es: "Elasticsearch", name: str | None) -> list[dict[str, Any]]:
 
     response = es.indices.get_mapping(index=ATTACHABLE_INDICES, expand_wildcards=["open", "closed", "hidden"])
     mappings = {index: body["mappings"] for index, body in response.items()}
-    ours = [index for index, mapping in mappings.items() if is_attached(mapping) or has_lost_attachment(mapping)]
-    return [_read_one(es, index) for index in sorted(ours)]
+    attached = [index for index, mapping in mappings.items() if is_attached(mapping) or has_lost_attachment(mapping)]
+    return [_read_one(es, index) for index in sorted(attached)]
 
 
 def _read_one(es: "Elasticsearch", name: str) -> dict[str, Any]:

@@ -190,8 +190,8 @@ class Attachment(Frozen):
     def using(self, generation: str) -> "Attachment":
         """The same attachment with another active generation. Raises InvalidRequest on an unknown name."""
         if generation not in self.generations:
-            known = ", ".join(f"[{name}]" for name in self.generations)
-            raise InvalidRequest(f"no generation is called [{generation}]; the generations are {known}")
+            names = ", ".join(f"[{name}]" for name in self.generations)
+            raise InvalidRequest(f"no generation is called [{generation}]; the generations: {names}")
         return self if generation == self.active else self.model_copy(update={"active": generation})
 
     def with_profile(self, profile: str) -> "Attachment":
@@ -199,16 +199,16 @@ class Attachment(Frozen):
 
         Raises InvalidRequest on an unknown name.
         """
-        known = self.defaults.profiles or {}
-        if profile not in known:
-            names = ", ".join(f"[{name}]" for name in known) or "none"
+        profiles = self.defaults.profiles or {}
+        if profile not in profiles:
+            names = ", ".join(f"[{name}]" for name in profiles) or "none"
             raise InvalidRequest(
-                f"there is no profile [{profile}] in the attachment's [defaults.profiles]; there are {names}"
+                f"no profile is called [{profile}]; the profiles in the attachment's [defaults.profiles]: {names}"
             )
-        own = known[profile].model_dump(exclude_none=True)
+        options = profiles[profile].model_dump(exclude_none=True)
         weighs = ("alpha", "weights")
-        overridden = {key: None for key in weighs if any(other in own for other in weighs)}
-        return self.model_copy(update={"defaults": self.defaults.model_copy(update={**overridden, **own})})
+        overridden = {key: None for key in weighs if any(other in options for other in weighs)}
+        return self.model_copy(update={"defaults": self.defaults.model_copy(update={**overridden, **options})})
 
     @property
     def root(self) -> str:
@@ -252,8 +252,8 @@ def describe_validation(error: ValidationError) -> str:
     parts = []
     for detail in error.errors(include_url=False, include_context=False):
         where = ".".join(str(step) for step in detail["loc"])
-        what = "unknown key" if detail["type"] == "extra_forbidden" else detail["msg"]
-        parts.append(f"[{where}] {what}" if where else what)
+        fault = "unknown key" if detail["type"] == "extra_forbidden" else detail["msg"]
+        parts.append(f"[{where}] {fault}" if where else fault)
     return "; ".join(parts)
 
 

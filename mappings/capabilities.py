@@ -95,11 +95,11 @@ def _check_limits(
         )  # fmt: skip
 
 
-def _check_limit(index: str, settings: Mapping[str, Any], what: str, default: int, present: int, added: int) -> None:
-    limit = int(settings.get(f"index.mapping.{what}.limit", default))
+def _check_limit(index: str, settings: Mapping[str, Any], kind: str, default: int, present: int, added: int) -> None:
+    limit = int(settings.get(f"index.mapping.{kind}.limit", default))
     if present + added > limit:
         raise InvalidRequest(
-            f"index [{index}] has {present} of [index.mapping.{what}.limit] {limit} fields, and the attachment adds {added}: "
+            f"index [{index}] has {present} of [index.mapping.{kind}.limit] {limit} fields, and the attachment adds {added}: "
             f"raise the limit to {present + added} or more, then attach"
         )
 

@@ -52,9 +52,9 @@ async def add_generation(
     attached = await find_attached(es, name)
     attachment = attached.attachment
     generation = make_generation(_as_attach_request(request, attachment), models)
-    for known, present in attachment.generations.items():
+    for existing, present in attachment.generations.items():
         if present == generation:
-            return ChangedGeneration(attached.index, known, attachment, changed=False)
+            return ChangedGeneration(attached.index, existing, attachment, changed=False)
     if len(attachment.generations) >= MAX_GENERATIONS:
         [other] = (name for name in attachment.generations if name != attachment.active)
         raise InvalidRequest(

@@ -186,8 +186,8 @@ async def remove_guard(es: AsyncElasticsearch, index: str) -> None:
     """Restore the index's own final pipeline. A pipeline that the owner set instead of the guard remains."""
     current = await _current_pipeline(es, index)
     if current is not None and is_guard_name(current):
-        own = await read_final_pipeline(es, index) or "_none"
-        await es.indices.put_settings(index=index, settings={"index.final_pipeline": own})
+        own_pipeline = await read_final_pipeline(es, index) or "_none"
+        await es.indices.put_settings(index=index, settings={"index.final_pipeline": own_pipeline})
         await _delete_unused(es, current)
     if current != pipeline_name(index):
         await _delete_unused(es, pipeline_name(index))

@@ -194,12 +194,12 @@ def _watermarks(es: Elasticsearch) -> Iterator[Check]:
 
 
 def _rights(es: Elasticsearch) -> Iterator[Check]:
-    own = [CHECKPOINTS_INDEX, DEAD_LETTERS_INDEX, MEAN_VECTORS_INDEX]
+    own_indices = [CHECKPOINTS_INDEX, DEAD_LETTERS_INDEX, MEAN_VECTORS_INDEX]
     try:
         answer = es.security.has_privileges(
             cluster=["monitor"],
             index=[
-                {"names": own, "privileges": [*_RIGHTS, "create_index"], "allow_restricted_indices": False},
+                {"names": own_indices, "privileges": [*_RIGHTS, "create_index"], "allow_restricted_indices": False},
                 {"names": ["*"], "privileges": _RIGHTS},
             ],
         )
@@ -211,7 +211,7 @@ def _rights(es: Elasticsearch) -> Iterator[Check]:
         f"{name}:{right}" for name, rights in answer["index"].items() for right, has in rights.items() if not has
     ]
     has_old_key = any(not has for has in answer["index"].get(MEAN_VECTORS_INDEX, {}).values())
-    if has_old_key and all(all(answer["index"][name].values()) for name in own if name != MEAN_VECTORS_INDEX):
+    if has_old_key and all(all(answer["index"][name].values()) for name in own_indices if name != MEAN_VECTORS_INDEX):
         yield Check(
             "rights", "warning", f"these credentials are of an earlier version: they have no access to [{MEAN_VECTORS_INDEX}], so "
             "each gateway draws its own samples to calibrate the default blend",

@@ -57,18 +57,18 @@ def as_document(source: dict[str, Any], where: str, options: LoadOptions, *, pat
 
     `_id` is the document's id and not a field; `id` and a named field stay fields.
     """
-    given = source.pop("_id", None)
+    id_ = source.pop("_id", None)
     if options.id_field is not None and options.id_field != "_id":
-        given = source.get(options.id_field)
-    elif given is None and path is None:
-        given = source.get("id")
-    if options.id_field is not None and (given is None or given == ""):
+        id_ = source.get(options.id_field)
+    elif id_ is None and path is None:
+        id_ = source.get("id")
+    if options.id_field is not None and (id_ is None or id_ == ""):
         return Unreadable(where, f"the document has no [{options.id_field}], which --id-field names")
-    if isinstance(given, dict | list):
+    if isinstance(id_, dict | list):
         return Unreadable(where, "the document's id must be a text or a number")
-    if given is None:
-        given = path if path is not None else _digest(source)
-    return Read(str(given), {options.renamed.get(name, name): value for name, value in source.items()})
+    if id_ is None:
+        id_ = path if path is not None else _digest(source)
+    return Read(str(id_), {options.renamed.get(name, name): value for name, value in source.items()})
 
 
 def plain_fields(source: Mapping[Any, Any]) -> dict[str, Any]:

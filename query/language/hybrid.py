@@ -52,7 +52,7 @@ def parse_hybrid(body: dict[str, Any], *, size: int, start: int, min_score: floa
         normalizer=body.get("normalizer"),
         combination=body.get("combination") or "sum",
         autocut=integer(body, "autocut", None, low=1, high=100, where="hybrid"),
-        window=_window(body, wanted=start + size),
+        window=_window(body, page_end=start + size),
         blending=choice(body, "blending", ("exact", "windowed"), "hybrid") or "exact",
         min_score=number(body, "min_score", where="hybrid") if "min_score" in body else min_score,
         inner_hits=parse_inner_hits(body, "hybrid"),
@@ -133,10 +133,10 @@ def _fields(body: dict[str, Any]) -> tuple[str, ...] | None:
     return tuple(fields)
 
 
-def _window(body: dict[str, Any], *, wanted: int) -> int | None:
+def _window(body: dict[str, Any], *, page_end: int) -> int | None:
     window: int | None = integer(body, "rank_window_size", None, low=1, high=MAX_WINDOW, where="hybrid")
-    if window is not None and window < wanted:
-        raise InvalidRequest(f"[hybrid.rank_window_size] is {window}, which is less than [from] + [size] ({wanted})")
+    if window is not None and window < page_end:
+        raise InvalidRequest(f"[hybrid.rank_window_size] is {window}, which is less than [from] + [size] ({page_end})")
     return window
 
 

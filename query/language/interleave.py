@@ -51,14 +51,14 @@ def interleave_of(body: dict[str, Any], parse: Callable[[dict[str, Any]], Hybrid
     return Interleave(f"{experiment}-{digest}", session, parsed["a"], parsed["b"])
 
 
-def _side(given: dict[str, Any], side: str, shared: dict[str, Any]) -> dict[str, Any]:
-    if side not in given:
+def _side(interleave: dict[str, Any], side: str, shared: dict[str, Any]) -> dict[str, Any]:
+    if side not in interleave:
         raise MalformedRequest(f"[hybrid.interleave] needs [{side}], the options of one configuration ({{}} for none)")
-    own = inner_object(given, side, "hybrid.interleave", {})
-    refuse_unknown(own, set(SIDE_OPTIONS), f"hybrid.interleave.{side}")
+    options = inner_object(interleave, side, "hybrid.interleave", {})
+    refuse_unknown(options, set(SIDE_OPTIONS), f"hybrid.interleave.{side}")
     # Both express the weights of the legs, so one of a side replaces either of the shared ones.
-    replaced = {"alpha", "weights"} if {"alpha", "weights"} & set(own) else set()
-    return {key: value for key, value in shared.items() if key not in replaced} | own
+    replaced = {"alpha", "weights"} if {"alpha", "weights"} & set(options) else set()
+    return {key: value for key, value in shared.items() if key not in replaced} | options
 
 
 def _parsed(side: str, body: dict[str, Any], parse: Callable[[dict[str, Any]], Hybrid]) -> Hybrid:

@@ -21,7 +21,7 @@ NEURAL_LEG_KEYS = NEURAL_KEYS - {"min_score"}
 """`model_id` has no effect: the model of the attachment embeds the text."""
 
 
-def parse_hybrid(body: dict[str, Any], pipeline: Any, *, wanted: int) -> Leg:
+def parse_hybrid(body: dict[str, Any], pipeline: Any, *, page_end: int) -> Leg:
     """A fusion with OpenSearch's formulas: `min_max` and `arithmetic_mean` with equal weights by default.
 
     Raises InvalidRequest or MalformedRequest naming the field at fault.
@@ -32,8 +32,8 @@ def parse_hybrid(body: dict[str, Any], pipeline: Any, *, wanted: int) -> Leg:
         raise InvalidRequest(f"[hybrid.queries] must be a list of 1 to {MAX_QUERIES} queries")
     settings = parse_pipeline(pipeline, len(queries))
     filters = (*filters_of(body, "hybrid"), *settings.filters)
-    depth = integer(body, "pagination_depth", max(wanted, _DEFAULT_DEPTH), low=1, high=10_000, where="hybrid")
-    window = max(depth, wanted)
+    depth = integer(body, "pagination_depth", max(page_end, _DEFAULT_DEPTH), low=1, high=10_000, where="hybrid")
+    window = max(depth, page_end)
     legs = [_leg(query, filters, window, f"hybrid.queries[{n}]") for n, query in enumerate(queries)]
     if settings.rank_constant is not None:
         return RrfLeg(tuple(map(Weighted, legs, settings.weights)), window, settings.rank_constant, name="hybrid")
@@ -53,10 +53,10 @@ def _leg(query: Any, filters: tuple[dict[str, Any], ...], depth: int, where: str
             raise InvalidRequest(
                 f"[{where}.boost] has no effect on a normalised score; use [combination.parameters.weights]"
             )
-        own = filters_of(query["knn"], where)
+        leg_filters = filters_of(query["knn"], where)
         section["k"] = integer(section, "k", depth, low=1, high=10_000, where=where)
         name = query["knn"].get("_name", "neural")
-        return KnnLeg(section, (*filters, *own), name=str(name), is_named="_name" in query["knn"])
+        return KnnLeg(section, (*filters, *leg_filters), name=str(name), is_named="_name" in query["knn"])
     return StandardLeg(query, filters, name=next(iter(query)))
 
 

@@ -122,14 +122,14 @@ def or_default(value: float | None, default: float) -> float:
 
 def check_windows(kind: str, leg: Leg) -> None:
     """Raises FailedValidation when a retriever needs more hits than the fusion below it returns."""
-    own = window_key(kind), getattr(leg, "window", 0)
+    key, window = window_key(kind), getattr(leg, "window", 0)
     for below in inside(leg):
         if isinstance(below, StandardLeg | KnnLeg):
             continue
-        if own[1] > below.window:
+        if window > below.window:
             name = kind_of(below)
             raise FailedValidation(
-                f"[{kind}] requires [{own[0]}: {own[1]}] to be smaller than or equal to its sub retriever's {name} "
+                f"[{kind}] requires [{key}: {window}] to be smaller than or equal to its sub retriever's {name} "
                 f"[{window_key(name)}: {below.window}]"
             )
 

@@ -170,13 +170,13 @@ def _linear_leg(body: Any, where: str, filters: Filters, depth: int, default: st
         raise InvalidRequest(f"[{where}] must be an object with [retriever], and optionally [weight] and [normalizer]")
     refuse_unknown(body, FUSED_LEG_KEYS["linear"], where)
     leg = _parse(body["retriever"], f"{where}.retriever", filters, depth + 1)
-    own = normalizer_of(body, where) or default or "none"
-    if default is not None and own != default:
+    normalizer = normalizer_of(body, where) or default or "none"
+    if default is not None and normalizer != default:
         raise InvalidRequest(
-            f"[linear] All per-retriever normalizers must match the top-level normalizer: expected [{default}], found [{own}] "
-            f"in [{where}]"
+            f"[linear] All per-retriever normalizers must match the top-level normalizer: expected [{default}], found "
+            f"[{normalizer}] in [{where}]"
         )
-    return Weighted(leg, weight_of(body, where), own)
+    return Weighted(leg, weight_of(body, where), normalizer)
 
 
 _PARSERS: dict[str, Callable[[dict[str, Any], str, Filters, int], Leg]] = {

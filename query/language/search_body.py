@@ -53,7 +53,7 @@ def parse_clause(
     clause = {key: value for key, value in clause.items() if key not in options}
     clause["filter"] = [*filters_of(clause, "hybrid"), *conditions]
     if "queries" in clause:
-        ranking: Hybrid | Leg = opensearch.parse_hybrid(clause, None, wanted=start + size)
+        ranking: Hybrid | Leg = opensearch.parse_hybrid(clause, None, page_end=start + size)
     else:
         for key in ("inner_hits", "rerank", "interleave"):
             if clause.get(key) not in (None, False):
@@ -150,7 +150,7 @@ def _hybrid_ranking(body: dict[str, Any], *, size: int, start: int) -> Hybrid | 
     if len(query) != 1:
         raise InvalidRequest("[hybrid] must be the only clause of [query]")
     if "queries" in query["hybrid"]:
-        return opensearch.parse_hybrid(query["hybrid"], body.get("search_pipeline"), wanted=start + size)
+        return opensearch.parse_hybrid(query["hybrid"], body.get("search_pipeline"), page_end=start + size)
     if "search_pipeline" in body:
         raise InvalidRequest("[search_pipeline] needs a [hybrid] query with [queries]")
     return parse_hybrid(query["hybrid"], size=size, start=start, min_score=number(body, "min_score", where="search"))

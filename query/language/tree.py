@@ -200,8 +200,8 @@ def leaf_windows(leg: Leg, window: int) -> Iterator[int]:
     if isinstance(leg, Leaf):
         yield window
     for inner in inside(leg):
-        wanted = leg.depth if isinstance(leg, RescorerLeg) else window if isinstance(leg, Leaf) else leg.window
-        yield from leaf_windows(inner, wanted)
+        inner_window = leg.depth if isinstance(leg, RescorerLeg) else window if isinstance(leg, Leaf) else leg.window
+        yield from leaf_windows(inner, inner_window)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def pipeline(kind: str, **settings: Any) -> dict[str, Any]:
 
 
 def test_defaults_are_opensearchs() -> None:
-    leg = parse_hybrid({"queries": [dict(MATCH), neural()]}, None, wanted=10)
+    leg = parse_hybrid({"queries": [dict(MATCH), neural()]}, None, page_end=10)
     assert isinstance(leg, LinearLeg)
     assert leg.combination == "arithmetic_mean"
     assert [(weighted.weight, weighted.normalizer) for weighted in leg.legs] == [
@@ -41,7 +41,9 @@ def test_a_normalization_pipeline_in_the_request() -> None:
         combination={"technique": "harmonic_mean", "parameters": {"weights": [0.3, 0.7]}},
     )
     leg = parse_hybrid(
-        {"queries": [dict(MATCH), dict(MATCH)], "pagination_depth": 40, "filter": {"term": {"a": 1}}}, given, wanted=10
+        {"queries": [dict(MATCH), dict(MATCH)], "pagination_depth": 40, "filter": {"term": {"a": 1}}},
+        given,
+        page_end=10,
     )
     assert isinstance(leg, LinearLeg)
     assert (leg.combination, leg.window) == ("harmonic_mean", 40)
@@ -51,13 +53,15 @@ def test_a_normalization_pipeline_in_the_request() -> None:
 
 def test_a_score_ranker_pipeline() -> None:
     given = pipeline("score-ranker-processor", combination={"technique": "rrf", "rank_constant": 20})
-    leg = parse_hybrid({"queries": [dict(MATCH)]}, given, wanted=10)
+    leg = parse_hybrid({"queries": [dict(MATCH)]}, given, page_end=10)
     assert isinstance(leg, RrfLeg)
     assert leg.rank_constant == 20
 
 
 def test_a_vector_in_opensearchs_form() -> None:
-    leg = parse_hybrid({"queries": [{"knn": {"v": {"vector": [1.0, 0.0], "k": 3, "filter": MATCH}}}]}, None, wanted=10)
+    leg = parse_hybrid(
+        {"queries": [{"knn": {"v": {"vector": [1.0, 0.0], "k": 3, "filter": MATCH}}}]}, None, page_end=10
+    )
     assert isinstance(leg, LinearLeg)
     knn = leg.legs[0].leg
     assert isinstance(knn, KnnLeg)
@@ -91,5 +95,5 @@ def test_legs_of_a_hybrid_stay() -> None:
 )  # fmt: skip
 def test_what_cannot_be_is_refused_by_name(body: dict[str, Any], given: Any, words: str) -> None:
     with pytest.raises(EsblendError) as caught:
-        parse_hybrid(body, given, wanted=10)
+        parse_hybrid(body, given, page_end=10)
     assert words in caught.value.reason
