@@ -13,10 +13,10 @@ from elasticsearch import ApiError
 from bench.report import write
 from bench.stack import BenchStack, bench_stack
 from esblend.encoder.folder import find_model
-from query.lab.judged import Judged, read_beir
-from query.lab.measuring import MAIN, mean_of, per_query
-from query.lab.scratch import scratch_index
-from query.lab.searching import run_system
+from query.lab.batch_searches import run_system
+from query.lab.judgements import Judged, read_beir
+from query.lab.measures import MAIN, mean_of, per_query
+from query.lab.scratch_index import scratch_index
 from query.lab.systems import hybrid
 from tests.collections import find_collection
 

@@ -23,7 +23,7 @@ from bench.anisotropic import MODERATE, STRONG, write_anisotropic_encoder
 from bench.mpnet import mpnet_folder
 from bench.report import RESULTS, kept_rows, write
 from bench.stack import BenchStack, bench_stack
-from query.lab.scratch import scratch_index
+from query.lab.scratch_index import scratch_index
 from tests.collections import find_collection
 
 PAGE = Path(__file__).parent.parent / "docs" / "relevance.md"

@@ -9,12 +9,12 @@ from typing import Any
 
 from bench.stack import BenchStack
 from mappings.attachment import Attachment
+from query.lab.batch_searches import run_system
 from query.lab.blend_arrays import Blend
 from query.lab.candidates import fetch_candidates
 from query.lab.evaluation import Evaluation, evaluate, unjudged_share
-from query.lab.judged import Judged, read_beir
-from query.lab.measuring import MAIN, MEASURES, compare, mean_of, per_query
-from query.lab.searching import run_system
+from query.lab.judgements import Judged, read_beir
+from query.lab.measures import MAIN, MEASURES, compare, mean_of, per_query
 from query.lab.systems import System, hybrid, standard_systems
 from query.lab.training import Options, held_back, mine, train
 from query.lab.tuning import WINDOWS, Settings, as_defaults, describe, field_choices, tune

@@ -5,7 +5,7 @@
 `claim` makes an attach call atomic: its `null_value` is a digest of the settings, and Elasticsearch rejects a mapping update that
 changes it. Documents never contain this field. `detached` marks the generations of an attachment that was removed. After another
 client has overwritten `_meta`, the next attachment claims the last generation again (`claim_1`, `claim_2`, ...). Fields `turn_1`,
-`turn_2`, ... make later changes atomic (see `mappings.turns`).
+`turn_2`, ... make later changes atomic (see `mappings.atomic_changes`).
 """
 
 import hashlib

@@ -10,6 +10,7 @@ from typing import Any
 from elasticsearch import AsyncElasticsearch
 
 from esblend.errors import InvalidRequest
+from mappings.atomic_changes import atomic, replace_attachment
 from mappings.attachment import Attachment
 from mappings.builder import claimed_generation_mapping
 from mappings.capabilities import check_capabilities, read_settings
@@ -19,7 +20,6 @@ from mappings.index_lookup import AttachedIndex, find_attached
 from mappings.index_state import require_open, result_window
 from mappings.new_generation import Models, make_generation
 from mappings.requests import AttachRequest, GenerationRequest
-from mappings.turns import atomic, replace_attachment
 
 _PAGE = 1000
 MAX_GENERATIONS = 2

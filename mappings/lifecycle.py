@@ -11,6 +11,7 @@ from elasticsearch import AsyncElasticsearch, BadRequestError
 from pydantic import ValidationError
 
 from esblend.errors import AlreadyAttached, InvalidRequest
+from mappings.atomic_changes import atomic, concurrent_change, replace_attachment, replace_settings
 from mappings.attachment import (
     META_KEY,
     Attachment,
@@ -47,7 +48,6 @@ from mappings.index_state import require_open
 from mappings.new_generation import Models, make_generation
 from mappings.pipeline_check import check_final_pipeline
 from mappings.requests import AttachRequest
-from mappings.turns import atomic, concurrent_change, replace_attachment, replace_settings
 
 DEFAULT_FIELD = "esblend"
 

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from query.lab.evaluation import Evaluation, Measured
-from query.lab.judged import Judged
-from query.lab.measuring import MAIN, MEASURES, Interval, compare, mean_of
+from query.lab.judgements import Judged
+from query.lab.measures import MAIN, MEASURES, Interval, compare, mean_of
 from query.lab.systems import BASELINE, BLEND
 
 HOSTILE = "</script><script>document.title='broken'</script><b>hostile</b>"

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from esblend.elasticsearch_connection import back_off
 from esblend.errors import IndexUnavailable, UnknownMessage
-from esblend.ready import announce_ready, forget_ready
+from esblend.ready_file import announce_ready, forget_ready
 from esblend.settings import Settings
 
 log = structlog.get_logger()

@@ -30,7 +30,7 @@ from esblend.elasticsearch_connection import back_off, connect, wait_for_elastic
 from esblend.errors import EsblendError, ModelError, QueueUnsafe, UnknownMessage
 from esblend.logs import configure_logging, without_preview
 from esblend.metrics import DOCUMENTS, serve
-from esblend.ready import announce_ready, forget_dead, forget_ready
+from esblend.ready_file import announce_ready, forget_dead, forget_ready
 from esblend.redis_connection import connect_redis
 from esblend.settings import Settings
 from workers.acknowledgements import return_credit_of_failed_acknowledgements

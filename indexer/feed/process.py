@@ -16,7 +16,7 @@ from esblend.elasticsearch_connection import back_off, connect_async, wait_for_e
 from esblend.errors import IndexUnavailable
 from esblend.logs import configure_logging
 from esblend.metrics import serve
-from esblend.ready import announce_ready, forget_ready
+from esblend.ready_file import announce_ready, forget_ready
 from esblend.settings import Settings
 from indexer.feed.checkpoints import ensure_checkpoints_index
 from indexer.feed.feed import Feed

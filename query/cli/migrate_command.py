@@ -59,7 +59,7 @@ def migrate(
     command is interrupted, run it again: it continues. With --qrels it switches only if the new generation is not
     significantly worse. Exit code 4: vectors are still missing after --wait; 1: not switched because the new generation is worse.
     """
-    from query.lab.judged import read_judgements
+    from query.lab.judgements import read_judgements
 
     changes = {
         "model": model, "query_model": settings.query_model, "passages": settings.passages, "vector": settings.vector
@@ -150,9 +150,9 @@ def _measure(
     es: "Elasticsearch", index: str, generations: tuple[str, str], qrels: Path, queries: Path | None
 ) -> dict[str, Any]:
     """nDCG of the blend with each generation, and whether the new one is significantly worse."""
-    from query.lab.judged import read_judgements
-    from query.lab.measuring import MAIN, compare, mean_of, per_query
-    from query.lab.searching import run_system
+    from query.lab.batch_searches import run_system
+    from query.lab.judgements import read_judgements
+    from query.lab.measures import MAIN, compare, mean_of, per_query
     from query.lab.systems import hybrid
 
     judged = read_judgements(qrels, queries)

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from esblend import tracing
 from esblend.logs import configure_logging
-from esblend.ready import announce_ready, forget_ready
+from esblend.ready_file import announce_ready, forget_ready
 from esblend.settings import Settings
 from query.gateway.application import Gateway, MakeRoutes
 from query.gateway.head_limits import make_protocol

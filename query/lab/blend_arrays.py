@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from esblend.errors import InvalidRequest
 from query.fusion.blend import CALIBRATED, RAW_DOT, THEORETICAL
 from query.lab.candidates import Candidates
-from query.lab.judged import Judged
+from query.lab.judgements import Judged
 from query.plan.similarity import SIMILARITY_SCALES, SimilarityScale
 
 Array = NDArray[np.float64]

@@ -8,8 +8,8 @@ from elasticsearch import Elasticsearch
 
 from query.fusion.blend import CALIBRATED
 from query.fusion.ranked_lists import Key, Scores
-from query.lab.judged import Judged
-from query.lab.searching import Advance, search_all
+from query.lab.batch_searches import Advance, search_all
+from query.lab.judgements import Judged
 from query.lab.systems import WHOLE
 from query.plan.hybrid_legs import LEXICAL, SEMANTIC
 

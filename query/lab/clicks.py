@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from query.lab.measuring import LEVEL
+from query.lab.measures import LEVEL
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from esblend.cli.console import count_progress, err, out, print_json
 from esblend.cli.gateway_client import FAILED, DataDir, Json, call, end, gateway, stating_errors, whole_command
 from esblend.errors import InvalidRequest, MissingExtra, UnusableFile
 from esblend.extras import require
-from query.lab.judged import Judged, from_titles, missing_documents, read_beir, read_judgements
+from query.lab.judgements import Judged, from_titles, missing_documents, read_beir, read_judgements
 from query.lab.run_files import read_runs, refuse_equal_labels, write_runs
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ def evaluate(
     Reports nDCG@10, MRR@10, recall and MAP with significance against BM25, latency, and the queries won and lost.
     """
     _require_lab("`esblend eval`")
-    from query.lab.circumstances import read_circumstances
     from query.lab.evaluation import evaluate as measure
     from query.lab.evaluation import with_run
+    from query.lab.evaluation_details import read_evaluation_details
     from query.lab.report import write_html
     from query.lab.systems import standard_systems
 
@@ -105,7 +105,7 @@ def evaluate(
             _show(evaluation, as_json=as_json)
             if html is not None:
                 with _writing("--html", html):
-                    write_html(evaluation, read_circumstances(es, evaluation, sys.argv[1:], generation), html)
+                    write_html(evaluation, read_evaluation_details(es, evaluation, sys.argv[1:], generation), html)
             if runs is not None:
                 with _writing("--runs", runs):
                     write_runs(evaluation, runs)
@@ -283,7 +283,7 @@ def _target(
     `judge` gets the index before it is attached and `check` when it is attached, both before its documents are embedded. They raise
     to end the work.
     """
-    from query.lab.scratch import scratch_index
+    from query.lab.scratch_index import scratch_index
 
     if not Path(target).is_dir():
         if keep is not None:

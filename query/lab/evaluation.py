@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from elasticsearch import Elasticsearch
 
+from query.lab.batch_searches import Run, latencies, run_system
 from query.lab.blend_arrays import Blend, to_arrays
 from query.lab.candidates import fetch_candidates
-from query.lab.judged import Judged
-from query.lab.measuring import MAIN, MEASURES, Difference, Interval, compare, mean_of, per_query
-from query.lab.searching import Run, latencies, run_system
+from query.lab.judgements import Judged
+from query.lab.measures import MAIN, MEASURES, Difference, Interval, compare, mean_of, per_query
 from query.lab.systems import BASELINE, DEPTH, System
 
 LATENCY_QUERIES = 20

@@ -1,4 +1,4 @@
-"""Writes an evaluation as one HTML file: the result in a sentence, its circumstances, plots, and every query with its hits.
+"""Writes an evaluation as one HTML file: the result in a sentence, its details, plots, and every query with its hits.
 
 The file needs no other file and no network. Its content security policy permits its own script only.
 """
@@ -14,13 +14,13 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
 from query.lab import plots
-from query.lab.circumstances import SHOWN_HITS, Circumstances
 from query.lab.evaluation import Evaluation
-from query.lab.measuring import MAIN, MEASURES
+from query.lab.evaluation_details import SHOWN_HITS, EvaluationDetails
+from query.lab.measures import MAIN, MEASURES
 from query.lab.summary import best_values, compared, p_text, sentence
 
 
-def write_html(evaluation: Evaluation, circumstances: Circumstances, file: Path) -> None:
+def write_html(evaluation: Evaluation, details: EvaluationDetails, file: Path) -> None:
     """Everything that comes from the index or from judgements is escaped."""
     environment = Environment(loader=PackageLoader("query.lab", "templates"), autoescape=select_autoescape())
     environment.filters["p"] = p_text
@@ -29,17 +29,17 @@ def write_html(evaluation: Evaluation, circumstances: Circumstances, file: Path)
     )
     page = environment.get_template("report.html").render(
         evaluation=evaluation,
-        facts=circumstances.facts,
+        facts=details.facts,
         sentence=sentence(evaluation),
         compared=compared(evaluation),
         measures=list(MEASURES),
         main=MAIN,
         best=best_values(evaluation),
         forest=plots.forest(evaluation.differences),
-        curve=plots.curve(evaluation.curve, circumstances.alpha),
-        alpha=circumstances.alpha,
+        curve=plots.curve(evaluation.curve, details.alpha),
+        alpha=details.alpha,
         size=(plots.WIDTH, plots.HEIGHT),
-        data=query_data(evaluation, circumstances.documents),
+        data=query_data(evaluation, details.documents),
         script=Markup(script),  # noqa: S704 -- of this package
         style=Markup(style),  # noqa: S704
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from esblend.errors import InvalidRequest, UnusableFile
-from query.lab.judged import Judged, write_qrels
+from query.lab.judgements import Judged, write_qrels
 
 if TYPE_CHECKING:
     from query.lab.evaluation import Evaluation

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from query.lab.evaluation import Evaluation, Measured
-from query.lab.measuring import MAIN, MEASURES
+from query.lab.measures import MAIN, MEASURES
 from query.lab.systems import BLEND
 
 _Cells = list[tuple[str, list[Text]]]

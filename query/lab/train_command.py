@@ -53,7 +53,7 @@ def train(
     from esblend.encoder.folder import find_model
     from mappings.attachment import Attachment
     from query.lab import training
-    from query.lab.judged import read_judgements
+    from query.lab.judgements import read_judgements
 
     with stating_errors():
         data = training.read_data_config(data_config) if data_config else []

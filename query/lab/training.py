@@ -19,8 +19,8 @@ from esblend.encoder.folder import find_model
 from esblend.errors import InvalidRequest, UnusableFile
 from mappings.attachment import Attachment
 from mappings.source import source_text
-from query.lab.judged import Judged
-from query.lab.searching import Advance, search_all
+from query.lab.batch_searches import Advance, search_all
+from query.lab.judgements import Judged
 from query.lab.systems import hybrid
 
 SCALE = 20.0

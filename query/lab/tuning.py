@@ -12,8 +12,8 @@ from esblend.errors import InvalidRequest
 from query.fusion.blend import CALIBRATED
 from query.lab.blend_arrays import Blend, to_arrays
 from query.lab.candidates import Candidates
-from query.lab.judged import Judged
-from query.lab.measuring import MAIN, Difference, Interval, compare, mean_of
+from query.lab.judgements import Judged
+from query.lab.measures import MAIN, Difference, Interval, compare, mean_of
 
 Fields = tuple[str, ...]
 """The fields of the lexical leg, with boosts."""

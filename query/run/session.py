@@ -17,7 +17,7 @@ from mappings.capabilities import Version, knn_query_has_k
 from query.language.tree import Hybrid, Search
 from query.language.url_parameters import Parameters
 from query.page.explanation import explanations
-from query.page.sides import show_sides
+from query.page.interleave_sides import show_sides
 from query.page.totals import total_of, totals_as_integers, without_scores
 from query.plan.documents import matching_body
 from query.plan.page import candidates_query

@@ -10,8 +10,8 @@ import pytest
 from elasticsearch import ApiError
 from playwright.sync_api import Page, expect
 
-from query.lab.judged import Judged, read_judgements, read_queries
-from query.lab.measuring import per_query
+from query.lab.judgements import Judged, read_judgements, read_queries
+from query.lab.measures import per_query
 from tests.conftest import Stack
 from tests.real.playground.documents import INDEX, QUESTION, ask, move_slider, order, settled, tab, wait_for
 

@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 
-from query.lab.circumstances import Circumstances
+from query.lab.evaluation_details import EvaluationDetails
 from query.lab.report import write_html
 from tests.evaluations import HOSTILE, evaluation, weak
 
@@ -38,7 +38,7 @@ def report(browser: Browser, tmp_path: Path, size: ViewportSize) -> Iterator[Ope
         file = tmp_path / "report.html"
         weak_queries = weak(evaluation(BASE, BLEND, queries=QUERIES))
         documents = {"q0-right": ("Resetting your password", "Open the sign-in page."), "q0-other": (HOSTILE, HOSTILE)}
-        write_html(weak_queries, Circumstances(FACTS, alpha, documents), file)
+        write_html(weak_queries, EvaluationDetails(FACTS, alpha, documents), file)
         contexts.append(browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce"))
         page = contexts[-1].new_page()
         problems: list[str] = []

@@ -8,8 +8,8 @@ from query.fusion.normalizers import Calibration, calibrated
 from query.fusion.ranked_lists import Key
 from query.lab.blend_arrays import Blend, to_arrays
 from query.lab.candidates import Candidates
-from query.lab.judged import Judged
-from query.lab.measuring import MAIN, per_query
+from query.lab.judgements import Judged
+from query.lab.measures import MAIN, per_query
 from query.plan.similarity import SIMILARITY_SCALES
 
 CALIBRATION = {"i": Calibration(0.2)}

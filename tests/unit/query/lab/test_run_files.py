@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from esblend.errors import InvalidRequest
-from query.lab.judged import Judged
+from query.lab.judgements import Judged
 from query.lab.run_files import read_runs, refuse_equal_labels
 
 JUDGED = Judged("j", {"a": "cat"}, {"a": {"1": 1}})

@@ -5,7 +5,7 @@ import re
 import pytest
 from rich.console import Console
 
-from query.lab.circumstances import command_line
+from query.lab.evaluation_details import command_line
 from query.lab.plots import curve, forest, ticks
 from query.lab.summary import sentence, table
 from tests.evaluations import evaluation

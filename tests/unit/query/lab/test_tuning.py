@@ -9,7 +9,7 @@ from esblend.errors import InvalidRequest
 from query.fusion.ranked_lists import Key
 from query.lab.blend_arrays import Blend
 from query.lab.candidates import Candidates
-from query.lab.judged import Judged
+from query.lab.judgements import Judged
 from query.lab.tuning import Settings, as_defaults, field_choices, present_settings, tune
 
 FIELDS = ("title", "body")

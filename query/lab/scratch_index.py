@@ -11,7 +11,7 @@ from elasticsearch.helpers import streaming_bulk
 
 from esblend.cli.gateway_client import call
 from esblend.errors import InvalidRequest
-from query.lab.judged import read_corpus
+from query.lab.judgements import read_corpus
 
 FIELDS = ("title", "text")
 _TEXT = {"type": "text", "analyzer": "english"}

@@ -7,7 +7,7 @@ from typing import Any
 from elasticsearch import Elasticsearch
 
 from esblend.errors import UpstreamError
-from query.lab.judged import Judged
+from query.lab.judgements import Judged
 from query.lab.systems import Body, System
 
 Run = Mapping[str, Mapping[str, float]]

@@ -1,4 +1,4 @@
-"""The circumstances of an evaluation, for its report: model, settings, versions, date, command, and the documents' titles."""
+"""The details of an evaluation for its report: model, settings, versions, date, command, and the documents' titles."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ _SECRETS = ("--api-key",)
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class EvaluationDetails:
     """`facts`: label -> value, as the report lists them. `alpha`: the index's present weight of the semantic leg; None if the
     index does not blend by one. `documents`: id -> (title, beginning of the text) of the hits that the report lists."""
 
@@ -31,9 +31,9 @@ class Circumstances:
     documents: Mapping[str, tuple[str, str]]
 
 
-def read_circumstances(
+def read_evaluation_details(
     es: Elasticsearch, evaluation: Evaluation, arguments: Sequence[str], generation: str | None = None
-) -> Circumstances:
+) -> EvaluationDetails:
     """Read what the report shows about the run, with the caller's rights. `arguments`: the command line, without secrets
     that are options' values."""
     attachment = call(es, "GET", f"/_esblend/indices/{quote(evaluation.index, safe='')}")["attachment"]
@@ -56,7 +56,7 @@ def read_circumstances(
         "Duration": f"{evaluation.seconds:.0f} s",
         "Command": command_line(arguments),
     }
-    return Circumstances(facts, _present_alpha(defaults), _documents(es, evaluation, attachment["source_fields"]))
+    return EvaluationDetails(facts, _present_alpha(defaults), _documents(es, evaluation, attachment["source_fields"]))
 
 
 def command_line(arguments: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from esblend.errors import InvalidRequest
-from query.lab.judged import read_beir, read_corpus, read_judgements, read_qrels, write_qrels
+from query.lab.judgements import read_beir, read_corpus, read_judgements, read_qrels, write_qrels
 
 
 def write(folder: Path, name: str, text: str) -> Path:

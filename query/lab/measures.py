@@ -8,8 +8,8 @@ import numpy as np
 from ir_measures import AP, RR, R, nDCG
 from numpy.typing import NDArray
 
-from query.lab.judged import Judged
-from query.lab.searching import Run
+from query.lab.batch_searches import Run
+from query.lab.judgements import Judged
 
 MEASURES = {"nDCG@10": nDCG @ 10, "MRR@10": RR @ 10, "recall@10": R @ 10, "recall@100": R @ 100, "MAP": AP}
 MAIN = "nDCG@10"

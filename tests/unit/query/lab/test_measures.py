@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from query.lab.judged import Judged
-from query.lab.measuring import MAIN, compare, mean_of, per_query
+from query.lab.judgements import Judged
+from query.lab.measures import MAIN, compare, mean_of, per_query
 
 JUDGED = Judged("j", {"1": "one", "2": "two"}, {"1": {"a": 1, "b": 2}, "2": {"c": 1}})
 
