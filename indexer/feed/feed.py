@@ -172,6 +172,9 @@ class Feed:
                 self.feeds[key].note(report)
                 if report.is_end:
                     self.followed.due.add(key)
+                    if not self.feeds[key].is_busy:
+                        # Its work may be done. Only stats that contain the workers' writes prove it.
+                        self._shards_read_at = float("-inf")
 
     def _end_overdue_steps(self) -> None:
         """End the steps of indices that other processes wait for: a refresh may take a minute. The next step releases the index."""
