@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from workers.documents import Target
 
-_PAUSES = 10
-"""Writes that refresh an index take a tenth of the time at most."""
+_PAUSES = 5
+"""Writes that refresh an index take a fifth of the time at most."""
 _LONGEST_SECONDS = 1.0
 """Elasticsearch refreshes the index so often by itself."""
 
