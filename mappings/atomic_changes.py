@@ -100,7 +100,7 @@ async def _put(
         if f".{_PREFIX}" in reason and "conflict" in reason:
             raise _OvertakenError(attached.index) from error
         if mark and "Limit of total fields" in reason:
-            # There is no room for a turn. An index whose backfill nobody can pause would be worse than a lost race.
+            # The mapping has no room for another field. A backfill that cannot be paused would be worse than a lost race.
             await _put(es, attached, changed, additions, {})
             return
         if is_claim_conflict(reason):

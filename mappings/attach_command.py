@@ -115,8 +115,8 @@ def detach(
 ) -> None:
     """Remove the attachment.
 
-    Elasticsearch never removes fields from a mapping, and vectors remain in the documents. --purge removes the vectors, those of
-    earlier attachments as well; --reindex copies the documents without esblend's fields.
+    Elasticsearch never removes fields from a mapping, and vectors remain in the documents. --purge removes the vectors of
+    this and of earlier attachments; --reindex copies the documents without esblend's fields.
     """
     if purge and template is not None:
         end("--purge is for an index: a template has no documents.")

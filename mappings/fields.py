@@ -19,7 +19,7 @@ def check_text_fields(index: str, properties: Mapping[str, Any], request: Attach
 
 
 def check_default_fields(index: str, properties: Mapping[str, Any], defaults: QueryDefaults) -> None:
-    """Raises InvalidRequest unless the default fields of queries, also those of profiles, can be searched."""
+    """Raises InvalidRequest unless the default fields of queries and of profiles can be searched."""
     for options in (defaults, *(defaults.profiles or {}).values()):
         for field in options.fields or ():
             _check_searched_field(index, properties, field)

@@ -21,7 +21,8 @@ log = structlog.get_logger()
 FORMAT = 1
 MEAN_VECTORS_INDEX = "esblend-mean-vectors"
 SAMPLE_DOCUMENTS = 300
-"""Documents of a sample. The standard error of a query's mean dot product is then about 0.006 for MiniLM (docs/decisions)."""
+"""Documents of a sample. The standard error of a query's mean dot product is then about 0.006 for MiniLM
+(docs/decisions/010-mean-vector.md)."""
 _PAGE_DOCUMENTS = 20
 """Documents whose vectors are read at a time: a document can have hundreds of passages."""
 _SETTINGS = {"index.hidden": True, "number_of_shards": 1, "auto_expand_replicas": "0-1"}

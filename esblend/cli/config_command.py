@@ -19,7 +19,7 @@ def _group() -> None:
 def show(data_dir: DataDir = None, as_json: Json = False) -> None:
     """Show every setting with its value and its source.
 
-    Secrets are masked. The addresses, the model and the credentials are those of the stack on this machine, if it has one.
+    Secrets are masked. If this machine has a stack, the stack's addresses, model and credentials are shown.
     """
     from rich.text import Text
 

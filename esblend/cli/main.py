@@ -48,7 +48,7 @@ _PANELS: dict[str, dict[str, tuple[str, ...]]] = {
         "indexer.commands": ("feed",),
     },
 }
-"""Panel of `--help` -> module -> its commands. A module is imported when one of its commands is asked for."""
+"""Panel of `--help` -> module -> its commands. A module is imported when one of its commands is used."""
 _PLACES = {command: module for modules in _PANELS.values() for module, names in modules.items() for command in names}
 
 

@@ -102,7 +102,7 @@ def _fetch_java(oldest: int, newest: int) -> Java:
 def no_java_message(oldest: int, newest: int) -> str:
     return (
         f"Elasticsearch needs a full JDK of version {oldest} to {newest}; none was found and none could be downloaded. Either\n"
-        "  - install one (a distribution's openjdk package, say) or name it with ES_JAVA_HOME, or\n"
+        "  - install one (for example your distribution's openjdk package) or name it with ES_JAVA_HOME, or\n"
         "  - use a running Elasticsearch: ESBLEND_ES_URL=http://... or `esblend up --es http://...`, or\n"
         "  - run everything in containers: docker compose up"
     )

@@ -21,8 +21,8 @@ def default_data_dir() -> Path:
 def elasticsearch_dir(data_dir: Path) -> Path:
     """Configuration, data and logs of a stack's Elasticsearch nodes.
 
-    Elasticsearch refuses to run as root, and the user that then runs it can often not even enter `data_dir` (below
-    root's home, say); so as root its files are in /var/lib/esblend, one folder for each data dir.
+    Elasticsearch refuses to run as root, and the user that runs it instead often cannot enter `data_dir` (for example below
+    root's home). So for root its files are in /var/lib/esblend, one folder for each data dir.
     """
     if not is_root():
         return data_dir / "elasticsearch"

@@ -119,7 +119,7 @@ async def _latest(es: AsyncElasticsearch) -> dict[str, Heartbeat]:
 
 
 async def _members(es: AsyncElasticsearch) -> dict[str, Heartbeat]:
-    """The heartbeats of the members of the list of feeds. Gets are in real time, so a feed that has just stopped is no member."""
+    """The heartbeats of the members of the list of feeds. Gets are in real time: a feed that has just stopped is missing."""
     response = await es.mget(index=CHECKPOINTS_INDEX, ids=[MEMBERS_ID])
     exists(response["docs"][0], CHECKPOINTS_INDEX)  # an error is not an empty list
     return await _read(es, [heartbeat_id(member) for member in sorted(read_members(response["docs"][0]).by_id)])

@@ -32,7 +32,7 @@ def read_json_lines(stream: BinaryIO, name: str, options: LoadOptions) -> Iterat
 def read_json(stream: BinaryIO, name: str, options: LoadOptions) -> Iterator[Found]:
     """Documents of an array or of a sequence of objects, read in parts, so the file may be larger than memory.
 
-    A broken document ends the file, because nobody can say where the next one begins.
+    A broken document ends the file, because the beginning of the next one is unknown.
     """
     text = codecs.getreader(options.encoding or by_mark(stream))(stream)
     decoder = json.JSONDecoder()

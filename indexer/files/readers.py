@@ -78,7 +78,7 @@ def _read(file: Path, path: Path, options: LoadOptions, advance: Advance) -> Ite
 
 
 def _sniffed(start: str) -> str:
-    """The kind of file that standard input begins with. Raises UnusableFile for kinds that are one document or not text."""
+    """The kind of file on standard input, by its beginning. Raises UnusableFile unless it is JSON or CSV."""
     start = start.removeprefix("\ufeff").lstrip()
     for mark, kind in _NOT_FROM_STDIN.items():
         if start.startswith(mark):

@@ -117,7 +117,7 @@ def read_whole(stream: BinaryIO) -> bytes:
 
 
 def lines(stream: BinaryIO, encoding: str | None) -> Iterator[str | Exception]:
-    """The lines of a text, without byte order mark; in the place of a line that cannot be decoded or is too long, the error."""
+    """The lines of a text without byte order mark; the error instead of a line that cannot be decoded or is too long."""
     encoding = encoding or by_mark(stream)
     if "\n".encode(encoding) not in (b"\n", b"\xef\xbb\xbf\n"):  # UTF-16 and UTF-32: a byte 10 need not be a line's end
         yield from _decoded(stream, encoding)

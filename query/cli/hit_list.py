@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 LEXICAL, SEMANTIC, OTHER = "#3f7fdd", "#e8853a", "magenta"
-"""Colours of the legs: those of the playground, readable on a dark and on a light terminal."""
+"""Colours of the legs, as in the playground; readable on dark and light terminals."""
 _BAR_WIDTH = 40
 _PASSAGE_CHARACTERS = 320
 _MARK = "\ue000", "\ue001"
@@ -74,7 +74,7 @@ def _heading(rank: int, hit: dict[str, Any]) -> Text:
 
 
 def matched_words(hits: list[dict[str, Any]]) -> set[str]:
-    """The highlighted word forms in lower case, without function words unless there are no others."""
+    """The highlighted word forms in lower case, without function words unless all of them are function words."""
     fragments = "\n".join(fragment for hit in hits for field in hit.get("highlight", {}).values() for fragment in field)
     marked = re.findall(f"{_MARK[0]}([^{_MARK[1]}]*){_MARK[1]}", fragments)
     words = {word for text in marked for word in re.findall(r"\w+", text.lower())}

@@ -333,7 +333,7 @@ def _read_judged(
 
 
 def _refuse_unwritable(html: Path | None, runs: Path | None) -> None:
-    """Raises UnusableFile before the measurement starts, not an hour later. Permissions are no proof, so it tries to write."""
+    """Raises UnusableFile before the measurement starts, not an hour later. It tries to write: permission bits are no proof."""
     if html is not None:
         if html.is_dir():
             raise UnusableFile(f"--html {html} is a folder")

@@ -27,7 +27,7 @@ RETRIEVER_KEYS: dict[str, frozenset[str]] = {
     )),
     "rule": frozenset(("retriever", "match_criteria", "ruleset_ids", "rank_window_size")),
 }  # fmt: skip
-"""The keys of each retriever beside those of `COMMON`."""
+"""The keys of each retriever in addition to `COMMON`."""
 FUSED_LEG_KEYS = {"rrf": frozenset(("retriever", "weight")), "linear": frozenset(("retriever", "weight", "normalizer"))}
 """The keys of one of `retrievers`."""
 RESCORE_KEYS = frozenset(("query", "window_size"))

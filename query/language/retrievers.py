@@ -40,7 +40,7 @@ MAX_DEPTH = 8
 PAID = frozenset(("rrf", "linear", "text_similarity_reranker", "pinned"))
 """Retrievers that need a paid licence in Elasticsearch."""
 FREE = frozenset(("rescorer", "diversify"))
-"""Retrievers that Elasticsearch executes on any licence, but not in every version and not over those of `PAID`."""
+"""Retrievers that Elasticsearch executes on any licence, but not in every version and not over a retriever of `PAID`."""
 _ON_SERVER = frozenset((*FREE, "rule"))
 
 
