@@ -1,7 +1,8 @@
-"""Encoders side by side: documents and word pieces a second, cosine to the reference, start-up, memory.
+"""Encoders side by side: documents and word pieces a second, CPU time, cosine to the reference, start-up, memory.
 
-All contenders get the same texts and threads, in interleaved rounds; the median counts. Start-up and memory are taken
-in a process of its own for each. `python -m bench.encode all-mpnet-base-v2` measures one model and keeps the other rows.
+All contenders get the same texts and threads, in interleaved rounds; the median counts. Start-up and memory are measured in
+a separate process for each. all-mpnet-base-v2 takes longer than the others together, so it is measured only by name:
+`python -m bench.encode all-mpnet-base-v2` measures one model and keeps the other rows.
 """
 
 import json
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from bench.models import distilbert_shape
 from bench.mpnet import mpnet_folder
+from bench.onnx_runtime import Graph, OnnxRuntimeModel
 from bench.report import kept_rows, write
 from esblend.encoder.calibration import calibration_texts
 from esblend.encoder.encoder import EncoderOptions, load_encoder
@@ -30,6 +32,8 @@ Vectors = NDArray[np.float32]
 ROUNDS = 3
 TEXTS = 120
 LONGEST, SHORTEST = 250, 10
+_PART = 3
+"""Every third text is enough to warm up, and to reach the peak of the memory."""
 QUERY = "how does the boundary layer change with the angle of attack"
 
 
@@ -53,29 +57,12 @@ def sentence_transformers(path: str) -> Contender:
     return Contender(encode, lambda text: encode([text])[0])
 
 
-def transformers_loop(path: str) -> Contender:
-    """Batches of 32 in the order given, padded, mean pooling: what a first script does."""
-    import torch
-    from transformers import AutoModel, AutoTokenizer
+def onnx_runtime(graph: Graph, *, batch: int, is_sorted: bool) -> Callable[[str], Contender]:
+    def load(path: str) -> Contender:
+        model = OnnxRuntimeModel(path, graph, batch=batch, is_sorted=is_sorted)
+        return Contender(model.encode, lambda text: model.encode([text])[0])
 
-    torch.set_num_threads(available_threads())
-    tokenizer, model = AutoTokenizer.from_pretrained(path), AutoModel.from_pretrained(path).eval()
-
-    def encode(texts: list[str]) -> Vectors:
-        rows = []
-        for start in range(0, len(texts), 32):
-            inputs = tokenizer(
-                texts[start : start + 32], padding=True, truncation=True, max_length=256, return_tensors="pt"
-            )
-            inputs.pop("token_type_ids", None)
-            with torch.inference_mode():
-                hidden = model(**inputs).last_hidden_state
-            mask = inputs["attention_mask"].unsqueeze(-1).float()
-            mean = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
-            rows.append(torch.nn.functional.normalize(mean, dim=1).numpy())
-        return np.concatenate(rows)
-
-    return Contender(encode, lambda text: encode([text])[0])
+    return load
 
 
 def esblend(backend: Any, precision: Any) -> Callable[[str], Contender]:
@@ -92,7 +79,9 @@ def esblend_queries(backend: Any, precision: Any, path: str) -> Callable[[str], 
 
 CONTENDERS: dict[str, Callable[[str], Contender]] = {
     "sentence-transformers": sentence_transformers,
-    "plain transformers loop": transformers_loop,
+    "ONNX Runtime, as fastembed": onnx_runtime("model", batch=256, is_sorted=False),
+    "ONNX Runtime, as infinity": onnx_runtime("optimized", batch=32, is_sorted=True),
+    "ONNX Runtime int8, as infinity": onnx_runtime("int8", batch=32, is_sorted=True),
     "esblend torch exact": esblend("torch", "exact"),
     "esblend openvino exact": esblend("openvino", "exact"),
     "esblend openvino fast": esblend("openvino", "fast"),
@@ -118,12 +107,16 @@ def measure(model: str, path: str) -> list[dict[str, Any]]:
     texts, pieces = texts_of(path)
     loaded = {name: load(path) for name, load in CONTENDERS.items()}
     seconds: dict[str, list[float]] = {name: [] for name in loaded}
-    vectors = {name: one.documents(texts) for name, one in loaded.items()}  # a warm-up as well
+    processor: dict[str, list[float]] = {name: [] for name in loaded}
+    vectors: dict[str, Vectors] = {}
+    for one in loaded.values():
+        one.documents(texts[::_PART])  # a warm-up
     for _ in range(ROUNDS):
         for name, one in loaded.items():
-            began = time.perf_counter()
-            one.documents(texts)
+            began, before = time.perf_counter(), time.process_time()
+            vectors[name] = one.documents(texts)
             seconds[name].append(time.perf_counter() - began)
+            processor[name].append(time.process_time() - before)
     reference = vectors["sentence-transformers"]
     base = statistics.median(seconds["sentence-transformers"])
     rows = []
@@ -137,6 +130,7 @@ def measure(model: str, path: str) -> list[dict[str, Any]]:
             "documents/s": round(TEXTS / median, 1),
             "word pieces/s": round(pieces / median),
             "relative": round(base / median, 2),
+            "CPU ms/document": round(statistics.median(processor[name]) / TEXTS * 1000, 1),
             "cosine min": round(float(cosines.min()), 5),
             "start-up s": round(start, 1),
             "memory MB": round(memory),
@@ -158,7 +152,7 @@ def one_start(name: str, path: str) -> None:
     contender.query(QUERY)
     seconds = time.perf_counter() - began
     texts, _ = texts_of(path)
-    contender.documents(texts)
+    contender.documents(texts[::_PART])
     print(json.dumps({"seconds": seconds, "megabytes": peak_megabytes()}))
 
 
@@ -173,15 +167,16 @@ MODELS: dict[str, Callable[[], str]] = {
     "DistilBERT shape": lambda: str(distilbert_shape()),
     "all-mpnet-base-v2": lambda: str(mpnet_folder()),
 }
+USUAL = ("MiniLM", "DistilBERT shape")
 
 
-def main(models: Sequence[str] = tuple(MODELS)) -> None:
+def main(models: Sequence[str] = USUAL) -> None:
     note = (
         f"{TEXTS} texts of {SHORTEST} to {LONGEST} word pieces, {ROUNDS} interleaved rounds, medians; relative to "
         "sentence-transformers' default `encode` in the same run. The DistilBERT has random weights. Start-up: from the first "
-        "import of a contender to its first vector, with the exports already made. sentence-transformers' own ONNX and OpenVINO "
-        "backends need `optimum`, which does not install beside the current transformers; fastembed and infinity-emb fetch their "
-        "models from a hub. Printed by `python -m bench encode`."
+        "import of a contender to its first vector, with the exports already made. ONNX Runtime runs as fastembed and infinity-emb "
+        "use it (bench/onnx_runtime.py), for both fetch their models from a hub. Printed by `python -m bench encode`, "
+        "all-mpnet-base-v2 by `python -m bench.encode all-mpnet-base-v2`."
     )
     for model in models:
         kept = [row for row in kept_rows("encode") if row["model"] != model]
@@ -190,4 +185,4 @@ def main(models: Sequence[str] = tuple(MODELS)) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or tuple(MODELS))
+    main(sys.argv[1:] or USUAL)

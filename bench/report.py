@@ -44,7 +44,7 @@ def write(name: str, title: str, note: str, rows: Sequence[dict[str, Any]]) -> N
         "",
     ]
     lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(str(row[column]) for column in columns) + " |" for row in rows]
+    lines += ["| " + " | ".join(str(row.get(column, "")) for column in columns) + " |" for row in rows]
     text = "\n".join(lines) + "\n"
     print(text)
     if SCALE != 1:

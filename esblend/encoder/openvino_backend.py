@@ -1,6 +1,7 @@
 """OpenVINO on CPUs: faster than PyTorch in full precision, and several times faster still in int8."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,10 +17,23 @@ from esblend.encoder.silent_openvino import openvino
 from esblend.errors import ModelError
 from esblend.metrics import BATCH_FILL
 
-_SMALLEST_BATCH = 256
-_BATCHES_PER_STREAM = 4
-_WIDTH_STEP = 8
-"""Inputs are padded to multiples of this, because OpenVINO has to prepare for each new shape."""
+
+@dataclass(frozen=True)
+class _Padding:
+    """How far texts are padded, in word pieces."""
+
+    step: int
+    """Inputs are padded to multiples of this."""
+    most: int | None
+    """In one batch, for the sake of larger batches."""
+
+
+_PADDING = {
+    # Another batch takes as long as 10 (DistilBERT) to 13 (MiniLM) word pieces, another shape no time.
+    "exact": _Padding(step=1, most=10),
+    # Another batch takes as long as 44 word pieces (MiniLM). A new shape takes 11 ms, and memory for as long as the process runs.
+    "fast": _Padding(step=8, most=None),
+}
 
 
 class OpenVinoModel:
@@ -53,22 +67,20 @@ class OpenVinoModel:
     def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """See `Backend`."""
         rows = np.empty((len(ids), self._width), dtype=np.float32)
-        self._queue.compute(
-            (self._inputs(ids, batch), partial(_store, rows, batch))
-            for batch in self._batches([len(row) for row in ids])
+        batches = token_batches(
+            [len(row) for row in ids],
+            self._budget,
+            streams=self._streams,
+            padding=_PADDING[self.precision].most,
         )
+        self._queue.compute((self._inputs(ids, batch), partial(_store, rows, batch)) for batch in batches)
         return rows
-
-    def _batches(self, lengths: list[int]) -> list[list[int]]:
-        # Few texts are cut into smaller batches, so that all streams are busy until the end.
-        return token_batches(
-            lengths, min(self._budget, max(_SMALLEST_BATCH, sum(lengths) // (self._streams * _BATCHES_PER_STREAM)))
-        )
 
     def _inputs(self, ids: Sequence[Sequence[int]], batch: list[int]) -> list[NDArray[np.int64]]:
         """(word pieces, mask), each (len(batch), width), padded with zeros."""
         lengths = [len(ids[position]) for position in batch]
-        width = -(-max(lengths) // _WIDTH_STEP) * _WIDTH_STEP
+        step = _PADDING[self.precision].step
+        width = -(-max(lengths) // step) * step
         tokens = np.zeros((len(batch), width), dtype=np.int64)
         mask = np.zeros((len(batch), width), dtype=np.int64)
         for row, position in enumerate(batch):

@@ -1,7 +1,7 @@
 """PyTorch: the reference on CPUs, and the backend for GPUs. Batches are packed without padding where the model allows it."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ class TorchModel:
         self._model = model.to(self._device).eval()
         self._pad = int(getattr(self._model.transformer.config, "pad_token_id", 0) or 0)
         self.is_packed, self.detail = False, ""
-        self._batches = token_batches
+        self._batches: Callable[[Sequence[int], int], list[list[int]]] = token_batches
         if folder.input_kind == "Transformer":
             obstacle = self._pack()
             self.is_packed = obstacle is None

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esblend.encoder.batches import equal_length_batches, packed_batches, token_batches
+from esblend.encoder.batches import SMALLEST_SHARE, equal_length_batches, packed_batches, token_batches
 from esblend.encoder.calibration import calibration_texts
 from esblend.encoder.encoder import Encoder, EncoderOptions, load_encoder, unit_vectors
 from esblend.encoder.folder import find_model
@@ -168,6 +168,14 @@ def test_a_text_alone_and_in_a_batch_gets_the_same_vector(encoder: Encoder) -> N
     np.testing.assert_allclose(together, backwards, atol=1e-6)
 
 
+def test_queries_get_the_vectors_of_documents(encoder: Encoder) -> None:
+    """A gateway and a worker run the same model in different ways."""
+    queries = load_encoder("minilm", EncoderOptions(backend="openvino", use="queries"))
+    alone = np.stack([queries.encode_query(text) for text in VARIED])
+    np.testing.assert_allclose(alone, encoder.encode_documents(VARIED), atol=1e-6)
+    np.testing.assert_allclose(queries.encode_queries(VARIED), alone, atol=1e-6)
+
+
 def test_vectors_have_unit_length(encoder: Encoder) -> None:
     np.testing.assert_allclose(np.linalg.norm(encoder.encode_documents(VARIED), axis=1), 1, atol=1e-6)
     assert encoder.encode_documents([]).shape == (0, 384)
@@ -192,6 +200,21 @@ def test_batches_hold_each_text_once_within_the_budget(lengths: list[int], budge
     assert all(len({lengths[position] for position in batch}) == 1 for batch in equal)
     for batch in (*batches, *equal):
         assert len(batch) == 1 or len(batch) * max(lengths[position] for position in batch) <= budget
+
+
+@given(st.lists(st.integers(1, 600), max_size=60), st.integers(512, 2048), st.integers(0, 40), st.integers(2, 4))
+def test_batches_of_several_streams_are_small_at_the_end_and_padded_little(
+    lengths: list[int], budget: int, padding: int, streams: int
+) -> None:
+    batches = token_batches(lengths, budget, streams=streams, padding=padding)
+    assert sorted(position for batch in batches for position in batch) == list(range(len(lengths)))
+    rest = sum(lengths)
+    for batch in batches:
+        used = sum(lengths[position] for position in batch)
+        padded = len(batch) * max(lengths[position] for position in batch)
+        assert padded - used <= padding
+        assert len(batch) == 1 or padded <= min(budget, max(SMALLEST_SHARE, rest // (2 * streams)))
+        rest -= used
 
 
 def test_pooling_by_hand() -> None:
