@@ -123,7 +123,9 @@ def test_a_deleted_checkpoint_is_created_again(stack: Stack, bookkeeping_index: 
     run(stack, act)
 
 
-def test_of_many_positions_the_changed_ones_are_written(stack: Stack, place: str, written_shards: list[int]) -> None:
+def test_of_many_positions_the_changed_ones_are_written(
+    stack: Stack, bookkeeping_index: str, written_shards: list[int]
+) -> None:
     async def act(es: AsyncElasticsearch) -> None:
         saved = await saved_with_many_shards(es)
         await save_moved(saved, 3, 5)
@@ -135,7 +137,7 @@ def test_of_many_positions_the_changed_ones_are_written(stack: Stack, place: str
     run(stack, act)
 
 
-def test_the_stored_checkpoint_is_whole_after_each_save(stack: Stack, place: str) -> None:
+def test_the_stored_checkpoint_is_whole_after_each_save(stack: Stack, bookkeeping_index: str) -> None:
     """Random positions move, some of them in another history, and the index pauses and continues."""
     choice = random.Random(22)
 
@@ -158,7 +160,7 @@ def test_the_stored_checkpoint_is_whole_after_each_save(stack: Stack, place: str
     run(stack, act)
 
 
-def test_positions_are_not_written_into_the_checkpoint_of_another_process(stack: Stack, place: str) -> None:
+def test_positions_are_not_written_into_the_checkpoint_of_another_process(stack: Stack, bookkeeping_index: str) -> None:
     """Also when that process is of an earlier version: it writes the whole document."""
 
     async def act(es: AsyncElasticsearch) -> None:
@@ -175,7 +177,7 @@ def test_positions_are_not_written_into_the_checkpoint_of_another_process(stack:
 
 
 def test_after_positions_whose_save_was_not_answered_the_whole_checkpoint_is_written(
-    stack: Stack, place: str, written_shards: list[int]
+    stack: Stack, bookkeeping_index: str, written_shards: list[int]
 ) -> None:
     async def act(es: AsyncElasticsearch) -> None:
         saved = await saved_with_many_shards(es)
@@ -190,16 +192,20 @@ def test_after_positions_whose_save_was_not_answered_the_whole_checkpoint_is_wri
 
 
 @pytest.mark.parametrize("deleted", ["document", "index"])
-def test_a_deleted_checkpoint_of_many_shards_is_written_as_a_whole(stack: Stack, place: str, deleted: str) -> None:
+def test_a_deleted_checkpoint_of_many_shards_is_written_as_a_whole(
+    stack: Stack, bookkeeping_index: str, deleted: str
+) -> None:
     async def act(es: AsyncElasticsearch) -> None:
         saved = await saved_with_many_shards(es)
         if deleted == "index":
-            await es.indices.delete(index=place)
+            await es.indices.delete(index=bookkeeping_index)
         else:
-            await es.delete(index=place, id=MINE.id)
+            await es.delete(index=bookkeeping_index, id=MINE.id)
         await save_moved(saved, 3)
         assert await stored_checkpoint(es) == saved.checkpoint
-        assert (await es.indices.get_settings(index=place, name="index.hidden"))[place]["settings"]
+        assert (await es.indices.get_settings(index=bookkeeping_index, name="index.hidden"))[bookkeeping_index][
+            "settings"
+        ]
 
     run(stack, act)
 
