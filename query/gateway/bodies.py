@@ -18,20 +18,19 @@ from query.gateway.media_types import header
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MAX_BODY = 64 * 2**20
 """Bytes of a decompressed body that is held in memory."""
-# Elasticsearch alone answers a body without any of these words.
-_OUR_WORDS = (
+_EXTENSION_WORDS = (
     b'"hybrid"', b'"rrf"', b'"linear"', b'"semantic"', b'"query_vector_builder"', b'"neural"', b'"pinned"', b'"diversify"',
     b'"text_similarity_reranker"', b'"knn"', b'"rescorer"', b'"rank"',
 )  # fmt: skip
 _FUSED_SEARCH = re.compile(
     rb'"query"\s*:\s*\{\s*"hybrid"\s*:|"retriever"\s*:\s*\{\s*"(?:rrf|linear|pinned|text_similarity_reranker)"\s*:'
 )
-"""Where no plain search has these words."""
+"""The beginning of a search that only esblend executes. Other searches contain it at most within a string."""
 
 
-def may_be_ours(raw: bytes) -> bool:
-    """Whether a decompressed body contains one of these words. Most bodies do not, and are not parsed."""
-    return any(word in raw for word in _OUR_WORDS)
+def may_use_extensions(raw: bytes) -> bool:
+    """Whether a decompressed body contains a word of esblend's extensions. Most bodies do not, and are not parsed."""
+    return any(word in raw for word in _EXTENSION_WORDS)
 
 
 def is_fused_search(raw: bytes) -> bool:
@@ -39,7 +38,7 @@ def is_fused_search(raw: bytes) -> bool:
     return _FUSED_SEARCH.search(raw) is not None
 
 
-def parse_if_ours(raw: bytes, scope: Scope, *, in_strings: bool = False) -> dict[str, Any] | None:
+def parse_extended_body(raw: bytes, scope: Scope, *, in_strings: bool = False) -> dict[str, Any] | None:
     """The body if it may use esblend's extensions; None if Elasticsearch alone answers it. `in_strings`: strings of
     the body may contain searches, as in templates.
 
@@ -49,7 +48,7 @@ def parse_if_ours(raw: bytes, scope: Scope, *, in_strings: bool = False) -> dict
         refuse_other_formats(decompressed(raw, scope), scope)
         return None
     raw = decompressed(raw, scope)
-    if not may_be_ours(raw.replace(b'\\"', b'"') if in_strings else raw):
+    if not may_use_extensions(raw.replace(b'\\"', b'"') if in_strings else raw):
         return None
     raw = raw.removeprefix(_BYTE_ORDER_MARK)  # Elasticsearch skips it
     try:

@@ -34,7 +34,7 @@ _MAX_HYBRID = 5
 
 @dataclass
 class Changes:
-    """What became of a body's clauses."""
+    """The changes of a body's clauses."""
 
     is_changed: bool = False
     degraded: list[str] = field(default_factory=list)

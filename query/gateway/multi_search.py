@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from esblend.elasticsearch_connection import error_body
 from esblend.errors import EsblendError, MalformedRequest, UpstreamUnavailable
-from query.gateway.bodies import body_stream, decompressed, is_fused_search, may_be_ours, read_up_to
+from query.gateway.bodies import body_stream, decompressed, is_fused_search, may_use_extensions, read_up_to
 from query.gateway.body_formats import refuse_other_formats
 from query.gateway.context import GatewayContext
 from query.gateway.disconnect import unless_caller_leaves
@@ -48,7 +48,7 @@ async def multi_search(context: GatewayContext, route: Route, scope: Scope, rece
     raw = b"".join(chunks)
     lines = decompressed(raw, scope)
     refuse_other_formats(lines, scope)
-    if not may_be_ours(lines):
+    if not may_use_extensions(lines):
         await forward(context.upstream, scope, raw, receive, send)
         return
     with context.share.request():

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from esblend import exact_json
 from esblend.errors import InvalidRequest
-from query.gateway.bodies import body_stream, decompressed, parse_if_ours, read_up_to
+from query.gateway.bodies import body_stream, decompressed, parse_extended_body, read_up_to
 from query.gateway.context import GatewayContext
 from query.gateway.disconnect import unless_caller_leaves
 from query.gateway.embed_texts import embed_texts
@@ -18,7 +18,7 @@ from query.gateway.proxy import forward
 from query.gateway.responses import ENTITY_HEADERS
 from query.gateway.routing import Route, url_parameters
 from query.language.clauses import ranked_clauses
-from query.language.search_body import is_ours
+from query.language.search_body import fuses_legs
 
 _BY_QUERY = (
     "a ranking does not say which documents to change: search with it, then send the ids of the hits as an [ids] query"
@@ -41,7 +41,7 @@ async def query_api(context: GatewayContext, route: Route, scope: Scope, receive
         await forward(context.upstream, scope, body_stream(chunks, receive, ended=False), receive, send)
         return
     raw = b"".join(chunks)
-    body = parse_if_ours(raw, scope)
+    body = parse_extended_body(raw, scope)
     if body is not None:
         changes = await unless_caller_leaves(
             receive, embed_texts(context, scope, body, route.target, url_parameters(scope))
@@ -69,7 +69,7 @@ def _bodies(route: Route, scope: Scope, raw: bytes) -> list[dict[str, Any]]:
     if route.name == "_msearch/template":
         parts = decompressed(raw, scope).split(b"\n")[1::2]
         scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] not in ENTITY_HEADERS]}
-    parsed = (parse_if_ours(part, scope, in_strings=True) for part in parts)
+    parsed = (parse_extended_body(part, scope, in_strings=True) for part in parts)
     return [body for body in parsed if body is not None]
 
 
@@ -91,7 +91,7 @@ def _ranks(body: Any) -> bool:
     """Whether a search body has a query that only esblend knows."""
     if not isinstance(body, dict):
         return False
-    return is_ours(body) or any(
+    return fuses_legs(body) or any(
         clause.kind in ("hybrid", "neural") or (clause.kind == "semantic" and "field" not in clause.options)
         for clause in ranked_clauses(body)
     )

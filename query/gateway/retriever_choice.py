@@ -13,7 +13,7 @@ from esblend.errors import NotAttached
 from query.gateway.context import GatewayContext
 from query.language.rank import holds_rank
 from query.language.retrievers import PAID, kinds_of
-from query.language.search_body import is_ours
+from query.language.search_body import fuses_legs
 from query.run.server_retrievers import server_executes
 from query.targets.target import Target
 
@@ -22,7 +22,7 @@ async def is_answered_here(
     context: GatewayContext, scope: Scope, body: dict[str, Any], target: str, parameters: Mapping[str, str]
 ) -> bool:
     """Whether esblend executes a search. Raises EsblendError when its indices cannot be read."""
-    if not is_ours(body, parameters):
+    if not fuses_legs(body, parameters):
         return False
     retriever = body.get("retriever")
     if not holds_rank(body) and not isinstance(retriever, dict):

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from esblend import exact_json
 from esblend.metrics import SEARCH_SECONDS, SEARCHES, timed
 from query.gateway import async_search
-from query.gateway.bodies import body_stream, parse_if_ours, read_up_to, with_source
+from query.gateway.bodies import body_stream, parse_extended_body, read_up_to, with_source
 from query.gateway.buffered_response import BufferedResponse
 from query.gateway.context import GatewayContext
 from query.gateway.disconnect import unless_caller_leaves
@@ -38,7 +38,7 @@ async def search(context: GatewayContext, route: Route, scope: Scope, receive: R
     given_scope, given_raw = scope, raw
     if not raw.strip():
         scope, raw = with_source(scope, raw)
-    body = parse_if_ours(raw, scope)
+    body = parse_extended_body(raw, scope)
     if body is None:
         await forward(context.upstream, given_scope, given_raw, receive, send)
         return

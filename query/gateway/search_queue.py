@@ -15,8 +15,8 @@ _NEWEST = 0.05
 class SearchQueue:
     """The searches in progress.
 
-    By Little's law a new search takes about their number times the seconds between two answers. What it takes more than a search
-    that few others accompany is waiting.
+    By Little's law, a new search takes about their number times the seconds between two responses. Its waiting time is this value
+    minus the time of a search with few others beside it.
     """
 
     def __init__(self, budget_seconds: float) -> None:

@@ -52,7 +52,7 @@ def kinds_of(retriever: Any, depth: int = 0) -> frozenset[str]:
     return frozenset(retriever).union(*below)
 
 
-def holds_ours(retriever: Any) -> bool:
+def needs_esblend(retriever: Any) -> bool:
     """Whether a retriever tree needs something that Elasticsearch cannot do on every licence or in every version."""
     return bool(kinds_of(retriever) & (PAID | FREE))
 

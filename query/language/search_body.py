@@ -9,7 +9,7 @@ from query.language.checks import MAX_WINDOW, boolean, choice, filters_of, inner
 from query.language.hybrid import parse_hybrid
 from query.language.rank import holds_rank, parse_rank
 from query.language.retriever_checks import window_key
-from query.language.retrievers import holds_ours, parse_retriever
+from query.language.retrievers import needs_esblend, parse_retriever
 from query.language.tree import FieldsLeg, Fusion, Hybrid, Leg, Search, ServerLeg, Wrapper, kind_of
 from query.language.url_parameters import AS_CLAUSE as AS_CLAUSE_PARAMETERS
 
@@ -29,7 +29,7 @@ AS_CLAUSE_KEYS = frozenset(("rescore", "slice", "indices_boost", "terminate_afte
 """Keys that only Elasticsearch can execute. With one of them, `hybrid` runs as a clause of the search."""
 
 
-def is_ours(body: Any, parameters: Iterable[str] = ()) -> bool:
+def fuses_legs(body: Any, parameters: Iterable[str] = ()) -> bool:
     """Whether the gateway fuses the legs of a search and fetches its hits. `parameters`: names of its URL parameters.
 
     A `hybrid` inside another clause is replaced instead, and Elasticsearch executes the search.
@@ -39,7 +39,7 @@ def is_ours(body: Any, parameters: Iterable[str] = ()) -> bool:
     query = body.get("query")
     if isinstance(query, dict) and isinstance(query.get("hybrid"), dict) and "retriever" not in body:
         return not (AS_CLAUSE_KEYS & body.keys() or AS_CLAUSE_PARAMETERS & set(parameters))
-    return holds_ours(body.get("retriever")) or holds_rank(body)
+    return needs_esblend(body.get("retriever")) or holds_rank(body)
 
 
 def parse_clause(

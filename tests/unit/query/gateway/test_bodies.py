@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from esblend.errors import MalformedRequest
-from query.gateway.bodies import parse_if_ours
+from query.gateway.bodies import parse_extended_body
 
 SCOPE: dict[str, Any] = {"headers": [(b"content-type", b"application/json")]}
 
@@ -20,7 +20,7 @@ SCOPE: dict[str, Any] = {"headers": [(b"content-type", b"application/json")]}
 )
 def test_a_fused_search_that_is_not_json_is_refused(raw: bytes) -> None:
     with pytest.raises(MalformedRequest, match="the body is not JSON: "):
-        parse_if_ours(raw, SCOPE)
+        parse_extended_body(raw, SCOPE)
 
 
 @pytest.mark.parametrize(
@@ -31,4 +31,4 @@ def test_a_fused_search_that_is_not_json_is_refused(raw: bytes) -> None:
     ],
 )
 def test_any_other_body_goes_to_elasticsearch(raw: bytes) -> None:
-    assert parse_if_ours(raw, SCOPE) is None
+    assert parse_extended_body(raw, SCOPE) is None

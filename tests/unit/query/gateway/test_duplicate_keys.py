@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esblend.errors import UnreadableField
-from query.gateway.bodies import parse_if_ours
+from query.gateway.bodies import parse_extended_body
 from query.gateway.duplicate_keys import duplicate_key
 from query.gateway.multi_search_lines import parse_items
 
@@ -18,14 +18,14 @@ TWICE = b'{"query": {"match_all": {}}, "query": {"hybrid": {"query": "x"}}}'
 
 def test_a_key_that_comes_twice_is_refused_by_name() -> None:
     with pytest.raises(UnreadableField, match="Duplicate field 'query'"):
-        parse_if_ours(TWICE, SCOPE)
+        parse_extended_body(TWICE, SCOPE)
     with pytest.raises(UnreadableField, match="Duplicate field 'query'"):
         list(parse_items(b"{}\n" + TWICE + b"\n"))
 
 
 def test_a_byte_order_mark_is_skipped() -> None:
     body = b'\xef\xbb\xbf{"query": {"hybrid": {"query": "x"}}}'
-    assert parse_if_ours(body, SCOPE) == {"query": {"hybrid": {"query": "x"}}}
+    assert parse_extended_body(body, SCOPE) == {"query": {"hybrid": {"query": "x"}}}
 
 
 @pytest.mark.parametrize(

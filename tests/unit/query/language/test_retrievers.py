@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from esblend.errors import EsblendError
-from query.language.retrievers import holds_ours, parse_retriever
+from query.language.retrievers import needs_esblend, parse_retriever
 from query.language.tree import (
     DiversifyLeg,
     FieldsLeg,
@@ -65,7 +65,7 @@ def test_the_form_with_query_and_fields() -> None:
     ],
 )
 def test_which_trees_are_esblends_to_answer(body: Any, expected: bool) -> None:
-    assert holds_ours(body) is expected
+    assert needs_esblend(body) is expected
 
 
 def nested(depth: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from esblend.errors import EsblendError
-from query.language.search_body import is_ours, parse_search
+from query.language.search_body import fuses_legs, parse_search
 from query.language.tree import Hybrid, KnnLeg, LinearLeg, RrfLeg, StandardLeg
 
 MATCH = {"match": {"body": "x"}}
@@ -30,7 +30,7 @@ def rrf(**options: Any) -> dict[str, Any]:
     ],
 )
 def test_what_is_esblends_to_answer(body: Any, expected: bool) -> None:
-    assert is_ours(body) is expected
+    assert fuses_legs(body) is expected
 
 
 def test_hybrid_defaults() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from esblend.errors import InvalidRequest, MalformedRequest
 from query.language.clauses import knn_sections, ranked_clauses
 from query.language.opensearch import translate_neural
-from query.language.search_body import is_ours, parse_search
+from query.language.search_body import fuses_legs, parse_search
 from tests.bodies import MATCH, VALID, places, spoiled
 
 
@@ -19,8 +19,8 @@ from tests.bodies import MATCH, VALID, places, spoiled
 def test_the_whole_bodies_are_understood(body: dict[str, Any]) -> None:
     body = copy.deepcopy(body)
     translate_neural(body)
-    assert is_ours(body) or list(ranked_clauses(body)) or list(knn_sections(body))
-    if is_ours(body):
+    assert fuses_legs(body) or list(ranked_clauses(body)) or list(knn_sections(body))
+    if fuses_legs(body):
         parse_search(body)
 
 
@@ -29,7 +29,7 @@ def understand_or_refuse(body: dict[str, Any]) -> None:
         translate_neural(body)
         list(ranked_clauses(body))
         list(knn_sections(body))
-        if is_ours(body):
+        if fuses_legs(body):
             parse_search(body)
 
 
