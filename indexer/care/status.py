@@ -86,8 +86,8 @@ class IndexStatus(BaseModel):
 
 
 @dataclass(frozen=True)
-class Part:
-    """Shards that one search counts; None: all. `changed`: their documents that the feed has still to read or compare."""
+class ShardGroup:
+    """Shards that one search counts; None: all. `changed`: matches their documents that the feed has yet to read or compare."""
 
     shards: tuple[int, ...] | None
     changed: Mapping[str, Any]
@@ -124,14 +124,14 @@ async def read_status(
             f"shard {missing[0]} of [{index}] has no primary, so its documents cannot be counted: "
             "GET _cluster/allocation/explain says why"
         )
-    parts = _parts(checkpoint, shards)
-    counts = await _counts(counting, name, attachment, parts)
+    groups = _shard_groups(checkpoint, shards)
+    counts = await _counts(counting, name, attachment, groups)
     if not counts["pending"] or _is_settled(shards, checkpoint):
         # Only a refresh shows the latest writes. It is expensive while a busy index is still being processed.
         await es.indices.refresh(index=index)
-        counts = await _counts(counting, name, attachment, parts)
+        counts = await _counts(counting, name, attachment, groups)
         if counts["pending"] and (letters := await _documents_with_letters(es, uuid, attachment.active)):
-            counts = await _counts(counting, name, attachment, parts, letters)
+            counts = await _counts(counting, name, attachment, groups, letters)
     life = (
         await read_feed_life(es, checkpoint.owner if checkpoint else None, seen)
         if attachment.generation.is_followed
@@ -205,26 +205,26 @@ async def _counts(
     es: AsyncElasticsearch,
     index: str,
     attachment: Attachment,
-    parts: Sequence[Part],
+    groups: Sequence[ShardGroup],
     letters: Sequence[str] = (),
 ) -> dict[str, int]:
     """Documents by count. A document that changed after the checkpoint is pending, and so is one whose vectors are gone.
 
-    `parts`: of the index, each with one search. `letters`: ids of documents with dead letters. They count as dead letters even if
-    Elasticsearch rejected the mark in the document.
+    `groups`: the shards of the index, one search for each group. `letters`: ids of documents with dead letters. They count as
+    dead letters even if Elasticsearch rejected the mark in the document.
     """
     if not attachment.generation.is_followed:
         return await _counts_of_foreign_vectors(es, index, attachment)
     processed = is_processed(attachment)
-    places = asyncio.Semaphore(_SEARCHES_AT_A_TIME)
+    limit = asyncio.Semaphore(_SEARCHES_AT_A_TIME)
 
-    async def count_part(part: Part) -> dict[str, int]:
-        changed = part.changed
+    async def count_group(group: ShardGroup) -> dict[str, int]:
+        changed = group.changed
         unmarked = {"filter": [{"ids": {"values": list(letters)}}], "must_not": [changed, processed]}
-        async with places:
+        async with limit:
             response = await es.search(
                 index=index,
-                preference=part.preference,
+                preference=group.preference,
                 size=0,
                 track_total_hits=True,
                 allow_partial_search_results=False,
@@ -243,7 +243,7 @@ async def _counts(
         return {"documents": response["hits"]["total"]["value"], **buckets}
 
     total = {"documents": 0, **dict.fromkeys(STATES_OF_COUNTS, 0), "pending": 0, "unmarked": 0}
-    for counts in await asyncio.gather(*map(count_part, parts)):
+    for counts in await asyncio.gather(*map(count_group, groups)):
         for name, documents in counts.items():
             total[name] += documents
     unmarked_letters = total.pop("unmarked")
@@ -267,7 +267,7 @@ async def _missing(es: AsyncElasticsearch, index: str, attachment: Attachment) -
 
 
 async def _counts_of_foreign_vectors(es: AsyncElasticsearch, index: str, attachment: Attachment) -> dict[str, int]:
-    """Counts for vectors that other applications write. A document without one is not esblend's to embed."""
+    """Counts for vectors that other applications write. esblend does not embed documents without a vector there."""
     has_vector = {"filter": {"exists": {"field": attachment.vector_field}}}
     response = await es.search(
         index=index, size=0, track_total_hits=True, allow_partial_search_results=False, aggs={"embedded": has_vector}
@@ -291,22 +291,22 @@ async def _documents_with_letters(es: AsyncElasticsearch, uuid: str, generation:
     return [hit["_source"]["id"] for hit in response["hits"]["hits"]]
 
 
-def _parts(checkpoint: Checkpoint | None, shards: IndexShards | None) -> list[Part]:
-    """Few parts of the shards in which all changes are done, and one for each other shard. `shards`: read before the checkpoint, so
-    that a shard whose last change is done by then has no earlier one that is not."""
+def _shard_groups(checkpoint: Checkpoint | None, shards: IndexShards | None) -> list[ShardGroup]:
+    """Few groups of shards whose changes are all done, and a group for each other shard. `shards` were read before the checkpoint:
+    if the last change of a shard is done in the checkpoint, all earlier ones are."""
     if checkpoint is None or not checkpoint.shards:
-        return [Part(None, {"match_none": {}})]
+        return [ShardGroup(None, {"match_none": {}})]
     present = {} if shards is None else shards.shards
     done = sorted(shard for shard, state in present.items() if _is_done(checkpoint, shard, state.last))
     if len(done) == len(checkpoint.shards):
-        return [Part(None, {"match_none": {}})]
+        return [ShardGroup(None, {"match_none": {}})]
     settled = [
-        Part(tuple(done[start : start + _SHARDS_OF_SEARCH]), {"match_none": {}})
+        ShardGroup(tuple(done[start : start + _SHARDS_OF_SEARCH]), {"match_none": {}})
         for start in range(0, len(done), _SHARDS_OF_SEARCH)
     ]
     is_done = set(done)
     others = [
-        Part((shard,), {"bool": {"should": [
+        ShardGroup((shard,), {"bool": {"should": [
             {"range": {"_seq_no": {"gt": position.live}}},
             {"range": {"_seq_no": {"gt": position.backfill, "lte": position.backfill_end}}},
         ]}})

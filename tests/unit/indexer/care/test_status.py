@@ -5,7 +5,7 @@ import time
 import pytest
 
 from indexer.care.feed_life import FeedLife
-from indexer.care.status import HAND_OVER, _lag, _parts, pause
+from indexer.care.status import HAND_OVER, _lag, _shard_groups, pause
 from indexer.feed.checkpoints import Checkpoint, ShardCheckpoint
 from indexer.feed.leases import Outage
 from indexer.feed.shard_changes import IndexShards, ShardState
@@ -65,24 +65,24 @@ def test_the_shards_without_open_changes_are_counted_together() -> None:
     }
     states = {shard: ShardState(global_checkpoint=9, highest=9) for shard in positions}
     states[4] = ShardState(global_checkpoint=9, highest=10)  # not every copy has this change
-    parts = _parts(checkpoint().model_copy(update={"shards": positions}), IndexShards("u", states))
+    parts = _shard_groups(checkpoint().model_copy(update={"shards": positions}), IndexShards("u", states))
     assert [part.preference for part in parts] == ["_shards:0,3", "_shards:1", "_shards:2", "_shards:4"]
     assert parts[0].changed == {"match_none": {}}
     assert parts[1].changed["bool"]["should"][0] == {"range": {"_seq_no": {"gt": 7}}}
 
 
 def test_an_index_without_positions_is_counted_as_a_whole() -> None:
-    assert [part.preference for part in _parts(None, None)] == [None]
-    assert [part.preference for part in _parts(checkpoint(), IndexShards("u", {0: ShardState(9)}))] == [None]
+    assert [part.preference for part in _shard_groups(None, None)] == [None]
+    assert [part.preference for part in _shard_groups(checkpoint(), IndexShards("u", {0: ShardState(9)}))] == [None]
 
 
 def test_the_numbers_of_many_shards_fit_into_a_url() -> None:
     done = ShardCheckpoint(live=9, backfill=9, backfill_end=9)
     positions = dict.fromkeys(range(1024), done) | {7: ShardCheckpoint(live=8, backfill=8, backfill_end=8)}
     states = dict.fromkeys(positions, ShardState(global_checkpoint=9, highest=9))
-    parts = _parts(checkpoint().model_copy(update={"shards": positions}), IndexShards("u", states))
+    parts = _shard_groups(checkpoint().model_copy(update={"shards": positions}), IndexShards("u", states))
     assert sorted(shard for part in parts for shard in part.shards or ()) == sorted(positions)
     assert len(parts) == 7
     assert max(len(part.preference or "") for part in parts) < 1500
     settled = checkpoint().model_copy(update={"shards": dict.fromkeys(positions, done)})
-    assert [part.preference for part in _parts(settled, IndexShards("u", states))] == [None]
+    assert [part.preference for part in _shard_groups(settled, IndexShards("u", states))] == [None]
