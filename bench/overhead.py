@@ -11,7 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count, cycle
 from typing import Any
 
@@ -42,6 +42,18 @@ _JSON = {"content-type": "application/json"}
 class Target:
     direct: str
     gateway: str
+    processes: dict[str, list[psutil.Process]]
+    """Whose CPU time is counted."""
+
+
+@dataclass
+class Measured:
+    """All calls of one kind."""
+
+    took: list[float] = field(default_factory=list)
+    """Milliseconds of each call."""
+    cpu: dict[str, float] = field(default_factory=dict)
+    """CPU seconds of all calls, by process."""
 
 
 def prepare(stack: BenchStack, collection: Collection) -> None:
@@ -140,18 +152,23 @@ def kinds(target: Target, encoder: Encoder) -> dict[str, Searches]:
     }
 
 
-async def times(target: Target, encoder: Encoder, texts: list[str], callers: int) -> dict[str, list[float]]:
-    """Milliseconds of every call of each kind; the kinds take turns."""
-    found: dict[str, list[float]] = {}
+async def times(target: Target, encoder: Encoder, texts: list[str], callers: int) -> dict[str, Measured]:
+    """Every call of each kind; the kinds take turns."""
     calls = kinds(target, encoder)
+    found = {name: Measured() for name in calls}
     supply = cycle(texts)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=callers)) as session:
         for turn in range(-1, ROUNDS):
             batch = [next(supply) for _ in range(PER_ROUND[callers])]
             for name, call in calls.items():
+                before = {who: sum(map(cpu_seconds, counted)) for who, counted in target.processes.items()}
                 took = await one_round(session, call, batch, callers)
-                if turn >= 0:  # the first warms up
-                    found.setdefault(name, []).extend(took)
+                if turn < 0:  # the first warms up
+                    continue
+                found[name].took += took
+                for who, counted in target.processes.items():
+                    spent = sum(map(cpu_seconds, counted)) - before[who]
+                    found[name].cpu[who] = found[name].cpu.get(who, 0.0) + spent
     return found
 
 
@@ -169,14 +186,16 @@ async def one_round(session: aiohttp.ClientSession, call: Any, texts: list[str],
     return took
 
 
-def rows_of(found: dict[str, list[float]], callers: int) -> Iterator[dict[str, Any]]:
-    for name, took in found.items():
-        base, p50, p95 = found[DIRECT], statistics.median(took), _p95(took)
+def rows_of(found: dict[str, Measured], callers: int) -> Iterator[dict[str, Any]]:
+    base = found[DIRECT].took
+    for name, measured in found.items():
+        took = measured.took
+        p50, p95 = statistics.median(took), _p95(took)
         ratios = ["", ""]
         if name.startswith(("rrf", "hybrid")):
             ratios = [f"{p50 / statistics.median(base):.2f}", f"{p95 / _p95(base):.2f}"]
         elif name.endswith("through"):
-            plain = found[name.replace("through", "direct")]
+            plain = found[name.replace("through", "direct")].took
             ratios = [f"+{p50 - statistics.median(plain):.2f} ms", f"+{p95 - _p95(plain):.2f} ms"]
         yield {
             "what": name,
@@ -185,6 +204,7 @@ def rows_of(found: dict[str, list[float]], callers: int) -> Iterator[dict[str, A
             "p95 ms": round(p95, 2),
             "p50 to direct": ratios[0],
             "p95 to direct": ratios[1],
+            **{f"CPU ms, {who}": round(spent / len(took) * 1000, 1) for who, spent in measured.cpu.items()},
         }
 
 
@@ -261,16 +281,19 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 def measure(stack: BenchStack, texts: list[str]) -> None:
     encoder = load_encoder("minilm", EncoderOptions(use="queries"))  # as in the gateway
-    target = Target(stack.described["elasticsearch"], stack.described["gateway"])
     [gateway] = stack.processes("gateway")
+    counted = {"Elasticsearch": stack.processes("elasticsearch"), "gateway": [gateway], "caller": [psutil.Process()]}
+    target = Target(stack.described["elasticsearch"], stack.described["gateway"], counted)
     rows = [
         row for callers in PER_ROUND for row in rows_of(asyncio.run(times(target, encoder, texts, callers)), callers)
     ]
     note = (
         f"scifact, one shard, one segment, int8_hnsw, window {WINDOW}, ten hits with their sources, MiniLM exact; {ROUNDS} "
         "rounds in which the kinds take turns. The direct caller encodes the text with the same encoder, one text at a time, then "
-        "sends both legs in one _msearch: ids only, the lexical leg counts its matches. The gateway encodes texts that wait "
-        "together in one batch. Client, gateway and Elasticsearch share the machine. Printed by `python -m bench overhead`."
+        "sends both legs in one _msearch: ids only, the lexical leg counts its matches, no page is fetched. The searches through "
+        "the gateway return the page and its total. The gateway encodes texts that wait together in one batch. Caller, gateway and "
+        "Elasticsearch share the machine; CPU ms of a search are those of the whole process, the encoder included where it runs. "
+        "Printed by `python -m bench overhead`."
     )
     write("overhead", "Overhead of the gateway", note, rows)
     note = "8 connections. Client, gateway and Elasticsearch share the machine. Printed by `python -m bench overhead`."

@@ -3,17 +3,9 @@
 from collections.abc import Sequence
 
 from esblend.errors import InvalidRequest
-from query.fusion.combinations import COMBINATIONS
+from query.fusion.combinations import COMBINATIONS, single_precision_sums
 from query.fusion.normalizers import absent_value, normalize
-from query.fusion.ranked_lists import (
-    FusedHit,
-    Key,
-    LegContribution,
-    Method,
-    RankedLeg,
-    fuse_lists,
-    single_precision_sum,
-)
+from query.fusion.ranked_lists import FusedHit, Key, LegContribution, Method, RankedLeg, fuse_lists
 
 
 def linear_fusion(
@@ -31,13 +23,17 @@ def linear_fusion(
     combine = COMBINATIONS.get(combination)
     if combine is None:
         raise InvalidRequest(f"unknown combination [{combination}]; known: {', '.join(COMBINATIONS)}")
-    if single_precision and combination == "sum":
-        combine = single_precision_sum
     normalized = [normalize(leg.scores, leg.normalizer) for leg in legs]
     absent = [
         absent_value(leg.normalizer, values, is_cut=leg.is_cut) for leg, values in zip(legs, normalized, strict=True)
     ]
     ranks = [{key: rank for rank, key in enumerate(leg.scores, start=1)} for leg in legs]
+    weights = [leg.weight for leg in legs]
+
+    def scores(values: Sequence[Sequence[float]]) -> Sequence[float]:
+        if single_precision and combination == "sum":
+            return single_precision_sums(weights, values)
+        return [combine(weights, of_document) for of_document in zip(*values, strict=True)]
 
     def part(position: int, key: Key) -> LegContribution:
         leg, value = legs[position], normalized[position].get(key, absent[position])
@@ -54,4 +50,4 @@ def linear_fusion(
             leg.hits.get(key),
         )
 
-    return fuse_lists(legs, part, combine, Method("linear", combination))
+    return fuse_lists(legs, normalized, absent, scores, part, Method("linear", combination))

@@ -1,15 +1,8 @@
 """Ranked lists and fused hits: the input and output of fusion."""
 
-import math
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
-
-import numpy as np
-
-_SINGLE = struct.Struct("f")
-_MAX_SINGLE = 2.0**127 * (2 - 2.0**-23)
+from typing import NamedTuple, overload
 
 
 class Key(NamedTuple):
@@ -17,6 +10,12 @@ class Key(NamedTuple):
 
     index: str  # type: ignore[assignment]  # hides the method of tuples, which is not used here
     id: str
+
+
+class NumberedKey(Key):
+    """A document of an index with one shard; `id` is its sequence number. A search uses keys of one kind only."""
+
+    __slots__ = ()
 
 
 Scores = Mapping[Key, float]
@@ -53,12 +52,44 @@ class Method(NamedTuple):
     """With the name `leg`: which of the tree's leaves gave the score, from 0."""
 
 
+class LegContributions(Sequence[LegContribution]):
+    """What each leg adds to a document's score. Computed when it is read, since most candidates are never explained."""
+
+    __slots__ = ("_computed", "_key", "_legs", "_part")
+
+    def __init__(self, part: Callable[[int, Key], LegContribution], legs: int, key: Key) -> None:
+        self._part = part
+        self._legs = legs
+        self._key = key
+        self._computed: tuple[LegContribution, ...] | None = None
+
+    def _all(self) -> tuple[LegContribution, ...]:
+        if self._computed is None:
+            self._computed = tuple(self._part(position, self._key) for position in range(self._legs))
+        return self._computed
+
+    def __len__(self) -> int:
+        return self._legs
+
+    @overload
+    def __getitem__(self, position: int) -> LegContribution: ...
+    @overload
+    def __getitem__(self, position: slice) -> tuple[LegContribution, ...]: ...
+    def __getitem__(self, position: int | slice) -> LegContribution | tuple[LegContribution, ...]:
+        return self._all()[position]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._all() == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class FusedHit(NamedTuple):
     """A document with its fused score."""
 
     key: Key
     score: float
-    parts: tuple[LegContribution, ...]
+    parts: Sequence[LegContribution]
     method: Method = Method()
 
 
@@ -88,37 +119,24 @@ class RankedLeg:
 
 def fuse_lists(
     legs: Sequence[RankedLeg],
+    normalized: Sequence[Mapping[Key, float]],
+    absent: Sequence[float],
+    scores: Callable[[Sequence[Sequence[float]]], Sequence[float]],
     part: Callable[[int, Key], LegContribution],
-    combine: Callable[[Sequence[LegContribution]], float],
     method: Method = Method(),
 ) -> list[FusedHit]:
-    keys = dict.fromkeys(key for leg in legs for key in leg.scores)
-    fused = []
-    for key in keys:
-        parts = tuple(part(position, key) for position in range(len(legs)))
-        fused.append(FusedHit(key, combine(parts), parts, method))
-    # A missing rank sorts after every rank; the order of first appearance decides the remaining ties (sort is stable).
-    fused.sort(key=lambda hit: (-hit.score, [part.rank or math.inf for part in hit.parts]))
-    return fused
+    """All documents of the legs, best first.
 
-
-def sum_of_contributions(contributions: Sequence[LegContribution]) -> float:
-    return math.fsum(part.contribution for part in contributions)
-
-
-def single_precision_sum(contributions: Sequence[LegContribution]) -> float:
-    """The sum as Elasticsearch's retrievers compute it: 32-bit floats, added in the order of the legs.
-
-    Documents tie exactly where they tie there. The result is the shortest decimal number that represents the 32-bit float,
-    as in Elasticsearch's responses.
+    `normalized`, `absent`: for each leg the normalised scores, and that of a document which the leg lacks. `scores`: computes the
+    fused scores from the normalised scores of all documents in each leg. `part`: what a leg adds to a document's score.
     """
-    total = 0.0
-    for part in contributions:
-        total = _single(total + _single(_single(part.weight) * _single(part.normalized)))
-    return float(str(np.float32(total)))
-
-
-def _single(value: float) -> float:
-    """The nearest finite 32-bit float."""
-    single: float = _SINGLE.unpack(_SINGLE.pack(max(-_MAX_SINGLE, min(_MAX_SINGLE, value))))[0]
-    return single
+    keys = list(dict.fromkeys(key for leg in legs for key in leg.scores))
+    values = [[of_leg.get(key, missing) for key in keys] for of_leg, missing in zip(normalized, absent, strict=True)]
+    fused = [
+        FusedHit(key, score, LegContributions(part, len(legs), key), method)
+        for key, score in zip(keys, scores(values), strict=True)
+    ]
+    # The sort is stable. The order of first appearance decides ties: the better rank in the first leg that has only one of the
+    # documents, or both.
+    fused.sort(key=lambda hit: -hit.score)
+    return fused

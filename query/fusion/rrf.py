@@ -2,16 +2,8 @@
 
 from collections.abc import Sequence
 
-from query.fusion.ranked_lists import (
-    FusedHit,
-    Key,
-    LegContribution,
-    Method,
-    RankedLeg,
-    fuse_lists,
-    single_precision_sum,
-    sum_of_contributions,
-)
+from query.fusion.combinations import single_precision_sums, weighted_sum
+from query.fusion.ranked_lists import FusedHit, Key, LegContribution, Method, RankedLeg, fuse_lists
 
 
 def reciprocal_rank_fusion(
@@ -23,14 +15,20 @@ def reciprocal_rank_fusion(
     document that the earlier legs rank better. `single_precision`: scores are 32-bit floats, as in Elasticsearch.
     """
     ranks = [{key: rank for rank, key in enumerate(leg.scores, start=1)} for leg in legs]
+    shares = [{key: 1.0 / (rank_constant + rank) for key, rank in of_leg.items()} for of_leg in ranks]
+    weights = [leg.weight for leg in legs]
+
+    def scores(values: Sequence[Sequence[float]]) -> Sequence[float]:
+        if single_precision:
+            return single_precision_sums(weights, values)
+        return [weighted_sum(weights, of_document) for of_document in zip(*values, strict=True)]
 
     def part(position: int, key: Key) -> LegContribution:
-        leg, rank = legs[position], ranks[position].get(key)
-        share = 0.0 if rank is None else 1.0 / (rank_constant + rank)
+        leg, share = legs[position], shares[position].get(key, 0.0)
         return LegContribution(
             leg.name,
             leg.weight,
-            rank,
+            ranks[position].get(key),
             leg.scores.get(key),
             share,
             leg.weight * share,
@@ -38,5 +36,4 @@ def reciprocal_rank_fusion(
             inner=leg.hits.get(key),
         )
 
-    combine = single_precision_sum if single_precision else sum_of_contributions
-    return fuse_lists(legs, part, combine, Method("rrf", rank_constant=rank_constant))
+    return fuse_lists(legs, shares, [0.0] * len(legs), scores, part, Method("rrf", rank_constant=rank_constant))

@@ -49,16 +49,15 @@ async def search(context: GatewayContext, route: Route, scope: Scope, receive: R
         check_accept(scope)
     if is_async and is_fused:
         given = async_search.without_own_parameters(given)
-    embedded = embed_texts(context, scope, body, route.target, given, is_fused=is_fused)
-    with context.share.request():
-        changes = await unless_caller_leaves(receive, embedded)
     if is_fused:
-        fused = fused_search(context, scope, body, route.target, given, changes)
         with context.share.request():
-            response, headers = with_degraded(*await unless_caller_leaves(receive, fused), changes.degraded)
+            fused = _embed_and_search(context, scope, body, route.target, given)
+            response, headers = await unless_caller_leaves(receive, fused)
         response = async_search.finished(response) if is_async else response
         await (await json_response(scope, response, headers))(scope, receive, send)
         return
+    with context.share.request():
+        changes = await unless_caller_leaves(receive, embed_texts(context, scope, body, route.target, given))
     if changes.is_changed:
         raw = exact_json.dumps(body)
         scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] not in ENTITY_HEADERS]}
@@ -83,6 +82,14 @@ async def _forward_and_complete(
         content, headers = with_degraded(content, {}, changes.degraded)
         response.replace(content, headers)
     await response.pass_on(send)
+
+
+async def _embed_and_search(
+    context: GatewayContext, scope: Scope, body: dict[str, Any], target: str, given: dict[str, str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """As `fused_search`, after the vectors of its other clauses have been inserted."""
+    changes = await embed_texts(context, scope, body, target, given, is_fused=True)
+    return with_degraded(*await fused_search(context, scope, body, target, given, changes), changes.degraded)
 
 
 async def fused_search(

@@ -3,18 +3,21 @@
 from collections.abc import Sequence
 from typing import Any
 
-from query.fusion.ranked_lists import Key
+from query.fusion.ranked_lists import Key, NumberedKey
 from query.language.tree import Search
 
 
 def documents_query(keys: Sequence[Key]) -> dict[str, Any]:
     """A query for exactly these documents. Ids are unique within an index only."""
-    by_index: dict[str, list[str]] = {}
+    by_index: dict[tuple[str, bool], list[str]] = {}
     for key in keys:
-        by_index.setdefault(key.index, []).append(key.id)
+        by_index.setdefault((key.index, isinstance(key, NumberedKey)), []).append(key.id)
     clauses = [
-        {"bool": {"filter": [{"term": {"_index": index}}, {"ids": {"values": ids}}]}} for index, ids in by_index.items()
-    ]
+        {"bool": {"filter": [
+            {"term": {"_index": index}}, {"terms": {"_seq_no": ids}} if is_numbered else {"ids": {"values": ids}},
+        ]}}
+        for (index, is_numbered), ids in by_index.items()
+    ]  # fmt: skip
     return clauses[0] if len(clauses) == 1 else {"bool": {"should": clauses, "minimum_should_match": 1}}
 
 

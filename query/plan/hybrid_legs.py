@@ -1,15 +1,17 @@
 """The legs of a `hybrid` query: BM25, the nearest passages, and both true scores of every candidate."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 from esblend.errors import InvalidRequest
 from mappings.attachment import Attachment
+from query.fusion.blend import CALIBRATED, Blending
 from query.language.tree import Hybrid, KnnLeg, Search, StandardLeg
 from query.plan.knn import Vector, by_best_passage, exact_score, knn_section
 from query.plan.lexical import lexical_query
+from query.plan.sequence_numbers import needs_only_page
 from query.plan.shown import bare, is_shown
 from query.targets.target import Target
 
@@ -88,6 +90,33 @@ def weights_of(hybrid: Hybrid, attachment: Attachment) -> dict[str, float]:
             )
     semantic = {leg_of(name): weights[name] for name in fields} or {SEMANTIC: weights.get(SEMANTIC, 1.0)}
     return {LEXICAL: weights.get(LEXICAL, 1.0), **semantic}
+
+
+def blending_of(hybrid: Hybrid, attachment: Attachment) -> Blending:
+    """The settings of the request, else of the attachment's defaults, else of `Blending`."""
+    defaults = attachment.defaults
+    return Blending(
+        hybrid.fusion or defaults.fusion or "linear",
+        hybrid.normalizer or (None if hybrid.fusion else defaults.normalizer) or CALIBRATED,
+        hybrid.combination,
+        hybrid.rank_constant or defaults.rank_constant or 60,
+    )
+
+
+def is_exact_blend(hybrid: Hybrid, attachment: Attachment, weights: Mapping[str, float]) -> bool:
+    """Whether each hit carries all true scores. Separate legs of fields always do, because they have no ranked lists."""
+    is_by_score = blending_of(hybrid, attachment).fusion != "rrf" and hybrid.blending == "exact"
+    return is_by_score or set(weights) != {LEXICAL, SEMANTIC}
+
+
+def is_fetched_by_number(hybrid: Hybrid, target: Target, search: Search) -> bool:
+    """Whether sequence numbers can identify the candidates until the page is fetched."""
+    needs_ids: tuple[object, ...] = (
+        hybrid.min_score, hybrid.rerank, hybrid.autocut, hybrid.inner_hits, hybrid.interleave, *hybrid.boosts, *shown_by(hybrid),
+    )  # fmt: skip
+    has_plugin = blending_of(hybrid, target.attachment).fusion not in ("linear", "rrf")  # it may read ids
+    needs_more = has_plugin or any(part is not None for part in needs_ids)
+    return target.is_one_shard and needs_only_page(search) and not needs_more
 
 
 def leg_of(field: str) -> str:

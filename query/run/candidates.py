@@ -42,3 +42,5 @@ class RankedCandidates:
     """The page's hits and the response with their total, if one request ranked and fetched them. `fused` has these hits only."""
     total: dict[str, Any] | None = None
     """`hits.total` if the legs counted it; None if it must be requested."""
+    matched: Mapping[str, Any] | None = None
+    """`hits.total` of the only lexical leg, without the nearest documents that it does not match."""

@@ -52,3 +52,9 @@ def _failure(kind: str, errors: Sequence[tuple[Leaf, Response]]) -> UpstreamErro
     ]
     shown = {"type": "status_exception", "reason": reason, "suppressed": suppressed}
     return UpstreamError(status, {"error": {"root_cause": [shown], **shown}, "status": status})
+
+
+def has_too_many_clauses(error: UpstreamError) -> bool:
+    """Whether a query has more clauses than Elasticsearch allows."""
+    text = repr(error.body())
+    return "too_many_nested_clauses" in text or "too_many_clauses" in text

@@ -1,7 +1,7 @@
 """Ranks by the short `hybrid` form: BM25 and nearest passages, by default with both exact scores of every candidate.
 
 query vector, mean vector, small target? (at the same time) -> legs in one request -> calibration -> blend -> rerank, cut
-the page alone is wanted: see `one_request`
+the page alone is wanted: see `one_request` and `numbered_page`
 """
 
 import time
@@ -17,7 +17,7 @@ from esblend.plugins import FUSIONS, find
 from mappings.attachment import Attachment
 from mappings.mean_vectors import MeanVector
 from query.fusion.autocut import autocut
-from query.fusion.blend import CALIBRATED, Blending, SemanticScale, blend
+from query.fusion.blend import Blending, SemanticScale, blend
 from query.fusion.ranked_lists import FusedHit, Scores
 from query.language.tree import Hybrid, KnnLeg, StandardLeg
 from query.plan.documents import filtered
@@ -25,7 +25,10 @@ from query.plan.hybrid_legs import (
     LEXICAL,
     MAX_WORDS,
     SEMANTIC,
+    blending_of,
     exact_semantic_leg,
+    is_exact_blend,
+    is_fetched_by_number,
     lexical_leg,
     semantic_filters,
     semantic_leg,
@@ -37,14 +40,17 @@ from query.plan.hybrid_legs import (
 )
 from query.plan.legs import leaf_body
 from query.plan.one_request import is_possible
+from query.plan.sequence_numbers import NumbersMissing, numbered
 from query.plan.shown import bare
 from query.plan.similarity import calibration_of, similarity_scale
 from query.run.boost import boosted
 from query.run.candidates import MANY_CANDIDATES, RankedCandidates
 from query.run.cross_encoder import Reranker
 from query.run.exact_knn import ExactKnn
+from query.run.failed_legs import has_too_many_clauses
 from query.run.hybrid_lists import HybridLegs, calibrated, shared_calibrations
 from query.run.mean_vectors import MeanVectors
+from query.run.numbered_page import numbered_page
 from query.run.one_request import page_in_one_request, read_lexical_window
 from query.run.query_encoder import QueryEmbedder, Vector, mean_of
 from query.run.requests import LegKind, SearchRequests, scores_of, server_fault, whole
@@ -82,6 +88,8 @@ class HybridSearch:
     requester: Requester
     is_page_enough: bool = False
     """Whether nobody needs the candidates beyond the page."""
+    is_numbered: bool = False
+    """Whether sequence numbers identify the candidates."""
 
     async def run(self, hybrid: Hybrid, targets: Sequence[Target]) -> RankedCandidates:
         """`targets`: the indices to search, together where they share an attachment. Raises EsblendError."""
@@ -103,10 +111,29 @@ class HybridSearch:
         if len(targets) > 1:
             return await self._run_targets(hybrid, targets)
         [target] = targets
-        attachment = target.attachment
         prepared, page = await self._page(hybrid, target) if self.is_page_enough else (None, None)
         if page is not None:
             return page
+        if self.is_page_enough and is_fetched_by_number(hybrid, target, self.requests.search):
+            page = await self._numbered_page(hybrid, target, prepared)
+        return page or await self._candidates(hybrid, target, prepared)
+
+    async def _numbered_page(
+        self, hybrid: Hybrid, target: Target, prepared: _Prepared | None
+    ) -> RankedCandidates | None:
+        """None if a candidate was written while the search ran."""
+        reported = len(self.requests.degraded)
+        self.is_numbered = True
+        try:
+            return await numbered_page(self.requests, await self._candidates(hybrid, target, prepared))
+        except NumbersMissing:
+            del self.requests.degraded[reported:]  # reported again by the next attempt
+            return None
+        finally:
+            self.is_numbered = False
+
+    async def _candidates(self, hybrid: Hybrid, target: Target, prepared: _Prepared | None) -> RankedCandidates:
+        attachment = target.attachment
         legs = await self._legs(hybrid, target, prepared=prepared)
         fused = await boosted(self.requests, hybrid.boosts, await self._blend(hybrid, attachment, legs))
         if hybrid.rerank is not None:
@@ -123,6 +150,7 @@ class HybridSearch:
             attachment=attachment,
             shown=shown_by(hybrid),
             total=legs.total,
+            matched=legs.matched,
         )
 
     async def _page(self, hybrid: Hybrid, target: Target) -> tuple[_Prepared | None, RankedCandidates | None]:
@@ -190,7 +218,7 @@ class HybridSearch:
         began = time.perf_counter()
         scale = similarity_scale(attachment)
         semantic = SemanticScale(legs.calibrations, scale.raw_dot, scale.theoretical, scale.is_dot)
-        is_windowed = not _is_exact(hybrid, attachment, legs.weights)
+        is_windowed = not is_exact_blend(hybrid, attachment, legs.weights)
         blending = replace(blending_of(hybrid, attachment), is_windowed=is_windowed)
         plugin = None if blending.fusion in ("linear", "rrf") else find(FUSIONS, blending.fusion)
         is_long = sum(map(len, legs.lists.values())) > MANY_CANDIDATES
@@ -215,7 +243,7 @@ class HybridSearch:
         if not any(weight for name, weight in weights.items() if name != LEXICAL):
             return await self._lexical_leg(hybrid, target, weights, own)
         if prepared is None:
-            is_early = weights[LEXICAL] and not _is_exact(hybrid, attachment, weights) and self.embedder.has_room
+            is_early = weights[LEXICAL] and not is_exact_blend(hybrid, attachment, weights) and self.embedder.has_room
             prepared = await self._prepare(hybrid, target, blending, own=own if is_early else None)
         if prepared.vector is not None:
             legs = await self._all_legs(hybrid, target, weights, prepared.vector, prepared, own)
@@ -245,17 +273,19 @@ class HybridSearch:
     async def _lexical_leg(
         self, hybrid: Hybrid, target: Target, weights: Mapping[str, float], own: Sequence[str]
     ) -> HybridLegs:
-        body = self._lexical_body(hybrid, target, is_exact=_is_exact(hybrid, target.attachment, weights))
+        body = self._lexical_body(hybrid, target, is_exact=is_exact_blend(hybrid, target.attachment, weights))
         [response] = map(whole, await self.requests.legs(["lexical"], [body], indices=[own]))
         lists: dict[str, Scores] = {name: scores_of(response) if name == LEXICAL else {} for name in weights}
         return HybridLegs(lists, [], None, weights)
 
     def _lexical_body(self, hybrid: Hybrid, target: Target, *, is_exact: bool) -> dict[str, Any]:
-        """Exact scores show which leg matches each hit, so the legs' responses give the total without a counting request."""
+        """The legs' responses give the total without a counting request, if exact scores show which leg matches each hit. A page by
+        number counts the nearest documents that BM25 does not match."""
         search = self.requests.search
         window = window_of(hybrid, target.attachment, search)
-        total = search.track_total_hits if is_exact else False
-        return leaf_body(lexical_leg(hybrid, target), window, search, track_total_hits=total)
+        total = search.track_total_hits if is_exact or self.is_numbered else False
+        body = leaf_body(lexical_leg(hybrid, target), window, search, track_total_hits=total)
+        return numbered(body) if self.is_numbered else body
 
     async def _all_legs(
         self,
@@ -272,9 +302,10 @@ class HybridSearch:
         """
         count, early = prepared.count, prepared.lexical
         search, attachment = self.requests.search, target.attachment
-        is_exact = _is_exact(hybrid, attachment, weights)
+        is_exact = is_exact_blend(hybrid, attachment, weights)
         window = window_of(hybrid, attachment, search)
-        bodies = [leaf_body(self._semantic_leg(hybrid, attachment, vector, window, count), window, search)]
+        body = leaf_body(self._semantic_leg(hybrid, attachment, vector, window, count), window, search)
+        bodies = [numbered(body) if self.is_numbered else body]
         kinds: list[LegKind] = ["semantic"]
         if weights[LEXICAL] and early is None:
             bodies.append(self._lexical_body(hybrid, target, is_exact=is_exact))
@@ -305,7 +336,8 @@ class HybridSearch:
             LEXICAL: scores_of(others[0]) if others else {},
             SEMANTIC: {key: similarity(score) for key, score in nearest.items()},
         }
-        return HybridLegs(windowed, list(nearest), vector, weights)
+        matched = others[0]["hits"].get("total") if others else None
+        return HybridLegs(windowed, list(nearest), vector, weights, matched=matched)
 
     def _refuse_unknown_fields(self, hybrid: Hybrid, target: Target) -> None:
         """A query on a field that does not exist matches nothing, without an error."""
@@ -350,29 +382,6 @@ class HybridSearch:
             return None
         self.requests.took("encode", began)
         return mean_of(vectors, is_unit=attachment.generation.form.unit)
-
-
-def _is_exact(hybrid: Hybrid, attachment: Attachment, weights: Mapping[str, float]) -> bool:
-    """Whether each hit carries all true scores. Separate legs of fields always do, because they have no ranked lists."""
-    is_by_score = blending_of(hybrid, attachment).fusion != "rrf" and hybrid.blending == "exact"
-    return is_by_score or set(weights) != {LEXICAL, SEMANTIC}
-
-
-def has_too_many_clauses(error: UpstreamError) -> bool:
-    """Whether a query has more clauses than Elasticsearch allows."""
-    text = repr(error.body())
-    return "too_many_nested_clauses" in text or "too_many_clauses" in text
-
-
-def blending_of(hybrid: Hybrid, attachment: Attachment) -> Blending:
-    """The settings of the request, else of the attachment's defaults, else of `Blending`."""
-    defaults = attachment.defaults
-    return Blending(
-        hybrid.fusion or defaults.fusion or "linear",
-        hybrid.normalizer or (None if hybrid.fusion else defaults.normalizer) or CALIBRATED,
-        hybrid.combination,
-        hybrid.rank_constant or defaults.rank_constant or 60,
-    )
 
 
 def _only(hybrid: Hybrid, target: Target) -> Hybrid:

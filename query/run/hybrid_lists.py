@@ -27,6 +27,8 @@ class HybridLegs:
     """By index."""
     total: dict[str, Any] | None = None
     """`hits.total` over all legs; None if the legs' responses do not include it."""
+    matched: dict[str, Any] | None = None
+    """`hits.total` of the lexical leg alone, if it was counted."""
     failed: bool = False
     mean: MeanVector | None = None
     """The mean vector behind the calibrations."""

@@ -14,13 +14,15 @@ from query.page.hits import fused_page, key_of
 from query.plan.hybrid_legs import lexical_leg
 from query.plan.knn import Vector
 from query.plan.one_request import (
+    IN_WINDOW,
+    NEAREST_ONLY,
     LexicalWindow,
     is_page_certain,
     lexical_window,
     lexical_window_body,
     one_request_body,
-    total_of_both,
 )
+from query.plan.sequence_numbers import total_of_both
 from query.run.passages import highlighted_by_words
 from query.run.requests import SearchRequests
 from query.run.true_scores import true_scores
@@ -48,14 +50,15 @@ async def read_lexical_window(
         return None
     if "took" in response:
         LEG_SECONDS.labels("lexical").observe(response["took"] / 1000)
-    return lexical_window(response, window)
+    return lexical_window(response)
 
 
 async def page_in_one_request(
     requests: SearchRequests, hybrid: Hybrid, target: Target, vector: Vector, calibration: Calibration,
     weights: Mapping[str, float], lexical: LexicalWindow, window: int,
 ) -> Page | None:  # fmt: skip
-    """None if the request fails, or if 32-bit scores cannot tell which hit is the last of the page: other requests can."""
+    """None if the request fails, if a document of the lexical window was written meanwhile, or if 32-bit scores cannot tell which
+    hit is the last of the page: other requests can."""
     attachment = target.attachment
     search = highlighted_by_words(requests.search, attachment)
     body = one_request_body(
@@ -71,6 +74,7 @@ async def page_in_one_request(
         or response["timed_out"]
         or response["_shards"]["failed"]
         or response["_shards"]["total"] != 1
+        or response["aggregations"][IN_WINDOW]["doc_count"] != len(lexical.scores)
     ):
         return None
     LEG_SECONDS.labels("both").observe(response["took"] / 1000)
@@ -84,5 +88,8 @@ async def page_in_one_request(
     hits = fused_page(fused, response)
     for hit in hits:
         hit.pop("matched_queries", None)
-    total = total_of_both(search.track_total_hits, lexical, response)
+    total = None
+    if lexical.total is not None:
+        apart = response["aggregations"].get(NEAREST_ONLY, {"doc_count": 0})["doc_count"]
+        total = total_of_both(search.track_total_hits, lexical.total, apart)
     return Page(fused, hits, {"_shards": response["_shards"], "hits": {} if total is None else {"total": total}})

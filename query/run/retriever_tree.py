@@ -3,7 +3,6 @@
 import asyncio
 import copy
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,9 +13,7 @@ from esblend.errors import EncodingError, EsblendError, InvalidRequest, ModelErr
 from esblend.event_loop import off_loop
 from mappings.attachment import Attachment
 from mappings.capabilities import Version
-from query.fusion.linear import linear_fusion
-from query.fusion.ranked_lists import FusedHit, Key, LegContribution, Method, RankedLeg, Scores
-from query.fusion.rrf import reciprocal_rank_fusion
+from query.fusion.ranked_lists import FusedHit, Key, Scores
 from query.language.semantic import is_text, text_sections, text_to_embed
 from query.language.tree import (
     DiversifyLeg,
@@ -33,23 +30,33 @@ from query.language.tree import (
     ServerLeg,
     StandardLeg,
     Wrapper,
-    inside,
     kind_of,
     leaf_windows,
     leaves,
 )
-from query.plan.documents import documents_query, filtered
 from query.plan.knn import Vector
 from query.plan.legs import leaf_body
 from query.plan.page import document_order_body
 from query.plan.query_and_fields import expand_fields
-from query.plan.shown import bare, is_shown
-from query.plan.similarity import SIMILARITY_SCALES, Score
+from query.plan.sequence_numbers import (
+    NumbersMissing,
+    needs_only_page,
+    numbered,
+)
+from query.plan.tree_queries import (
+    any_min_score,
+    counted,
+    is_ranked_by_number,
+    matching,
+    named_documents,
+    shown_queries,
+)
 from query.run.candidates import MANY_CANDIDATES, RankedCandidates
 from query.run.cross_encoder import Reranker
 from query.run.diversify import diversified, read_vectors
 from query.run.failed_legs import raise_failures
 from query.run.leaf_explanations import indices_of
+from query.run.numbered_page import numbered_page
 from query.run.pin import pin, pinned_documents
 from query.run.query_encoder import QueryEmbedder
 from query.run.requests import LegKind, SearchRequests, scores_of, server_fault
@@ -58,6 +65,7 @@ from query.run.rescore import rescore
 from query.run.semantic import is_vector_name
 from query.run.server_retrievers import server_executes
 from query.run.together import together
+from query.run.tree_fusion import fuse, ranked_leaf, tied_hits
 from query.targets.target import Target
 
 
@@ -77,19 +85,50 @@ class RetrieverSearch:
     pinned: list[Key] = field(default_factory=list)
     named: list[dict[str, Any]] = field(default_factory=list)
     """Named queries for the results of the named retrievers above the leaves."""
+    is_page_enough: bool = False
+    """Whether nobody needs the candidates beyond the page."""
+    is_numbered: bool = False
+    """Whether sequence numbers identify the candidates."""
 
     async def run(self, leg: Leg, window: int) -> RankedCandidates:
         """`window`: the size of a leg's list outside of any fusion. Raises EsblendError."""
-        search = self.requests.search
         leg = await self._expanded(leg)
+        self.is_numbered = await self._is_ranked_by_number(leg)
+        if self.is_numbered:
+            reported = len(self.requests.degraded)
+            try:
+                return await numbered_page(self.requests, await self._candidates(leg, window))
+            except NumbersMissing:
+                del self.requests.degraded[reported:]  # reported again by the next attempt
+                self.is_numbered = False
+        return await self._candidates(leg, window)
+
+    async def _is_ranked_by_number(self, leg: Leg) -> bool:
+        search = self.requests.search
+        if (
+            not self.is_page_enough
+            or search.pit is not None
+            or not needs_only_page(search)
+            or not is_ranked_by_number(leg)
+        ):
+            return False
+        try:
+            targets = await self.targets()
+        except EsblendError:  # whoever may not read the mappings does not know the number of shards
+            return False
+        return len(targets) == 1 and targets[0].is_one_shard
+
+    async def _candidates(self, leg: Leg, window: int) -> RankedCandidates:
+        search = self.requests.search
         # Legs without a text run while the texts of the others are encoded.
         early = self._early(list(leaves(leg)))
         leg, first = await together(self._with_vectors(leg), self._responses(leg, window, early))
         parts = list(leaves(leg))
         windows = list(leaf_windows(leg, window))
         rest = [n for n in range(len(parts)) if n not in early]
-        responses = {**first, **await self._responses(leg, window, rest)}
-        lists = self._lists(leg, parts, [responses[n] for n in range(len(parts))])
+        by_number = {**first, **await self._responses(leg, window, rest)}
+        responses = [by_number[n] for n in range(len(parts))]
+        lists = self._lists(leg, parts, responses)
         began = time.perf_counter()
         fused = await self._fuse(leg, enumerate(lists), shown=_shown(search))
         self.requests.took("fusion", began)
@@ -101,7 +140,7 @@ class RetrieverSearch:
         ]
         below = [hit for hit in fused if search.min_score is not None and hit.score < search.min_score]
         fused = fused[: len(fused) - len(below)]
-        match_queries = [bare(filtered(part.query, part.filters)) for part in counted(parts)]
+        match_queries = list(map(matching, counted(parts)))
         return RankedCandidates(
             fused=fused,
             match_queries=match_queries,
@@ -110,6 +149,7 @@ class RetrieverSearch:
             below_minimum=tuple(below),
             leaves=tuple(zip(parts, windows, strict=True)),
             only_candidates=search.min_score is not None or any_min_score(leg),
+            matched=self._matched(parts, responses),
         )
 
     def _early(self, parts: Sequence[Leaf]) -> list[int]:
@@ -126,10 +166,24 @@ class RetrieverSearch:
         """The responses to some of the leaves, by their numbers. Raises EsblendError."""
         sized = list(zip(leaves(leg), leaf_windows(leg, window), strict=True))
         parts = [sized[n][0] for n in numbers]
-        bodies = [leaf_body(*sized[n], self.requests.search) for n in numbers]
+        search = self.requests.search
+        # The page by number counts the nearest documents that the only lexical leg does not match.
+        counts = self.is_numbered and sum(isinstance(part, StandardLeg) for part in leaves(leg)) == 1
+        most = search.track_total_hits if counts else False
+        bodies = [
+            leaf_body(part, sized[n][1], search, track_total_hits=isinstance(part, StandardLeg) and most)
+            for n, part in zip(numbers, parts, strict=True)
+        ]
+        if self.is_numbered:
+            bodies = list(map(numbered, bodies))
         kinds: list[LegKind] = ["semantic" if isinstance(part, KnnLeg) else "lexical" for part in parts]
         responses = await self.requests.legs(kinds, bodies, indices=list(map(indices_of, parts)))
         return dict(zip(numbers, responses, strict=True))
+
+    def _matched(self, parts: Sequence[Leaf], responses: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+        """`hits.total` of the only lexical leg; None if there are several, or if it did not count."""
+        lexical = [answer for part, answer in zip(parts, responses, strict=True) if isinstance(part, StandardLeg)]
+        return lexical[0]["hits"].get("total") if len(lexical) == 1 and self.is_numbered else None
 
     def _lists(self, leg: Leg, parts: Sequence[Leaf], responses: Sequence[dict[str, Any]]) -> list[Scores]:
         """A ranked list for each leaf. A kNN leg that failed on the server gives an empty list and is reported."""
@@ -277,6 +331,7 @@ class RetrieverSearch:
         # Which of equal hits are cut does not matter when all of them are behind the page.
         if tied and (shown is None or tied[0].score >= fused[min(shown, len(fused)) - 1].score):
             body = document_order_body([hit.key for hit in tied], self.requests.search)
+            body = numbered(body) if self.is_numbered else body
             [response] = await self.requests.ask("ties", [body])
             order = {key: position for position, key in enumerate(scores_of(response))}
             fused = sorted(fused, key=lambda hit: (-hit.score, order.get(hit.key, -1)))
@@ -315,86 +370,3 @@ def _shown(search: Search) -> int | None:
     """The number of hits up to the end of the page; None if the response depends on hits behind it."""
     reads_more = search.counts_more or search.needs_elasticsearch_sort or search.search_after
     return None if reads_more else search.start + search.size
-
-
-def ranked_leaf(name: str, scores: Scores, position: int | None = None) -> list[FusedHit]:
-    """`position`: of the leaf among all leaves of the tree."""
-    method = Method("leg", leaf=position)
-    return [
-        FusedHit(key, score, (LegContribution(name, 1.0, rank, score, score, score),), method)
-        for rank, (key, score) in enumerate(scores.items(), 1)
-    ]
-
-
-def fuse(leg: Fusion, inner: Sequence[list[FusedHit]]) -> list[FusedHit]:
-    """Fuse the lists of the legs directly below a fusion, each cut to its window."""
-    legs = [
-        RankedLeg(
-            weighted.leg.name,
-            {hit.key: hit.score for hit in hits[: leg.window]},
-            weighted.weight,
-            weighted.normalizer,
-            _dot_of(weighted.leg),
-            hits={hit.key: hit for hit in hits},
-        )
-        for weighted, hits in zip(leg.legs, inner, strict=True)
-    ]
-    fused = (
-        reciprocal_rank_fusion(legs, leg.rank_constant, single_precision=True)
-        if isinstance(leg, RrfLeg)
-        else linear_fusion(legs, leg.combination, single_precision=True)
-    )
-    if leg.min_score is not None:
-        fused = [hit for hit in fused if hit.score >= leg.min_score]
-    return fused
-
-
-def tied_hits(fused: Sequence[FusedHit], window: int, *, all_ties: bool) -> list[FusedHit]:
-    """The hits with equal scores whose order decides: all of them, or those on both sides of the end of the window."""
-    if all_ties:
-        counts = Counter(hit.score for hit in fused)
-        return [hit for hit in fused if counts[hit.score] > 1 and hit.score >= fused[min(window, len(fused)) - 1].score]
-    if len(fused) <= window or fused[window - 1].score != fused[window].score:
-        return []
-    return [hit for hit in fused if hit.score == fused[window].score]
-
-
-def counted(parts: Sequence[Leaf]) -> Iterator[StandardLeg]:
-    """The queries whose matches are counted."""
-    for part in parts:
-        if isinstance(part, StandardLeg):
-            yield part
-        elif isinstance(part, ServerLeg):
-            yield from counted(list(leaves(part.leg)))
-
-
-def any_min_score(leg: Leg) -> bool:
-    """Whether a leg or any leg below it has a minimum score."""
-    return leg.min_score is not None or any(any_min_score(child) for child in inside(leg))
-
-
-def shown_queries(parts: Sequence[Leaf], lists: Sequence[Scores]) -> Iterator[dict[str, Any]]:
-    """The legs' queries with `inner_hits` or `_name`; a named leg becomes a named query, as in Elasticsearch."""
-    for part, scores in zip(parts, lists, strict=True):
-        if isinstance(part, ServerLeg):
-            continue
-        is_named = part.is_named
-        if isinstance(part, StandardLeg):
-            query = filtered(part.query, part.filters)
-            if is_named or is_shown(query):
-                yield {"bool": {"must": [query], "_name": part.name}} if is_named else query
-            continue
-        yield from filter(is_shown, part.filters)
-        if is_named and scores:
-            yield named_documents(list(scores), part.name)
-
-
-def named_documents(keys: Sequence[Key], name: str) -> dict[str, Any]:
-    """A query that shows `name` in the `matched_queries` of the documents."""
-    return {"bool": {"filter": [documents_query(keys)], "_name": name}}
-
-
-def _dot_of(leg: Leg) -> Score | None:
-    """Turns a leg's score back into the dot product, if it has one."""
-    scale = SIMILARITY_SCALES.get(leg.similarity or "") if isinstance(leg, KnnLeg) else None
-    return scale.of_knn if scale is not None and scale.is_dot else None

@@ -103,6 +103,7 @@ class Session:
             self._attached_targets,
             self._report_unattached,
             services.version,
+            is_page_enough=is_page_enough,
         )
         try:
             return await tree.run(search.ranking, search.start + search.size)

@@ -6,6 +6,7 @@ from typing import Any
 from mappings.attachment import Attachment
 from query.fusion.ranked_lists import Key, Scores
 from query.plan.hybrid_legs import LEXICAL
+from query.plan.sequence_numbers import key_of_hit
 from query.plan.similarity import similarity_scale
 
 
@@ -20,7 +21,7 @@ def true_scores(
         for hit in response["hits"]["hits"]:
             for name, score in (hit.get("matched_queries") or {}).items():
                 if weights.get(name):
-                    scores_by_leg[name][Key(hit["_index"], hit["_id"])] = score if name == LEXICAL else value(score)
+                    scores_by_leg[name][key_of_hit(hit)] = score if name == LEXICAL else value(score)
     return {name: best_first(scores) for name, scores in scores_by_leg.items()}
 
 

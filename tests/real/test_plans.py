@@ -1,8 +1,11 @@
 """However the gateway executes a search, the hits, their order, scores and total are the same; `profile` names the plan."""
 
+import itertools
 import random
+import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -29,6 +32,7 @@ WORDS = [
     "tail",
 ]
 ONE_REQUEST = "BM25 during encoding, then one request"
+BY_NUMBER = "by sequence number"
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +82,21 @@ def a_search(rng: random.Random) -> dict[str, Any]:
 
 
 def plan_of(response: dict[str, Any]) -> str:
-    return str(response["esblend"]["profile"]["plan"]["requests"])
+    return str(response["esblend"]["profile"]["plan"].get("requests", ""))
+
+
+def identified_by(response: dict[str, Any]) -> str | None:
+    """How the search identified the candidates; None for their ids."""
+    given: str | None = response["esblend"]["profile"]["plan"].get("documents")
+    return given
 
 
 def answers(
     client: Elasticsearch, body: dict[str, Any], index: str = INDEX
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """The plan that the gateway chooses, its response, and the response by the plan that explains every hit."""
-    chosen = client.search(index=index, body={**body, "profile": True}).body
+    body = {**body, "profile": True}
+    chosen = client.search(index=index, body=body).body
     explained = client.search(index=index, body={**body, "explain": True}).body
     for hit in explained["hits"]["hits"]:
         hit.pop("_explanation")
@@ -141,7 +152,97 @@ def test_bm25_runs_during_encoding(client: Elasticsearch, options: dict[str, Any
     body = {"query": {"hybrid": {"query": f"bread with {sorted(options)}", **options}}, "profile": True}
     response = client.search(index=INDEX, body=body).body
     assert plan_of(response) == "BM25 during encoding, then kNN"
+    assert identified_by(response) == BY_NUMBER
     assert len(response["hits"]["hits"]) == 10
+
+
+def a_search_by_lists(rng: random.Random) -> dict[str, Any]:
+    """A search whose legs are cut to their windows before fusion."""
+    cut = rng.choice(
+        [{"fusion": "rrf"}, {"fusion": "rrf", "rank_constant": 1}, {"blending": "windowed"}, {"normalizer": "minmax"}]
+    )
+    even = {"weights": {"lexical": 1, "semantic": 1}}  # equal weights give many equal scores
+    more = rng.choice(
+        [{}, even, {"lexical": {"match": {"body": "milk oven"}}}, {"filters": {"semantic": {"term": {"group": "a"}}}}]
+    )
+    body = a_search(rng)
+    hybrid = {**body["query"]["hybrid"], **cut, **more}
+    if "weights" in hybrid:
+        hybrid.pop("alpha", None)
+    if "lexical" in hybrid:
+        hybrid.pop("fields", None)
+    return {**body, "query": {"hybrid": hybrid}}
+
+
+def a_retriever(rng: random.Random) -> dict[str, Any]:
+    def text() -> str:
+        return " ".join(rng.choices([*WORDS, "submarine", "the"], k=rng.randint(1, 4)))
+
+    def knn() -> dict[str, Any]:
+        filters = rng.choice([{}, {"filter": {"term": {"group": "b"}}}])
+        by_text = {"query_vector_builder": {"text_embedding": {"model_text": text()}}}
+        return {"knn": {"field": "esblend", "k": rng.choice([5, 20, 40]), "num_candidates": 60, **by_text, **filters}}
+
+    def standard() -> dict[str, Any]:
+        return {"standard": {"query": {"match": {rng.choice(["title", "body"]): text()}}}}
+
+    legs = rng.choice(
+        [[standard(), knn()], [knn(), standard()], [standard(), knn()], [standard(), standard(), knn()], [knn(), knn()]]
+    )
+    window = {"rank_window_size": rng.choice([20, 40])}
+    linear = [
+        {"retriever": leg, "weight": rng.choice([0.5, 2]), "normalizer": rng.choice(["none", "minmax"])} for leg in legs
+    ]
+    fused = rng.choice([{"rrf": {"retrievers": legs, **window}}, {"linear": {"retrievers": linear, **window}}])
+    if rng.random() < 0.2:
+        fused = {"rrf": {"retrievers": [fused, standard()], **window}}
+    page = {key: value for key, value in a_search(rng).items() if key not in ("query", "post_filter")}
+    return {**page, "retriever": fused}
+
+
+@pytest.mark.parametrize("make", [a_search_by_lists, a_retriever])
+def test_sequence_numbers_give_the_same_hits_as_ids(
+    client: Elasticsearch, make: Callable[[random.Random], dict[str, Any]]
+) -> None:
+    numbered = 0
+    for seed in range(100):
+        body = make(random.Random(seed))
+        _, chosen, explained = answers(client, body)
+        numbered += identified_by(chosen) == BY_NUMBER
+        for key in ("hits", "aggregations", "_shards"):
+            assert _rounded(chosen.get(key)) == _rounded(explained.get(key)), (seed, body)
+    assert 20 < numbered < 100
+
+
+def test_sequence_numbers_are_shown_if_asked_for(client: Elasticsearch) -> None:
+    body = {"query": {"hybrid": {"query": "whale bread", "fusion": "rrf"}}, "_source": False, "profile": True}
+    for asked, keys in ((False, set()), (True, {"_seq_no", "_primary_term"})):
+        response = client.search(index=INDEX, body={**body, "seq_no_primary_term": asked}).body
+        assert identified_by(response) == BY_NUMBER
+        assert {key for hit in response["hits"]["hits"] for key in hit} == {"_index", "_id", "_score"} | keys
+
+
+def test_searches_beside_writes_show_every_document_once(client: Elasticsearch, stack: Stack) -> None:
+    """A document gets a new sequence number with every write; a search that lost one begins again with ids."""
+    ended = threading.Event()
+
+    def write() -> None:
+        for number in itertools.cycle(range(240)):
+            if ended.is_set():
+                return
+            stack.es.update(index=INDEX, id=f"d{number}", doc={"n": number}, detect_noop=False, refresh=True)
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        try:
+            for number in range(60):
+                text = f"whale bread kitten sea deep milk {number}"
+                hybrid = {"query": text, "fusion": "rrf", "rank_window_size": 100}
+                hits = client.search(index=INDEX, query={"hybrid": hybrid}, size=50).body["hits"]["hits"]
+                assert len({hit["_id"] for hit in hits}) == len(hits) == 50
+        finally:
+            ended.set()
+        writing.result()
 
 
 def test_a_text_to_embed_in_a_retriever_does_not_delay_its_other_legs(client: Elasticsearch) -> None:
@@ -151,6 +252,7 @@ def test_a_text_to_embed_in_a_retriever_does_not_delay_its_other_legs(client: El
     body = {"retriever": {"rrf": {"retrievers": legs, "rank_window_size": 20}}, "profile": True}
     response = client.search(index=INDEX, body=body).body
     assert plan_of(response) == "BM25 during encoding, then kNN"
+    assert identified_by(response) == BY_NUMBER
     vector = {**knn, "query_vector": client.perform_request(
         "POST", "/_esblend/embed", headers={"accept": "application/json", "content-type": "application/json"},
         body={"texts": ["a ship in the harbour"], "index": INDEX},

@@ -9,7 +9,7 @@ from query.fusion.blend import Blending, SemanticScale, blend
 from query.fusion.combinations import COMBINATIONS
 from query.fusion.linear import linear_fusion
 from query.fusion.normalizers import NORMALIZERS, Calibration, calibrated, normalize
-from query.fusion.ranked_lists import Key, LegContribution, RankedLeg
+from query.fusion.ranked_lists import Key, RankedLeg
 
 A, B, C = (Key("i", id_) for id_ in "abc")
 keys = st.sampled_from([Key("i", id_) for id_ in "abcdefgh"])
@@ -21,13 +21,6 @@ def lists(low: float, high: float) -> st.SearchStrategy[dict[Key, float]]:
 
 
 bm25_lists, dot_lists = lists(0.001, 60), lists(-1, 1)
-
-
-def parts(*normalized: float, weights: tuple[float, ...]) -> list[LegContribution]:
-    return [
-        LegContribution("leg", weight, 1, value, value, weight * value)
-        for value, weight in zip(normalized, weights, strict=True)
-    ]
 
 
 @given(
@@ -42,9 +35,9 @@ def test_no_combination_falls_when_a_leg_rises(
     combination: str, first: float, other: float, rise: float, w0: float, w1: float
 ) -> None:
     combine = COMBINATIONS[combination]
-    before = combine(parts(first, other, weights=(w0, w1)))
-    assert combine(parts(first + rise, other, weights=(w0, w1))) >= before - 1e-12
-    assert combine(parts(first, other + rise, weights=(w0, w1))) >= before - 1e-12
+    before = combine((w0, w1), (first, other))
+    assert combine((w0, w1), (first + rise, other)) >= before - 1e-12
+    assert combine((w0, w1), (first, other + rise)) >= before - 1e-12
 
 
 @given(st.sampled_from(sorted(NORMALIZERS)), bm25_lists)

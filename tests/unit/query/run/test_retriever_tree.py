@@ -13,7 +13,7 @@ from query.language.tree import DiversifyLeg, Rescorer, StandardLeg
 from query.run.diversify import diversified, inner_product_score
 from query.run.pin import MAX_ORGANIC_SCORE, pin
 from query.run.rescore import rescored
-from query.run.retriever_tree import ranked_leaf
+from query.run.tree_fusion import ranked_leaf
 
 A, B, C = (Key("i", id_) for id_ in "abc")
 LEAF = StandardLeg({"match_all": {}})

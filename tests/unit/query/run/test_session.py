@@ -7,7 +7,7 @@ from query.fusion.normalizers import Calibration
 from query.fusion.ranked_lists import Key
 from query.gateway.responses import warning_header
 from query.language.tree import LinearLeg, RrfLeg, StandardLeg, Weighted
-from query.run.retriever_tree import fuse, ranked_leaf
+from query.run.tree_fusion import fuse, ranked_leaf
 
 A, B, C = (Key("i", id_) for id_ in "abc")
 

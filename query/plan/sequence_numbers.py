@@ -1,0 +1,82 @@
+"""Requests whose hits are identified by sequence numbers, for a search of one index with one shard.
+
+Elasticsearch reads the id of a hit from its stored fields, for a hundred hits in more time than it needs to find them. `_seq_no`
+is a doc value. It identifies one version of a document: if a document is written between two requests of a search, the second
+request does not find the number. The search is then executed again with ids.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from query.fusion.ranked_lists import Key, NumberedKey
+from query.language.tree import Search
+from query.plan.documents import documents_query
+
+_FIELD = "_seq_no"
+
+
+class NumbersMissing(Exception):  # noqa: N818
+    """Hits have no sequence numbers, or a number of a hit no longer exists."""
+
+
+def needs_only_page(search: Search) -> bool:
+    """Whether the response depends on nothing but the hits of the first page and the total."""
+    needs_candidates = (
+        search.start, search.explain, search.sort, search.search_after, search.collapse, search.counts_more, search.shows_no_ids,
+        search.min_score is not None,
+    )  # fmt: skip
+    return search.size > 0 and not any(needs_candidates)
+
+
+def numbered(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The request for a ranked list with sequence numbers in place of ids."""
+    return {
+        **{key: value for key, value in body.items() if key != "_source"},
+        "stored_fields": "_none_",
+        "docvalue_fields": [_FIELD],
+    }
+
+
+def key_of_hit(hit: Mapping[str, Any]) -> Key:
+    """The document of a hit in a ranked list. Raises NumbersMissing for a hit with neither an id nor a sequence number."""
+    if "_id" in hit:
+        return Key(hit["_index"], hit["_id"])
+    try:
+        return NumberedKey(hit["_index"], str(hit["fields"][_FIELD][0]))
+    except KeyError as error:
+        raise NumbersMissing from error
+
+
+def numbered_page_body(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A page's request whose hits have their ids and their sequence numbers. Its total tells whether all numbers still exist."""
+    return {**body, "seq_no_primary_term": True, "track_total_hits": True}
+
+
+def take_numbers(hits: Sequence[dict[str, Any]], search: Search) -> list[Key]:
+    """The numbered key of each hit of a page. Removes sequence numbers that the caller did not ask for, in place."""
+    keys: list[Key] = [NumberedKey(hit["_index"], str(hit[_FIELD])) for hit in hits]
+    if not search.page.get("seq_no_primary_term"):
+        for hit in hits:
+            del hit[_FIELD], hit["_primary_term"]
+    return keys
+
+
+def nearest_only(matching: Mapping[str, Any], nearest: Sequence[Key] = ()) -> dict[str, Any]:
+    """A query for the nearest documents that the lexical query `matching` does not match; without `nearest`, for all others."""
+    documents = {"filter": [documents_query(nearest)]} if nearest else {}
+    return {"bool": {**documents, "must_not": [matching]}}
+
+
+def nearest_only_body(matching: Mapping[str, Any], nearest: Sequence[Key], search: Search) -> dict[str, Any]:
+    """Counts the nearest documents that `matching` does not match."""
+    return {**search.common, "size": 0, "track_total_hits": True, "query": nearest_only(matching, nearest)}
+
+
+def total_of_both(most: bool | int, matched: Mapping[str, Any], nearest_only: int) -> dict[str, Any]:
+    """`hits.total` over the matches of the lexical leg and the nearest documents beside them. `most`: `track_total_hits`."""
+    if matched["relation"] != "eq":
+        return dict(matched)
+    value = matched["value"] + nearest_only
+    if most is not True and value > int(most):
+        return {"value": int(most), "relation": "gte"}
+    return {"value": value, "relation": "eq"}

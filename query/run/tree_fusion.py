@@ -1,0 +1,58 @@
+"""Fuses the ranked lists of a retriever tree, level by level."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from query.fusion.linear import linear_fusion
+from query.fusion.ranked_lists import FusedHit, LegContribution, Method, RankedLeg, Scores
+from query.fusion.rrf import reciprocal_rank_fusion
+from query.language.tree import Fusion, KnnLeg, Leg, RrfLeg
+from query.plan.similarity import SIMILARITY_SCALES, Score
+
+
+def ranked_leaf(name: str, scores: Scores, position: int | None = None) -> list[FusedHit]:
+    """`position`: of the leaf among all leaves of the tree."""
+    method = Method("leg", leaf=position)
+    return [
+        FusedHit(key, score, (LegContribution(name, 1.0, rank, score, score, score),), method)
+        for rank, (key, score) in enumerate(scores.items(), 1)
+    ]
+
+
+def fuse(leg: Fusion, inner: Sequence[list[FusedHit]]) -> list[FusedHit]:
+    """Fuse the lists of the legs directly below a fusion, each cut to its window."""
+    legs = [
+        RankedLeg(
+            weighted.leg.name,
+            {hit.key: hit.score for hit in hits[: leg.window]},
+            weighted.weight,
+            weighted.normalizer,
+            _dot_of(weighted.leg),
+            hits={hit.key: hit for hit in hits},
+        )
+        for weighted, hits in zip(leg.legs, inner, strict=True)
+    ]
+    fused = (
+        reciprocal_rank_fusion(legs, leg.rank_constant, single_precision=True)
+        if isinstance(leg, RrfLeg)
+        else linear_fusion(legs, leg.combination, single_precision=True)
+    )
+    if leg.min_score is not None:
+        fused = [hit for hit in fused if hit.score >= leg.min_score]
+    return fused
+
+
+def tied_hits(fused: Sequence[FusedHit], window: int, *, all_ties: bool) -> list[FusedHit]:
+    """The hits with equal scores whose order decides: all of them, or those on both sides of the end of the window."""
+    if all_ties:
+        counts = Counter(hit.score for hit in fused)
+        return [hit for hit in fused if counts[hit.score] > 1 and hit.score >= fused[min(window, len(fused)) - 1].score]
+    if len(fused) <= window or fused[window - 1].score != fused[window].score:
+        return []
+    return [hit for hit in fused if hit.score == fused[window].score]
+
+
+def _dot_of(leg: Leg) -> Score | None:
+    """Turns a leg's score back into the dot product, if it has one."""
+    scale = SIMILARITY_SCALES.get(leg.similarity or "") if isinstance(leg, KnnLeg) else None
+    return scale.of_knn if scale is not None and scale.is_dot else None
