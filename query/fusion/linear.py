@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from esblend.errors import InvalidRequest
-from query.fusion.combinations import COMBINATIONS, single_precision_sums
+from query.fusion.combinations import COMBINATIONS, single_precision_sums, weighted_sums
 from query.fusion.normalizers import absent_value, normalize
 from query.fusion.ranked_lists import FusedHit, Key, LegContribution, Method, RankedLeg, fuse_lists
 
@@ -31,8 +31,8 @@ def linear_fusion(
     weights = [leg.weight for leg in legs]
 
     def scores(values: Sequence[Sequence[float]]) -> Sequence[float]:
-        if single_precision and combination == "sum":
-            return single_precision_sums(weights, values)
+        if combination == "sum":
+            return (single_precision_sums if single_precision else weighted_sums)(weights, values)
         return [combine(weights, of_document) for of_document in zip(*values, strict=True)]
 
     def part(position: int, key: Key) -> LegContribution:

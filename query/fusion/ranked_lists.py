@@ -2,7 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, repeat
+from operator import attrgetter
 from typing import NamedTuple, overload
+
+_SCORE = attrgetter("score")
 
 
 class Key(NamedTuple):
@@ -130,13 +134,11 @@ def fuse_lists(
     `normalized`, `absent`: for each leg the normalised scores, and that of a document which the leg lacks. `scores`: computes the
     fused scores from the normalised scores of all documents in each leg. `part`: what a leg adds to a document's score.
     """
-    keys = list(dict.fromkeys(key for leg in legs for key in leg.scores))
-    values = [[of_leg.get(key, missing) for key in keys] for of_leg, missing in zip(normalized, absent, strict=True)]
-    fused = [
-        FusedHit(key, score, LegContributions(part, len(legs), key), method)
-        for key, score in zip(keys, scores(values), strict=True)
-    ]
-    # The sort is stable. The order of first appearance decides ties: the better rank in the first leg that has only one of the
-    # documents, or both.
-    fused.sort(key=lambda hit: -hit.score)
+    keys = list(dict.fromkeys(chain.from_iterable(leg.scores for leg in legs)))
+    values = [list(map(of_leg.get, keys, repeat(missing))) for of_leg, missing in zip(normalized, absent, strict=True)]
+    parts = (LegContributions(part, len(legs), key) for key in keys)
+    fused = list(map(FusedHit._make, zip(keys, scores(values), parts, repeat(method), strict=False)))
+    # The sort is stable, also in reverse. The order of first appearance decides ties: first the documents of the first leg by their
+    # ranks there, then those that only later legs have.
+    fused.sort(key=_SCORE, reverse=True)
     return fused

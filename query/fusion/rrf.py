@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from query.fusion.combinations import single_precision_sums, weighted_sum
+from query.fusion.combinations import single_precision_sums, weighted_sums
 from query.fusion.ranked_lists import FusedHit, Key, LegContribution, Method, RankedLeg, fuse_lists
 
 
@@ -19,9 +19,7 @@ def reciprocal_rank_fusion(
     weights = [leg.weight for leg in legs]
 
     def scores(values: Sequence[Sequence[float]]) -> Sequence[float]:
-        if single_precision:
-            return single_precision_sums(weights, values)
-        return [weighted_sum(weights, of_document) for of_document in zip(*values, strict=True)]
+        return (single_precision_sums if single_precision else weighted_sums)(weights, values)
 
     def part(position: int, key: Key) -> LegContribution:
         leg, share = legs[position], shares[position].get(key, 0.0)

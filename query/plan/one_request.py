@@ -27,7 +27,7 @@ from query.plan.hybrid_legs import (
 from query.plan.knn import Vector, by_best_passage, exact_score, knn_section
 from query.plan.legs import leaf_body
 from query.plan.page import page_options
-from query.plan.sequence_numbers import NumbersMissing, key_of_hit, nearest_only, numbered
+from query.plan.sequence_numbers import NumbersMissing, keys_of_hits, nearest_only, numbered
 from query.plan.shown import bare
 from query.targets.target import Target
 
@@ -80,10 +80,12 @@ def lexical_window(response: Mapping[str, Any]) -> LexicalWindow | None:
     """None if the response is not complete, or if it has no match with a usable score."""
     if "error" in response or response["timed_out"] or response["_shards"]["failed"]:
         return None
+    hits = response["hits"]["hits"]
     try:
-        scores = {key_of_hit(hit): float(hit["_score"] or 0.0) for hit in response["hits"]["hits"]}
+        keys = keys_of_hits(hits)
     except NumbersMissing:
         return None
+    scores = {key: float(hit["_score"] or 0.0) for key, hit in zip(keys, hits, strict=True)}
     window = LexicalWindow(scores, response["hits"].get("total"))
     return window if scores and window.highest > _LOWEST_HIGHEST else None
 

@@ -37,12 +37,12 @@ def numbered(body: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def key_of_hit(hit: Mapping[str, Any]) -> Key:
-    """The document of a hit in a ranked list. Raises NumbersMissing for a hit with neither an id nor a sequence number."""
-    if "_id" in hit:
-        return Key(hit["_index"], hit["_id"])
+def keys_of_hits(hits: Sequence[Mapping[str, Any]]) -> list[Key]:
+    """The documents of the hits of a ranked list. Raises NumbersMissing if they have neither ids nor sequence numbers."""
+    if hits and "_id" in hits[0]:
+        return [Key(hit["_index"], hit["_id"]) for hit in hits]
     try:
-        return NumberedKey(hit["_index"], str(hit["fields"][_FIELD][0]))
+        return [NumberedKey(hit["_index"], str(hit["fields"][_FIELD][0])) for hit in hits]
     except KeyError as error:
         raise NumbersMissing from error
 

@@ -12,7 +12,7 @@ from esblend.tracing import past_span
 from query.fusion.ranked_lists import Key
 from query.language.tree import Search
 from query.language.url_parameters import Parameters
-from query.plan.sequence_numbers import key_of_hit
+from query.plan.sequence_numbers import keys_of_hits
 from query.run.elasticsearch import RawHeaders, Upstream
 
 LegKind = Literal["lexical", "semantic"]
@@ -163,7 +163,8 @@ def whole(response: dict[str, Any]) -> dict[str, Any]:
 
 def scores_of(response: Mapping[str, Any]) -> dict[Key, float]:
     """A response's hits as a ranked list; a hit without a score, since it was sorted by other keys, counts as 0."""
-    return {key_of_hit(hit): float(hit["_score"] or 0.0) for hit in response["hits"]["hits"]}
+    hits = response["hits"]["hits"]
+    return dict(zip(keys_of_hits(hits), [float(hit["_score"] or 0.0) for hit in hits], strict=True))
 
 
 def server_fault(response: dict[str, Any]) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any
 from mappings.attachment import Attachment
 from query.fusion.ranked_lists import Key, Scores
 from query.plan.hybrid_legs import LEXICAL
-from query.plan.sequence_numbers import key_of_hit
+from query.plan.sequence_numbers import keys_of_hits
 from query.plan.similarity import similarity_scale
 
 
@@ -18,10 +18,11 @@ def true_scores(
     value = similarity_scale(attachment).of_script
     scores_by_leg: dict[str, dict[Key, float]] = {name: {} for name in weights}
     for response in responses:
-        for hit in response["hits"]["hits"]:
+        hits = response["hits"]["hits"]
+        for key, hit in zip(keys_of_hits(hits), hits, strict=True):
             for name, score in (hit.get("matched_queries") or {}).items():
                 if weights.get(name):
-                    scores_by_leg[name][key_of_hit(hit)] = score if name == LEXICAL else value(score)
+                    scores_by_leg[name][key] = score if name == LEXICAL else value(score)
     return {name: best_first(scores) for name, scores in scores_by_leg.items()}
 
 

@@ -10,7 +10,7 @@ from query.plan.documents import documents_query
 from query.plan.legs import leaf_body
 from query.plan.sequence_numbers import (
     NumbersMissing,
-    key_of_hit,
+    keys_of_hits,
     nearest_only,
     nearest_only_body,
     needs_only_page,
@@ -42,11 +42,12 @@ def test_documents_are_found_by_their_numbers() -> None:
 
 
 def test_a_hit_has_an_id_or_a_number() -> None:
-    assert key_of_hit({"_index": "i", "_id": "a"}) == Key("i", "a")
-    number = key_of_hit({"_index": "i", "fields": {"_seq_no": [7]}})
+    assert keys_of_hits([{"_index": "i", "_id": "a"}]) == [Key("i", "a")]
+    [number] = keys_of_hits([{"_index": "i", "fields": {"_seq_no": [7]}}])
     assert (number, type(number)) == (("i", "7"), NumberedKey)
+    assert keys_of_hits([]) == []
     with pytest.raises(NumbersMissing):
-        key_of_hit({"_index": "i"})
+        keys_of_hits([{"_index": "i"}])
 
 
 def test_numbers_are_shown_to_callers_who_ask_for_them() -> None:
