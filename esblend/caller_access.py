@@ -38,12 +38,12 @@ class Access:
             return names  # Elasticsearch decides, since the caller's client is used
         privileges = [{"names": names, "privileges": [privilege]}]
         try:
-            answer = await self.as_caller(request).security.has_privileges(index=privileges)
+            response = await self.as_caller(request).security.has_privileges(index=privileges)
         except ApiError as error:
             if _says_security_is_off(error):  # without security all callers have all privileges
                 return names
             raise
-        return [name for name in names if answer["index"].get(name, {}).get(privilege)]
+        return [name for name in names if response["index"].get(name, {}).get(privilege)]
 
 
 def _says_security_is_off(error: ApiError) -> bool:

@@ -14,7 +14,7 @@ _MAX_BODY = 1 << 20
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def answer(content: Any, *, status: int = 200) -> Response:
+def endpoint_response(content: Any, *, status: int = 200) -> Response:
     """A JSON response with Elasticsearch's product header, which its clients require."""
     return JSONResponse(content, status, headers=PRODUCT)
 

@@ -76,7 +76,7 @@ def serve(settings: Settings, is_alive: Callable[[], bool] = lambda: True) -> No
         return
     metrics = make_wsgi_app()
 
-    def answer(environ: Any, start_response: Any) -> Iterable[bytes]:
+    def respond(environ: Any, start_response: Any) -> Iterable[bytes]:
         if environ["PATH_INFO"] != "/live":
             return cast(Iterable[bytes], metrics(environ, start_response))
         status, body = ("200 OK", b"alive\n") if is_alive() else ("503 Service Unavailable", b"stuck\n")
@@ -84,7 +84,7 @@ def serve(settings: Settings, is_alive: Callable[[], bool] = lambda: True) -> No
         return [body]
 
     try:
-        server = make_server(settings.metrics_host, settings.metrics_port, answer, _ThreadingServer, _QuietHandler)
+        server = make_server(settings.metrics_host, settings.metrics_port, respond, _ThreadingServer, _QuietHandler)
     except OSError as error:
         log.warning("metrics not served: port unavailable", port=settings.metrics_port, reason=error.strerror)
         return

@@ -89,11 +89,11 @@ async def tally_clicks(es: AsyncElasticsearch, indices: Sequence[str]) -> list[T
         composite: dict[str, Any] = {"size": _PAGE, "sources": sources, **({"after": after} if after else {})}
         searches = {"composite": composite, "aggs": {"a": {"filter": {"term": {"side": "a"}}}}}
         query = {"terms": {"index": list(indices)}}
-        answer = await es.search(index=CLICKS_INDEX, size=0, query=query, aggs={"searches": searches})
-        for experiment, count, of_a in _searches(answer["aggregations"]["searches"]["buckets"]):
+        response = await es.search(index=CLICKS_INDEX, size=0, query=query, aggs={"searches": searches})
+        for experiment, count, of_a in _searches(response["aggregations"]["searches"]["buckets"]):
             clicks[experiment] += count
             outcomes[experiment, _outcome(of_a, count - of_a)] += 1
-        after = answer["aggregations"]["searches"].get("after_key")
+        after = response["aggregations"]["searches"].get("after_key")
         if after is None:
             break
     return [
@@ -107,8 +107,8 @@ async def drop_clicks(es: AsyncElasticsearch, indices: Sequence[str]) -> int:
     if not indices or not await es.indices.exists(index=CLICKS_INDEX):
         return 0
     query = {"terms": {"index": list(indices)}}
-    answer = await es.delete_by_query(index=CLICKS_INDEX, query=query, refresh=True, conflicts="proceed")
-    return int(answer["deleted"])
+    response = await es.delete_by_query(index=CLICKS_INDEX, query=query, refresh=True, conflicts="proceed")
+    return int(response["deleted"])
 
 
 def _searches(buckets: Sequence[dict[str, Any]]) -> Iterator[tuple[str, int, int]]:

@@ -146,12 +146,12 @@ def guard_pipelines_in(response: ObjectApiResponse[Any]) -> dict[str, Any] | Non
 async def check_guard(es: AsyncElasticsearch) -> None:
     """Raises InvalidRequest when a node lacks an ingest processor of the guard."""
     try:
-        answer = await es.nodes.info(metric="ingest", filter_path="nodes.*.name,nodes.*.ingest.processors.type")
+        response = await es.nodes.info(metric="ingest", filter_path="nodes.*.name,nodes.*.ingest.processors.type")
     except ApiError as error:
         if error.meta.status == 403:
             return  # the caller may not read node information; creating the pipeline shows whether it works
         raise
-    for node in answer.get("nodes", {}).values():
+    for node in response.get("nodes", {}).values():
         missing = _PROCESSORS - {processor["type"] for processor in node.get("ingest", {}).get("processors", [])}
         if missing:
             raise InvalidRequest(

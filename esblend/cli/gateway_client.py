@@ -179,5 +179,5 @@ def call(
 ) -> dict[str, Any]:
     """Call one of esblend's endpoints."""
     headers = {"accept": "application/json"} | ({"content-type": "application/json"} if body is not None else {})
-    answer = es.perform_request(method, path, params=params, headers=headers, body=body)
-    return dict(answer.body)
+    response = es.perform_request(method, path, params=params, headers=headers, body=body)
+    return dict(response.body)

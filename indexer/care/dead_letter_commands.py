@@ -93,11 +93,11 @@ def _ask(
     if id_ is not None:
         params["id"] = id_
     with gateway(data_dir) as es:
-        answer = call(es, "POST", f"/_esblend/dead-letters/{action}", params=params)
+        response = call(es, "POST", f"/_esblend/dead-letters/{action}", params=params)
     if as_json:
-        print_json(answer)
+        print_json(response)
     else:
-        out.print(f"{counted(answer['dead_letters'], 'dead letter')} {future} within seconds.")
+        out.print(f"{counted(response['dead_letters'], 'dead letter')} {future} within seconds.")
 
 
 def _time(letter: dict[str, Any]) -> str:

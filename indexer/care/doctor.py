@@ -150,16 +150,16 @@ def _health(es: Elasticsearch) -> Iterator[Check]:
 
 
 def _clock(es: Elasticsearch) -> Iterator[Check]:
-    answer = es.perform_request("GET", "/_nodes/stats", params={"filter_path": "nodes.*.name,nodes.*.timestamp"},
+    response = es.perform_request("GET", "/_nodes/stats", params={"filter_path": "nodes.*.name,nodes.*.timestamp"},
                                 headers={"accept": "application/json"})  # fmt: skip
     local_time = time.time()
-    for node in answer.body["nodes"].values():
+    for node in response.body["nodes"].values():
         difference = node["timestamp"] / 1000 - local_time
         if abs(difference) > _CLOCK_SECONDS:
             advice = "synchronise both clocks by NTP; nothing is lost, but the reported lag is wrong"
             yield Check("clock", "warning", describe_skew(node["name"], difference), advice)
             return
-    date = answer.meta.headers.get("date")
+    date = response.meta.headers.get("date")
     yield Check("clock", "ok", f"within {_CLOCK_SECONDS} s" + (f" ({parsedate_to_datetime(date)})" if date else ""))
 
 
@@ -196,7 +196,7 @@ def _watermarks(es: Elasticsearch) -> Iterator[Check]:
 def _rights(es: Elasticsearch) -> Iterator[Check]:
     own_indices = [CHECKPOINTS_INDEX, DEAD_LETTERS_INDEX, MEAN_VECTORS_INDEX]
     try:
-        answer = es.security.has_privileges(
+        response = es.security.has_privileges(
             cluster=["monitor"],
             index=[
                 {"names": own_indices, "privileges": [*_RIGHTS, "create_index"], "allow_restricted_indices": False},
@@ -206,12 +206,12 @@ def _rights(es: Elasticsearch) -> Iterator[Check]:
     except ApiError:
         yield Check("rights", "ok", "Elasticsearch's security is off")
         return
-    missing = [f"cluster:{right}" for right, has in answer["cluster"].items() if not has]
+    missing = [f"cluster:{right}" for right, has in response["cluster"].items() if not has]
     missing += [
-        f"{name}:{right}" for name, rights in answer["index"].items() for right, has in rights.items() if not has
+        f"{name}:{right}" for name, rights in response["index"].items() for right, has in rights.items() if not has
     ]
-    has_old_key = any(not has for has in answer["index"].get(MEAN_VECTORS_INDEX, {}).values())
-    if has_old_key and all(all(answer["index"][name].values()) for name in own_indices if name != MEAN_VECTORS_INDEX):
+    has_old_key = any(not has for has in response["index"].get(MEAN_VECTORS_INDEX, {}).values())
+    if has_old_key and all(all(response["index"][name].values()) for name in own_indices if name != MEAN_VECTORS_INDEX):
         yield Check(
             "rights", "warning", f"these credentials are of an earlier version: they have no access to [{MEAN_VECTORS_INDEX}], so "
             "each gateway draws its own samples to calibrate the default blend",

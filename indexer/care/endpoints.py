@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from esblend.caller_access import MANAGE, READ, Access
-from esblend.endpoint_http import answer, read_json, seconds
+from esblend.endpoint_http import endpoint_response, read_json, seconds
 from esblend.errors import InvalidRequest, MalformedRequest
 from indexer.care.feed_life import SeenHeartbeats
 from indexer.care.letter_requests import ask, indices_of_letters, list_letters
@@ -55,10 +55,10 @@ class _Endpoints:
             body = {**status.model_dump(mode="json"), "encoder": self.describe_encoder()}
             # With nothing pending, only an action on the dead letters changes the coverage.
             if wanted is None or status.coverage >= wanted or not status.pending:
-                return answer(body)
+                return endpoint_response(body)
             now = time.monotonic()
             if now >= deadline:
-                return answer({**body, "timed_out": True}, status=408)
+                return endpoint_response({**body, "timed_out": True}, status=408)
             await progress.wait(version, deadline - now)
 
     async def backfill(self, request: Request) -> Response:
@@ -67,14 +67,16 @@ class _Endpoints:
             raise MalformedRequest("the body must be a JSON object with [paused] or [documents_per_second]")
         es = self.access.as_caller(request)
         index, control = await control_backfill(es, request.path_params["index"], changes)
-        return answer({"acknowledged": True, "index": index, "backfill": control.model_dump(mode="json")})
+        return endpoint_response({"acknowledged": True, "index": index, "backfill": control.model_dump(mode="json")})
 
     async def dead_letters(self, request: Request) -> Response:
         size = request.query_params.get("size", str(_LIST_SIZE))
         if not size.isdecimal():
             raise InvalidRequest(f"[size] must be a number of dead letters, but is [{size}]")
         indices = await self._indices(request, READ)
-        return answer(await list_letters(self.access.own(request), indices, request.query_params.get("id"), int(size)))
+        return endpoint_response(
+            await list_letters(self.access.own(request), indices, request.query_params.get("id"), int(size))
+        )
 
     async def retry_dead_letters(self, request: Request) -> Response:
         return await self._request_action(request, RETRY)
@@ -87,7 +89,7 @@ class _Endpoints:
             raise InvalidRequest("name the [index] of the dead letters, or add [all=true]")
         indices = await self._indices(request, MANAGE)
         count = await ask(self.access.own(request), action, indices, request.query_params.get("id"))
-        return answer({"acknowledged": True, "dead_letters": count})
+        return endpoint_response({"acknowledged": True, "dead_letters": count})
 
     async def _indices(self, request: Request, privilege: str) -> list[str]:
         """The indices that the request names, or all with dead letters, for which the caller has `privilege`."""

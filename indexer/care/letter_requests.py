@@ -40,7 +40,7 @@ async def list_letters(
 ) -> dict[str, Any]:
     """`{"total", "dead_letters": [...]}`, newest first, of the given indices, optionally of one document."""
     try:
-        answer = await es.search(
+        response = await es.search(
             index=DEAD_LETTERS_INDEX,
             query=_query(indices, id_),
             sort=[{"time": "desc"}, {"id": "asc"}],
@@ -50,8 +50,8 @@ async def list_letters(
     except NotFoundError:  # no dead letter was ever written
         return {"total": 0, "dead_letters": []}
     return {
-        "total": answer["hits"]["total"]["value"],
-        "dead_letters": [hit["_source"] for hit in answer["hits"]["hits"]],
+        "total": response["hits"]["total"]["value"],
+        "dead_letters": [hit["_source"] for hit in response["hits"]["hits"]],
     }
 
 
@@ -59,16 +59,16 @@ async def indices_of_letters(es: AsyncElasticsearch) -> list[str]:
     """The indices that have dead letters, at most ten thousand."""
     try:
         aggregations = {"indices": {"terms": {"field": "index", "size": 10_000}}}
-        answer = await es.search(index=DEAD_LETTERS_INDEX, size=0, aggregations=aggregations)
+        response = await es.search(index=DEAD_LETTERS_INDEX, size=0, aggregations=aggregations)
     except NotFoundError:
         return []
-    return [bucket["key"] for bucket in answer["aggregations"]["indices"]["buckets"]]
+    return [bucket["key"] for bucket in response["aggregations"]["indices"]["buckets"]]
 
 
 async def ask(es: AsyncElasticsearch, action: str, indices: Sequence[str], id_: str | None = None) -> int:
     """Request `action` (retry or drop) on all matching letters; returns their number."""
     try:
-        answer = await es.update_by_query(
+        response = await es.update_by_query(
             index=DEAD_LETTERS_INDEX,
             query=_query(indices, id_),
             script={"source": "ctx._source.action = params.action", "params": {"action": action}},
@@ -77,13 +77,13 @@ async def ask(es: AsyncElasticsearch, action: str, indices: Sequence[str], id_: 
         )
     except NotFoundError:
         return 0
-    return int(answer["updated"])
+    return int(response["updated"])
 
 
 async def requests(es: AsyncElasticsearch, after: int = FROM_START) -> tuple[list[Request], int]:
     """The oldest requests after a position that no worker has completed yet, at most a thousand; and the position of the last one,
     or `FROM_START` when there are no more. An index of one shard has a sequence number for each request."""
-    answer = await es.search(
+    response = await es.search(
         index=DEAD_LETTERS_INDEX,
         query={"bool": {"filter": [{"exists": {"field": "action"}}, {"range": {"_seq_no": {"gt": after}}}]}},
         sort=[{"_seq_no": "asc"}],
@@ -91,7 +91,7 @@ async def requests(es: AsyncElasticsearch, after: int = FROM_START) -> tuple[lis
         ignore_unavailable=True,
         expand_wildcards=["open", "hidden"],
     )
-    hits = answer["hits"]["hits"]
+    hits = response["hits"]["hits"]
     letters = []
     for hit in hits:
         letter = hit["_source"]
@@ -110,8 +110,8 @@ async def unfinished(es: AsyncElasticsearch, letters: Collection[str]) -> set[st
     """The letters, by id, whose request no worker has completed yet, among `letters`."""
     if not letters:
         return set()
-    answer = await es.mget(index=DEAD_LETTERS_INDEX, ids=sorted(letters), source_includes=["action"])
-    return {item["_id"] for item in existing(answer["docs"], DEAD_LETTERS_INDEX) if "action" in item["_source"]}
+    response = await es.mget(index=DEAD_LETTERS_INDEX, ids=sorted(letters), source_includes=["action"])
+    return {item["_id"] for item in existing(response["docs"], DEAD_LETTERS_INDEX) if "action" in item["_source"]}
 
 
 async def discard(es: AsyncElasticsearch, letters: list[str]) -> None:

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from esblend.caller_access import MANAGE, Access
-from esblend.endpoint_http import answer, read_json
+from esblend.endpoint_http import endpoint_response, read_json
 from esblend.errors import Forbidden, InvalidRequest, MalformedRequest, TooManyRequests
 from esblend.settings import Settings
 from mappings.click_log import Click, add_click, count_clicks, drop_clicks, tally_clicks
@@ -56,13 +56,15 @@ class ClickLog:
         await self._limit_size(own)
         is_new = await add_click(own, click)
         self._count += is_new
-        return answer({"acknowledged": True, "result": "created" if is_new else "noop"}, status=201 if is_new else 200)
+        return endpoint_response(
+            {"acknowledged": True, "result": "created" if is_new else "noop"}, status=201 if is_new else 200
+        )
 
     async def get(self, request: Request) -> Response:
         """Each experiment on the indices that `?index=` names and the caller may search."""
         indices = await _searchable(self._access.as_caller(request), _index_of(request))
         tallies = await tally_clicks(self._access.own(request), indices)
-        return answer({"experiments": [vars(tally) for tally in tallies]})
+        return endpoint_response({"experiments": [vars(tally) for tally in tallies]})
 
     async def delete(self, request: Request) -> Response:
         """Delete the clicks on the indices that `?index=` names. The caller must be allowed to manage them."""
@@ -71,7 +73,9 @@ class ClickLog:
         permitted = await self._access.permitted(request, indices, MANAGE)
         if indices and not permitted:
             raise Forbidden(f"the caller lacks the privilege [{MANAGE}] on index [{name}]")
-        return answer({"acknowledged": True, "deleted": await drop_clicks(self._access.own(request), permitted)})
+        return endpoint_response(
+            {"acknowledged": True, "deleted": await drop_clicks(self._access.own(request), permitted)}
+        )
 
     def _limit_rate(self, caller: str) -> None:
         second = int(time.monotonic())

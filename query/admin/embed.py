@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from esblend.endpoint_http import answer, read_json
+from esblend.endpoint_http import endpoint_response, read_json
 from esblend.errors import InvalidRequest, MalformedRequest
 from query.language.checks import refuse_unknown
 from query.run.query_encoder import MAX_CHARACTERS, QueryEmbedder
@@ -30,7 +30,7 @@ async def embed(
         target = target.using(str(body["generation"]))
     attachment = target.attachment
     vectors = await asyncio.gather(*(embedder.embed(text, attachment.generation) for text in texts))
-    return answer(
+    return endpoint_response(
         {
             "field": attachment.vector_field,
             "path": attachment.passages_path if attachment.is_nested else None,

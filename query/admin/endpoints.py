@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from esblend.caller_access import MANAGE, Access
-from esblend.endpoint_http import answer, is_set, read_json
+from esblend.endpoint_http import endpoint_response, is_set, read_json
 from esblend.metrics import exposition
 from esblend.settings import Settings
 from mappings.attachment import Attachment
@@ -74,12 +74,12 @@ class Management:
         ]
 
     async def live(self, _: Request) -> Response:
-        return answer({"status": "live"})
+        return endpoint_response({"status": "live"})
 
     async def ready(self, _: Request) -> Response:
         if await self._upstream.is_reachable():
-            return answer({"status": "ready"})
-        return answer({"status": "not ready", "reason": "Elasticsearch cannot be reached"}, status=503)
+            return endpoint_response({"status": "ready"})
+        return endpoint_response({"status": "not ready", "reason": "Elasticsearch cannot be reached"}, status=503)
 
     async def metrics(self, _: Request) -> Response:
         """This gateway's own metrics; their labels contain no index names."""
@@ -88,7 +88,7 @@ class Management:
 
     async def blend(self, _: Request) -> Response:
         """The options that a `hybrid` query accepts, and esblend's own defaults."""
-        return answer(describe_blend())
+        return endpoint_response(describe_blend())
 
     async def embed(self, request: Request) -> Response:
         return await embed(request, self._make_requester, self._metadata, self._embedder)
@@ -103,17 +103,17 @@ class Management:
         self._metadata.forget()
         shown = [_shown(result.index, result.attachment, result.additions, is_dry=is_dry) for result in results]
         indices = {"indices": shown} if len(shown) > 1 else {}
-        return answer({"acknowledged": not is_dry, **shown[0], **indices})
+        return endpoint_response({"acknowledged": not is_dry, **shown[0], **indices})
 
     async def get(self, request: Request) -> Response:
         attached = await find_attached(self._access.as_caller(request), request.path_params["index"])
-        return answer({"index": attached.index, "attachment": attached.attachment.to_meta()})
+        return endpoint_response({"index": attached.index, "attachment": attached.attachment.to_meta()})
 
     async def delete(self, request: Request) -> Response:
         index = await detach(self._access.as_caller(request), request.path_params["index"])
         self._metadata.forget()
         note = "the vectors remain in the documents and their fields in the mapping until you re-index"
-        return answer({"acknowledged": True, "index": index, "remains": note})
+        return endpoint_response({"acknowledged": True, "index": index, "remains": note})
 
     async def restore(self, request: Request) -> Response:
         name = request.path_params["index"]
@@ -121,13 +121,13 @@ class Management:
         result = await restore(self._access.as_caller(request), self._access.own(request), name)
         self._metadata.forget()
         shown = _shown(result.index, result.attachment, {}, is_dry=False)
-        return answer({"acknowledged": True, "changed": result.changed, **shown})
+        return endpoint_response({"acknowledged": True, "changed": result.changed, **shown})
 
     async def put_defaults(self, request: Request) -> Response:
         defaults = parse_defaults(await read_json(request))
         index, attachment = await set_defaults(self._access.as_caller(request), request.path_params["index"], defaults)
         self._metadata.forget()
-        return answer({"acknowledged": True, "index": index, "attachment": attachment.to_meta()})
+        return endpoint_response({"acknowledged": True, "index": index, "attachment": attachment.to_meta()})
 
     async def add_generation(self, request: Request) -> Response:
         generation_request = parse_generation_request(await read_json(request))
@@ -136,24 +136,26 @@ class Management:
         models = await self._models(requested_model(generation_request, present), generation_request.query_model)
         result = await add_generation(es, name, generation_request, models)
         self._metadata.forget()
-        return answer(_generation_body(result))
+        return endpoint_response(_generation_body(result))
 
     async def generations(self, request: Request) -> Response:
         index, generations = await describe(self._access.as_caller(request), request.path_params["index"])
-        return answer({"index": index, "generations": generations})
+        return endpoint_response({"index": index, "generations": generations})
 
     async def activate(self, request: Request) -> Response:
         name, generation = request.path_params["index"], request.path_params["generation"]
         result = await activate(self._access.as_caller(request), name, generation, force=is_set(request, "force"))
         self._metadata.forget()
-        return answer(_generation_body(result))
+        return endpoint_response(_generation_body(result))
 
     async def drop_generation(self, request: Request) -> Response:
         name, generation = request.path_params["index"], request.path_params["generation"]
         index, task = await drop(self._access.as_caller(request), name, generation)
         self._metadata.forget()
         note = "the task removes its vectors" if task else "its vectors remain until the next write of each document"
-        return answer({"acknowledged": True, "index": index, "generation": generation, "task": task, "remains": note})
+        return endpoint_response(
+            {"acknowledged": True, "index": index, "generation": generation, "task": task, "remains": note}
+        )
 
     async def put_template(self, request: Request) -> Response:
         attach_request = parse_attach_request(await read_json(request))
@@ -168,17 +170,17 @@ class Management:
             dry_run=is_dry,
         )
         shown = _shown(result.name, result.attachment, result.additions, is_dry=is_dry)
-        return answer({"acknowledged": not is_dry, "template": shown.pop("index"), **shown})
+        return endpoint_response({"acknowledged": not is_dry, "template": shown.pop("index"), **shown})
 
     async def get_template(self, request: Request) -> Response:
         name = request.path_params["template"]
         attachment = await show_template(self._access.as_caller(request), name, _kind(request))
-        return answer({"template": name, "attachment": attachment.to_meta()})
+        return endpoint_response({"template": name, "attachment": attachment.to_meta()})
 
     async def delete_template(self, request: Request) -> Response:
         name = request.path_params["template"]
         await detach_template(self._access.as_caller(request), name, _kind(request))
-        return answer(
+        return endpoint_response(
             {"acknowledged": True, "template": name, "remains": "indices created from it keep their attachments"}
         )
 

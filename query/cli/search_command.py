@@ -49,11 +49,11 @@ def search(
             body["explain"] = True
         if not as_json:
             body["highlight"] = HIGHLIGHT
-        answer = es.search(index=index, body=body)
+        response = es.search(index=index, body=body)
     if as_json:
-        print_json(answer.body)
+        print_json(response.body)
         return
-    _show(answer.body, explain=explain)
+    _show(response.body, explain=explain)
 
 
 def _filter(text: str) -> dict[str, Any]:
@@ -65,12 +65,12 @@ def _filter(text: str) -> dict[str, Any]:
         end(f"--filter is not JSON: {error}")
 
 
-def _show(answer: dict[str, Any], *, explain: bool) -> None:
-    for reason in answer.get("esblend", {}).get("degraded", []):
+def _show(response: dict[str, Any], *, explain: bool) -> None:
+    for reason in response.get("esblend", {}).get("degraded", []):
         err.print(f"Answered from BM25 alone: {reason}", style="yellow")
-    total = answer["hits"]["total"]
+    total = response["hits"]["total"]
     count = f"{'at least ' if total['relation'] == 'gte' else ''}{total['value']}"
-    out.print(f"{count} {'hit' if total['value'] == 1 else 'hits'} in {answer['took']} ms")
-    if answer["hits"]["hits"]:
-        explanations = answer.get("esblend", {}).get("explanations") if explain else None
-        out.print(hit_list(answer["hits"]["hits"], explanations))
+    out.print(f"{count} {'hit' if total['value'] == 1 else 'hits'} in {response['took']} ms")
+    if response["hits"]["hits"]:
+        explanations = response.get("esblend", {}).get("explanations") if explain else None
+        out.print(hit_list(response["hits"]["hits"], explanations))

@@ -15,7 +15,7 @@ from starlette.types import Scope
 
 from esblend import exact_json
 from esblend.elasticsearch_connection import error_body
-from esblend.endpoint_http import PRODUCT, answer
+from esblend.endpoint_http import PRODUCT, endpoint_response
 from esblend.errors import (
     CallerTooSlow,
     EsblendError,
@@ -74,25 +74,25 @@ def _echoed(scope: Scope) -> dict[str, str]:
 def error_response(error: Exception) -> Response:
     """The response to any error, in Elasticsearch's shape. Unexpected errors are logged, not shown."""
     if isinstance(error, CallerTooSlow):
-        response = answer(error.body(), status=error.status)
+        response = endpoint_response(error.body(), status=error.status)
         response.headers["connection"] = "close"  # the rest of the request is not read
         return response
     if isinstance(error, TooManyRequests):
-        response = answer(error.body(), status=error.status)
+        response = endpoint_response(error.body(), status=error.status)
         response.headers["retry-after"] = "1"
         return response
     if isinstance(error, EsblendError):
-        return answer(error.body(), status=error.status)
+        return endpoint_response(error.body(), status=error.status)
     if isinstance(error, ApiError):
-        return answer(error_body(error), status=error.meta.status)
+        return endpoint_response(error_body(error), status=error.meta.status)
     if isinstance(error, RecursionError):
         return error_response(nested_too_deeply())
     if isinstance(error, TransportError):
         away = UpstreamUnavailable("the gateway cannot reach Elasticsearch")
-        return answer(away.body(), status=away.status)
+        return endpoint_response(away.body(), status=away.status)
     log.error("unexpected error", exc_info=error)
     unexpected = EsblendError("unexpected error in the gateway; its log has the details")
-    return answer(unexpected.body(), status=unexpected.status)
+    return endpoint_response(unexpected.body(), status=unexpected.status)
 
 
 def nested_too_deeply() -> MalformedRequest:
@@ -132,4 +132,4 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     reason = f"no handler found for uri [{request.url.path}] and method [{request.method}]"
     cause = {"type": "illegal_argument_exception", "reason": reason}
-    return answer({"error": {"root_cause": [cause], **cause}, "status": status}, status=status)
+    return endpoint_response({"error": {"root_cause": [cause], **cause}, "status": status}, status=status)

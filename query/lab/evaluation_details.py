@@ -95,8 +95,8 @@ def _documents(es: Elasticsearch, evaluation: Evaluation, fields: Sequence[str])
     documents = {}
     for start in range(0, len(ids), _AT_ONCE):
         query = {"ids": {"values": ids[start : start + _AT_ONCE]}}
-        answer = es.search(index=evaluation.index, query=query, size=_AT_ONCE, source_includes=list(fields))
-        for hit in answer["hits"]["hits"]:
+        response = es.search(index=evaluation.index, query=query, size=_AT_ONCE, source_includes=list(fields))
+        for hit in response["hits"]["hits"]:
             values = [" ".join(text.split()) for field in fields if (text := _text(hit["_source"], field)).strip()]
             title, text = (*values, "", "")[:2]
             documents[hit["_id"]] = (title[:_TITLE], text[:_TEXT])
