@@ -13,7 +13,7 @@ from esblend.caller_access import MANAGE, READ, Access
 from esblend.endpoint_http import endpoint_response, read_json, seconds
 from esblend.errors import InvalidRequest, MalformedRequest
 from indexer.care.feed_life import SeenHeartbeats
-from indexer.care.letter_requests import ask, indices_of_letters, list_letters
+from indexer.care.letter_requests import indices_of_letters, list_letters, request_action
 from indexer.care.progress import Progress
 from indexer.care.status import read_status
 from mappings.dead_letter_index import DROP, RETRY
@@ -88,7 +88,7 @@ class _Endpoints:
         if "index" not in request.query_params and "all" not in request.query_params:
             raise InvalidRequest("name the [index] of the dead letters, or add [all=true]")
         indices = await self._indices(request, MANAGE)
-        count = await ask(self.access.own(request), action, indices, request.query_params.get("id"))
+        count = await request_action(self.access.own(request), action, indices, request.query_params.get("id"))
         return endpoint_response({"acknowledged": True, "dead_letters": count})
 
     async def _indices(self, request: Request, privilege: str) -> list[str]:

@@ -65,7 +65,7 @@ async def indices_of_letters(es: AsyncElasticsearch) -> list[str]:
     return [bucket["key"] for bucket in response["aggregations"]["indices"]["buckets"]]
 
 
-async def ask(es: AsyncElasticsearch, action: str, indices: Sequence[str], id_: str | None = None) -> int:
+async def request_action(es: AsyncElasticsearch, action: str, indices: Sequence[str], id_: str | None = None) -> int:
     """Request `action` (retry or drop) on all matching letters; returns their number."""
     try:
         response = await es.update_by_query(
