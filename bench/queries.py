@@ -5,6 +5,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bench.encode import CONTENDERS, QUERY, esblend_queries
@@ -22,12 +23,19 @@ def one_process(name: str, path: str) -> None:
     query = esblend_queries(*name.split()[1:], path) if name.startswith("esblend") else CONTENDERS[name](path).query
     query(QUERY)
     ready = time.perf_counter() - began
+    words = f"{QUERY} {QUERY}".split()
+    alike = [f"{QUERY} {number}" for number in range(QUERIES)]
+    mixed = [f"{' '.join(words[: 2 + number * 7 % 19])} {number}" for number in range(QUERIES)]
+    print(json.dumps({"ready": ready, "milliseconds": _timed(query, alike), "mixed": _timed(query, mixed)}))
+
+
+def _timed(query: Callable[[str], Any], texts: Sequence[str]) -> list[float]:
     milliseconds = []
-    for number in range(QUERIES):
+    for text in texts:
         began = time.perf_counter()
-        query(f"{QUERY} {number}")
+        query(text)
         milliseconds.append((time.perf_counter() - began) * 1000)
-    print(json.dumps({"ready": ready, "milliseconds": milliseconds[WARM_UP:]}))
+    return milliseconds[WARM_UP:]
 
 
 def measure(model: str, path: str) -> list[dict[str, Any]]:
@@ -46,6 +54,7 @@ def measure(model: str, path: str) -> list[dict[str, Any]]:
             "contender": name,
             "p50 ms": round(p50[name], 2),
             "p95 ms": round(statistics.median(statistics.quantiles(run["milliseconds"], n=20)[-1] for run in runs), 2),
+            "p50 ms, mixed lengths": round(statistics.median(statistics.median(run["mixed"]) for run in runs), 2),
             "faster": f"{p50['sentence-transformers'] / p50[name]:.1f}",
             "ready s": round(statistics.median(run["ready"] for run in runs), 1),
         }
@@ -55,7 +64,8 @@ def measure(model: str, path: str) -> list[dict[str, Any]]:
 
 def main() -> None:
     note = (
-        f"{QUERIES - WARM_UP} queries of 12 to 14 word pieces, {ROUNDS} processes a contender in turns, medians. "
+        f"{QUERIES - WARM_UP} queries of 12 to 14 word pieces, then as many of 5 to 23, {ROUNDS} processes a contender in turns, "
+        "medians. ONNX Runtime runs as fastembed and infinity-emb use it (bench/onnx_runtime.py). "
         "Ready: from the first import to the first vector, with the exports already made. Printed by `python -m bench queries`."
     )
     rows: list[dict[str, Any]] = []

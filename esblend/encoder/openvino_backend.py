@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from esblend.encoder.batches import token_batches
 from esblend.encoder.inference_queue import InferenceQueue
 from esblend.encoder.model_folder import ModelFolder
 from esblend.encoder.openvino_export import exported_model, read_quality
+from esblend.encoder.short_text import SHORT, ShortTextModel
 from esblend.encoder.silent_openvino import openvino
 from esblend.errors import ModelError
 from esblend.metrics import BATCH_FILL
@@ -63,9 +65,13 @@ class OpenVinoModel:
             raise ModelError(f"model [{folder.name}] cannot be compiled by OpenVINO: {error}") from error
         self._width = int(compiled.output(0).get_partial_shape()[1].get_length())
         self._queue = InferenceQueue(compiled, self._streams)
+        # In full precision a copy of the weights would take four times the memory.
+        self._short = _short_text_model(path, properties) if use == "queries" and precision == "fast" else None
 
     def embed(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """See `Backend`."""
+        if self._short is not None and len(ids) == 1 and len(ids[0]) <= SHORT:
+            return self._short.embed(ids[0])
         rows = np.empty((len(ids), self._width), dtype=np.float32)
         batches = token_batches(
             [len(row) for row in ids],
@@ -88,6 +94,14 @@ class OpenVinoModel:
             mask[row, : lengths[row]] = 1
         BATCH_FILL.observe(sum(lengths) / tokens.size)
         return [tokens, mask]
+
+
+def _short_text_model(path: Path, properties: dict[str, Any]) -> ShortTextModel | None:
+    """None for a model that cannot be compiled for inputs of one shape."""
+    try:
+        return ShortTextModel(path, properties)
+    except RuntimeError:
+        return None
 
 
 def _store(rows: NDArray[np.float32], batch: list[int], vectors: NDArray[np.float32]) -> None:

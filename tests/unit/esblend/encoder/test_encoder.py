@@ -176,6 +176,15 @@ def test_queries_get_the_vectors_of_documents(encoder: Encoder) -> None:
     np.testing.assert_allclose(queries.encode_queries(VARIED), alone, atol=1e-6)
 
 
+def test_short_queries_in_int8_get_the_vectors_of_documents(fast: Encoder) -> None:
+    """One query of at most 16 word pieces runs on a copy of the model with a fixed shape."""
+    queries = load_encoder("minilm", EncoderOptions(backend="openvino", precision="fast", use="queries"))
+    texts = ["word " * count for count in (0, 1, 7, 14, 15, 40)]
+    alone = np.stack([queries.encode_query(text) for text in texts])
+    assert (alone * fast.encode_documents(texts)).sum(axis=1).min() >= 0.9999
+    assert (alone * queries.encode_queries(texts)).sum(axis=1).min() >= 0.9999
+
+
 def test_vectors_have_unit_length(encoder: Encoder) -> None:
     np.testing.assert_allclose(np.linalg.norm(encoder.encode_documents(VARIED), axis=1), 1, atol=1e-6)
     assert encoder.encode_documents([]).shape == (0, 384)
