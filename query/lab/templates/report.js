@@ -7,20 +7,20 @@ const state = { system: data.systems.indexOf(data.compared), sort: "gain", direc
 const find = (id) => document.getElementById(id)
 
 function element(name, properties = {}, ...children) {
-  const made = document.createElement(name)
-  for (const [key, value] of Object.entries(properties)) key in made ? (made[key] = value) : made.setAttribute(key, value)
-  made.append(...children)
-  return made
+  const node = document.createElement(name)
+  for (const [key, value] of Object.entries(properties)) key in node ? (node[key] = value) : node.setAttribute(key, value)
+  node.append(...children)
+  return node
 }
 
 function drawing(name, attributes, ...children) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name)
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value)
-  made.append(...children)
-  return made
+  const node = document.createElementNS("http://www.w3.org/2000/svg", name)
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value)
+  node.append(...children)
+  return node
 }
 
-const judged = (query, system) => query.hits[system].filter((place) => String(place) in query.grades).length
+const judged = (query, system) => query.hits[system].filter((position) => String(position) in query.grades).length
 const gain = (query) => query.values[state.system] - query.values[base]
 const COLUMNS = [
   { key: "text", title: () => "Query", value: (query) => query.text.toLowerCase() },
@@ -59,16 +59,16 @@ function heading(column) {
   return cell
 }
 
-function badge(query, place) {
-  const grade = query.grades[place]
+function badge(query, position) {
+  const grade = query.grades[position]
   if (grade === undefined) return element("span", { className: "grade unjudged", textContent: "unjudged" })
   return element("span", { className: grade > 0 ? "grade relevant" : "grade", textContent: grade > 0 ? `relevant, ${grade}` : "not relevant" })
 }
 
 function answer(query, system) {
-  const hits = query.hits[system].map((place) => {
-    const [id, title, text] = data.documents[place]
-    return element("li", {}, element("span", {}, badge(query, place), " ", title || id, " ", element("small", { textContent: title ? id : "" })),
+  const hits = query.hits[system].map((position) => {
+    const [id, title, text] = data.documents[position]
+    return element("li", {}, element("span", {}, badge(query, position), " ", title || id, " ", element("small", { textContent: title ? id : "" })),
       element("span", { className: "text", textContent: text }))
   })
   const head = `${data.systems[system]}: ${query.values[system].toFixed(3)}, ${judged(query, system)} of ${hits.length} judged`
@@ -114,7 +114,7 @@ function choose(query, focus) {
 }
 
 function scatter(shown) {
-  const kept = new Set(shown)
+  const matching = new Set(shown)
   const x = (value) => 36 + value * 272, y = (value) => 280 - value * 268
   const labels = [0, 0.5, 1].flatMap((value) => [
     drawing("text", { x: x(value), y: 296, "text-anchor": "middle" }, String(value)),
@@ -124,10 +124,10 @@ function scatter(shown) {
     drawing("text", { x: 172, y: 313, "text-anchor": "middle" }, data.baseline),
     drawing("text", { x: -146, y: 10, "text-anchor": "middle", transform: "rotate(-90)" }, data.systems[state.system]),
   ]
-  const points = data.queries.map((query, place) => {
-    const kind = `${kept.has(query) ? "" : "away"} ${query === state.chosen ? "chosen" : ""}`.trim()
+  const points = data.queries.map((query, number) => {
+    const kind = `${matching.has(query) ? "" : "away"} ${query === state.chosen ? "chosen" : ""}`.trim()
     const title = drawing("title", {}, `${query.text}: ${query.values[base].toFixed(3)}, ${query.values[state.system].toFixed(3)}`)
-    const circle = drawing("circle", { cx: x(query.values[base]), cy: y(query.values[state.system]), r: 4.5, class: kind, "data-query": place }, title)
+    const circle = drawing("circle", { cx: x(query.values[base]), cy: y(query.values[state.system]), r: 4.5, class: kind, "data-query": number }, title)
     circle.onclick = () => choose(query, "#table tr.chosen button")
     return circle
   })

@@ -53,7 +53,7 @@ export const labelOf = (leg) => ({ words: "words", meaning: leg.replace("semanti
 
 // Where a hit is in a leg's list, in words. `ranks`: the visible list, by key; `window`: how far the leg looked.
 export function rankIn(kind, hit, ranks, window) {
-  const part = partsOf(hit).find((one) => kindOf(one.leg) === kind)
+  const part = partsOf(hit).find((contribution) => kindOf(contribution.leg) === kind)
   const rank = ranks.get(keyOf(hit)) ?? part?.rank
   if (rank === undefined || rank === null) return null
   return rank <= window ? rank : null
@@ -89,6 +89,6 @@ export function split(text, words) {
 export function ticksTo(top) {
   if (!(top > 0)) return [0, 1]
   const size = 10 ** Math.floor(Math.log10(top))
-  const step = [0.2, 0.25, 0.5, 1, 2, 2.5].map((share) => share * size).find((one) => top / one <= 4 + 1e-9)
+  const step = [0.2, 0.25, 0.5, 1, 2, 2.5].map((share) => share * size).find((candidate) => top / candidate <= 4 + 1e-9)
   return Array.from({ length: Math.ceil(top / step - 1e-9) + 1 }, (_, number) => Number((number * step).toPrecision(6)))
 }

@@ -66,23 +66,23 @@ async function search({ isNew = false } = {}) {
   if (!page.schema) return
   if (state.view === "judge") return judgeView()
   measure()
-  const mine = ++turn
+  const current = ++turn
   if (!state.question) return welcome()
   busy(true)
   if (!$("results").querySelector(".column")) $("results").replaceChildren(skeleton())
-  const asked = searches(state, page.schema)
-  const names = Object.keys(asked)
+  const bodies = searches(state, page.schema)
+  const names = Object.keys(bodies)
   try {
-    const { responses, took } = await searchAll(state.index, Object.values(asked))
-    if (mine !== turn) return // a later search is on its way
+    const { responses, took } = await searchAll(state.index, Object.values(bodies))
+    if (current !== turn) return // a later search is on its way
     const answers = Object.fromEntries(names.map((name, position) => [name, withLegs(responses[position])]))
     whenReleased($("results"), () => {
-      if (mine !== turn) return
+      if (current !== turn) return
       busy(false)
       show(answers, took)
     })
   } catch (error) {
-    if (mine !== turn) return
+    if (current !== turn) return
     if (!$("results").querySelector(".column")) $("results").replaceChildren()
     failed(error)
   }
@@ -92,7 +92,7 @@ function show(answers, took) {
   const { state, schema, defaults } = page
   const names = state.compare ? ["a", "b"] : ["a"]
   lastTurn = {
-    state, answers, question: state.question, ticks: lastTurn?.ticks, found: foundIn(answers.a, took), matched: matchedWords([answers.words, ...names.map((name) => answers[name])].flatMap((one) => one.hits.hits)),
+    state, answers, question: state.question, ticks: lastTurn?.ticks, found: foundIn(answers.a, took), matched: matchedWords([answers.words, ...names.map((name) => answers[name])].flatMap((answer) => answer.hits.hits)),
     window: Number(state.a.window) || defaults.window, shownFields: state.shown ?? schema.shown, onCut,
     summaries: { a: summary(state.a, defaults), b: summary(state.b, defaults) },
   }
@@ -160,7 +160,7 @@ const drawJudge = () => keepFocus($("judging"), () => update($("judging"), drawJ
 
 async function judgeView() {
   const { state } = page
-  const mine = ++turn // what the view before has asked is not shown in this one
+  const current = ++turn // what the view before has asked is not shown in this one
   const key = poolKey()
   const isKnown = !state.question || page.pool?.question === state.question && page.pool.of === key
   say("", "")
@@ -170,11 +170,11 @@ async function judgeView() {
   if (isKnown) return
   try {
     const hits = await fetchPool(state.question, state, page.schema)
-    if (mine !== turn) return
+    if (current !== turn) return
     page.pool = { question: state.question, of: key, hits }
     busy(false)
     drawJudge()
-  } catch (error) { if (mine === turn) failed(error) }
+  } catch (error) { if (current === turn) failed(error) }
 }
 
 const poolKey = () => JSON.stringify([page.state.index, ...configs().map((config) => ({ ...config, minScore: "" }))])
@@ -230,15 +230,15 @@ function writeAddress(isNew) {
 // ---- index and state of the index
 
 async function start() {
-  const mine = ++opening
+  const current = ++opening
   let names
   try {
     names = await listIndices()
   } catch (error) {
-    if (mine === opening) failed(error)
+    if (current === opening) failed(error)
     return
   }
-  if (mine !== opening) return // another index is being opened
+  if (current !== opening) return // another index is being opened
   const { state } = page
   if (state.index && !names.includes(state.index)) names.push(state.index)
   $("sign-in").hidden = true
@@ -251,7 +251,7 @@ async function start() {
 
 async function openIndex() {
   const { state } = page
-  const mine = ++opening
+  const current = ++opening
   turn++ // a search of the index before is not shown in this one
   Object.assign(page, { schema: null, pool: null })
   board.forget()
@@ -262,10 +262,10 @@ async function openIndex() {
   try {
     schema = await readSchema(state.index)
   } catch (error) {
-    if (mine === opening) failed(error)
+    if (current === opening) failed(error)
     return
   }
-  if (mine !== opening) return
+  if (current !== opening) return
   page.schema = schema
   page.defaults = defaultsOf(schema)
   page.judgements.open(state.index) // before anything of the index before could be judged

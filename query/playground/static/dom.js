@@ -6,10 +6,10 @@ export const $ = (id) => document.getElementById(id)
 
 // Attributes: `onclick` and the like are handlers, `--name` sets a custom property, false, null and undefined are left out.
 export function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name)
-  for (const [key, value] of Object.entries(attributes)) set(made, key, value)
-  made.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false))
-  return made
+  const node = document.createElement(name)
+  for (const [key, value] of Object.entries(attributes)) set(node, key, value)
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false))
+  return node
 }
 
 function set(node, key, value) {

@@ -53,7 +53,7 @@ export const scheme = () => sessionStorage.getItem(KEY)?.split(" ")[0] ?? "none"
 
 // An error as a sentence and what to do about it.
 export function inWords(error) {
-  const says = error.message
+  const reason = error.message
   if (error.status === 0) return ["The gateway does not answer.", "Check that it runs (esblend ps), then try again."]
   if (error.status === 401) {
     if (!error.hadCredentials) return ["Sign in to search.", "This Elasticsearch asks for credentials; use your own."]
@@ -61,9 +61,9 @@ export function inWords(error) {
       ? ["This API key is not valid.", "Paste the key in its encoded form, as Elasticsearch gave it under “encoded”."]
       : ["Wrong user name or password.", "Elasticsearch refused them. Check both and try again."]
   }
-  if (error.status === 403) return ["You lack the rights for this.", says]
-  if (error.status === 404) return ["This index does not exist or is not attached.", says]
-  if (/parse query|query_string/i.test(says)) return ["The filter cannot be read.", `${says}. Use Lucene syntax, as in kind:function AND NOT module:os.`]
-  if (error.status === 429 || error.status === 503) return ["Elasticsearch is busy or not reachable.", `${says} Try again in a moment.`]
-  return ["The search failed.", says]
+  if (error.status === 403) return ["You lack the rights for this.", reason]
+  if (error.status === 404) return ["This index does not exist or is not attached.", reason]
+  if (/parse query|query_string/i.test(reason)) return ["The filter cannot be read.", `${reason}. Use Lucene syntax, as in kind:function AND NOT module:os.`]
+  if (error.status === 429 || error.status === 503) return ["Elasticsearch is busy or not reachable.", `${reason} Try again in a moment.`]
+  return ["The search failed.", reason]
 }

@@ -24,7 +24,7 @@ export function drawHealth(status) {
     ...(status.dropped ? [["Dropped", status.dropped.toLocaleString()]] : []),
     ["Lag", status.lag_seconds === null ? "unknown" : `${status.lag_seconds.toFixed(1)} s`],
     ["Backfill", backfill.paused ? "paused" : backfill.remaining ? `${backfill.remaining.toLocaleString()} left` : "finished"],
-    ["Generation", Object.entries(status.generations).map(([name, one]) => `${name}: ${one.model}${roleOf(one)}`).join(", ")],
+    ["Generation", Object.entries(status.generations).map(([name, generation]) => `${name}: ${generation.model}${roleOf(generation)}`).join(", ")],
   ]
   const advice = status.paused ? `New and changed texts get no vectors: ${status.paused}.`
     : level === "bad" ? `esblend dead-letters list ${status.index} shows them with their reasons.`

@@ -72,11 +72,11 @@ export class Judgements extends EventTarget {
   record(rows) {
     const now = Date.now()
     // A millisecond apart, so that they are read back in the order in which they were made.
-    const made = rows.map((row, position) => ({ ...row, index: this.index, at: new Date(now + position).toISOString() }))
-    made.forEach((row) => this.take(row))
-    this.since?.push(...made)
+    const judgements = rows.map((row, position) => ({ ...row, index: this.index, at: new Date(now + position).toISOString() }))
+    judgements.forEach((row) => this.take(row))
+    this.since?.push(...judgements)
     this.changed()
-    this.write(made)
+    this.write(judgements)
   }
 
   add(questions) { this.record(questions.filter((query) => !this.byQuestion.has(query)).map((query) => ({ query }))) }

@@ -58,7 +58,7 @@ function add(page, form) {
 function questionRow(page, question, grades) {
   const isCurrent = question === page.state.question
   const total = isCurrent && page.pool?.question === question ? page.pool.hits.length : null
-  const row = page.rows.find((one) => one.question === question)
+  const row = page.rows.find((entry) => entry.question === question)
   const judged = total === null ? grades.size : page.pool.hits.filter((hit) => grades.has(hit._id)).length
   const progress = total === null ? `${count(judged, "hit")} judged` : `${judged} of ${total} judged`
   const figures = row ? row.values.map((value, position) => `${row.values.length > 1 ? `${"AB"[position]} ` : ""}${value.toFixed(2)}`).join("  ") : ""
@@ -77,9 +77,9 @@ function questionRow(page, question, grades) {
 function place({ judgements }) {
   if (judgements.isReading) return element("p", { class: "note", id: "kept" }, "Reading the judgements of this index…")
   if (!judgements.problem) {
-    const what = judgements.count ? `${count(judgements.count, "judgement")}, kept` : "Judgements are kept"
+    const summary = judgements.count ? `${count(judgements.count, "judgement")}, kept` : "Judgements are kept"
     if (judgements.inTab().length) return element("p", { class: "note", id: "kept" }, "Saving judgements…")
-    return element("p", { class: "note", id: "kept" }, `${what} in the hidden index ${INDEX}.`)
+    return element("p", { class: "note", id: "kept" }, `${summary} in the hidden index ${INDEX}.`)
   }
   return element("div", { class: "notice", id: "kept" }, ...explain(judgements.problem).map((text) => element("p", {}, text)))
 }
@@ -134,7 +134,7 @@ function pool(page, state) {
   if (question !== state.question) return [element("h2", { class: "pool-title" }, state.question), element("p", { class: "loading", role: "status" }, "Collecting hits from all lists…")]
   const grades = judgements.gradesOf(question)
   const open = hits.filter((hit) => !grades.has(hit._id)).length
-  const next = [...judgements.byQuestion.keys()].find((one) => one !== question && !judgements.gradesOf(one).size)
+  const next = [...judgements.byQuestion.keys()].find((other) => other !== question && !judgements.gradesOf(other).size)
   return [
     element("header", { class: "pool-head" },
       element("h2", { class: "pool-title" }, question),
@@ -173,8 +173,8 @@ export function handleKey(page, event) {
   } else if (/^[0-3]$/.test(event.key)) {
     const at = position >= 0 ? position : open // without a focused or an open card, a grade would replace another one
     if (!cards[at]) return
-    const later = cards.findIndex((item, place) => place > at && !item.classList.contains("is-judged"))
-    const target = cards[later >= 0 ? later : cards.findIndex((item, place) => place !== at && !item.classList.contains("is-judged"))]
+    const later = cards.findIndex((item, index) => index > at && !item.classList.contains("is-judged"))
+    const target = cards[later >= 0 ? later : cards.findIndex((item, index) => index !== at && !item.classList.contains("is-judged"))]
     const isLast = !target && !cards[at].classList.contains("is-judged")
     page.judge(cards[at].dataset.id, Number(event.key))
     if (isLast) focusEnd()

@@ -162,13 +162,13 @@ export function facetValues(page) {
   const { state } = page
   const buckets = page.facetBuckets ?? []
   const present = new Set(buckets.map((bucket) => JSON.stringify(bucket.key)))
-  const gone = state.values.filter((value) => !present.has(value)).map((value) => ({ key: JSON.parse(value), doc_count: 0 }))
-  return [...buckets, ...gone].map((bucket) => {
+  const absent = state.values.filter((value) => !present.has(value)).map((value) => ({ key: JSON.parse(value), doc_count: 0 }))
+  return [...buckets, ...absent].map((bucket) => {
     const value = JSON.stringify(bucket.key)
     const isChosen = state.values.includes(value)
     return element("button", {
       type: "button", "aria-pressed": String(isChosen), class: "chip", "data-key": value, onclick: () => {
-        state.values = isChosen ? state.values.filter((one) => one !== value) : [...state.values, value]
+        state.values = isChosen ? state.values.filter((other) => other !== value) : [...state.values, value]
         page.redraw()
         page.searchNow()
       },

@@ -22,7 +22,7 @@ export function update(container, wanted) {
 }
 
 const keyOf = (node) => node.id || node.dataset?.id || node.dataset?.key
-const isSame = (one, other) => one.nodeName === other.nodeName && keyOf(one) === keyOf(other)
+const isSame = (first, second) => first.nodeName === second.nodeName && keyOf(first) === keyOf(second)
 
 function remembered(fresh) {
   for (const node of fresh.querySelectorAll?.("*") ?? []) drawn.set(node, node.outerHTML)
@@ -72,9 +72,9 @@ addEventListener("blur", release) // of the window
 export function keepFocus(container, draw) {
   const active = container.contains(document.activeElement) ? document.activeElement : null
   const selector = "a, button, input, select, summary, [tabindex]"
-  const place = active ? [...container.querySelectorAll(selector)].indexOf(active) : -1
+  const position = active ? [...container.querySelectorAll(selector)].indexOf(active) : -1
   draw()
   if (!active || active.isConnected) return
-  const target = (active.id && $(active.id)) || container.querySelectorAll(selector)[place]
+  const target = (active.id && $(active.id)) || container.querySelectorAll(selector)[position]
   target?.focus({ preventScroll: true })
 }

@@ -6,23 +6,23 @@ const LEG_ROWS = 30
 
 // The `hybrid` query of one blend. filters: Elasticsearch queries.
 export function hybrid(question, config, filters = [], size = 10) {
-  const made = { query: question }
-  if (config.fields) made.fields = textOfFields(fieldsOf(config.fields)).split(",")
-  if (config.alpha !== "") made.alpha = Number(config.alpha)
-  if (config.fusion) made.fusion = config.fusion
+  const query = { query: question }
+  if (config.fields) query.fields = textOfFields(fieldsOf(config.fields)).split(",")
+  if (config.alpha !== "") query.alpha = Number(config.alpha)
+  if (config.fusion) query.fusion = config.fusion
   if (config.fusion !== "rrf") {
-    if (config.normalizer) made.normalizer = config.normalizer
-    if (config.combination) made.combination = config.combination
-    if (made.normalizer || made.combination) made.fusion = "linear"
+    if (config.normalizer) query.normalizer = config.normalizer
+    if (config.combination) query.combination = config.combination
+    if (query.normalizer || query.combination) query.fusion = "linear"
   }
-  if (config.constant && config.fusion === "rrf") made.rank_constant = Number(config.constant)
-  if (config.window) made.rank_window_size = Math.max(size, Number(config.window))
-  if (config.blending) made.blending = config.blending
-  if (config.generation) made.generation = config.generation
-  if (config.minScore) made.min_score = Number(config.minScore)
-  if (config.rerank) made.rerank = { rank_window_size: Math.max(size, Number(config.rerank)) }
-  if (filters.length) made.filter = filters
-  return made
+  if (config.constant && config.fusion === "rrf") query.rank_constant = Number(config.constant)
+  if (config.window) query.rank_window_size = Math.max(size, Number(config.window))
+  if (config.blending) query.blending = config.blending
+  if (config.generation) query.generation = config.generation
+  if (config.minScore) query.min_score = Number(config.minScore)
+  if (config.rerank) query.rerank = { rank_window_size: Math.max(size, Number(config.rerank)) }
+  if (filters.length) query.filter = filters
+  return query
 }
 
 // One leg alone: alpha 0 is BM25, alpha 1 is kNN.
@@ -51,19 +51,19 @@ export function searches(state, schema) {
   const shared = { explain: true, _source: { excludes: schema.vectors } }
   const highlight = highlighting(schema)
   const rows = Math.max(state.size, LEG_ROWS)
-  const made = {
+  const bodies = {
     words: { ...shared, highlight, size: rows, query: { hybrid: leg(state.question, state.a, filters, 0, rows) } },
     meaning: { ...shared, size: rows, query: { hybrid: leg(state.question, state.a, filters, 1, rows) } },
   }
   for (const name of state.compare ? ["a", "b"] : ["a"]) {
-    made[name] = { ...shared, ...plainBody(state, name), highlight }
+    bodies[name] = { ...shared, ...plainBody(state, name), highlight }
   }
   if (state.facet) {
     // Counted without the facet's own choice, so that choosing one value does not remove the others.
     const query = { hybrid: hybrid(state.question, blank(state.a), filtersOf(state, { facet: false })) }
-    made.facet = { size: 0, query, aggs: { values: { terms: { field: state.facet, size: 20 } } } }
+    bodies.facet = { size: 0, query, aggs: { values: { terms: { field: state.facet, size: 20 } } } }
   }
-  return made
+  return bodies
 }
 
 function highlighting(schema) {

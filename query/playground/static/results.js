@@ -28,7 +28,7 @@ export function overlapSentence({ answers, state }) {
 function blendColumn(turn, name, { legs, end, names }) {
   const { state, answers } = turn
   const hits = answers[name].hits.hits
-  const other = names.find((one) => one !== name)
+  const other = names.find((letter) => letter !== name)
   const against = other ? ranksOf(answers[other].hits.hits) : null
   const label = other ? name.toUpperCase() : "Blend"
   return element("section", { class: "column blend", "aria-label": label, "data-column": name, "data-list": name },
@@ -88,8 +88,8 @@ function blendHit(turn, hit, { rank, legs, end, against, other }) {
 function facts(hit, fields) {
   const values = fields.map((field) => [field, valueOf(hit._source, field)]).filter(([, value]) => value !== undefined && value !== hit._id)
   const id = titleOf(hit) === hit._id ? [] : [element("span", { class: "id" }, hit._id)]
-  const made = [...id, ...values.map(([field, value]) => element("span", {}, element("span", { class: "field" }, `${field} `), String(value)))]
-  return made.length ? element("p", { class: "facts" }, ...made) : null
+  const parts = [...id, ...values.map(([field, value]) => element("span", {}, element("span", { class: "field" }, `${field} `), String(value)))]
+  return parts.length ? element("p", { class: "facts" }, ...parts) : null
 }
 
 function valueOf(source, path) {
@@ -145,18 +145,18 @@ function bar(hit, end) {
 
 function describe(part) {
   const raw = part.dot ?? part.raw
-  const made = `${labelOf(part.leg)}: ${part.value.toFixed(4)}`
-  return raw === undefined ? `${made} (not in its list)` : `${made} = weight ${part.weight.toFixed(2)} × ${part.normalized.toFixed(4)} (${part.dot === undefined ? "raw score" : "dot product"} ${raw.toFixed(4)})`
+  const contribution = `${labelOf(part.leg)}: ${part.value.toFixed(4)}`
+  return raw === undefined ? `${contribution} (not in its list)` : `${contribution} = weight ${part.weight.toFixed(2)} × ${part.normalized.toFixed(4)} (${part.dot === undefined ? "raw score" : "dot product"} ${raw.toFixed(4)})`
 }
 
 function sum(hit) {
   const parts = partsOf(hit).filter((part) => part.value !== 0)
-  const made = [element("b", {}, hit._score.toFixed(3))]
+  const figures = [element("b", {}, hit._score.toFixed(3))]
   parts.forEach((part, position) => {
     const sign = part.value < 0 ? "−" : position ? "+" : ""
-    made.push(position ? ` ${sign} ` : ` = ${sign}`, element("span", { class: `figure ${kindOf(part.leg)}` }, Math.abs(part.value).toFixed(3)))
+    figures.push(position ? ` ${sign} ` : ` = ${sign}`, element("span", { class: `figure ${kindOf(part.leg)}` }, Math.abs(part.value).toFixed(3)))
   })
-  return parts.length > 1 ? made : [made[0]]
+  return parts.length > 1 ? figures : [figures[0]]
 }
 
 function place(kind, rank) {

@@ -16,7 +16,7 @@ export async function readSchema(index) {
   const name = encodeURIComponent(index)
   const [fields, attachment, blend] = await Promise.all([
     ask("GET", `/${name}/_field_caps?fields=*&types=text,match_only_text,keyword,long,integer,short,byte,double,float,boolean,date`),
-    ask("GET", `/_esblend/indices/${name}`).then((found) => found.attachment, (error) => {
+    ask("GET", `/_esblend/indices/${name}`).then((response) => response.attachment, (error) => {
       if (error.status === 401) throw error
       return null
     }),
@@ -33,7 +33,7 @@ export async function readSchema(index) {
     facets,
     // Keyword fields that are no copy of a text field.
     shown: facets.filter((field) => fields.fields[field].keyword && !texts.includes(field.split(".")[0])).slice(0, 2),
-    vectors: [root, ...Object.values(attachment?.generations ?? {}).map((one) => one.adopted?.field).filter(Boolean)],
+    vectors: [root, ...Object.values(attachment?.generations ?? {}).map((generation) => generation.adopted?.field).filter(Boolean)],
     generations: attachment?.generations ?? {},
     active: attachment?.active ?? "",
     attachment,

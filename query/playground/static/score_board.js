@@ -49,11 +49,11 @@ export class ScoreBoard extends EventTarget {
   // One row for each judged question whose rankings are known: {question, values: [nDCG of each config], judged}
   rows(index, configs) {
     return [...this.judgements.judged].map(([question, grades]) => {
-      const ids = configs.map((config) => this.rankings.get(JSON.stringify([index, rankingBody(question, { ...config, minScore: "" }, DEPTH)])))
-      if (ids.some((one) => one === undefined)) return null
+      const rankings = configs.map((config) => this.rankings.get(JSON.stringify([index, rankingBody(question, { ...config, minScore: "" }, DEPTH)])))
+      if (rankings.some((ranking) => ranking === undefined)) return null
       return {
-        question, values: ids.map((one) => ndcg(one, grades)),
-        judged: ids.reduce((sum, one) => sum + judgedShare(one, grades), 0) / ids.length,
+        question, values: rankings.map((ranking) => ndcg(ranking, grades)),
+        judged: rankings.reduce((sum, ranking) => sum + judgedShare(ranking, grades), 0) / rankings.length,
       }
     }).filter(Boolean)
   }
@@ -66,15 +66,15 @@ export function drawScoreBoard(board, rows, isComparing, total) {
   if (!total) return [element("p", { class: "note" }, "Judge some hits, and nDCG@10 of these settings appears here.")]
   if (board.failure) return [element("p", { class: "note" }, `nDCG@10 cannot be measured: ${board.failure.message}`)]
   if (!rows.length) return [element("p", { class: "note" }, `nDCG@10: measuring ${total} judged ${total === 1 ? "question" : "questions"}…`)]
-  const found = compare(rows.map(({ values: [a, b = a] }) => ({ a, b })))
+  const comparison = compare(rows.map(({ values: [a, b = a] }) => ({ a, b })))
   const share = rows.reduce((sum, row) => sum + row.judged, 0) / rows.length
   const progress = rows.length < total ? `${rows.length} of ${total} judged questions measured…` : `${total} judged ${total === 1 ? "question" : "questions"}, ${Math.round(share * 100)} % of the first ten judged`
   return [
     element("div", { class: "figures" },
-      figure(isComparing ? "A" : "nDCG@10", found.a, isComparing && found.a > found.b, "a"),
-      isComparing && figure("B", found.b, found.b > found.a, "b"),
-      isComparing && duel(found)),
-    isComparing && rows.length === total && element("p", { class: "verdict" }, verdict(found)),
+      figure(isComparing ? "A" : "nDCG@10", comparison.a, isComparing && comparison.a > comparison.b, "a"),
+      isComparing && figure("B", comparison.b, comparison.b > comparison.a, "b"),
+      isComparing && duel(comparison)),
+    isComparing && rows.length === total && element("p", { class: "verdict" }, verdict(comparison)),
     element("p", { class: "note" }, isComparing ? `nDCG@10, ${progress}` : progress),
   ].filter(Boolean)
 }

@@ -29,18 +29,18 @@ export function readAddress(search) {
 }
 
 export function addressOf(state) {
-  const made = new URLSearchParams()
+  const parameters = new URLSearchParams()
   for (const [key, name] of Object.entries(PLAIN)) {
-    if (state[key] && state[key] !== DEFAULTS[key]) made.set(name || key, state[key])
+    if (state[key] && state[key] !== DEFAULTS[key]) parameters.set(name || key, state[key])
   }
-  if (state.size !== DEFAULTS.size) made.set("size", state.size)
-  if (state.compare) made.set("compare", "1")
-  for (const value of state.values) made.append("value", value)
-  if (state.shown) made.set("show", state.shown.join(","))
+  if (state.size !== DEFAULTS.size) parameters.set("size", state.size)
+  if (state.compare) parameters.set("compare", "1")
+  for (const value of state.values) parameters.append("value", value)
+  if (state.shown) parameters.set("show", state.shown.join(","))
   for (const name of state.compare ? ["a", "b"] : ["a"]) {
-    for (const [key, value] of Object.entries(state[name])) if (value !== "") made.set(`${name}.${key}`, value)
+    for (const [key, value] of Object.entries(state[name])) if (value !== "") parameters.set(`${name}.${key}`, value)
   }
-  return `?${made}`
+  return `?${parameters}`
 }
 
 function isJson(text) {
