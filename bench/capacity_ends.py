@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bench.report import write
 from esblend.broker import MAX_DOCUMENTS
-from indexer.feed.saved_checkpoint import PART
+from indexer.feed.saved_checkpoint import PART, WHOLE_SHARDS, pause_after_save
 from indexer.feed.task_size import TASK_SECONDS
 from workers.embed import PORTIONS, SMALLEST_PORTION
 
@@ -63,9 +63,11 @@ class Load:
 
     @property
     def positions(self) -> float:
-        """Positions a second that the feed writes into the checkpoint: a task moves one, and if more than a part of them moved,
-        all are written."""
-        return self.tasks if PART * self.tasks <= self.shards else self.shards
+        """Positions a second that the feed sends for the checkpoint. A task moves one."""
+        pause = pause_after_save(self.shards)
+        moved = pause * self.tasks
+        is_whole = self.shards <= WHOLE_SHARDS or PART * moved > self.shards
+        return (self.shards if is_whole else moved) / pause
 
 
 def write_ends(loads: list[Load], requests_at_rest: float) -> None:

@@ -1,4 +1,4 @@
-"""The cost of saving a checkpoint: the whole document, and a partial update with the positions that changed."""
+"""The cost of saving the positions of an index with many shards: as a whole each second, and as the feed saves them."""
 
 import asyncio
 import time
@@ -18,9 +18,9 @@ from indexer.feed.checkpoints import Checkpoint, ShardCheckpoint
 from indexer.feed.positions import Positions
 from indexer.feed.saved_checkpoint import SavedCheckpoint
 
-SHARDS = (16, 100, 500, 1000)
-CHANGED = (0.02, 0.1, 0.25, 1.0)
-"""Part of the shards whose positions change between two saves."""
+SHARDS = (100, 500, 1000)
+CHANGED = (10, 50, 1000)
+"""Positions that change in a second; at most those of all shards."""
 SAVES = 300
 _HISTORY = "Qh2Lr4vbTRGx1zN5nq0h0A"
 
@@ -43,11 +43,11 @@ class Costs:
 
 @contextmanager
 def whole_documents(is_whole: bool) -> Iterator[None]:
-    """Whether each save writes the whole document, as it does for indices with few shards."""
-    before = saved_checkpoint.WHOLE_SHARDS, saved_checkpoint.PART
-    saved_checkpoint.WHOLE_SHARDS, saved_checkpoint.PART = (10_000, 1) if is_whole else (0, 1)
+    """With `is_whole`, each save writes the whole document."""
+    before = saved_checkpoint.WHOLE_SHARDS
+    saved_checkpoint.WHOLE_SHARDS = max(SHARDS) if is_whole else before
     yield
-    saved_checkpoint.WHOLE_SHARDS, saved_checkpoint.PART = before
+    saved_checkpoint.WHOLE_SHARDS = before
 
 
 async def save_repeatedly(es: AsyncElasticsearch, positions: Positions, saved: SavedCheckpoint, changed: int) -> None:
@@ -78,15 +78,29 @@ async def measure(stack: BenchStack, shards: int, changed: int, *, is_whole: boo
             return before, Costs.of(stack)
 
 
-def row(shards: int, changed: int, name: str, before: Costs, after: Costs) -> dict[str, Any]:
+def row(shards: int, changed: int, name: str, seconds: float, costs: tuple[Costs, Costs]) -> dict[str, Any]:
+    """Costs a second, with a save after each so many `seconds`."""
+    before, after = costs
+    duration = SAVES * seconds
     return {
         "shards": shards,
-        "changed": changed,
-        "written": name,
-        "feed CPU ms": round((after.feed - before.feed) * 1000 / SAVES, 2),
-        "Elasticsearch CPU ms": round((after.elasticsearch - before.elasticsearch) * 1000 / SAVES, 2),
-        "kB sent": round((after.sent - before.sent) / SAVES / 1000, 2),
+        "changed a second": changed,
+        "saved": name,
+        "feed CPU ms/s": round((after.feed - before.feed) * 1000 / duration, 2),
+        "Elasticsearch CPU ms/s": round((after.elasticsearch - before.elasticsearch) * 1000 / duration, 2),
+        "kB/s": round((after.sent - before.sent) / duration / 1000, 2),
     }
+
+
+def rows_of(stack: BenchStack, shards: int, changed: int) -> list[dict[str, Any]]:
+    pause = saved_checkpoint.pause_after_save(shards)
+    later = min(shards, round(pause * changed))
+    whole = asyncio.run(measure(stack, shards, changed, is_whole=True))
+    changes = asyncio.run(measure(stack, shards, later, is_whole=False))
+    return [
+        row(shards, changed, "whole, each second", 1.0, whole),
+        row(shards, changed, f"as the feed does, after {pause:g} s", pause, changes),
+    ]
 
 
 def main() -> None:
@@ -94,14 +108,13 @@ def main() -> None:
     with bench_stack() as stack:
         for name in ("feed", "worker"):
             stack.stop(name)
+        rows_of(stack, max(SHARDS), max(CHANGED))  # warm-up: a fresh JVM compiles its code first
         for shards in SHARDS:
-            for changed in dict.fromkeys(max(1, round(part * shards)) for part in CHANGED):
-                for name, is_whole in (("whole", True), ("changed positions", False)):
-                    before, after = asyncio.run(measure(stack, shards, changed, is_whole=is_whole))
-                    rows.append(row(shards, changed, name, before, after))
+            for changed in dict.fromkeys(min(shards, number) for number in CHANGED):
+                rows += rows_of(stack, shards, changed)
     note = (
-        f"Mean of {SAVES} saves, one after the other; a feed saves a checkpoint at most once a second while changes arrive. "
-        f"A feed sends the changed positions of an index with more than {saved_checkpoint.WHOLE_SHARDS} shards while at most "
-        f"1 in {saved_checkpoint.PART} changed, and else the whole document. Printed by `python -m bench checkpoints`."
+        f"Computed from {SAVES} saves in a row. The feed writes a checkpoint of at most {saved_checkpoint.WHOLE_SHARDS} "
+        f"shards as a whole, and else the changed positions, if they are at most 1 in {saved_checkpoint.PART}. All changes are "
+        "saved at once when none is left. Printed by `python -m bench checkpoints`."
     )
     write("checkpoints", "Saving a checkpoint", note, rows)

@@ -162,7 +162,13 @@ async def save_checkpoint(
     `owner`: this process. A newer version with this owner is its own: the answer to an earlier write was lost. When somebody
     deleted the checkpoint, or the whole index, it is created again.
     """
-    saved = await _write(es, checkpoint, version)
+    try:
+        saved = await _write(es, checkpoint, version)
+    except (
+        BadRequestError
+    ):  # an index that was deleted and created again by dynamic mapping has no room for many shards
+        await ensure_checkpoints_index(es)
+        saved = await _write(es, checkpoint, version)
     if saved is not None or version is None:
         return saved
     try:
@@ -186,7 +192,10 @@ async def save_positions(
     changes["shards"] = {str(shard): checkpoint.shards[shard].model_dump() for shard in shards}
     try:
         response = await es.update(index=CHECKPOINTS_INDEX, id=checkpoint.id, doc=changes, **_condition(version))
-    except (ConflictError, NotFoundError):  # written by somebody else, or by this process without an answer, or deleted
+    except ConflictError:  # written by somebody else, or by this process without an answer
+        return await save_checkpoint(es, checkpoint, version, owner=owner)
+    except NotFoundError:  # deleted; if the whole index was, this request has created it again by dynamic mapping
+        await ensure_checkpoints_index(es)
         return await save_checkpoint(es, checkpoint, version, owner=owner)
     return Version(response["_seq_no"], response["_primary_term"])
 

@@ -11,11 +11,15 @@ from elasticsearch import AsyncElasticsearch
 
 from indexer.feed.checkpoints import Checkpoint, ShardCheckpoint, Version, save_checkpoint, save_positions
 
-_SAVE_SECONDS = 1.0
-WHOLE_SHARDS = 16
-"""A checkpoint of at most so many shards is always written as a whole: that costs Elasticsearch less than a partial update."""
+WHOLE_SHARDS = 100
+"""A checkpoint of at most so many shards is always written as a whole: a partial update costs Elasticsearch more than it saves."""
 PART = 4
 """A partial update is sent when at most 1 / PART of the positions changed."""
+
+
+def pause_after_save(shards: int) -> float:
+    """Seconds until the positions of so many shards are saved again while changes arrive."""
+    return 1.0 if shards <= WHOLE_SHARDS else 3.0
 
 
 class LeaseLostError(Exception):
@@ -45,9 +49,9 @@ class SavedCheckpoint:
         self._saved_at, self._saved = float("-inf"), None
 
     async def save_if_changed(self, *, at_once: bool) -> None:
-        """Save new content: `at_once`, or once a second. Raises LeaseLostError."""
+        """Save new content: `at_once`, or after a pause since the last save. Raises LeaseLostError."""
         now = time.monotonic()
-        if not at_once and now - self._saved_at < _SAVE_SECONDS:
+        if not at_once and now - self._saved_at < pause_after_save(len(self.checkpoint.shards)):
             return
         shards = self._changed_shards()
         if self._saved is None or shards or _state(self.checkpoint) != _state(self._saved):
