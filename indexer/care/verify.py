@@ -92,14 +92,14 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Held:
+class StoredDocument:
     """A document with its complete source."""
 
     document: DocumentRef
     source: dict[str, Any]
 
 
-def read_all(es: Elasticsearch, index: str, *, keeps_vectors_back: bool) -> Iterator[Held]:
+def read_all(es: Elasticsearch, index: str, *, keeps_vectors_back: bool) -> Iterator[StoredDocument]:
     """Every document of the index with its vectors, at one point in time. Raises IndexClosed."""
     keep_alive = "5m"
     page = page_size(es, index, _PAGE)
@@ -119,7 +119,7 @@ def read_all(es: Elasticsearch, index: str, *, keeps_vectors_back: bool) -> Iter
             hits = response["hits"]["hits"]
             for hit in hits:
                 reference = DocumentRef(id=hit["_id"], seq_no=hit["_seq_no"], routing=hit.get("_routing"))
-                yield Held(reference, hit["_source"])
+                yield StoredDocument(reference, hit["_source"])
             if len(hits) < page:
                 return
             after = hits[-1]["sort"]
@@ -127,7 +127,7 @@ def read_all(es: Elasticsearch, index: str, *, keeps_vectors_back: bool) -> Iter
         es.close_point_in_time(id=pit)
 
 
-def examine(held: Held, attachment: Attachment, report: Report) -> bool:
+def examine(held: StoredDocument, attachment: Attachment, report: Report) -> bool:
     """Add a document to the report. True when esblend embedded it and nothing is wrong."""
     generation, name = attachment.generation, attachment.active
     stored = generation_object(held.source, attachment.field, name)
@@ -164,7 +164,7 @@ def orphaned_generations(source: dict[str, Any], attachment: Attachment) -> list
     return [key for key in stored if key not in attachment.generations] if isinstance(stored, dict) else []
 
 
-def _fault_of_vectors(held: Held, attachment: Attachment, stored: Mapping[str, Any]) -> str | None:
+def _fault_of_vectors(held: StoredDocument, attachment: Attachment, stored: Mapping[str, Any]) -> str | None:
     text = source_text(held.source, attachment.source_fields)
     vectors = stored_vectors(held.source, attachment)
     is_adopted = attachment.generation.adopted is not None
@@ -195,7 +195,7 @@ def _cover(passages: Sequence[Mapping[str, Any]], text: str) -> bool:
     return not text[end:].strip()
 
 
-def compare(sample: list[Held], encoder: Encoder, attachment: Attachment, report: Report) -> None:
+def compare(sample: list[StoredDocument], encoder: Encoder, attachment: Attachment, report: Report) -> None:
     """Compute the vectors of a sample again, and report those that differ."""
     for held in sample:
         text = source_text(held.source, attachment.source_fields)

@@ -18,7 +18,7 @@ from mappings.stored_vectors import remove_generations
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
-    from indexer.care.verify import Held, Report
+    from indexer.care.verify import Report, StoredDocument
     from mappings.attachment import Attachment
 
 app = typer.Typer()
@@ -76,7 +76,7 @@ def verify(
 
 def _read(
     es: "Elasticsearch", index: str, attachment: "Attachment", report: "Report", size: int, orphaned: set[str]
-) -> "list[Held]":
+) -> "list[StoredDocument]":
     """Examine all documents and collect the names of orphaned generations.
 
     Returns a sample of the embedded documents (reservoir sampling: Vitter 1985, algorithm R).
@@ -87,7 +87,7 @@ def _read(
     from indexer.care.verify import examine, orphaned_generations, read_all
 
     total = es.count(index=index)["count"]
-    chosen: list[Held] = []
+    chosen: list[StoredDocument] = []
     seen = 0
     columns = (TextColumn("Reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:
@@ -103,7 +103,7 @@ def _read(
     return chosen
 
 
-def _compare(sample: "list[Held]", attachment: "Attachment", report: "Report") -> None:
+def _compare(sample: "list[StoredDocument]", attachment: "Attachment", report: "Report") -> None:
     if not sample:
         return
     from esblend.encoder.registry import Encoders

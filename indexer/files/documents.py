@@ -15,7 +15,7 @@ MAX_DOCUMENT = 64 * 2**20
 
 
 @dataclass(frozen=True)
-class Read:
+class FileDocument:
     """A document to index."""
 
     id: str
@@ -37,7 +37,7 @@ class Skipped:
     kind: str
 
 
-Found = Read | Unreadable | Skipped
+ReadResult = FileDocument | Unreadable | Skipped
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class LoadOptions:
     renamed: Mapping[str, str] = field(default_factory=dict)
 
 
-def as_document(source: dict[str, Any], where: str, options: LoadOptions, *, path: str | None = None) -> Found:
+def as_document(source: dict[str, Any], where: str, options: LoadOptions, *, path: str | None = None) -> ReadResult:
     """A document of `source`. Its id is the named field's value, else `_id` or `id`, else `path`, else a digest of its content.
 
     `_id` is the document's id and not a field; `id` and a named field stay fields.
@@ -68,7 +68,7 @@ def as_document(source: dict[str, Any], where: str, options: LoadOptions, *, pat
         return Unreadable(where, "the document's id must be a text or a number")
     if id_ is None:
         id_ = path if path is not None else _digest(source)
-    return Read(str(id_), {options.renamed.get(name, name): value for name, value in source.items()})
+    return FileDocument(str(id_), {options.renamed.get(name, name): value for name, value in source.items()})
 
 
 def plain_fields(source: Mapping[Any, Any]) -> dict[str, Any]:

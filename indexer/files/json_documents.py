@@ -7,14 +7,14 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from indexer.files.documents import MAX_DOCUMENT, Found, LoadOptions, Unreadable, as_document
+from indexer.files.documents import MAX_DOCUMENT, LoadOptions, ReadResult, Unreadable, as_document
 from indexer.files.streams import by_mark, lines, reason_of
 
 _CHUNK = 2**20
 _SPACE = " \t\r\n"
 
 
-def read_json_lines(stream: BinaryIO, name: str, options: LoadOptions) -> Iterator[Found]:
+def read_json_lines(stream: BinaryIO, name: str, options: LoadOptions) -> Iterator[ReadResult]:
     """A broken line is named; the rest is read."""
     for number, line in enumerate(lines(stream, options.encoding), start=1):
         where = f"{name}:{number}"
@@ -29,7 +29,7 @@ def read_json_lines(stream: BinaryIO, name: str, options: LoadOptions) -> Iterat
             yield _object(source, where, options)
 
 
-def read_json(stream: BinaryIO, name: str, options: LoadOptions) -> Iterator[Found]:
+def read_json(stream: BinaryIO, name: str, options: LoadOptions) -> Iterator[ReadResult]:
     """Documents of an array or of a sequence of objects, read in parts, so the file may be larger than memory.
 
     A broken document ends the file, because the beginning of the next one is unknown.
@@ -75,7 +75,7 @@ def read_json(stream: BinaryIO, name: str, options: LoadOptions) -> Iterator[Fou
         buffer, position, chunk, is_end, is_begun = rest + part, 0, 2 * chunk, not part, True
 
 
-def _object(source: Any, where: str, options: LoadOptions) -> Found:
+def _object(source: Any, where: str, options: LoadOptions) -> ReadResult:
     if not isinstance(source, dict):
         return Unreadable(where, "a document must be a JSON object")
     return as_document(source, where, options)

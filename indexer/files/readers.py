@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 
 from esblend.errors import UnusableFile
-from indexer.files.documents import Found, LoadOptions, Read, Skipped, Unreadable
+from indexer.files.documents import FileDocument, LoadOptions, ReadResult, Skipped, Unreadable
 from indexer.files.json_documents import read_json, read_json_lines
 from indexer.files.streams import STDIN, Advance, by_mark, opened, read_whole, reason_of, unreadable
 from indexer.files.tables import read_csv, read_parquet
@@ -32,7 +32,7 @@ def total_bytes(paths: list[Path], options: LoadOptions) -> int | None:
     return sum(file.stat().st_size for path in paths for file in _files(path, options) if isinstance(file, Path))
 
 
-def read_documents(paths: list[Path], options: LoadOptions, advance: Advance) -> Iterator[Found]:
+def read_documents(paths: list[Path], options: LoadOptions, advance: Advance) -> Iterator[ReadResult]:
     """Documents of all paths; `advance` gets the number of bytes read. Raises UnusableFile on a path of an unknown kind."""
     seen: dict[str, Path] = {}
     for path in paths:
@@ -41,7 +41,7 @@ def read_documents(paths: list[Path], options: LoadOptions, advance: Advance) ->
                 yield file
                 continue
             for item in _read(file, path, options, advance):
-                if isinstance(item, Read) and suffix_of(file) in TEXTS:
+                if isinstance(item, FileDocument) and suffix_of(file) in TEXTS:
                     first = seen.setdefault(item.id, file)
                     if first != file:
                         yield Unreadable(str(file), f"it has the same id [{item.id}] as {first}")
@@ -49,7 +49,7 @@ def read_documents(paths: list[Path], options: LoadOptions, advance: Advance) ->
                 yield item
 
 
-def _read(file: Path, path: Path, options: LoadOptions, advance: Advance) -> Iterator[Found]:
+def _read(file: Path, path: Path, options: LoadOptions, advance: Advance) -> Iterator[ReadResult]:
     try:
         if suffix_of(file) == ".parquet":
             yield from read_parquet(file, options)

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from esblend.errors import MissingExtra
 from esblend.extras import require
-from indexer.files.documents import MAX_DOCUMENT, Found, LoadOptions, Unreadable, as_document, plain_fields
+from indexer.files.documents import MAX_DOCUMENT, LoadOptions, ReadResult, Unreadable, as_document, plain_fields
 from indexer.files.streams import lines, reason_of
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -20,7 +20,7 @@ class _BadLine(Exception):  # noqa: N818
     """A line cannot be decoded. The reader stops, because later rows could be misaligned."""
 
 
-def read_csv(stream: BinaryIO, name: str, options: LoadOptions, *, usual: str | None = None) -> Iterator[Found]:
+def read_csv(stream: BinaryIO, name: str, options: LoadOptions, *, usual: str | None = None) -> Iterator[ReadResult]:
     """A document for each row below the header. Empty cells give no field. The delimiter is the named one, else the `usual` one of
     the file's kind if the header has it or has no delimiter at all, else it is found from the first lines."""
     csv.field_size_limit(MAX_DOCUMENT)
@@ -73,7 +73,7 @@ def _lines(stream: BinaryIO, encoding: str | None) -> Iterator[str]:
         yield line
 
 
-def read_parquet(file: Path, options: LoadOptions) -> Iterator[Found]:
+def read_parquet(file: Path, options: LoadOptions) -> Iterator[ReadResult]:
     """A document for each row. Nulls give no field; binary values that are not UTF-8 become Base64."""
     require("pyarrow", purpose="a Parquet file", error=MissingExtra)
     import pyarrow

@@ -12,7 +12,7 @@ import yaml
 
 from esblend.errors import MissingExtra
 from esblend.extras import require
-from indexer.files.documents import Found, LoadOptions, Skipped, Unreadable, as_document, plain_fields
+from indexer.files.documents import LoadOptions, ReadResult, Skipped, Unreadable, as_document, plain_fields
 from indexer.files.streams import decoded, reason_of
 
 MARKDOWN, HTML = (".md", ".markdown"), (".html", ".htm", ".xhtml")
@@ -31,7 +31,7 @@ class _NoDocument(Exception):  # noqa: N818
     """The file is of its kind, but cannot be read; the argument says why."""
 
 
-def read_text(content: bytes, suffix: str, path: str, where: str, options: LoadOptions) -> Found:
+def read_text(content: bytes, suffix: str, path: str, where: str, options: LoadOptions) -> ReadResult:
     """One document. `path`: below the folder that was named; it is the id. `suffix`: the kind, in lower case."""
     try:
         if suffix == ".pdf":

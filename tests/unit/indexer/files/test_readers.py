@@ -15,12 +15,12 @@ from pyarrow import parquet
 
 from esblend.errors import InvalidRequest
 from indexer.files import documents, streams, texts
-from indexer.files.documents import Found, LoadOptions, Read, Skipped, Unreadable
+from indexer.files.documents import FileDocument, LoadOptions, ReadResult, Skipped, Unreadable
 from indexer.files.readers import read_documents, total_bytes
 from indexer.files.tables import sniffed
 
 
-def load(*paths: Path, **options: object) -> list[Found]:
+def load(*paths: Path, **options: object) -> list[ReadResult]:
     told: list[int] = []
     chosen = LoadOptions(**options)  # type: ignore[arg-type]
     results = list(read_documents(list(paths), chosen, told.append))
@@ -36,9 +36,9 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
     return file
 
 
-def sources(results: list[Found]) -> list[dict[str, object]]:
-    assert all(isinstance(document, Read) for document in results), results
-    return [document.source for document in results if isinstance(document, Read)]
+def sources(results: list[ReadResult]) -> list[dict[str, object]]:
+    assert all(isinstance(document, FileDocument) for document in results), results
+    return [document.source for document in results if isinstance(document, FileDocument)]
 
 
 def pipe(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
@@ -46,25 +46,25 @@ def pipe(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(content))))  # type: ignore[arg-type]
 
 
-def only(results: list[Found]) -> Found:
+def only(results: list[ReadResult]) -> ReadResult:
     [document] = results
     return document
 
 
-def reason(document: Found) -> str:
+def reason(document: ReadResult) -> str:
     assert isinstance(document, Unreadable), document
     return f"{document.where}: {document.reason}"
 
 
 def test_jsonl_with_a_byte_order_mark(tmp_path: Path) -> None:
     file = write(tmp_path, "a.jsonl", '\ufeff{"_id": "1", "t": "x"}\n\n{"id": 7, "t": "y"}\n')
-    assert load(file) == [Read("1", {"t": "x"}), Read("7", {"id": 7, "t": "y"})]
+    assert load(file) == [FileDocument("1", {"t": "x"}), FileDocument("7", {"id": 7, "t": "y"})]
 
 
 def test_an_id_made_from_the_content_is_the_same_the_next_time(tmp_path: Path) -> None:
     file = write(tmp_path, "a.jsonl", '{"t": "z", "u": 1}\n{"u": 1, "t": "z"}\n{"t": "other"}\n')
     first, same, other = load(file)
-    assert isinstance(first, Read)
+    assert isinstance(first, FileDocument)
     assert len(first.id) == 32
     assert first == same != other
     assert load(file)[0] == first
@@ -124,8 +124,8 @@ def test_a_broken_array_is_named(tmp_path: Path, text: str, expected: str) -> No
 def test_csv_with_quotes_and_line_breaks(tmp_path: Path) -> None:
     file = write(tmp_path, "a.csv", '\ufeffid,title,body\n1,"A, b","two\nlines"\n2,,only body\n')
     assert load(file) == [
-        Read("1", {"id": "1", "title": "A, b", "body": "two\nlines"}),
-        Read("2", {"id": "2", "body": "only body"}),
+        FileDocument("1", {"id": "1", "title": "A, b", "body": "two\nlines"}),
+        FileDocument("2", {"id": "2", "body": "only body"}),
     ]
 
 
@@ -133,7 +133,7 @@ def test_csv_with_quotes_and_line_breaks(tmp_path: Path) -> None:
 def test_the_delimiter_is_found(tmp_path: Path, delimiter: str) -> None:
     rows = [["id", "title", "price"], ["1", "one, two; three", "1.5"], ["2", "four", "2"]]
     text = "\n".join(delimiter.join(f'"{cell}"' if "," in cell else cell for cell in row) for row in rows)
-    assert load(write(tmp_path, "a.csv", text))[0] == Read("1", dict(zip(rows[0], rows[1], strict=True)))
+    assert load(write(tmp_path, "a.csv", text))[0] == FileDocument("1", dict(zip(rows[0], rows[1], strict=True)))
 
 
 def test_a_tsv_file_with_another_delimiter_is_no_garbage(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_encodings(tmp_path: Path) -> None:
 def test_fields_are_renamed_and_the_id_is_named(tmp_path: Path) -> None:
     file = write(tmp_path, "a.jsonl", '{"sku": 5, "headline": "x"}\n{"headline": "y"}\n')
     good, without = load(file, id_field="sku", renamed={"headline": "title"})
-    assert good == Read("5", {"sku": 5, "title": "x"})
+    assert good == FileDocument("5", {"sku": 5, "title": "x"})
     assert "no [sku]" in reason(without)
 
 
@@ -207,8 +207,8 @@ def test_parquet(tmp_path: Path) -> None:
     parquet.write_table(table, tmp_path / "a.parquet")
     first, second = load(tmp_path / "a.parquet")
     day = datetime.date(2024, 1, 2)
-    assert first == Read("1", {"id": 1, "t": "a", "d": day, "b": "x"})
-    assert second == Read("2", {"id": 2, "n": 2.5, "d": day, "b": "/w=="})
+    assert first == FileDocument("1", {"id": 1, "t": "a", "d": day, "b": "x"})
+    assert second == FileDocument("2", {"id": 2, "n": 2.5, "d": day, "b": "/w=="})
     times = pyarrow.table({"t": [datetime.time(7, 30)], "d": [datetime.timedelta(hours=1)]})
     parquet.write_table(times, tmp_path / "c.parquet")
     assert sources(load(tmp_path / "c.parquet")) == [{"t": "07:30:00", "d": "1:00:00"}]
@@ -236,10 +236,10 @@ def test_a_folder_of_text_and_markdown(tmp_path: Path) -> None:
     write(tmp_path, "deep/guide.md", "intro\n\n# The Guide #\ntext")
     write(tmp_path, "my_notes.txt", "notes")
     notes, guide = load(tmp_path)
-    assert guide == Read(
+    assert guide == FileDocument(
         "deep/guide.md", {"title": "The Guide", "body": "intro\n\n# The Guide #\ntext", "path": "deep/guide.md"}
     )
-    assert notes == Read("my_notes.txt", {"title": "my notes", "body": "notes", "path": "my_notes.txt"})
+    assert notes == FileDocument("my_notes.txt", {"title": "my notes", "body": "notes", "path": "my_notes.txt"})
 
 
 def test_front_matter_gives_fields_and_its_title_wins(tmp_path: Path) -> None:
