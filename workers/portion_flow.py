@@ -23,9 +23,9 @@ _ENCODED_AT_ONCE = 2
 _WRITES_AT_ONCE = 2
 """Elasticsearch works on one request with one thread a shard. With fast encoders, one write at a time would limit a worker."""
 _ENOUGH_PASSAGES = 100
-"""Written together when fewer writes are in progress than may be."""
+"""Portions with this many passages are written at once if another write may start."""
 _MOST_PASSAGES = 500
-"""Held in memory: further portions wait for a write."""
+"""The most passages held in memory: further portions wait for a write."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,10 @@ class PortionFlow:
     is_suspect: Callable[[Portion], bool]
     """Whether a portion may end the process. It is encoded alone, so that only its own documents count as suspects afterwards."""
     learn: Callable[[Encoded, float], None]
-    """Gets each encoded portion, and the seconds that the encoder spent on it."""
+    """Called with each encoded portion and the seconds that the encoder spent on it."""
     ends_early: Callable[[], bool]
-    """Asked before each portion but the first. The portions in the encoder are finished, one that was only read is not."""
+    """Called before each portion except the first. If true, the portions in the encoder are finished; a portion that was only
+    read is not."""
     hold_seconds: float
     """Encoded portions are written together after this time, or earlier when they have many passages. Each write causes a new
     segment with a graph of its vectors at the next refresh."""

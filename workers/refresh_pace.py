@@ -8,7 +8,7 @@ from workers.documents import Target
 _PAUSES = 5
 """Writes that refresh an index take a fifth of the time at most."""
 _LONGEST_SECONDS = 1.0
-"""Elasticsearch refreshes the index so often by itself."""
+"""The default `refresh_interval`: Elasticsearch itself refreshes the index this often."""
 
 
 @dataclass
@@ -22,5 +22,5 @@ class RefreshPace:
         return target.refreshes_each_second and time.monotonic() >= self._due_at.get(target.uuid, float("-inf"))
 
     def note(self, target: Target, *, seconds: float) -> None:
-        """A write that refreshed the index took so many seconds."""
+        """Record that a write which refreshed the index took this many seconds."""
         self._due_at[target.uuid] = time.monotonic() + min(_LONGEST_SECONDS, _PAUSES * seconds)

@@ -11,11 +11,11 @@ from mappings.attachment_copies import CHECKPOINTS_INDEX
 
 _SHORTEST_SECONDS, _LONGEST_SECONDS = 0.2, 1.0
 _SHARE = 200
-"""After a wait of so many seconds, the pauses are one second longer."""
+"""Pauses grow by one second for this many seconds of waiting."""
 _ANYWAY_SECONDS = 5.0
-"""Deletions and repairs of vectors move no checkpoint."""
+"""The longest wait for a checkpoint: deletions and repairs of vectors do not move it."""
 _UNKNOWN_SECONDS = 1.0
-"""Without a checkpoint: another application writes the vectors, or the caller may not read checkpoints."""
+"""The longest wait without a checkpoint: another application writes the vectors, or the caller may not read checkpoints."""
 
 
 class Progress:
@@ -41,7 +41,7 @@ class Progress:
         return None if "error" in item else int(item.get("_seq_no", -1))
 
     async def wait(self, seen: int | None, seconds: float) -> None:
-        """Wait until the version differs from `seen`, at most so many seconds, and at most a few seconds."""
+        """Wait until the version differs from `seen`, at most `seconds`, and never longer than a few seconds."""
         end = time.monotonic() + min(seconds, _UNKNOWN_SECONDS if seen is None or seen < 0 else _ANYWAY_SECONDS)
         while (now := time.monotonic()) < end:
             pause = min(_LONGEST_SECONDS, _SHORTEST_SECONDS + (now - self._began) / _SHARE)
