@@ -18,7 +18,7 @@ class Letters:
         self._uuids = uuids
 
     async def find(self, attached: Mapping[str, Attachment], documents: Sequence[Written]) -> set[Written]:
-        """Those of `documents` of which the written version, or a later one, has a letter."""
+        """The documents, among `documents`, whose written version or a later one has a letter."""
         by_letter = {
             letter_id(
                 self._uuids[document.index], attached[document.index].active, document.id, document.routing

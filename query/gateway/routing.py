@@ -18,7 +18,7 @@ _WRITES = ("_doc", "_create", "_update", "_bulk")
 
 
 class Route(NamedTuple):
-    """Where a request goes."""
+    """The handler of a request, and the parts of its path."""
 
     handler: Handler
     target: str

@@ -24,7 +24,7 @@ class SearchQueue:
         self._running = 0
         self._seconds_between = 0.0
         self._seconds_alone = 0.0
-        """Of a search that began while few others ran."""
+        """The duration of a search that began while few others ran."""
         self._answered_at: float | None = None
         """None if the queue was short since: the time to the next answer then says nothing about the highest rate."""
 

@@ -18,7 +18,7 @@ class Written:
     id: str
     routing: str | None
     seq_no: int
-    """Of the written version."""
+    """The sequence number of the written version."""
 
 
 def written_changes(response: Mapping[str, Any]) -> list[tuple[str, str, int]]:

@@ -22,9 +22,9 @@ class HybridLegs:
     vector: Vector | None
     """The query vector; None if no semantic leg was sent, or if it failed."""
     weights: Mapping[str, float]
-    """With weight 0 for the semantic legs if they failed."""
+    """The weights of the legs; 0 for semantic legs that failed."""
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
-    """By index."""
+    """Calibrations by index."""
     total: dict[str, Any] | None = None
     """`hits.total` over all legs; None if the legs' responses do not include it."""
     matched: dict[str, Any] | None = None

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 K = TypeVar("K")
 V = TypeVar("V")
 _FRESH_SECONDS = 3.0
-"""For stored mean vectors, and for samples that contain every document."""
+"""How long stored mean vectors, and samples that contain every document, are cached."""
 _LARGE_SAMPLE_SECONDS = 600.0
 _FAILURE_SECONDS = 30.0
 _CACHE_ENTRIES = 1000

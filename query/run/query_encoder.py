@@ -26,7 +26,7 @@ R = TypeVar("R")
 CACHE_ENTRIES = 4096
 MAX_BATCH = 32
 MAX_CHARACTERS = 100_000
-"""In one text. A model reads its first few hundred word pieces only."""
+"""The most characters of one text. A model reads its first few hundred word pieces only."""
 _NEWEST = 0.2
 """Weight of the newest batch in the moving average of seconds per text."""
 _MOST_OF_BUDGET = 0.5

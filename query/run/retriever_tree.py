@@ -81,7 +81,7 @@ class RetrieverSearch:
     report_unattached: Callable[[Target], None]
     """Reports the indices of the search without attachment, which kNN legs cannot search."""
     version: Callable[[], Awaitable[Version | None]]
-    """Of the server."""
+    """The server's version."""
     pinned: list[Key] = field(default_factory=list)
     named: list[dict[str, Any]] = field(default_factory=list)
     """Named queries for the results of the named retrievers above the leaves."""

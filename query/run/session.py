@@ -49,7 +49,7 @@ class Services:
     exact_knn: ExactKnn
     mean_vectors: MeanVectors
     version: Callable[[], Awaitable[Version | None]]
-    """Of the server."""
+    """The server's version."""
 
 
 class Session:
