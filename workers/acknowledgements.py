@@ -25,5 +25,5 @@ class _CreditReturningQoS(redis.QoS):
 
 
 def return_credit_of_failed_acknowledgements() -> None:
-    """For all Redis channels of this process, also those by Sentinel."""
+    """Make all Redis channels of this process, with and without Sentinels, return the credit."""
     redis.Channel.QoS = _CreditReturningQoS

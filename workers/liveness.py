@@ -32,7 +32,7 @@ class WorkerLiveness:
         task_postrun.connect(self._end, weak=False)
 
     def is_alive(self) -> bool:
-        """In the child. `time.monotonic` is the same clock in all processes of a machine."""
+        """Whether this worker works; called in the child. `time.monotonic` is the same clock in all processes of a machine."""
         now = time.monotonic()
         turned_at = self._parent_turned_at.value
         is_parent_stuck = turned_at > 0 and now - turned_at > PARENT_STUCK_SECONDS  # 0: it is starting

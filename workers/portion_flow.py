@@ -46,7 +46,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class PortionFlow:
-    """What a task does with its portions."""
+    """The functions that a task applies to its portions."""
 
     encode: Callable[[Portion], Encoded]
     write: Callable[[Encoded], EmbedResult]
@@ -96,7 +96,7 @@ class _Progress:
     _held: list[Encoded] = field(default_factory=list)
     _held_since: float = 0.0
     _ended: float = 0.0
-    """When the encoder finished the last portion."""
+    """The time at which the encoder finished the last portion."""
     _writing: deque[Future[EmbedResult]] = field(default_factory=deque)
     _total: EmbedResult = field(default_factory=EmbedResult)
 

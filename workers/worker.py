@@ -126,7 +126,7 @@ def make_worker(settings: Settings) -> Celery:
     child = _Child(settings)
 
     def watch_child(sender: Any, **_: Any) -> None:
-        """In the parent: the ready file goes with the child that wrote it."""
+        """In the parent: remove the ready file when the child that wrote it is gone."""
         sender.timer.call_repeatedly(_DEAD_CHILD_CHECK_SECONDS, forget_dead, (settings,))
 
     def embed_task(self: Task, **message: Any) -> dict[str, Any]:

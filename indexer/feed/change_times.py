@@ -10,7 +10,7 @@ from esblend.broker import Lane
 from indexer.feed.cursor import Cursor
 
 _MOST = 256
-"""Times of a shard. With more, every second one is dropped: its changes count as older than they are."""
+"""The most times kept for a shard. If there are more, every second one is dropped: its changes count as older than they are."""
 
 
 class ChangeTimes:

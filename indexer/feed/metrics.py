@@ -53,7 +53,7 @@ class CoverageMetrics:
         self._es = es
         self._feeds = feeds
         self._read: dict[str, tuple[float, dict[int, ShardCheckpoint]]] = {}
-        """When each index was read, and its positions then."""
+        """The time at which each index was read, and its positions then."""
 
     async def keep(self) -> None:
         """Read repeatedly, until cancelled."""

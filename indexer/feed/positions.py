@@ -21,7 +21,7 @@ class Positions:
         self._index = index
         self._histories: dict[int, str | None] = {}
         self._present: dict[int, ShardCheckpoint] = {}
-        """As `of` returned it last: the same object while a position has not changed."""
+        """The last result of `of` for each shard: the same object while a position has not changed."""
         for shard, position in shards.items():
             self._open(shard, position)
 

@@ -29,7 +29,7 @@ from indexer.feed.task_queue import TaskQueue
 
 log = structlog.get_logger()
 _LEAST_SECONDS = 0.05
-"""Between two rounds: reports that come together are processed together."""
+"""The shortest pause between two rounds: reports that arrive together are processed together."""
 _STUCK_SECONDS = 120.0
 _FAILING_SECONDS = 10.0
 """A process whose rounds fail for this long leaves the list of members: the others must not leave indices to it."""

@@ -90,5 +90,5 @@ class SavedCheckpoint:
 
 
 def _state(checkpoint: Checkpoint) -> tuple[bool, str | None]:
-    """Beside the positions, the part of a checkpoint that is saved when it changes."""
+    """The part of a checkpoint, apart from the positions, that is saved when it changes."""
     return checkpoint.pending_since is None, checkpoint.paused_because
