@@ -27,7 +27,7 @@ from mappings.attachment import DROPPED, NO_TEXT
 from workers.attempts import Attempts
 from workers.dead_letter_writes import find_letters, has_letters
 from workers.documents import Document, DocumentKey, Target, find_target, read_documents
-from workers.encoding import Embedded, Encode, Encoding, Failed, Vectors, document_key
+from workers.encoding import Embedded, Encode, Encoding, Failed, Vectors, document_key, forget_given_up
 from workers.portion_flow import Encoded, PortionFlow
 from workers.portion_writes import Portion, Report, write_portion
 from workers.portions import PortionSize, cut
@@ -140,6 +140,7 @@ def _embed_portions(
         began = time.monotonic()
         portion, embedded, failed = encoded.portion, encoded.embedded, encoded.failed
         result = write_portion(context.es, target, portion, embedded, failed, report, refresh=refresh)
+        forget_given_up(attempts, failed)
         if refresh:
             context.refreshes.note(target, seconds=time.monotonic() - began)
         return result

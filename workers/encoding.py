@@ -56,10 +56,13 @@ class Encoding:
     attempts: Attempts
 
     def run(self, documents: Sequence[Document]) -> tuple[list[Embedded], list[Failed]]:
-        """Embed documents that have a text. Raises the encoder's error when the encoder itself fails, on whatever text."""
+        """Embed documents that have a text. Raises the encoder's error when the encoder itself fails, on whatever text.
+
+        The attempts at documents that are given up count until the caller has written their letters (`forget_given_up`): otherwise
+        another document that kills the process would start their count again.
+        """
         counts = dict(zip(documents, self.attempts.count(_keys(documents)), strict=True))
         given_up = [document for document, count in counts.items() if count >= MAX_ATTEMPTS]
-        self.attempts.forget(_keys(given_up))
         failed = [
             Failed(document, f"its worker died {counts[document]} times while embedding it", counts[document])
             for document in given_up
@@ -139,6 +142,11 @@ class Encoding:
 def document_key(document: Document) -> str:
     """The name of a document in `Attempts`."""
     return document.id if document.routing is None else f"{document.id}\0{document.routing}"
+
+
+def forget_given_up(attempts: Attempts, failed: Sequence[Failed]) -> None:
+    """The letters are written: a new text or a retry of these documents gets as many attempts again."""
+    attempts.forget(_keys([failure.document for failure in failed if failure.attempts >= MAX_ATTEMPTS]))
 
 
 def _keys(documents: Sequence[Document]) -> list[str]:

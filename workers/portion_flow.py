@@ -8,7 +8,8 @@ The encoder computes portions one after the other. With the next one split and t
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,6 +20,8 @@ from esblend.metrics import WORKER_SECONDS, timed_total
 from workers.encoding import Embedded, Failed
 from workers.portion_writes import Portion
 
+P = ParamSpec("P")
+R = TypeVar("R")
 _ENCODED_AT_ONCE = 2
 _WRITES_AT_ONCE = 2
 """Elasticsearch works on one request with one thread a shard. With fast encoders, one write at a time would limit a worker."""
@@ -51,7 +54,8 @@ class PortionFlow:
     encode: Callable[[Portion], Encoded]
     write: Callable[[Encoded], EmbedResult]
     is_suspect: Callable[[Portion], bool]
-    """Whether a portion may end the process. It is encoded alone, so that only its own documents count as suspects afterwards."""
+    """Whether a portion may end the process. It is encoded alone, so that only its own documents count as suspects afterwards, and
+    after all others are written."""
     learn: Callable[[Encoded, float], None]
     """Called with each encoded portion and the seconds that the encoder spent on it."""
     ends_early: Callable[[], bool]
@@ -62,24 +66,40 @@ class PortionFlow:
     segment with a graph of its vectors at the next refresh."""
 
     def run(self, portions: Iterator[Portion]) -> EmbedResult:
-        """The sum of the results, with the `until` of the last portion."""
+        """The sum of the results, with the `until` of the last portion. Raises the first error after everything that is encoded was
+        written: the next task then has less to do."""
         with (
             ThreadPoolExecutor(1, "read") as reader,
             ThreadPoolExecutor(_ENCODED_AT_ONCE, "encode") as encoder,
             ThreadPoolExecutor(_WRITES_AT_ONCE, "write") as writer,
         ):
             progress = _Progress(self, writer)
+            try:
+                self._process(portions, reader, encoder, progress)
+                return progress.end()
+            except Exception:
+                progress.save()
+                raise
+
+    def _process(
+        self,
+        portions: Iterator[Portion],
+        reader: ThreadPoolExecutor,
+        encoder: ThreadPoolExecutor,
+        progress: "_Progress",
+    ) -> None:
+        reading = _submit(reader, self._read, portions)
+        while (read := progress.wait("wait for reading", reading)) is not None:
             reading = _submit(reader, self._read, portions)
-            while (read := _wait("wait for reading", reading)) is not None:
-                reading = _submit(reader, self._read, portions)
-                portion, is_suspect = read
-                progress.finish_encoding(down_to=0 if is_suspect else _ENCODED_AT_ONCE - 1)
-                if progress.has_begun and self.ends_early():
-                    break
-                progress.begin_encoding(portion, encoder)
-                if is_suspect:
-                    progress.finish_encoding(down_to=0)
-            return progress.end()
+            portion, is_suspect = read
+            if is_suspect:
+                progress.finish()  # the process may end now, and with it all that is not written
+            progress.finish_encoding(down_to=_ENCODED_AT_ONCE - 1)
+            if progress.has_begun and self.ends_early():
+                return
+            progress.begin_encoding(portion, encoder)
+            if is_suspect:
+                progress.finish()
 
     def _read(self, portions: Iterator[Portion]) -> tuple[Portion, bool] | None:
         portion = next(portions, None)
@@ -107,7 +127,8 @@ class _Progress:
     def finish_encoding(self, *, down_to: int) -> None:
         """Wait until at most `down_to` portions are in the encoder."""
         while len(self._encoding) > down_to:
-            encoded = _wait("encode", self._encoding.popleft())
+            encoded = self.wait("encode", self._encoding[0])
+            self._encoding.popleft()
             self.flow.learn(encoded, encoded.ended - max(encoded.began, self._ended))
             self._ended = max(self._ended, encoded.ended)
             self._until = encoded.portion.until
@@ -117,11 +138,34 @@ class _Progress:
             if self._is_write_due():
                 self._write()
 
-    def end(self) -> EmbedResult:
+    def finish(self) -> None:
+        """Wait until all portions are encoded and written."""
         self.finish_encoding(down_to=0)
         self._write()
         self._finish_writing(down_to=0)
+
+    def end(self) -> EmbedResult:
+        self.finish()
         return self._total.model_copy(update={"until": self._until})
+
+    def save(self) -> None:
+        """After an error: write what is encoded, as far as possible."""
+        for encoding in self._encoding:
+            with suppress(Exception):
+                self._held.append(encoding.result())
+        with suppress(Exception):
+            self._write()
+            self._finish_writing(down_to=0)
+
+    def wait(self, step: str, future: Future[R]) -> R:
+        """The result of `future`. Held portions are written in time even when it takes longer."""
+        if self._held:
+            seconds = self._held_since + self.flow.hold_seconds - time.monotonic()
+            with timed_total(WORKER_SECONDS.labels(step)):
+                wait([future], timeout=max(0.0, seconds))
+            if not future.done():
+                self._write()
+        return _wait(step, future)
 
     def _is_write_due(self) -> bool:
         passages = sum(encoded.passages for encoded in self._held)
@@ -156,10 +200,6 @@ def _joined(parts: Sequence[Encoded]) -> Encoded:
     )
     embedded = [result for part in parts for result in part.embedded]
     return Encoded(portion, embedded, [failed for part in parts for failed in part.failed])
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 def _submit(pool: ThreadPoolExecutor, call: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> Future[R]:

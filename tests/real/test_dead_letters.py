@@ -65,6 +65,8 @@ def test_a_document_that_kills_its_worker_is_tried_so_often_and_no_more(poisoned
     assert (status["embedded"], status["dead_letters"]) == (40, 1)
     assert letters(poisoned, index)["deadly"]["error"] == "its worker died 4 times while embedding it"
     assert letters(poisoned, index)["deadly"]["attempts"] == 4
+    status = fill(poisoned, index, {"deadly": "a good text, which has attempts of its own"})
+    assert (status["embedded"], status["dead_letters"]) == (41, 0)
 
 
 def test_the_old_vector_of_a_dead_letter_is_gone_and_a_good_text_heals_it(poisoned: Stack, index: str) -> None:

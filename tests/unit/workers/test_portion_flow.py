@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -109,8 +109,51 @@ def test_an_error_of_one_portion_ends_the_task() -> None:
 
     recorder = Recorder()
     with pytest.raises(RuntimeError, match="the encoder failed"):
-        recorder.flow(hold_seconds=0, during=fail).run(portions(4))
-    assert recorder.writes == [["0"]]
+        recorder.flow(hold_seconds=0, during=fail).run(portions(5))
+    assert recorder.writes == [["0"], ["2"]]
+
+
+def test_what_was_encoded_before_an_error_is_written() -> None:
+    """Otherwise a task that fails in the same place each time would never make progress."""
+
+    def fail(name: str) -> None:
+        if name == "2":
+            raise RuntimeError("the encoder failed")
+
+    def end_in_an_error() -> Iterator[Portion]:
+        yield from portions(2)
+        raise RuntimeError("the shard cannot be searched")
+
+    recorder = Recorder()
+    with pytest.raises(RuntimeError, match="the encoder failed"):
+        recorder.flow(during=fail).run(portions(3))
+    assert recorder.writes == [["0", "1"]]
+    recorder = Recorder()
+    with pytest.raises(RuntimeError, match="cannot be searched"):
+        recorder.flow().run(end_in_an_error())
+    assert recorder.writes == [["0", "1"]]
+
+
+def test_portions_are_not_held_while_a_longer_one_is_encoded() -> None:
+    recorder, is_written = Recorder(), threading.Event()
+    waited: list[bool] = []
+
+    def write(encoded: Encoded) -> EmbedResult:
+        is_written.set()
+        return EmbedResult()
+
+    flow = recorder.flow(hold_seconds=0.01, during=lambda name: name == "1" and waited.append(is_written.wait(30)))
+    replace(flow, write=write).run(portions(2))
+    assert waited == [True]
+
+
+def test_all_others_are_written_before_a_portion_that_may_end_the_process() -> None:
+    recorder = Recorder()
+    written: dict[str, list[list[str]]] = {}
+    recorder.flow(suspects=("1", "2"), during=lambda name: written.update({name: list(recorder.writes)})).run(
+        portions(4)
+    )
+    assert (written["1"], written["2"]) == ([["0"]], [["0"], ["1"]])
 
 
 def test_a_task_without_documents_has_a_result() -> None:
