@@ -86,6 +86,8 @@ class Encoding:
                 continue
             try:
                 passages = split(document.source, self.encoder.tokenizer, self.target.generation.passages)
+            except ModelError:
+                raise  # the service that tokenises is unavailable
             except Exception as error:  # the Rust tokenizer raises bare Exception
                 failed.append(Failed(document, f"the text cannot be tokenised: {error}"))
                 continue

@@ -28,7 +28,7 @@ class ApproximateTokens:
 
 
 class ServiceTokens:
-    """The tokenizer of a text-embeddings-inference service, by its `/tokenize`."""
+    """The tokenizer of a text-embeddings-inference service, by its `/tokenize`. Thread-safe."""
 
     def __init__(self, ask: Callable[[str, bool], Sequence[Mapping[str, Any]]]) -> None:
         """`ask(text, add_special_tokens)` gives the service's tokens. Raises ModelError when it has no tokenizer."""
@@ -37,11 +37,14 @@ class ServiceTokens:
         self.special_tokens = len(ask("a", True)) - len(ask("a", False))
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        if text not in self._spans:
-            self._spans[text] = spans_of(text, self._ask(text, False)) if text else []
-            if len(self._spans) > _REMEMBERED:
-                self._spans.popitem(last=False)
-        return self._spans.get(text, [])
+        known = self._spans.get(text)
+        if known is not None:
+            return known
+        spans = spans_of(text, self._ask(text, False)) if text else []
+        self._spans[text] = spans
+        if len(self._spans) > _REMEMBERED:
+            self._spans.popitem(last=False)
+        return spans
 
     def count(self, text: str) -> int:
         return len(self.spans(text))

@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from esblend.encoder.encoder import Encoder
-from esblend.encoder.http_model import openai_model
+from esblend.encoder.http_model import openai_model, tei_model
 from esblend.encoder.service_tokens import ApproximateTokens
 from esblend.errors import ModelError
 from esblend.settings import Settings
@@ -47,6 +47,15 @@ def test_a_service_that_is_unavailable_gets_one_request_and_no_search_for_poison
         with pytest.raises(ModelError, match="503"):
             Encoding(TARGET, encoder, encode, attempts).run(documents)
     assert calls == [64]
+
+
+def test_a_service_that_cannot_tokenise_makes_no_dead_letters() -> None:
+    with embedding_service() as service:
+        encoder = Encoder(tei_model("minilm", Settings(encoder_url=service.url, encoder_retries=0)))
+        service.has_tokenizer = False
+        attempts = Attempts(Redis.from_url(f"redis://{NOBODY_LISTENS}"), "scope")
+        with pytest.raises(ModelError, match="status 404"):
+            Encoding(TARGET, encoder, encoder.encode_documents, attempts).run([document("1", "a text")])
 
 
 class Death(BaseException):

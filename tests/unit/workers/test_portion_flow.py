@@ -138,11 +138,15 @@ def test_portions_are_not_held_while_a_longer_one_is_encoded() -> None:
     recorder, is_written = Recorder(), threading.Event()
     waited: list[bool] = []
 
-    def write(encoded: Encoded) -> EmbedResult:
+    def write(_: Encoded) -> EmbedResult:
         is_written.set()
         return EmbedResult()
 
-    flow = recorder.flow(hold_seconds=0.01, during=lambda name: name == "1" and waited.append(is_written.wait(30)))
+    def wait_for_the_first(name: str) -> None:
+        if name == "1":
+            waited.append(is_written.wait(60))
+
+    flow = recorder.flow(hold_seconds=0.01, during=wait_for_the_first)
     replace(flow, write=write).run(portions(2))
     assert waited == [True]
 

@@ -1,5 +1,6 @@
 """Models behind an HTTP service, against a real one on this machine."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -174,3 +175,29 @@ def test_long_chinese_documents_fit_the_service(service: EmbeddingService) -> No
     passages = split(SourceText(text, ""), encoder.tokenizer, PassageSettings(max_tokens=encoder.model.max_tokens))
     real = packaged_encoder().tokenizer
     assert max(real.count(passage.text) + real.special_tokens for passage in passages) <= 256
+
+
+def test_a_text_that_another_thread_evicts_keeps_its_word_pieces() -> None:
+    """Without word pieces its document would count as one without text."""
+    tokenizer = ServiceTokens(lambda text, _: [{"start": 0, "stop": len(text)}])
+
+    class Text(str):
+        """Whenever it is looked up, another thread has just looked up many others."""
+
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            if tokenizer_is_busy:
+                evict()
+            return str.__hash__(self)
+
+    def evict() -> None:
+        others = threading.Thread(target=lambda: [tokenizer.spans(f"text {number}") for number in range(100)])
+        others.start()
+        others.join(60)
+
+    tokenizer_is_busy = False
+    text = Text("a title")
+    assert tokenizer.spans(text) == [(0, 7)]
+    tokenizer_is_busy = True
+    assert tokenizer.spans(text) == [(0, 7)]
