@@ -113,7 +113,7 @@ def detach(
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Remove the attachment.
+    """Remove the attachment. New and changed documents no longer get vectors.
 
     Elasticsearch never removes fields from a mapping, and vectors remain in the documents. --purge removes the vectors of
     this and of earlier attachments; --reindex copies the documents without esblend's fields.

@@ -7,12 +7,12 @@ import typer
 from esblend.cli.console import out, print_json, table
 from esblend.cli.gateway_client import DataDir, Json, process_settings, stating_errors
 
-app = typer.Typer(name="config", help="Settings and their sources.", no_args_is_help=True)
+app = typer.Typer(name="config", help="Show the settings and their sources.", no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """Settings and their sources."""
+    """Show the settings and their sources."""
 
 
 @app.command()

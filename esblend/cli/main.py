@@ -129,7 +129,11 @@ def _before_command(
         str | None, typer.Option(metavar="URL", help="The gateway's address (or ESBLEND_GATEWAY_URL).")
     ] = None,
     username: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Asks for the password unless ESBLEND_ES_PASSWORD is set.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="User of Elasticsearch. A prompt asks for the password unless ESBLEND_ES_PASSWORD is set.",
+        ),
     ] = None,
     api_key: Annotated[str | None, typer.Option(metavar="KEY", help="Encoded API key (or ESBLEND_ES_API_KEY).")] = None,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,

@@ -76,8 +76,8 @@ def setup_credentials(
 ) -> None:
     """Create an API key with the least privileges for feed and workers, and print it once.
 
-    It allows reading and writing documents of the named indices and of esblend's own, and reading mappings, statistics and ingest
-    pipelines of all. The gateway needs no key.
+    The key allows reading and writing documents of the named indices and of esblend's own indices, and reading mappings,
+    statistics and ingest pipelines of all indices. The gateway needs no key.
     """
     from elasticsearch import ApiError
 

@@ -7,7 +7,7 @@ import typer
 from esblend.cli.console import counted, out, print_json
 from esblend.cli.gateway_client import FAILED, DataDir, Json, call, end, gateway
 
-app = typer.Typer(name="dead-letters", help="Documents that cannot be embedded: list, retry, drop.")
+app = typer.Typer(name="dead-letters", help="List, retry or drop documents that cannot be embedded.")
 Index = Annotated[str | None, typer.Argument(metavar="INDEX", help="All indices when left out.")]
 Id = Annotated[str | None, typer.Option("--id", help="One document only.")]
 All = Annotated[bool, typer.Option("--all", help="The dead letters of all indices.")]

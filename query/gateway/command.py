@@ -15,7 +15,7 @@ def gateway_command(find_routes: Callable[[], Any]) -> typer.Typer:
         host: Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")] = None,
         port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port (9280).")] = None,
     ) -> None:
-        """Run the gateway: Elasticsearch's API, with hybrid search in it."""
+        """Run the gateway: Elasticsearch's API with hybrid search."""
         from esblend.settings import Settings
         from query.gateway.server import run_gateway  # imports uvicorn and the encoder: not for every command
 
