@@ -48,8 +48,8 @@ def test_each_retriever_is_compared_with_elasticsearchs(kind: str) -> None:
     assert any(kind in set(codes(key)) or f"`{kind}" in key for key in COMPARED)
 
 
-def test_each_row_says_same_different_or_refused() -> None:
-    assert {row.partition("|")[0].strip() for row in COMPARED.values()} == {"same", "different", "refused"}
+def test_each_row_says_same_different_or_rejected() -> None:
+    assert {row.partition("|")[0].strip() for row in COMPARED.values()} == {"same", "different", "rejected"}
     for key, row in COMPARED.items():
         if not row.startswith(" same"):
             assert row.partition("|")[2].strip(), f"{key} has no reason"
