@@ -46,7 +46,12 @@ BATCH_FILL = Histogram(
     "Share of a batch that is text rather than padding.",
     buckets=(0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 1),
 )
-ENCODER_SECONDS = Histogram("esblend_encoder_seconds", "Time of one call of the encoder.", ["model"], buckets=_SECONDS)
+ENCODER_SECONDS = Histogram(
+    "esblend_encoder_seconds",
+    "Time of one call of the encoder, including the wait for an earlier call.",
+    ["model"],
+    buckets=_SECONDS,
+)
 BULK_SECONDS = Histogram("esblend_bulk_seconds", "Time of one bulk request.", buckets=_SECONDS)
 BULK_ITEMS = Counter("esblend_bulk_items", "Writes of vectors by HTTP status.", ["status"])
 WORKER_SECONDS = Counter("esblend_worker_seconds", "Time of tasks, and of each step and wait within them.", ["step"])
