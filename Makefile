@@ -13,7 +13,7 @@ NEEDS_PYTHON = test -n "$(PYTHON)" || { echo "esblend needs Python 3.11 or newer
 
 # test-programs comes first, so that a missing program ends `make test` before the long installation. Never in parallel.
 .NOTPARALLEL:
-.PHONY: help install demo test test-programs test-unit test-versions test-chart docs cli-reference screenshots relevance fuzz lint audit format bench clean
+.PHONY: help install demo test test-programs test-download test-unit test-versions test-chart docs cli-reference screenshots relevance fuzz lint audit format bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -24,19 +24,22 @@ install: $(VENV)/.installed ## Create .venv with everything in it
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(NEEDS_PYTHON)
 	@test -x $(RUN)/python || "$(PYTHON)" -m venv $(VENV)
-	$(RUN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[local,worker,files,lab,train,tracing,clients,dev]'
+	@# Python compiles the modules that are imported. To compile all of them takes as long as the rest of the installation.
+	$(RUN)/python -m pip install --disable-pip-version-check --no-compile -c constraints.txt -e '.[local,worker,files,lab,train,tracing,clients,dev]'
 	@touch $(VENV)/.installed
 
 demo: install ## Start everything, index Python's documentation, search it
 	@$(RUN)/esblend demo
 
-test: test-programs install ## Run all tests: unit, real servers, command line
-	@$(RUN)/python -m tests.programs download
+test: test-programs test-download ## Run all tests: unit, real servers, command line
 	$(RUN)/python -m pytest $(PARALLEL)
 
 test-programs: ## Install the programs that the tests start (Debian), or print how
 	@$(NEEDS_PYTHON)
 	@"$(PYTHON)" -m tests.programs install
+
+test-download: install ## Download what the tests start: Elasticsearch (950 MB), and a JDK if none is installed
+	@$(RUN)/python -m tests.programs download
 
 test-unit: PROCESSES = 2
 test-unit: install ## Run the tests without servers

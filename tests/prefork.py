@@ -20,8 +20,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
+from io import BufferedRWPair
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import psutil
 
@@ -105,7 +106,13 @@ class _Forks:
         command = [sys.executable, "-m", "tests.prefork"]
         environment |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         self._process = subprocess.Popen(
-            command, stdin=there, stdout=self._log, stderr=self._log, env=environment, cwd=ROOT, start_new_session=True
+            command,
+            stdin=there.fileno(),
+            stdout=self._log,
+            stderr=self._log,
+            env=environment,
+            cwd=ROOT,
+            start_new_session=True,
         )
         there.close()
         here.settimeout(_SECONDS)
@@ -133,7 +140,7 @@ class _Forks:
         self._process.wait(timeout=_SECONDS)
 
 
-def _serve(requests: BinaryIO) -> dict[str, Any] | None:
+def _serve(requests: BufferedRWPair) -> dict[str, Any] | None:
     """Fork for each request. Returns it in the new process, and None in this one when its parent has ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that the processes leave no zombies
     while line := requests.readline():

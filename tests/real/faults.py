@@ -21,7 +21,7 @@ from esblend.local.stack import StackOptions, load_state, up
 from esblend.settings import Settings
 from tests.conftest import ROOT, Stack
 from tests.in_process import without_settings
-from tests.packaged_encoder import packaged_encoder
+from tests.packaged_encoder import vectors_of
 from tests.prefork import end_process, has_ended, launch_by_fork, start_process
 
 
@@ -131,7 +131,7 @@ def assert_vectors_of_present_texts(stack: Stack, index: str, count: int) -> Non
     assert len(stored) == count
     without = [id_ for id_, (_, vectors) in stored.items() if len(vectors) != 1]
     assert not without, f"without a vector: {without[:10]}"
-    expected = packaged_encoder().encode_documents([text for text, _ in stored.values()])
+    expected = vectors_of([text for text, _ in stored.values()])
     products = (np.array([vectors[0] for _, vectors in stored.values()]) * expected).sum(axis=1)
     np.testing.assert_allclose(products, 1, atol=1e-4)
     verified = stack.esblend("verify", index, "--sample", "5", "--json")

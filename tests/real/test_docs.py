@@ -20,7 +20,7 @@ import pytest
 from esblend.encoder.folder import find_model
 from mappings.requests import parse_attach_request
 from tests.conftest import ROOT, Stack
-from tests.packaged_encoder import packaged_encoder
+from tests.packaged_encoder import vectors_of
 
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"])
 MOST_ELSEWHERE = 12
@@ -114,7 +114,7 @@ def prepare(stack: Stack, state: str) -> None:
         properties["embedding"] = {"type": "dense_vector", "dims": 384, "similarity": "cosine"}
     settings = {"number_of_replicas": 0, "index.mapping.nested_objects.limit": 100}
     stack.es.indices.create(index="articles", mappings={"properties": properties}, settings=settings)
-    vectors = packaged_encoder().encode_documents([body for _, body in TEXTS.values()])
+    vectors = vectors_of([body for _, body in TEXTS.values()])
     for (id_, (title, body)), vector in zip(TEXTS.items(), vectors, strict=True):
         additional = {"embedding": vector.tolist()} if state == "vectors" else {}
         stack.es.index(index="articles", id=id_, document={"title": title, "body": body, "lang": "en", **additional})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import given
+from hypothesis import given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
@@ -79,6 +79,7 @@ def test_a_deep_search_is_answered_or_refused(stack: Stack, depth: int) -> None:
 
 
 @schema.parametrize()
+@settings(max_examples=settings().max_examples // 2)  # the many operations share their parameters and checks
 def test_the_gateways_own_endpoints(case: schemathesis.Case, stack: Stack, scratch: str) -> None:
     """Every other request is about an index that exists."""
     if "index" in case.path_parameters and len(case.path_parameters["index"]) % 2:

@@ -35,6 +35,8 @@ from tests.real.faults import (
 )
 
 COUNT = 150
+FIRST, LATER = "at first", "something else meanwhile"
+"""Words of the texts. All tests write the same texts, because the vectors that they should have take seconds to compute."""
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def index(fault_stack: Stack, index_name: str) -> Iterator[str]:
 @pytest.fixture
 def filled(fault_stack: Stack, index: str) -> str:
     """An attached index, just filled: its vectors are on their way."""
-    write(fault_stack, index, "at first")
+    write(fault_stack, index, FIRST)
     wait_for("the first vector", lambda: status(fault_stack, index)["embedded"])
     return index
 
@@ -77,7 +79,7 @@ def test_an_emptied_redis_loses_nothing(fault_stack: Stack, filled: str) -> None
 @pytest.mark.parametrize("name", ["worker", "feed", "redis"])
 def test_a_killed_process_loses_nothing(fault_stack: Stack, filled: str, name: str) -> None:
     kill(fault_stack, name)
-    write(fault_stack, filled, "something else meanwhile")
+    write(fault_stack, filled, LATER)
     assert fault_stack.esblend("ps").returncode == 1
     revive(fault_stack)
     assert_vectors_of_present_texts(fault_stack, filled, COUNT)
@@ -157,7 +159,7 @@ def test_random_writers_against_random_kills(fault_stack: Stack, index: str) -> 
 def test_a_block_on_writes_delays_vectors_and_loses_none(fault_stack: Stack, index: str, block: str) -> None:
     """What Elasticsearch does to an index when its disk is full, and what people do to one."""
     kill(fault_stack, "worker")
-    write(fault_stack, index, "before the block")
+    write(fault_stack, index, FIRST)
     fault_stack.es.indices.put_settings(index=index, settings={block: True})
     revive(fault_stack)
     wait_for("the block to be met", lambda: is_paused(fault_stack, index))
@@ -169,7 +171,7 @@ def test_a_block_on_writes_delays_vectors_and_loses_none(fault_stack: Stack, ind
 def test_a_full_redis_delays_vectors_and_loses_none(fault_stack: Stack, index: str) -> None:
     with Redis.from_url(fault_stack.described["redis"]) as redis:
         redis.config_set("maxmemory", "1")
-        write(fault_stack, index, "while Redis is full")
+        write(fault_stack, index, FIRST)
         wait_for(
             "the feed to notice",
             lambda: any("the change feed waits" in line for line in log_lines(fault_stack, "feed")),
@@ -253,9 +255,9 @@ def test_a_clock_that_jumps_loses_nothing(fault_stack: Stack, index: str, tmp_pa
         process(fault_stack, "tests.real.jumping_clock", "feed", place=tmp_path),
         process(fault_stack, "tests.real.jumping_clock", "worker", place=tmp_path),
     ):
-        write(fault_stack, index, "while the clock jumps")
+        write(fault_stack, index, FIRST)
         assert_vectors_of_present_texts(fault_stack, index, COUNT)
-        write(fault_stack, index, "and once more")
+        write(fault_stack, index, LATER)
         assert_vectors_of_present_texts(fault_stack, index, COUNT)
         assert 0 <= status(fault_stack, index)["lag_seconds"] < 60
 
@@ -264,14 +266,14 @@ def test_another_feed_takes_over(fault_stack: Stack, filled: str, tmp_path: Path
     with process(fault_stack, "esblend", "feed", place=tmp_path):
         fault_stack.wait(filled)
         kill(fault_stack, "feed")
-        write(fault_stack, filled, "after the first feed's end")
+        write(fault_stack, filled, LATER)
         wait_for("the take-over", lambda: status(fault_stack, filled)["pending"] < COUNT)
         assert_vectors_of_present_texts(fault_stack, filled, COUNT)
 
 
 def test_two_feeds_do_the_work_once(fault_stack: Stack, index: str, tmp_path: Path) -> None:
     with process(fault_stack, "esblend", "feed", place=tmp_path):
-        write(fault_stack, index, "for one of two")
+        write(fault_stack, index, FIRST)
         fault_stack.wait(index)
         hits = fault_stack.es.search(index=index, size=COUNT, version=True)["hits"]["hits"]
         assert Counter(hit["_version"] for hit in hits) == {2: COUNT}
@@ -290,7 +292,7 @@ def test_a_bad_network_delays_vectors_and_loses_none(fault_stack: Stack, index: 
             network.delay_seconds = 0.02
             network.reset_probability = network.lost_answer_probability = 0.05
             network.refusal_probability = 0.2
-            write(fault_stack, index, "through a bad network")
+            write(fault_stack, index, FIRST)
             assert_vectors_of_present_texts(fault_stack, index, COUNT)
 
 

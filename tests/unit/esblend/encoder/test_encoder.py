@@ -94,10 +94,17 @@ def test_vectors_are_those_of_sentence_transformers(encoder: Encoder) -> None:
     assert cosines.min() >= 0.99999, dict(zip(VARIED, cosines, strict=True))
 
 
-def test_fast_is_close_to_exact(encoder: Encoder, fast: Encoder) -> None:
+@pytest.fixture(scope="module")
+def prose(fast: Encoder) -> tuple[list[str], np.ndarray]:
+    """Ordinary texts, and their vectors by `fast`."""
+    texts = [text for text in calibration_texts()[5::10] if len(text) > 100]
+    return texts, fast.encode_documents(texts)
+
+
+def test_fast_is_close_to_exact(encoder: Encoder, fast: Encoder, prose: tuple[list[str], np.ndarray]) -> None:
     """On ordinary prose; `bench/encode` says what it costs in relevance."""
-    prose = [text for text in calibration_texts()[5::10] if len(text) > 100]
-    cosines = (fast.encode_documents(prose) * encoder.encode_documents(prose)).sum(axis=1)
+    texts, vectors = prose
+    cosines = (vectors * encoder.encode_documents(texts)).sum(axis=1)
     assert cosines.min() >= 0.99
     assert not np.allclose(cosines, 1, atol=1e-4)
     np.testing.assert_allclose(np.linalg.norm(fast.encode_documents(VARIED), axis=1), 1, atol=1e-6)
