@@ -27,7 +27,7 @@ class _Padding:
     step: int
     """Inputs are padded to multiples of this."""
     most: int | None
-    """In one batch, for the sake of larger batches."""
+    """In one batch and for each thread that computes it, for the sake of larger batches."""
 
 
 _PADDING = {
@@ -50,6 +50,8 @@ class OpenVinoModel:
         self.detail = read_quality(path.parent)
         self._streams = threads if use == "documents" else 1
         self._budget = max(512, token_budget // self._streams)
+        most = _PADDING[precision].most
+        self._most_padding = None if most is None else most * (threads // self._streams)
         properties: dict[str, Any] = {
             "NUM_STREAMS": str(self._streams),
             "INFERENCE_NUM_THREADS": threads,
@@ -73,12 +75,8 @@ class OpenVinoModel:
         if self._short is not None and len(ids) == 1 and len(ids[0]) <= SHORT:
             return self._short.embed(ids[0])
         rows = np.empty((len(ids), self._width), dtype=np.float32)
-        batches = token_batches(
-            [len(row) for row in ids],
-            self._budget,
-            streams=self._streams,
-            padding=_PADDING[self.precision].most,
-        )
+        lengths = [len(row) for row in ids]
+        batches = token_batches(lengths, self._budget, streams=self._streams, padding=self._most_padding)
         self._queue.compute((self._inputs(ids, batch), partial(_store, rows, batch)) for batch in batches)
         return rows
 
