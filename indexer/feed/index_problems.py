@@ -47,6 +47,8 @@ class IndexProblems:
                     self._seen = present
                 except (ApiError, TransportError) as error:
                     log.warning("problems of indices not read", cause=type(error).__name__)
+                except Exception as error:
+                    log.error("unexpected error of the problems of indices", exc_info=error)
             await asyncio.sleep(max(_LOOK_SECONDS, _SHARE * (time.monotonic() - began)))
 
     async def _look(self, indices: frozenset[str]) -> None:

@@ -122,6 +122,8 @@ class Leases:
                     await self.look()
             except (ApiError, TransportError) as error:
                 log.warning("heartbeat failed", cause=type(error).__name__)
+            except Exception as error:  # without heartbeats this process would send no task any more
+                log.error("unexpected error of the heartbeat", exc_info=error)
             await asyncio.sleep(max(0.0, began + self._pause - time.monotonic()))
 
     @property

@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import Callable, Collection
 
+import structlog
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 from prometheus_client import Gauge
@@ -16,6 +17,7 @@ from indexer.feed.checkpoints import ShardCheckpoint
 from indexer.feed.index_feed import IndexFeed
 from indexer.feed.shard_changes import IndexShards
 
+log = structlog.get_logger()
 _MEASURE_SECONDS = 15.0
 _INDICES_AT_A_TIME = 8
 _SHARE = 20
@@ -52,25 +54,38 @@ class CoverageMetrics:
     def __init__(self, es: AsyncElasticsearch, feeds: Callable[[], Collection[IndexFeed]]) -> None:
         self._es = es
         self._feeds = feeds
-        self._read: dict[str, tuple[float, dict[int, ShardCheckpoint]]] = {}
-        """The time at which each index was read, and its positions then."""
+        self._read: dict[str, tuple[float, dict[int, ShardCheckpoint] | None]] = {}
+        """The time at which each index was read, and its positions then; None when it could not be read."""
 
     async def keep(self) -> None:
         """Read repeatedly, until cancelled."""
         while True:
-            began = time.monotonic()
-            for index in self._due():
-                try:
-                    status = await read_status(self._es, index)
-                except (ApiError, TransportError, EsblendError):
-                    del self._read[index]
-                    continue
-                COVERAGE.labels(index).set(status.coverage)
-                DEAD_LETTERS.labels(index).set(status.dead_letters)
-            await asyncio.sleep(max(_MEASURE_SECONDS, (_SHARE - 1) * (time.monotonic() - began)))
+            pause = _MEASURE_SECONDS
+            try:
+                pause = await self.read_next()
+            except Exception as error:
+                log.error("unexpected error of the gauges of coverage", exc_info=error)
+            await asyncio.sleep(pause)
 
-    def _due(self) -> list[str]:
-        """The indices that changed, the one whose figures are oldest first."""
+    async def read_next(self) -> float:
+        """Read the next indices; returns the seconds until others are due. An index that cannot be read is read again after the
+        others, and the time that it took extends no pause: a request that gets no answer takes a minute."""
+        seconds = 0.0
+        for index, positions in self._due().items():
+            began = time.monotonic()
+            try:
+                status = await read_status(self._es, index)
+            except (ApiError, TransportError, EsblendError):
+                self._read[index] = (began, None)
+                continue
+            seconds += time.monotonic() - began
+            self._read[index] = (began, positions)
+            COVERAGE.labels(index).set(status.coverage)
+            DEAD_LETTERS.labels(index).set(status.dead_letters)
+        return max(_MEASURE_SECONDS, (_SHARE - 1) * seconds)
+
+    def _due(self) -> dict[str, dict[int, ShardCheckpoint]]:
+        """The indices that changed, the one that was read longest ago first, with their positions."""
         present = {feed.index: feed.checkpoint.shards for feed in self._feeds()}
         for index in self._read.keys() - present.keys():
             del self._read[index]
@@ -80,6 +95,4 @@ class CoverageMetrics:
         never = (float("-inf"), None)
         changed = [index for index in present if self._read.get(index, never)[1] != present[index]]
         due = sorted(changed, key=lambda index: self._read.get(index, never)[0])[:_INDICES_AT_A_TIME]
-        for index in due:
-            self._read[index] = (time.monotonic(), present[index])
-        return due
+        return {index: present[index] for index in due}

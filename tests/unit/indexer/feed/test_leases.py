@@ -91,3 +91,29 @@ def test_a_process_alone_without_changes_sends_fewer_heartbeats() -> None:
     assert LATE_AFTER_SECONDS < DEAD_AFTER_SECONDS
     leases.watched = {"other"}
     assert leases._pause == BEAT_SECONDS
+
+
+def test_an_unexpected_error_does_not_end_the_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without heartbeats the process would live on and send no task any more."""
+    monkeypatch.setattr("indexer.feed.leases.BEAT_SECONDS", 0.01)
+    leases = make_leases()
+
+    async def act(url: str) -> None:
+        is_second, looks = asyncio.Event(), []
+
+        async def fail() -> None:
+            looks.append("any")
+            if len(looks) == 2:
+                is_second.set()
+            raise ValueError("the answer is not Elasticsearch's")
+
+        monkeypatch.setattr(leases, "look", fail)
+        async with AsyncElasticsearch(url) as es:
+            leases._es = es
+            beating, second = asyncio.create_task(leases.keep()), asyncio.create_task(is_second.wait())
+            await asyncio.wait({beating, second}, return_when=asyncio.FIRST_COMPLETED)
+            assert not beating.done()
+            beating.cancel()
+
+    with answering_server(200, WRITTEN) as url:
+        asyncio.run(act(url))
