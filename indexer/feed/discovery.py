@@ -54,6 +54,8 @@ class Discovery:
         self.unreadable: set[str] = set()
         self._cleaned_for: frozenset[str] = frozenset()
         """The attached indices for which stale checkpoints were deleted."""
+        self._is_clean = True
+        """Whether no stale checkpoints are to be deleted until the mappings are read again."""
         self._requested_at: dict[str, float] = {}
         self._cluster_state: str | None = None
         self._changed_at = float("-inf")
@@ -103,15 +105,22 @@ class Discovery:
         }
         self.unavailable = readable.keys() - shards.keys()
         self.attached = attached
-        if self._cleaned_for != attached.keys():
-            uuids = {index.uuid for index in attached.values()}
-            if await delete_stale_checkpoints(self._es, set(attached), uuids, unreadable):
-                self._cleaned_for = frozenset(attached)
+        self._is_clean = self._cleaned_for == attached.keys()
         await self._save_copies({shards[index].uuid: (index, readable[index]) for index in readable if index in shards})
         # At the end: after an error, the next look reads again.
         self.changes += not is_same
         self._cluster_state, self._read_at, self._read_seconds = state, time.monotonic(), seconds
         return True
+
+    async def delete_stale(self) -> None:
+        """Delete the checkpoints of detached indices. Leave these before: a step would save its checkpoint again."""
+        if self._is_clean:
+            return
+        attached = self.attached
+        uuids = {index.uuid for index in attached.values()}
+        if await delete_stale_checkpoints(self._es, set(attached), uuids, self.unreadable):
+            self._cleaned_for = frozenset(attached)
+        self._is_clean = True
 
     async def stop(self) -> None:
         await self._metadata.stop()

@@ -96,6 +96,7 @@ class Feed:
             if await self._discovery.look(is_at_rest=not self.followed.active):
                 self._suspect_shards()
                 self.ownership.unfollow_detached()
+            await self._discovery.delete_stale()
             await self._forget_mean_vectors()
             await self.ownership.check()
             await self.ownership.take_over()
@@ -150,7 +151,11 @@ class Feed:
             await asyncio.sleep(max(0.0, seconds))
 
     async def _take_reports(self) -> None:
-        """Process the workers' reports since the last call, and notice an emptied Redis."""
+        """Process the workers' reports since the last call, and notice an emptied Redis. The end of a step does not end this: the
+        reports are also those of other indices, and no longer in Redis."""
+        await asyncio.shield(self._take_reports_to_the_end())
+
+    async def _take_reports_to_the_end(self) -> None:
         async with self._taking:
             reports, was_emptied = await asyncio.to_thread(self._queue.take)
             self._note(reports)
@@ -263,6 +268,9 @@ class Feed:
             self._credit.leave(key)
             self._mean_vectors.leave(key)
             remove_progress(feed)
+            step = self._steps.get(key)
+            if step is not None and step is not asyncio.current_task():
+                step.cancel()  # it would go on sending tasks, and save a checkpoint that another process may have deleted
             log.info(event, index=feed.index, generation=feed.checkpoint.generation)
 
     async def leave_to_others(self) -> None:

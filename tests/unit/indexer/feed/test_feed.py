@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import json
 import re
+import threading
 import time
 from typing import Any
 
 import pytest
 from elasticsearch import ApiError, AsyncElasticsearch
 
+from esblend.broker import Report
 from esblend.elasticsearch_connection import connect_async
 from esblend.errors import IndexUnavailable
 from esblend.metrics import LAG, PAUSED
@@ -173,6 +175,54 @@ def test_an_index_is_released_although_its_step_does_not_end(monkeypatch: pytest
 
     with answering_server(200, {**WRITTEN}) as url:
         asyncio.run(act(url))
+
+
+def test_an_index_that_is_left_has_no_step_any_more() -> None:
+    """Its tasks would count as those of the next attachment of the index, and its checkpoint would be created again."""
+
+    async def act(url: str) -> None:
+        async with AsyncElasticsearch(url) as es:
+            feed = feed_of(es)
+            follow(feed)
+            step = feed._steps[KEY] = asyncio.create_task(asyncio.Event().wait())  # type: ignore[arg-type]
+            feed._discovery.attached = {}
+            feed.ownership.unfollow_detached()
+            assert KEY not in feed.feeds
+            assert step.cancelling()
+            await asyncio.wait([step])
+            await feed._collect_steps()
+            assert not feed._steps
+
+    with answering_server(200, {**WRITTEN}) as url:
+        asyncio.run(act(url))
+
+
+def test_reports_are_processed_although_the_step_that_takes_them_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are no longer in Redis, and they are those of all indices."""
+    is_taken, may_answer = threading.Event(), threading.Event()
+    report = Report(task="task", is_end=True)
+
+    def take(_: TaskQueue) -> tuple[list[Report], bool]:
+        is_taken.set()
+        may_answer.wait(60)
+        return [report], False
+
+    monkeypatch.setattr(TaskQueue, "take", take)
+
+    async def act() -> list[Report]:
+        async with AsyncElasticsearch("http://localhost:1") as es:
+            feed = feed_of(es)
+            noted: list[Report] = []
+            monkeypatch.setattr(feed, "_note", noted.extend)
+            step = asyncio.create_task(feed._take_reports())
+            await asyncio.to_thread(is_taken.wait, 60)
+            step.cancel()
+            await asyncio.wait([step])
+            may_answer.set()
+            async with feed._taking:
+                return noted
+
+    assert asyncio.run(act()) == [report]
 
 
 def test_an_index_is_left_once_the_division_has_been_the_same_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
