@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 
 from indexer.feed.checkpoints import checkpoint_id
@@ -35,7 +36,7 @@ class Progress:
             if self._checkpoint is None:
                 return None
             response = await self._es.mget(index=CHECKPOINTS_INDEX, ids=[self._checkpoint], source=False)
-        except ApiError:  # the status reports it if it matters
+        except (ApiError, TransportError):  # the status reports it if it matters
             return None
         item = response["docs"][0]
         return None if "error" in item else int(item.get("_seq_no", -1))

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from esblend.errors import IndexUnavailable
 from indexer.care.feed_life import FeedLife, SeenHeartbeats, read_feed_life
-from indexer.feed.checkpoints import Checkpoint, load_checkpoint
+from indexer.feed.checkpoints import Checkpoint, ShardCheckpoint, load_checkpoint
 from indexer.feed.shard_changes import IndexShards, read_shards
 from mappings.attachment import Attachment
 from mappings.capabilities import read_settings
@@ -297,23 +297,24 @@ def _shard_groups(checkpoint: Checkpoint | None, shards: IndexShards | None) -> 
     if checkpoint is None or not checkpoint.shards:
         return [ShardGroup(None, {"match_none": {}})]
     present = {} if shards is None else shards.shards
-    done = sorted(shard for shard, state in present.items() if _is_done(checkpoint, shard, state.last))
-    if len(done) == len(checkpoint.shards):
+    known = sorted(checkpoint.shards.keys() | present.keys())
+    done = [shard for shard in known if shard in present and _is_done(checkpoint, shard, present[shard].last)]
+    if done == known:
         return [ShardGroup(None, {"match_none": {}})]
     settled = [
         ShardGroup(tuple(done[start : start + _SHARDS_OF_SEARCH]), {"match_none": {}})
         for start in range(0, len(done), _SHARDS_OF_SEARCH)
     ]
-    is_done = set(done)
-    others = [
-        ShardGroup((shard,), {"bool": {"should": [
-            {"range": {"_seq_no": {"gt": position.live}}},
-            {"range": {"_seq_no": {"gt": position.backfill, "lte": position.backfill_end}}},
-        ]}})
-        for shard, position in sorted(checkpoint.shards.items())
-        if shard not in is_done
-    ]  # fmt: skip
+    others = [ShardGroup((shard,), _changed(checkpoint.shards.get(shard))) for shard in sorted({*known} - {*done})]
     return settled + others
+
+
+def _changed(position: ShardCheckpoint | None) -> dict[str, Any]:
+    """Matches the documents of a shard that the feed has yet to read or compare: all, before it has begun with the shard."""
+    if position is None:
+        return {"match_all": {}}
+    backfill = {"gt": position.backfill, "lte": position.backfill_end}
+    return {"bool": {"should": [{"range": {"_seq_no": {"gt": position.live}}}, {"range": {"_seq_no": backfill}}]}}
 
 
 def pause(checkpoint: Checkpoint | None, life: FeedLife | None) -> str | None:

@@ -71,6 +71,16 @@ def test_the_shards_without_open_changes_are_counted_together() -> None:
     assert parts[1].changed["bool"]["should"][0] == {"range": {"_seq_no": {"gt": 7}}}
 
 
+@pytest.mark.parametrize("live", [7, 9])
+def test_a_shard_that_the_feed_has_not_begun_with_is_counted_as_well(live: int) -> None:
+    """It had no primary at first."""
+    positions = {0: ShardCheckpoint(live=live, backfill=live, backfill_end=live)}
+    states = {shard: ShardState(global_checkpoint=9, highest=9) for shard in range(2)}
+    parts = _shard_groups(checkpoint().model_copy(update={"shards": positions}), IndexShards("u", states))
+    assert [part.preference for part in parts] == ["_shards:0", "_shards:1"]
+    assert parts[1].changed == {"match_all": {}}
+
+
 def test_an_index_without_positions_is_counted_as_a_whole() -> None:
     assert [part.preference for part in _shard_groups(None, None)] == [None]
     assert [part.preference for part in _shard_groups(checkpoint(), IndexShards("u", {0: ShardState(9)}))] == [None]
