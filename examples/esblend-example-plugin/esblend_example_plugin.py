@@ -62,7 +62,7 @@ def best_of(legs: Sequence[RankedLeg]) -> list[FusedHit]:
             for n, leg in enumerate(legs)
         )
         fused.append(FusedHit(key, shares[top], parts))
-    return sorted(fused, key=lambda one: -one.score)
+    return sorted(fused, key=lambda hit: -hit.score)
 
 
 class SharedWords:

@@ -50,10 +50,10 @@ def write_html(evaluation: Evaluation, details: EvaluationDetails, file: Path) -
 def query_data(evaluation: Evaluation, documents: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
     """The data for the page's script: each query's values and hits under each system. Hits name documents by
     their position in one list."""
-    places: dict[str, int] = {}
+    positions: dict[str, int] = {}
 
-    def place(id_: str) -> int:
-        return places.setdefault(id_, len(places))
+    def position(id_: str) -> int:
+        return positions.setdefault(id_, len(positions))
 
     systems = list(evaluation.systems)
     queries = []
@@ -65,12 +65,12 @@ def query_data(evaluation: Evaluation, documents: Mapping[str, tuple[str, str]])
             {
                 "text": text,
                 "values": [round(evaluation.systems[name].values[MAIN][id_], 4) for name in systems],
-                "hits": [[place(document) for document in ranking] for ranking in hits],
-                "grades": {str(place(document)): grades[document] for document in sorted(shown)},
+                "hits": [[position(document) for document in ranking] for ranking in hits],
+                "grades": {str(position(document)): grades[document] for document in sorted(shown)},
                 "relevant": sum(grade > 0 for grade in grades.values()),
             }
         )
-    listed: Sequence[list[str]] = [[id_, *documents.get(id_, ("", ""))] for id_ in places]
+    listed: Sequence[list[str]] = [[id_, *documents.get(id_, ("", ""))] for id_ in positions]
     return {
         "systems": systems,
         "baseline": evaluation.baseline,

@@ -162,11 +162,11 @@ def a_search_by_lists(rng: random.Random) -> dict[str, Any]:
         [{"fusion": "rrf"}, {"fusion": "rrf", "rank_constant": 1}, {"blending": "windowed"}, {"normalizer": "minmax"}]
     )
     even = {"weights": {"lexical": 1, "semantic": 1}}  # equal weights give many equal scores
-    more = rng.choice(
+    options = rng.choice(
         [{}, even, {"lexical": {"match": {"body": "milk oven"}}}, {"filters": {"semantic": {"term": {"group": "a"}}}}]
     )
     body = a_search(rng)
-    hybrid = {**body["query"]["hybrid"], **cut, **more}
+    hybrid = {**body["query"]["hybrid"], **cut, **options}
     if "weights" in hybrid:
         hybrid.pop("alpha", None)
     if "lexical" in hybrid:

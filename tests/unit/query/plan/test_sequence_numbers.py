@@ -54,10 +54,10 @@ def test_numbers_are_shown_to_callers_who_ask_for_them() -> None:
     def hits() -> list[dict[str, Any]]:
         return [{"_index": "i", "_id": "a", "_seq_no": 7, "_primary_term": 1}]
 
-    kept, removed = hits(), hits()
+    retained, removed = hits(), hits()
     assert take_numbers(removed, SEARCH) == [NumberedKey("i", "7")]
-    take_numbers(kept, Search(Hybrid(("whale",)), page={"seq_no_primary_term": True}))
-    assert (removed, kept) == ([{"_index": "i", "_id": "a"}], hits())
+    take_numbers(retained, Search(Hybrid(("whale",)), page={"seq_no_primary_term": True}))
+    assert (removed, retained) == ([{"_index": "i", "_id": "a"}], hits())
 
 
 @pytest.mark.parametrize(
