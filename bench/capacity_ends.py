@@ -24,7 +24,7 @@ REDIS_COMMANDS_OF_TASK = 20
 REDIS_COMMANDS = 50_000
 """A second, of one Redis on one core: an assumption."""
 CHECKPOINT_BYTES = 105
-"""Of each position in a checkpoint (`bench/results/checkpoints.md`)."""
+"""Of each position in a checkpoint (`python -m bench checkpoints`)."""
 INDEX_SHARDS = 1024
 """Elasticsearch creates no index with more (`index.max_number_of_shards`)."""
 

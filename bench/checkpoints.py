@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +19,10 @@ from indexer.feed.checkpoints import Checkpoint, ShardCheckpoint
 from indexer.feed.positions import Positions
 from indexer.feed.saved_checkpoint import SavedCheckpoint
 
-SHARDS = (100, 500, 1000)
+SHARDS = (500, 1000)
 CHANGED = (10, 50, 1000)
 """Positions that change in a second; at most those of all shards."""
-SAVES = 300
+SAVES = 150
 _HISTORY = "Qh2Lr4vbTRGx1zN5nq0h0A"
 
 
@@ -64,7 +65,7 @@ async def save_repeatedly(es: AsyncElasticsearch, positions: Positions, saved: S
 
 async def measure(stack: BenchStack, shards: int, changed: int, *, is_whole: bool) -> tuple[Costs, Costs]:
     """The costs before and after the saves."""
-    index = f"checkpoint-{shards}-{changed}-{is_whole}"
+    index = f"checkpoint-{uuid.uuid4()}"
     start = ShardCheckpoint(live=10**9, backfill=10**8, backfill_end=10**9, history=_HISTORY)
     positions = Positions(index, dict.fromkeys(range(shards), start))
     checkpoint = Checkpoint(index=index, uuid=index, generation="g1", owner="bench", shards=positions.all())
