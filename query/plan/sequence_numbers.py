@@ -2,7 +2,7 @@
 
 Elasticsearch reads the id of a hit from its stored fields, for a hundred hits in more time than it needs to find them. `_seq_no`
 is a doc value. It identifies one version of a document: if a document is written between two requests of a search, the second
-request does not find the number. The search is then executed again with ids.
+request does not find the number. The search is then executed again with ids, if the document is on the page.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,0 +1,93 @@
+"""The page of candidates that are known by sequence number."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from query.fusion.ranked_lists import FusedHit, Key, NumberedKey
+from query.language.tree import Hybrid, Search
+from query.language.url_parameters import Parameters
+from query.plan.sequence_numbers import NumbersMissing
+from query.run.candidates import RankedCandidates
+from query.run.elasticsearch import ElasticsearchResponse
+from query.run.numbered_page import numbered_page
+from query.run.requests import Caller, SearchRequests
+
+SEARCH = Search(Hybrid(("whale",)), size=2)
+MATCHING = {"match": {"body": "whale"}}
+NUMBERS = [NumberedKey("i", number) for number in "789"]
+CANDIDATES = RankedCandidates(
+    [FusedHit(key, score, ()) for key, score in zip(NUMBERS, (3.0, 2.0, 1.0), strict=True)], [MATCHING], [*NUMBERS]
+)
+FORTY = {"value": 40, "relation": "eq"}
+
+
+class Sent:
+    """Takes the place of Elasticsearch: counts `apart` documents, and has all documents but those in `written`."""
+
+    def __init__(self, *written: str, apart: int = 2) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        self._written = written
+        self._apart = apart
+
+    async def request(self, *_: Any, body: list[dict[str, Any]], **__: Any) -> ElasticsearchResponse:
+        self.bodies += body[1::2]
+        return ElasticsearchResponse({"responses": list(map(self._response, body[1::2]))}, {})
+
+    def _response(self, body: dict[str, Any]) -> dict[str, Any]:
+        shards = {"total": 1, "successful": 1, "skipped": 0, "failed": 0}
+        if body["size"] == 0:
+            return {"_shards": shards, "hits": {"total": {"value": self._apart, "relation": "eq"}, "hits": []}}
+        hits = [
+            {"_index": "i", "_id": f"d{key.id}", "_score": 0.0, "_seq_no": int(key.id), "_primary_term": 1}
+            for key in reversed(NUMBERS[:2])
+            if key.id not in self._written
+        ]
+        return {"_shards": shards, "hits": {"total": {"value": len(hits), "relation": "eq"}, "hits": hits}}
+
+
+def requests(sent: Sent, search: Search = SEARCH) -> SearchRequests:
+    return SearchRequests(sent, Caller((), "key"), "i", Parameters(), search)  # type: ignore[arg-type]
+
+
+async def test_the_hits_of_the_page_have_their_ids_and_fused_scores() -> None:
+    sent = Sent()
+    page = await numbered_page(requests(sent), replace(CANDIDATES, total=FORTY))
+    assert [hit.key for hit in page.fused] == [Key("i", "d7"), Key("i", "d8")]
+    hits, counts = page.page or ([], {})
+    assert hits == [{"_index": "i", "_id": "d7", "_score": 3.0}, {"_index": "i", "_id": "d8", "_score": 2.0}]
+    assert counts["hits"]["total"] == FORTY
+    assert len(sent.bodies) == 1
+
+
+@pytest.mark.parametrize("written", ["7", "8"])
+async def test_a_document_that_was_written_meanwhile_is_missing(written: str) -> None:
+    with pytest.raises(NumbersMissing):
+        await numbered_page(requests(Sent(written)), replace(CANDIDATES, total=FORTY))
+
+
+async def test_nearest_documents_beside_the_matches_are_counted() -> None:
+    sent = Sent()
+    page = await numbered_page(requests(sent), replace(CANDIDATES, matched=FORTY))
+    assert (page.page or ([], {}))[1]["hits"]["total"] == {"value": 42, "relation": "eq"}
+    assert sent.bodies[0]["query"]["bool"]["must_not"] == [MATCHING]
+
+
+@pytest.mark.parametrize(
+    ("candidates", "search"),
+    [
+        (replace(CANDIDATES, matched={"value": 10_000, "relation": "gte"}), SEARCH),
+        (CANDIDATES, replace(SEARCH, track_total_hits=False)),
+    ],
+)
+async def test_nothing_is_counted_that_the_response_does_not_need(candidates: RankedCandidates, search: Search) -> None:
+    sent = Sent()
+    await numbered_page(requests(sent, search), candidates)
+    assert [body["size"] for body in sent.bodies] == [2]
+
+
+async def test_a_search_without_candidates_counts_its_matches() -> None:
+    page = await numbered_page(requests(Sent(apart=5)), replace(CANDIDATES, fused=[]))
+    hits, counts = page.page or ([{}], {})
+    assert (hits, counts["hits"]["total"]["value"]) == ([], 5)
