@@ -33,6 +33,8 @@ class IndexView:
     """The names of all fields that a query can search, with their multi-fields: no objects, and no fields of nested objects."""
     is_closed: bool = False
     shards: int = 1
+    is_resized: bool = False
+    """Whether it was made by a shrink, split or clone. Documents of a shrunk index share sequence numbers."""
 
 
 async def find_indices(es: AsyncElasticsearch, name: str) -> dict[str, dict[str, Any]]:
@@ -107,7 +109,10 @@ async def read_attachments(es: AsyncElasticsearch) -> dict[str, Attachment | Non
 
 
 _VIEWED = ",".join(
-    ("*.mappings", *(f"*.settings.index.{name}" for name in ("uuid", "verified_before_close", "number_of_shards")))
+    (
+        "*.mappings",
+        *(f"*.settings.index.{name}" for name in ("uuid", "verified_before_close", "number_of_shards", "resize")),
+    )
 )
 
 
@@ -132,6 +137,7 @@ def _view(body: Mapping[str, Any]) -> IndexView:
         frozenset(_names(properties)),
         "verified_before_close" in body["settings"]["index"],
         int(body["settings"]["index"]["number_of_shards"]),
+        "resize" in body["settings"]["index"],
     )
 
 

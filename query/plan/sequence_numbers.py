@@ -16,7 +16,7 @@ _FIELD = "_seq_no"
 
 
 class NumbersMissing(Exception):  # noqa: N818
-    """Hits have no sequence numbers, or a number of a hit no longer exists."""
+    """Hits have no sequence numbers, or a number does not identify exactly one document any more."""
 
 
 def needs_only_page(search: Search) -> bool:
@@ -42,9 +42,12 @@ def keys_of_hits(hits: Sequence[Mapping[str, Any]]) -> list[Key]:
     if hits and "_id" in hits[0]:
         return [Key(hit["_index"], hit["_id"]) for hit in hits]
     try:
-        return [NumberedKey(hit["_index"], str(hit["fields"][_FIELD][0])) for hit in hits]
+        keys: list[Key] = [NumberedKey(hit["_index"], str(hit["fields"][_FIELD][0])) for hit in hits]
     except KeyError as error:
         raise NumbersMissing from error
+    if len(set(keys)) < len(keys):  # `has_unique_numbers` of the target was wrong
+        raise NumbersMissing
+    return keys
 
 
 def numbered_page_body(body: Mapping[str, Any]) -> dict[str, Any]:

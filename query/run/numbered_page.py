@@ -41,7 +41,7 @@ async def numbered_page(requests: SearchRequests, candidates: RankedCandidates) 
         return replace(candidates, page=([], responses[0]))
     *counted, response = responses
     wanted = shown if ties is None else ties.hits
-    if response["hits"]["total"]["value"] < len(wanted):
+    if response["hits"]["total"]["value"] != len(wanted):
         raise NumbersMissing
     numbers = take_numbers(response["hits"]["hits"], search)
     by_number = {hit.key: hit for hit in wanted}

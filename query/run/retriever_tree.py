@@ -116,7 +116,7 @@ class RetrieverSearch:
             targets = await self.targets()
         except EsblendError:  # whoever may not read the mappings does not know the number of shards
             return False
-        return len(targets) == 1 and targets[0].is_one_shard
+        return len(targets) == 1 and targets[0].has_unique_numbers
 
     async def _candidates(self, leg: Leg, window: int) -> RankedCandidates:
         search = self.requests.search

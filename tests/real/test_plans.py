@@ -245,6 +245,34 @@ def test_searches_beside_writes_show_every_document_once(client: Elasticsearch, 
         writing.result()
 
 
+def test_documents_of_a_shrunk_index_share_sequence_numbers(
+    client: Elasticsearch, stack: Stack, make_index: Callable[..., str]
+) -> None:
+    index = make_index(number_of_shards=4)
+    rng = random.Random(4)
+    operations: list[dict[str, Any]] = []
+    for number in range(60):
+        operations += [{"index": {"_id": f"d{number}"}}, {"body": " ".join(rng.choices(WORDS, k=4))}]
+    assert not stack.es.bulk(index=index, operations=operations, refresh=True)["errors"]
+    stack.attach(index, "body")
+    stack.wait(index)
+    small = f"{index}-small"
+    stack.es.indices.put_settings(index=index, settings={"index.blocks.write": True})
+    settings = {"index.number_of_shards": 1, "index.blocks.write": None}
+    stack.es.indices.shrink(index=index, target=small, settings=settings)
+    try:
+        stack.attach(small, "body")
+        stack.wait(small)
+        for text, fusion in itertools.product(("whale bread", "kitten milk paw", "ship"), ("rrf", "linear")):
+            for options in ({"fusion": fusion}, {}):
+                hybrid = {"query": text, "rank_window_size": 30, **options}
+                _, chosen, explained = answers(client, {"query": {"hybrid": hybrid}}, small)
+                assert identified_by(chosen) is None
+                assert _rounded(chosen["hits"]) == _rounded(explained["hits"]), hybrid
+    finally:
+        stack.es.indices.delete(index=small)
+
+
 def test_a_text_to_embed_in_a_retriever_does_not_delay_its_other_legs(client: Elasticsearch) -> None:
     by_text = {"text_embedding": {"model_text": "a ship in the harbour"}}
     knn = {"field": "esblend", "k": 20, "num_candidates": 50, "query_vector_builder": by_text}
