@@ -1,16 +1,10 @@
-"""Texts that the encoder fails on, and that end its process."""
+"""An encoder that fails on every text is not searched for the text that it fails on."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import cast
-
-import numpy as np
 import pytest
 from redis import Redis
 
 from esblend.encoder.encoder import Encoder
 from esblend.encoder.http_model import openai_model, tei_model
-from esblend.encoder.service_tokens import ApproximateTokens
 from esblend.errors import ModelError
 from esblend.settings import Settings
 from mappings.attachment import Attachment, Generation, ModelIdentity, PassageSettings, VectorOptions
@@ -18,7 +12,7 @@ from mappings.source import SourceText
 from tests.embedding_service import embedding_service
 from workers.attempts import Attempts
 from workers.documents import Document, Target
-from workers.encoding import Encoding, Vectors, forget_given_up
+from workers.encoding import Encoding, Vectors
 
 GENERATION = Generation(
     model=ModelIdentity(name="m", digest="d", dims=3), passages=PassageSettings(), vector=VectorOptions()
@@ -56,57 +50,3 @@ def test_a_service_that_cannot_tokenise_makes_no_dead_letters() -> None:
         attempts = Attempts(Redis.from_url(f"redis://{NOBODY_LISTENS}"), "scope")
         with pytest.raises(ModelError, match="status 404"):
             Encoding(TARGET, encoder, encoder.encode_documents, attempts).run([document("1", "a text")])
-
-
-class Death(BaseException):
-    """The end of the process."""
-
-
-class CountedAttempts(Attempts):
-    """Attempts that are counted here instead of in Redis. A death leaves its counters behind."""
-
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-
-    def count(self, documents: Sequence[str]) -> list[int]:
-        return [self.counts.get(document, 0) for document in documents]
-
-    @contextmanager
-    def started(self, documents: Sequence[str]) -> Iterator[None]:
-        self.counts |= {document: self.counts.get(document, 0) + 1 for document in documents}
-        yield
-        self.forget(documents)
-
-    def forget(self, documents: Sequence[str]) -> None:
-        for document in documents:
-            self.counts.pop(document, None)
-
-
-class EncoderWithTokens:
-    tokenizer = ApproximateTokens()
-
-
-def encode_or_die(texts: list[str]) -> Vectors:
-    if any("deadly" in text for text in texts):
-        raise Death
-    return np.ones((len(texts), 3), dtype=np.float32)
-
-
-def test_several_documents_that_kill_their_process_are_all_given_up() -> None:
-    """The letter of one must not be forgotten because another one kills the process before it is written."""
-    documents = [document(str(number), f"text {number}") for number in range(20)]
-    documents += [document(f"deadly {number}", "a deadly text") for number in range(3)]
-    attempts, deaths = CountedAttempts(), 0
-    encoding = Encoding(TARGET, cast(Encoder, EncoderWithTokens()), encode_or_die, attempts)
-    while True:
-        try:
-            embedded, failed = encoding.run(documents)
-            break
-        except Death:
-            deaths += 1
-            assert deaths < 100
-    assert {(failure.document.id, failure.attempts) for failure in failed} == {(f"deadly {n}", 4) for n in range(3)}
-    assert len(embedded) == 20
-    assert deaths == 8
-    forget_given_up(attempts, failed)
-    assert attempts.counts == {}
