@@ -18,7 +18,7 @@ from esblend.metrics import LAG, PAUSED
 from esblend.settings import Settings
 from indexer.feed import process
 from indexer.feed.checkpoints import Checkpoint, ShardCheckpoint, Version, checkpoint_id
-from indexer.feed.discovery import AttachedIndex
+from indexer.feed.discovery import AttachedIndex, Discovery
 from indexer.feed.feed import Feed
 from indexer.feed.index_feed import IndexFeed
 from indexer.feed.leases import Leases
@@ -195,6 +195,32 @@ def test_an_index_that_is_left_has_no_step_any_more() -> None:
 
     with answering_server(200, {**WRITTEN}) as url:
         asyncio.run(act(url))
+
+
+def test_a_detached_index_is_left_before_its_checkpoint_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that still runs would save it again."""
+
+    async def look(discovery: Discovery, **_: Any) -> bool:
+        discovery.attached = {}
+        return True
+
+    async def act() -> None:
+        async with AsyncElasticsearch("http://localhost:1") as es:
+            feed = feed_of(es)
+            follow(feed)
+
+            async def delete_stale(_: Discovery) -> None:
+                assert KEY not in feed.feeds
+                raise RuntimeError("the end of the test")
+
+            monkeypatch.setattr(Discovery, "look", look)
+            monkeypatch.setattr(Discovery, "delete_stale", delete_stale)
+            monkeypatch.setattr(Feed, "_recover_lost_tasks", nothing)
+            feed._leases._beaten_at = time.monotonic() + 60
+            with pytest.raises(RuntimeError, match="the end of the test"):
+                await feed.round()
+
+    asyncio.run(act())
 
 
 def test_reports_are_processed_although_the_step_that_takes_them_ends(monkeypatch: pytest.MonkeyPatch) -> None:
