@@ -39,19 +39,27 @@ class IndexProblems:
     async def keep(self) -> None:
         """Look again and again, until cancelled."""
         while True:
-            present = (self._changes(), frozenset(self._indices()))
-            began = time.monotonic()
-            if present != self._seen:
-                try:
-                    await self._look(present[1])
-                    self._seen = present
-                except (ApiError, TransportError) as error:
-                    log.warning("problems of indices not read", cause=type(error).__name__)
-                except Exception as error:
-                    log.error("unexpected error of the problems of indices", exc_info=error)
-            await asyncio.sleep(max(_LOOK_SECONDS, _SHARE * (time.monotonic() - began)))
+            pause = _LOOK_SECONDS
+            try:
+                pause = await self.look()
+            except (ApiError, TransportError) as error:
+                log.warning("problems of indices not read", cause=type(error).__name__)
+            except Exception as error:
+                log.error("unexpected error of the problems of indices", exc_info=error)
+            await asyncio.sleep(pause)
 
-    async def _look(self, indices: frozenset[str]) -> None:
+    async def look(self) -> float:
+        """Read the problems if they may have changed; returns the seconds until the next look. Raises the errors of Elasticsearch.
+        These extend no pause: a request that gets no response takes a minute."""
+        present = (self._changes(), frozenset(self._indices()))
+        if present == self._seen:
+            return _LOOK_SECONDS
+        began = time.monotonic()
+        await self._read(present[1])
+        self._seen = present
+        return max(_LOOK_SECONDS, _SHARE * (time.monotonic() - began))
+
+    async def _read(self, indices: frozenset[str]) -> None:
         attached: dict[str, tuple[Attachment, dict[str, Any]]] = {}
         for names in url_lists.portions(sorted(indices)):
             response = await self._es.indices.get(
