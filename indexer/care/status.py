@@ -239,7 +239,9 @@ async def _counts(
                     },
                 },
             )
-        buckets = {name: bucket["doc_count"] for name, bucket in response["aggregations"].items()}
+        # None when an alias with routing searches none of these shards.
+        aggregations = response.body.get("aggregations", {})
+        buckets = {name: bucket["doc_count"] for name, bucket in aggregations.items()}
         return {"documents": response["hits"]["total"]["value"], **buckets}
 
     total = {"documents": 0, **dict.fromkeys(STATES_OF_COUNTS, 0), "pending": 0, "unmarked": 0}

@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from elasticsearch import AsyncElasticsearch
 
 from indexer.care import progress
 from indexer.care.progress import Progress
+from indexer.care.status import ShardGroup, _counts
+from mappings.index_lookup import find_attached
 from tests.conftest import Stack
 
 LONG = 600.0
@@ -48,5 +51,26 @@ def test_without_a_checkpoint_a_wait_is_short(stack: Stack, make_index: Callable
             if not is_attached:
                 assert await watched.version() is None
             await asyncio.wait_for(watched.wait(None, LONG), 120)
+
+    asyncio.run(act())
+
+
+def test_an_alias_with_routing_has_no_documents_in_other_shards(stack: Stack, make_index: Callable[..., str]) -> None:
+    """While changes are pending, each shard is counted with a search of its own."""
+    index = make_index(*({"body": f"text {number}"} for number in range(8)))
+    alias = f"routed-{index}"
+    stack.es.indices.put_alias(index=index, name=alias, routing="one")
+    stack.attach(index, "body")
+    stack.wait(index)
+
+    async def act() -> None:
+        async with AsyncElasticsearch(stack.described["elasticsearch"]) as es:
+            attachment = (await find_attached(es, alias)).attachment
+            nothing: dict[str, Any] = {"match_none": {}}
+            together = await _counts(es, alias, attachment, [ShardGroup(None, nothing)])
+            assert 0 < together["documents"] < 8
+            assert (
+                await _counts(es, alias, attachment, [ShardGroup((shard,), nothing) for shard in range(2)]) == together
+            )
 
     asyncio.run(act())
