@@ -108,5 +108,5 @@ def _shown(value: float) -> str:
 
 
 def _two_digits(value: float) -> int:
-    unit = 10 ** (math.floor(math.log10(value)) - 1)
-    return int(value // unit) * unit
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return int(value // unit * unit)

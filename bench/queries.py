@@ -20,7 +20,11 @@ WARM_UP = 20
 
 def one_process(name: str, path: str) -> None:
     began = time.perf_counter()
-    query = esblend_queries(*name.split()[1:], path) if name.startswith("esblend") else CONTENDERS[name](path).query
+    if name.startswith("esblend"):
+        _, backend, precision = name.split()
+        query = esblend_queries(backend, precision, path)
+    else:
+        query = CONTENDERS[name](path).query
     query(QUERY)
     ready = time.perf_counter() - began
     words = f"{QUERY} {QUERY}".split()

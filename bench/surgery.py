@@ -211,12 +211,11 @@ def _change_mapping(theatre: Theatre) -> None:
 
 
 def _change_settings(theatre: Theatre) -> None:
-    settings = theatre.chance.choice(
-        [
-            {"index.refresh_interval": "30s"}, {"index.refresh_interval": None}, {"index.max_result_window": 50},
-            {"index.max_result_window": None}, {"index.refresh_interval": "-1"},
-        ]
-    )  # fmt: skip
+    choices: list[dict[str, Any]] = [
+        {"index.refresh_interval": "30s"}, {"index.refresh_interval": None}, {"index.max_result_window": 50},
+        {"index.max_result_window": None}, {"index.refresh_interval": "-1"},
+    ]  # fmt: skip
+    settings = theatre.chance.choice(choices)
     theatre.es.indices.put_settings(index=theatre.chance.choice(theatre.indices), settings=settings)
 
 

@@ -18,7 +18,7 @@ def check(es: Elasticsearch, index: str, counts: Counter[str]) -> list[str]:
     Returns the faults; `counts` gets the numbers of documents and vectors.
     """
     es.indices.refresh(index=index)
-    hits = es.search(index=index, size=10_000, source={"exclude_vectors": False})["hits"]["hits"]  # type: ignore[arg-type]
+    hits = es.search(index=index, size=10_000, source={"exclude_vectors": False})["hits"]["hits"]
     faults, texts, vectors, owners = [], [], [], []
     for hit in hits:
         body = hit["_source"].get("body") or ""

@@ -61,7 +61,7 @@ def main() -> None:
 def _fill(es: Any, kind: str, vectors: Any) -> int:
     """Create an index with one segment and return its bytes on disk."""
     field = {"type": "dense_vector", "dims": vectors.shape[1], "similarity": "dot_product", "index_options": {
-        "type": VectorOptions(type=kind).type}}  # type: ignore[arg-type]  # fmt: skip
+        "type": VectorOptions(type=kind).type}}  # fmt: skip
     es.indices.create(
         index=kind,
         mappings={"properties": {"vector": field}},
