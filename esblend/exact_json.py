@@ -18,7 +18,7 @@ _KINDS = bytes(
 )  # fmt: skip
 _DIGITS_ALIKE = bytes.maketrans(b"0", b"1")
 _RUNS = _KINDS.translate(bytes.maketrans(b"0.", b"11"))
-"""As `_KINDS`, but digits and points are alike."""
+"""`_KINDS` with one symbol for digits and points."""
 _LEADING_ZEROS = 5
 """Zeros after the point of a small number. Writers use an exponent rather than more zeros."""
 
@@ -57,7 +57,7 @@ def _has_long_number(data: bytes) -> bool:
     """
     runs = data.translate(_RUNS)
     if b"1" * 18 not in runs and b"1e111" not in runs and b"1e 111" not in runs:
-        return False  # almost always; the closer look takes several times longer
+        return False  # nearly every body; the exact check takes several times longer
     kinds = data.translate(_KINDS)
     digits = kinds.translate(_DIGITS_ALIKE, b".")
     if b"1e111" in digits or b"1e 111" in digits:

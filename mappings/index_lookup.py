@@ -33,8 +33,9 @@ class IndexView:
     """The names of all fields that a query can search, with their multi-fields: no objects, and no fields of nested objects."""
     is_closed: bool = False
     shards: int = 1
-    is_resized: bool = False
-    """Whether it was made by a shrink, split or clone. Documents of a shrunk index share sequence numbers."""
+    can_search_numbers: bool = True
+    """Whether `_seq_no` identifies a document of a shard, and a search by it reads an index. Documents of a shrunk index share
+    numbers. In index modes such as `logsdb`, `_seq_no` is a doc value only, so that each search by it reads every document."""
 
 
 async def find_indices(es: AsyncElasticsearch, name: str) -> dict[str, dict[str, Any]]:
@@ -108,10 +109,11 @@ async def read_attachments(es: AsyncElasticsearch) -> dict[str, Attachment | Non
     return {index: readable_attachment(mapping) for index, mapping in mappings.items() if is_attached(mapping)}
 
 
+_VIEWED_SETTINGS = ("uuid", "verified_before_close", "number_of_shards", "resize", "mode", "seq_no")
 _VIEWED = ",".join(
     (
         "*.mappings",
-        *(f"*.settings.index.{name}" for name in ("uuid", "verified_before_close", "number_of_shards", "resize")),
+        *(f"*.settings.index.{name}" for name in _VIEWED_SETTINGS),
     )
 )
 
@@ -130,14 +132,15 @@ async def view_indices(es: AsyncElasticsearch, target: str, **options: Any) -> d
 def _view(body: Mapping[str, Any]) -> IndexView:
     mapping = body.get("mappings") or {}  # `filter_path` leaves out an empty one
     properties = {**(mapping.get("runtime") or {}), **(mapping.get("properties") or {})}
+    settings = body["settings"]["index"]
     return IndexView(
         read_attachment(mapping),
         _analyzers(properties),
-        body["settings"]["index"]["uuid"],
+        settings["uuid"],
         frozenset(_names(properties)),
-        "verified_before_close" in body["settings"]["index"],
-        int(body["settings"]["index"]["number_of_shards"]),
-        "resize" in body["settings"]["index"],
+        "verified_before_close" in settings,
+        int(settings["number_of_shards"]),
+        "resize" not in settings and "seq_no" not in settings and settings.get("mode", "standard") == "standard",
     )
 
 

@@ -23,7 +23,7 @@ def weighted_sums(weights: Sequence[float], values: Sequence[Sequence[float]]) -
     """The weighted sum of each document. `values`: for each leg, the normalised score of each document."""
     products = [[weight * value for value in of_leg] for weight, of_leg in zip(weights, values, strict=True)]
     if len(products) == 2:
-        return list(map(add, *products))  # as exact as `fsum`, and faster
+        return list(map(add, *products))  # the sum of two numbers needs no `fsum`
     return list(map(math.fsum, zip(*products, strict=True)))
 
 

@@ -57,7 +57,7 @@ class Method(NamedTuple):
 
 
 class LegContributions(Sequence[LegContribution]):
-    """What each leg adds to a document's score. Computed when it is read, since most candidates are never explained."""
+    """The contribution of each leg to a document's score. Computed on first access, because most candidates are not explained."""
 
     __slots__ = ("_computed", "_key", "_legs", "_part")
 

@@ -10,7 +10,7 @@ from query.language.tree import Search
 def documents_query(keys: Sequence[Key]) -> dict[str, Any]:
     """A query for exactly these documents. Ids are unique within an index only."""
     by_index: dict[tuple[str, bool], list[str]] = {}
-    for key in keys:
+    for key in dict.fromkeys(keys):
         by_index.setdefault((key.index, isinstance(key, NumberedKey)), []).append(key.id)
     clauses = [
         {"bool": {"filter": [

@@ -116,7 +116,7 @@ def is_fetched_by_number(hybrid: Hybrid, target: Target, search: Search) -> bool
     )  # fmt: skip
     has_plugin = blending_of(hybrid, target.attachment).fusion not in ("linear", "rrf")  # it may read ids
     needs_more = has_plugin or any(part is not None for part in needs_ids)
-    return target.has_unique_numbers and needs_only_page(search) and not needs_more
+    return target.can_search_numbers and needs_only_page(search) and not needs_more
 
 
 def leg_of(field: str) -> str:

@@ -1,6 +1,6 @@
 """Exact calibrated blending in one request, for an index with one shard.
 
-while the query is encoded: BM25 with the sequence numbers of its window -> the highest score, the total
+while the query is encoded: BM25 with the sequence numbers of its window gives the highest score and the total
 then one request:           first pass: the documents of the window and the nearest documents, not scored
                             `rescore`: the blend; the page's hits, each with both true scores as named queries
 

@@ -1,8 +1,8 @@
 """Requests whose hits are identified by sequence numbers, for a search of one index with one shard.
 
-Elasticsearch reads the id of a hit from its stored fields, for a hundred hits in more time than it needs to find them. `_seq_no`
-is a doc value. It identifies one version of a document: if a document is written between two requests of a search, the second
-request does not find the number. The search is then executed again with ids, if the document is on the page.
+Elasticsearch reads the id of a hit from its stored fields. For a hundred hits, this takes longer than the search for them.
+`_seq_no` is a doc value. It identifies one version of a document: if a document is written between two requests of a search, the
+second request does not find the number. If the document is on the page, the search is executed again with ids.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ _FIELD = "_seq_no"
 
 
 class NumbersMissing(Exception):  # noqa: N818
-    """Hits have no sequence numbers, or a number does not identify exactly one document any more."""
+    """Hits have no sequence numbers, or a number no longer identifies exactly one document."""
 
 
 def needs_only_page(search: Search) -> bool:
@@ -45,27 +45,33 @@ def keys_of_hits(hits: Sequence[Mapping[str, Any]]) -> list[Key]:
         keys: list[Key] = [NumberedKey(hit["_index"], str(hit["fields"][_FIELD][0])) for hit in hits]
     except KeyError as error:
         raise NumbersMissing from error
-    if len(set(keys)) < len(keys):  # `has_unique_numbers` of the target was wrong
+    if len(set(keys)) < len(keys):  # the target changed since its metadata was read
         raise NumbersMissing
     return keys
 
 
 def numbered_page_body(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A page's request whose hits have their ids and their sequence numbers. Its total tells whether all numbers still exist."""
+    """A page's request whose hits have their ids and their sequence numbers. If its total is not the number of
+    candidates, some numbers no longer exist."""
     return {**body, "seq_no_primary_term": True, "track_total_hits": True}
 
 
 def take_numbers(hits: Sequence[dict[str, Any]], search: Search) -> list[Key]:
-    """The numbered key of each hit of a page. Removes sequence numbers that the caller did not ask for, in place."""
-    keys: list[Key] = [NumberedKey(hit["_index"], str(hit[_FIELD])) for hit in hits]
-    if not search.page.get("seq_no_primary_term"):
+    """The numbered key of each hit of a page. Removes sequence numbers that the caller did not ask for, in place. Raises
+    NumbersMissing if a hit has none."""
+    try:
+        keys: list[Key] = [NumberedKey(hit["_index"], str(hit[_FIELD])) for hit in hits]
+    except KeyError as error:
+        raise NumbersMissing from error
+    if search.page.get("seq_no_primary_term") in (None, False, "false"):
         for hit in hits:
             del hit[_FIELD], hit["_primary_term"]
     return keys
 
 
 def nearest_only(matching: Mapping[str, Any], nearest: Sequence[Key] = ()) -> dict[str, Any]:
-    """A query for the nearest documents that the lexical query `matching` does not match; without `nearest`, for all others."""
+    """A query for the nearest documents that the lexical query `matching` does not match; without `nearest`, for
+    all documents that it does not match."""
     documents = {"filter": [documents_query(nearest)]} if nearest else {}
     return {"bool": {**documents, "must_not": [matching]}}
 

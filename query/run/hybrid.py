@@ -1,7 +1,7 @@
 """Ranks by the short `hybrid` form: BM25 and nearest passages, by default with both exact scores of every candidate.
 
 query vector, mean vector, small target? (at the same time) -> legs in one request -> calibration -> blend -> rerank, cut
-the page alone is wanted: see `one_request` and `numbered_page`
+if only the first page is needed: see `one_request` and `numbered_page`
 """
 
 import time
@@ -74,6 +74,8 @@ class _Prepared:
     mean: MeanVector | None
     lexical: dict[str, Any] | None = None
     """The lexical leg's response, if it was requested while the query was encoded."""
+    has_lost_numbers: bool = False
+    """Whether a candidate was written between two requests of the search, so that its sequence number no longer exists."""
 
 
 @dataclass
@@ -87,7 +89,7 @@ class HybridSearch:
     mean_vectors: MeanVectors
     requester: Requester
     is_page_enough: bool = False
-    """Whether nobody needs the candidates beyond the page."""
+    """Whether the candidates after the page are not needed."""
     is_numbered: bool = False
     """Whether sequence numbers identify the candidates."""
 
@@ -114,7 +116,8 @@ class HybridSearch:
         prepared, page = await self._page(hybrid, target) if self.is_page_enough else (None, None)
         if page is not None:
             return page
-        if self.is_page_enough and is_fetched_by_number(hybrid, target, self.requests.search):
+        has_lost_numbers = prepared is not None and prepared.has_lost_numbers
+        if self.is_page_enough and not has_lost_numbers and is_fetched_by_number(hybrid, target, self.requests.search):
             page = await self._numbered_page(hybrid, target, prepared)
         return page or await self._candidates(hybrid, target, prepared)
 
@@ -122,12 +125,12 @@ class HybridSearch:
         self, hybrid: Hybrid, target: Target, prepared: _Prepared | None
     ) -> RankedCandidates | None:
         """None if a candidate was written while the search ran."""
-        reported = len(self.requests.degraded)
+        before = self.requests.reported()
         self.is_numbered = True
         try:
             return await numbered_page(self.requests, await self._candidates(hybrid, target, prepared))
         except NumbersMissing:
-            del self.requests.degraded[reported:]  # reported again by the next attempt
+            self.requests.begin_again(before)
             return None
         finally:
             self.is_numbered = False
@@ -168,9 +171,14 @@ class HybridSearch:
             return prepared, None
         similarity = attachment.generation.vector.similarity
         calibration = calibration_of(similarity, prepared.vector, prepared.mean)
-        page = await page_in_one_request(
-            self.requests, hybrid, target, prepared.vector, calibration, weights, lexical, window
-        )
+        before = self.requests.reported()
+        try:
+            page = await page_in_one_request(
+                self.requests, hybrid, target, prepared.vector, calibration, weights, lexical, window
+            )
+        except NumbersMissing:
+            self.requests.begin_again(before)
+            return replace(prepared, has_lost_numbers=True), None
         if page is None:
             return prepared, None
         self.requests.plan |= {SEMANTIC: "approximate kNN", "requests": "BM25 during encoding, then one request"}
@@ -276,11 +284,12 @@ class HybridSearch:
         body = self._lexical_body(hybrid, target, is_exact=is_exact_blend(hybrid, target.attachment, weights))
         [response] = map(whole, await self.requests.legs(["lexical"], [body], indices=[own]))
         lists: dict[str, Scores] = {name: scores_of(response) if name == LEXICAL else {} for name in weights}
-        return HybridLegs(lists, [], None, weights)
+        matched = response["hits"].get("total") if self.is_numbered else None
+        return HybridLegs(lists, [], None, weights, matched=matched)
 
     def _lexical_body(self, hybrid: Hybrid, target: Target, *, is_exact: bool) -> dict[str, Any]:
-        """The legs' responses give the total without a counting request, if exact scores show which leg matches each hit. A page by
-        number counts the nearest documents that BM25 does not match."""
+        """The legs' responses give the total without a counting request, if exact scores show which leg matches each hit. For a
+        page by sequence number, the lexical leg always counts its matches."""
         search = self.requests.search
         window = window_of(hybrid, target.attachment, search)
         total = search.track_total_hits if is_exact or self.is_numbered else False

@@ -1,9 +1,10 @@
-"""Fetches the page of candidates that are known by sequence number; `query/plan/sequence_numbers.py` says why."""
+"""Fetches the page of candidates identified by sequence numbers; `query/plan/sequence_numbers.py` explains the reason."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from esblend.errors import UpstreamError
 from query.language.tree import Search
 from query.page.cursors import positions_of
 from query.page.hits import fused_page, key_of, with_ties
@@ -19,11 +20,14 @@ from query.run.candidates import RankedCandidates
 from query.run.passages import highlighted_by_words
 from query.run.requests import SearchRequests
 
+_TERMS_LIMIT = "max_terms_count"
+
 
 async def numbered_page(requests: SearchRequests, candidates: RankedCandidates) -> RankedCandidates:
     """The candidates of the first page, with their ids and their hits.
 
-    Raises NumbersMissing if one of them was written since its number was read, UpstreamError if Elasticsearch refuses the request.
+    Raises NumbersMissing if one of them has been written since its number was read, UpstreamError if Elasticsearch rejects the
+    request. A request that times out returns the hits that it found.
     """
     search = highlighted_by_words(requests.search, candidates.attachment)
     shown = candidates.fused[: search.size]
@@ -36,25 +40,30 @@ async def numbered_page(requests: SearchRequests, candidates: RankedCandidates) 
         )
     elif shown:
         bodies.append(numbered_page_body(page_body([hit.key for hit in shown], search, candidates.match_queries)))
-    responses = await requests.ask("page", bodies)
+    try:
+        responses = await requests.ask("page", bodies)
+    except UpstreamError as error:
+        if _TERMS_LIMIT in repr(error.body()):  # of `terms` queries; searches by ids have no limit
+            raise NumbersMissing from error
+        raise
     if not shown:
         return replace(candidates, page=([], responses[0]))
     *counted, response = responses
     wanted = shown if ties is None else ties.hits
-    if response["hits"]["total"]["value"] != len(wanted):
+    if response["hits"]["total"]["value"] != len(wanted) and not response["timed_out"]:
         raise NumbersMissing
     numbers = take_numbers(response["hits"]["hits"], search)
     by_number = {hit.key: hit for hit in wanted}
     ids = {number: key_of(hit) for number, hit in zip(numbers, response["hits"]["hits"], strict=True)}
     in_order = shown if ties is None else [by_number[number] for number in numbers]
-    fused = [hit._replace(key=ids[hit.key]) for hit in in_order]
+    fused = [hit._replace(key=ids[hit.key]) for hit in in_order if hit.key in ids]
     counts = {**response, "hits": {"total": _total(candidates, search, counted)}}
     requests.plan["documents"] = "by sequence number"
     return replace(candidates, fused=fused, page=(fused_page(fused, response), counts))
 
 
 def _counting_bodies(candidates: RankedCandidates, search: Search) -> list[dict[str, Any]]:
-    """The search that counts what the legs did not count, if any."""
+    """The request that counts the matches that the legs did not count; empty if the legs counted all."""
     if candidates.total is not None or search.track_total_hits is False:
         return []
     matched = candidates.matched

@@ -22,7 +22,7 @@ from query.plan.one_request import (
     lexical_window_body,
     one_request_body,
 )
-from query.plan.sequence_numbers import total_of_both
+from query.plan.sequence_numbers import NumbersMissing, total_of_both
 from query.run.passages import highlighted_by_words
 from query.run.requests import SearchRequests
 from query.run.true_scores import true_scores
@@ -57,8 +57,8 @@ async def page_in_one_request(
     requests: SearchRequests, hybrid: Hybrid, target: Target, vector: Vector, calibration: Calibration,
     weights: Mapping[str, float], lexical: LexicalWindow, window: int,
 ) -> Page | None:  # fmt: skip
-    """None if the request fails, if a document of the lexical window was written meanwhile, or if 32-bit scores cannot tell which
-    hit is the last of the page: other requests can."""
+    """None if the request fails, or if 32-bit scores cannot tell which hit is the last of the page: other requests can. Raises
+    NumbersMissing if a document of the lexical window has been written since it was read."""
     attachment = target.attachment
     search = highlighted_by_words(requests.search, attachment)
     body = one_request_body(
@@ -74,9 +74,10 @@ async def page_in_one_request(
         or response["timed_out"]
         or response["_shards"]["failed"]
         or response["_shards"]["total"] != 1
-        or response["aggregations"][IN_WINDOW]["doc_count"] != len(lexical.scores)
     ):
         return None
+    if response["aggregations"][IN_WINDOW]["doc_count"] != len(lexical.scores):
+        raise NumbersMissing
     LEG_SECONDS.labels("both").observe(response["took"] / 1000)
     lists = true_scores([response], attachment, weights)
     scale = SemanticScale(dict.fromkeys(target.indices, calibration))

@@ -27,6 +27,15 @@ class Caller:
     key: str
 
 
+@dataclass(frozen=True)
+class Reported:
+    """How many degradations and profiles a search has reported, and whether it has timed out."""
+
+    degraded: int
+    shards: int
+    timed_out: bool
+
+
 @dataclass
 class SearchRequests:
     """Sends the bodies of one search, several in a request, and records timings, failures and degradations."""
@@ -122,6 +131,15 @@ class SearchRequests:
                 cause = (failures[0].get("reason") or {}).get("reason", "no reason given")
                 self.degrade(kind, f"{shards['failed']} of {shards['total']} shards failed: {cause}")
         return responses
+
+    def reported(self) -> Reported:
+        """What has been reported so far, for `begin_again`."""
+        return Reported(len(self.degraded), len(self.shards), self.timed_out)
+
+    def begin_again(self, before: Reported) -> None:
+        """Forget what an abandoned attempt reported; the next one reports it again."""
+        del self.degraded[before.degraded :], self.shards[before.shards :]
+        self.timed_out = before.timed_out
 
     def took(self, step: str, began: float, **attributes: int) -> None:
         """Record a step that began at `began` (performance counter)."""

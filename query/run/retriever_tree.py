@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from elasticsearch import ApiError, TransportError
 
 from esblend.errors import EncodingError, EsblendError, InvalidRequest, ModelError, NotAttached
 from esblend.event_loop import off_loop
@@ -86,7 +87,7 @@ class RetrieverSearch:
     named: list[dict[str, Any]] = field(default_factory=list)
     """Named queries for the results of the named retrievers above the leaves."""
     is_page_enough: bool = False
-    """Whether nobody needs the candidates beyond the page."""
+    """Whether the candidates after the page are not needed."""
     is_numbered: bool = False
     """Whether sequence numbers identify the candidates."""
 
@@ -95,11 +96,11 @@ class RetrieverSearch:
         leg = await self._expanded(leg)
         self.is_numbered = await self._is_ranked_by_number(leg)
         if self.is_numbered:
-            reported = len(self.requests.degraded)
+            before = self.requests.reported()
             try:
                 return await numbered_page(self.requests, await self._candidates(leg, window))
             except NumbersMissing:
-                del self.requests.degraded[reported:]  # reported again by the next attempt
+                self.requests.begin_again(before)
                 self.is_numbered = False
         return await self._candidates(leg, window)
 
@@ -114,9 +115,9 @@ class RetrieverSearch:
             return False
         try:
             targets = await self.targets()
-        except EsblendError:  # whoever may not read the mappings does not know the number of shards
+        except (EsblendError, ApiError, TransportError):  # without the right to read mappings, the shards are unknown
             return False
-        return len(targets) == 1 and targets[0].has_unique_numbers
+        return len(targets) == 1 and targets[0].can_search_numbers
 
     async def _candidates(self, leg: Leg, window: int) -> RankedCandidates:
         search = self.requests.search
@@ -257,7 +258,7 @@ class RetrieverSearch:
         """The attached indices, if `field` is theirs and others of the search lack it; their shards would fail."""
         try:
             targets = await self.targets()
-        except EsblendError:  # whoever may not read the mappings names a field as it is
+        except (EsblendError, ApiError, TransportError):  # whoever may not read the mappings names a field as it is
             return ()
         for target in targets:
             if target.unattached and is_vector_name(field, target.attachment):

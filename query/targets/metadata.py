@@ -87,7 +87,7 @@ class Metadata:
                 targets[0],
                 analyzers=(*targets[0].analyzers, *(view.analyzers for view in unattached_views)),
                 fields=targets[0].fields.union(*(view.fields for view in unattached_views)),
-                has_unique_numbers=False,
+                can_search_numbers=False,
                 unattached=tuple(unattached),
             )
         return targets
@@ -167,7 +167,7 @@ def _target(views: Mapping[str, IndexView]) -> Target:
         tuple(view.analyzers for view in views.values()),
         tuple(view.uuid for view in views.values()),
         frozenset().union(*(view.fields for view in views.values())),
-        sum(view.shards for view in views.values()) == 1 and not any(view.is_resized for view in views.values()),
+        [(view.shards, view.can_search_numbers) for view in views.values()] == [(1, True)],
     )
 
 

@@ -19,8 +19,8 @@ class Target:
     """The UUIDs of the indices, in the same order."""
     fields: frozenset[str] = frozenset()
     """The names of all fields of any of the indices, without objects and fields of nested objects."""
-    has_unique_numbers: bool = False
-    """Whether the search reaches one index with one shard in which a sequence number identifies a document."""
+    can_search_numbers: bool = False
+    """Whether the search reaches one index with one shard whose documents can be searched by `_seq_no`."""
     unattached: tuple[str, ...] = ()
     """Further indices of the search that have no attachment yet, as after a rollover. Only BM25 finds their documents."""
 

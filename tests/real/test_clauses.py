@@ -235,7 +235,7 @@ def test_a_profile_of_the_attachment_is_named_by_the_search(stack: Stack) -> Non
     for profile, options in (("words", {"alpha": 0}), ("meaning", {"alpha": 1})):
         named = scores(search(stack, query={"hybrid": {**text, "profile": profile}}))
         assert named == scores(search(stack, query={"hybrid": {**text, **options}}))
-    with pytest.raises(BadRequestError, match=r"there are \[meaning\], \[words\]"):
+    with pytest.raises(BadRequestError, match=r"profiles\]: \[meaning\], \[words\]"):
         search(stack, query={"hybrid": {**text, "profile": "other"}})
 
 

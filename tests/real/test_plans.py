@@ -216,10 +216,32 @@ def test_sequence_numbers_give_the_same_hits_as_ids(
 
 def test_sequence_numbers_are_shown_if_asked_for(client: Elasticsearch) -> None:
     body = {"query": {"hybrid": {"query": "whale bread", "fusion": "rrf"}}, "_source": False, "profile": True}
-    for asked, keys in ((False, set()), (True, {"_seq_no", "_primary_term"})):
+    for asked, keys in ((False, set()), ("false", set()), (True, {"_seq_no", "_primary_term"})):
         response = client.search(index=INDEX, body={**body, "seq_no_primary_term": asked}).body
         assert identified_by(response) == BY_NUMBER
         assert {key for hit in response["hits"]["hits"] for key in hit} == {"_index", "_id", "_score"} | keys
+
+
+def test_words_alone_are_searched_and_counted_once(client: Elasticsearch) -> None:
+    body = {"query": {"hybrid": {"query": "whale bread", "fusion": "rrf", "weights": {"semantic": 0}}}, "profile": True}
+    response = client.search(index=INDEX, body=body).body
+    assert identified_by(response) == BY_NUMBER
+    searches = {step["step"]: step.get("searches") for step in response["esblend"]["profile"]["steps"]}
+    assert (searches["legs"], searches["page"]) == (1, 1)
+    explained = client.search(index=INDEX, body={**body, "explain": True}).body
+    assert response["hits"]["total"] == explained["hits"]["total"]
+
+
+def test_an_index_that_allows_few_terms_is_searched_by_ids(client: Elasticsearch, stack: Stack) -> None:
+    body = {"query": {"hybrid": {"query": "whale bread", "fusion": "rrf", "rank_window_size": 60}}, "size": 30}
+    expected = client.search(index=INDEX, body=body).body
+    stack.es.indices.put_settings(index=INDEX, settings={"index.max_terms_count": 20})
+    try:
+        response = client.search(index=INDEX, body={**body, "profile": True}).body
+        assert identified_by(response) is None
+        assert _rounded(response["hits"]) == _rounded(expected["hits"])
+    finally:
+        stack.es.indices.put_settings(index=INDEX, settings={"index.max_terms_count": None})
 
 
 def test_searches_beside_writes_show_every_document_once(client: Elasticsearch, stack: Stack) -> None:

@@ -13,6 +13,7 @@ from indexer.care.credentials_command import least_privileges
 from mappings.dead_letter_index import DEAD_LETTERS_INDEX, DEAD_LETTERS_MAPPINGS, DEAD_LETTERS_SETTINGS
 from tests.conftest import Stack, run_esblend
 from tests.real.faults import kill, process, revive, wait_for
+from tests.real.gateways import gateway_with
 
 HYBRID = {"hybrid": {"query": "a secret"}}
 
@@ -62,6 +63,14 @@ def test_a_reader_searches_what_it_may_read_and_nothing_else(secured: Stack) -> 
             with pytest.raises(ApiError) as caught:
                 client.search(index="secret-docs", query=query)
             assert status_of(caught) == 403
+
+
+def test_a_retriever_of_words_needs_no_right_but_read(secured: Stack, tmp_path: Path) -> None:
+    legs = [{"standard": {"query": {"match": {"body": text}}}} for text in ("secret", "docs")]
+    reader = {"client_options": {"basic_auth": ("reader", "password-of-reader")}}
+    with gateway_with(secured, tmp_path, **reader) as client:
+        response = client.search(index="open-docs", retriever={"rrf": {"retrievers": legs, "rank_window_size": 20}})
+    assert [hit["_id"] for hit in response["hits"]["hits"]] == ["1"]
 
 
 def test_a_wildcard_is_what_the_caller_may_read(secured: Stack) -> None:

@@ -26,8 +26,9 @@ FORTY = {"value": 40, "relation": "eq"}
 class Sent:
     """Takes the place of Elasticsearch: counts `apart` documents, and has all documents but those in `written`."""
 
-    def __init__(self, *written: str, apart: int = 2) -> None:
+    def __init__(self, *written: str, apart: int = 2, timed_out: bool = False) -> None:
         self.bodies: list[dict[str, Any]] = []
+        self._timed_out = timed_out
         self._written = written
         self._apart = apart
 
@@ -38,13 +39,15 @@ class Sent:
     def _response(self, body: dict[str, Any]) -> dict[str, Any]:
         shards = {"total": 1, "successful": 1, "skipped": 0, "failed": 0}
         if body["size"] == 0:
-            return {"_shards": shards, "hits": {"total": {"value": self._apart, "relation": "eq"}, "hits": []}}
+            total = {"value": self._apart, "relation": "eq"}
+            return {"_shards": shards, "timed_out": False, "hits": {"total": total, "hits": []}}
         hits = [
             {"_index": "i", "_id": f"d{key.id}", "_score": 0.0, "_seq_no": int(key.id), "_primary_term": 1}
             for key in reversed(NUMBERS[:2])
             if key.id not in self._written
         ]
-        return {"_shards": shards, "hits": {"total": {"value": len(hits), "relation": "eq"}, "hits": hits}}
+        total = {"value": len(hits), "relation": "eq"}
+        return {"_shards": shards, "timed_out": self._timed_out, "hits": {"total": total, "hits": hits}}
 
 
 def requests(sent: Sent, search: Search = SEARCH) -> SearchRequests:
@@ -65,6 +68,12 @@ async def test_the_hits_of_the_page_have_their_ids_and_fused_scores() -> None:
 async def test_a_document_that_was_written_meanwhile_is_missing(written: str) -> None:
     with pytest.raises(NumbersMissing):
         await numbered_page(requests(Sent(written)), replace(CANDIDATES, total=FORTY))
+
+
+async def test_a_page_that_times_out_has_the_hits_that_were_found() -> None:
+    page = await numbered_page(requests(Sent("7", timed_out=True)), replace(CANDIDATES, total=FORTY))
+    assert [hit.key for hit in page.fused] == [Key("i", "d8")]
+    assert (page.page or ([], {}))[0] == [{"_index": "i", "_id": "d8", "_score": 2.0}]
 
 
 async def test_nearest_documents_beside_the_matches_are_counted() -> None:
