@@ -164,9 +164,8 @@ async def save_checkpoint(
     """
     try:
         saved = await _write(es, checkpoint, version)
-    except (
-        BadRequestError
-    ):  # an index that was deleted and created again by dynamic mapping has no room for many shards
+    except BadRequestError:
+        # An index that was deleted and created again by dynamic mapping has no room for many shards.
         await ensure_checkpoints_index(es)
         saved = await _write(es, checkpoint, version)
     if saved is not None or version is None:

@@ -16,7 +16,7 @@ from query.fusion.blend import Blending
 from query.fusion.normalizers import Calibration
 from query.fusion.ranked_lists import Scores
 from query.language.tree import Hybrid, Search, StandardLeg
-from query.plan.documents import documents_query, filtered
+from query.plan.documents import documents_query
 from query.plan.hybrid_legs import (
     LEXICAL,
     SEMANTIC,
@@ -29,6 +29,7 @@ from query.plan.legs import leaf_body
 from query.plan.page import page_options
 from query.plan.sequence_numbers import NumbersMissing, keys_of_hits, nearest_only, numbered
 from query.plan.shown import bare
+from query.plan.tree_queries import matching
 from query.targets.target import Target
 
 _ROUNDING = 2e-6
@@ -100,10 +101,10 @@ def one_request_body(
     if filters:
         section["filter"] = list(filters)
     nearest = {"constant_score": {"filter": by_best_passage(attachment, {"knn": section})}}
-    matching = filtered(bare(leg.query), list(map(bare, leg.filters)))
+    matched = matching(leg)
     in_window = documents_query(list(lexical.scores))
     body: dict[str, Any] = {
-        **page_options(search, [bare(filtered(leg.query, leg.filters))]),
+        **page_options(search, [matched]),
         "query": {"bool": {"should": [in_window, nearest]}},
         "size": search.size + 1,
         "rescore": {"window_size": 2 * window, "query": {
@@ -114,7 +115,7 @@ def one_request_body(
         "aggs": {IN_WINDOW: {"filter": in_window}},
     }  # fmt: skip
     if lexical.total is not None and lexical.total["relation"] == "eq":
-        body["aggs"][NEAREST_ONLY] = {"filter": nearest_only(matching)}
+        body["aggs"][NEAREST_ONLY] = {"filter": nearest_only(matched)}
     if search.profile:
         body["profile"] = True
     return with_true_scores(body, hybrid, leg, attachment, vector, weights)

@@ -20,7 +20,6 @@ from query.fusion.autocut import autocut
 from query.fusion.blend import Blending, SemanticScale, blend
 from query.fusion.ranked_lists import FusedHit, Scores
 from query.language.tree import Hybrid, KnnLeg, StandardLeg
-from query.plan.documents import filtered
 from query.plan.hybrid_legs import (
     LEXICAL,
     MAX_WORDS,
@@ -41,8 +40,8 @@ from query.plan.hybrid_legs import (
 from query.plan.legs import leaf_body
 from query.plan.one_request import is_possible
 from query.plan.sequence_numbers import NumbersMissing, numbered
-from query.plan.shown import bare
 from query.plan.similarity import calibration_of, similarity_scale
+from query.plan.tree_queries import matching
 from query.run.boost import boosted
 from query.run.candidates import MANY_CANDIDATES, RankedCandidates
 from query.run.cross_encoder import Reranker
@@ -147,7 +146,7 @@ class HybridSearch:
             fused = [*best, *behind(best, fused[window:])]
         return RankedCandidates(
             fused=_cut(hybrid, fused),
-            match_queries=self._matches(hybrid, target) if legs.weights[LEXICAL] else [],
+            match_queries=[matching(lexical_leg(hybrid, target))] if legs.weights[LEXICAL] else [],
             nearest=legs.nearest,
             vector=legs.vector,
             attachment=attachment,
@@ -182,7 +181,7 @@ class HybridSearch:
         if page is None:
             return prepared, None
         self.requests.plan |= {SEMANTIC: "approximate kNN", "requests": "BM25 during encoding, then one request"}
-        matches, shown = self._matches(hybrid, target), (page.hits, page.counts)
+        matches, shown = [matching(lexical_leg(hybrid, target))], (page.hits, page.counts)
         return prepared, RankedCandidates(page.fused, matches, [], prepared.vector, attachment, page=shown)
 
     async def _run_targets(self, hybrid: Hybrid, targets: Sequence[Target]) -> RankedCandidates:
@@ -209,18 +208,13 @@ class HybridSearch:
         return RankedCandidates(
             fused=_cut(hybrid, fused),
             match_queries=[
-                query
+                matching(lexical_leg(_only(hybrid, target), target))
                 for legs, target in zip(legs_by_target, targets, strict=True)
                 if legs.weights[LEXICAL]
-                for query in self._matches(_only(hybrid, target), target)
             ],
             nearest=blended.nearest,
             shown=shown_by(hybrid),
         )
-
-    def _matches(self, hybrid: Hybrid, target: Target) -> list[dict[str, Any]]:
-        leg = lexical_leg(hybrid, target)
-        return [bare(filtered(leg.query, leg.filters))]
 
     async def _blend(self, hybrid: Hybrid, attachment: Attachment, legs: HybridLegs) -> list[FusedHit]:
         began = time.perf_counter()

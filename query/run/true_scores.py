@@ -6,7 +6,7 @@ from typing import Any
 from mappings.attachment import Attachment
 from query.fusion.ranked_lists import Key, Scores
 from query.plan.hybrid_legs import LEXICAL
-from query.plan.sequence_numbers import keys_of_hits
+from query.plan.sequence_numbers import keys_of_hits, total_of_both
 from query.plan.similarity import similarity_scale
 
 
@@ -36,12 +36,7 @@ def total_of_legs(most: bool | int, lexical: Mapping[str, Any] | None, semantic:
         if lexical is not None
         else len(nearest)
     )
-    if matched["relation"] != "eq":
-        return dict(matched)
-    value = matched["value"] + apart
-    if most is not True and value > int(most):
-        return {"value": int(most), "relation": "gte"}
-    return {"value": value, "relation": "eq"}
+    return total_of_both(most, matched, apart)
 
 
 def best_first(scores: Scores) -> dict[Key, float]:

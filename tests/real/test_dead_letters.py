@@ -65,7 +65,7 @@ def test_a_document_that_kills_its_worker_is_tried_so_often_and_no_more(poisoned
     assert (status["embedded"], status["dead_letters"]) == (40, 1)
     assert letters(poisoned, index)["deadly"]["error"] == "its worker died 4 times while embedding it"
     assert letters(poisoned, index)["deadly"]["attempts"] == 4
-    status = fill(poisoned, index, {"deadly": "a good text, which has attempts of its own"})
+    status = fill(poisoned, index, {"deadly": "a good text that gets new attempts"})
     assert (status["embedded"], status["dead_letters"]) == (41, 0)
 
 

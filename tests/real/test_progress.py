@@ -56,7 +56,7 @@ def test_without_a_checkpoint_a_wait_is_short(stack: Stack, make_index: Callable
 
 
 def test_an_alias_with_routing_has_no_documents_in_other_shards(stack: Stack, make_index: Callable[..., str]) -> None:
-    """While changes are pending, each shard is counted with a search of its own."""
+    """While changes are pending, each shard needs its own counting search."""
     index = make_index(*({"body": f"text {number}"} for number in range(8)))
     alias = f"routed-{index}"
     stack.es.indices.put_alias(index=index, name=alias, routing="one")
