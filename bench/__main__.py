@@ -6,6 +6,7 @@ import importlib
 MEASUREMENTS = {
     "architectures": "which backend runs which model architecture",
     "encode": "documents and word pieces a second, start-up and memory of each encoder",
+    "encode_gpu": "as encode, on a GPU (only by name)",
     "queries": "latency of encoding one query",
     "precision": "relevance cost of the fast mode",
     "pipeline": "throughput from a write to its vector, relative to the parts",
@@ -25,7 +26,7 @@ MEASUREMENTS = {
     "relevance": "relevance of the whole stack on judged collections",
     "capacity": "deployment sizes, computed from the results of the other measurements",
 }
-_ONLY_BY_NAME = {"surgery"}
+_ONLY_BY_NAME = {"encode_gpu", "surgery"}
 _IN_OTHER_MODULES = {"ceiling": ("pipeline", "main_ceiling"), "leases": ("feeds", "main_leases")}
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from bench.models import distilbert_shape
 from bench.mpnet import mpnet_folder
 from bench.onnx_runtime import Graph, OnnxRuntimeModel
+from bench.peak import LARGE, Peak, work_of
 from bench.report import kept_rows, write
 from esblend.encoder.calibration import calibration_texts
 from esblend.encoder.encoder import EncoderOptions, load_encoder
@@ -34,6 +35,7 @@ TEXTS = 120
 LONGEST, SHORTEST = 250, 10
 _PART = 3
 """Every third text is enough to warm up, and to reach the peak of the memory."""
+ITS_PRODUCTS = "limit: its products"
 QUERY = "how does the boundary layer change with the angle of attack"
 
 
@@ -88,23 +90,25 @@ CONTENDERS: dict[str, Callable[[str], Contender]] = {
 }
 
 
-def texts_of(path: str) -> tuple[list[str], int]:
-    """Prose of evenly spread lengths, and its word pieces in all."""
+def prose_of(path: str, count: int = TEXTS) -> tuple[list[str], list[int]]:
+    """Texts of evenly spread lengths, and the word pieces of each."""
     tokenizer = load_tokenizer(find_model(path))
     prose = " ".join(calibration_texts()).split()
     random = np.random.default_rng(7)
     texts: list[str] = []
-    for length in np.linspace(SHORTEST, LONGEST, TEXTS).astype(int):
+    for length in np.linspace(SHORTEST, LONGEST, count).astype(int):
         start = int(random.integers(0, len(prose) - 400))
         text = " ".join(prose[start : start + 300])
         spans = tokenizer.spans(text)[: length - tokenizer.special_tokens]
         texts.append(text[: spans[-1][1]])
     random.shuffle(texts)
-    return texts, sum(len(ids) for ids in tokenizer.ids(texts))
+    return texts, [len(ids) for ids in tokenizer.ids(texts)]
 
 
 def measure(model: str, path: str) -> list[dict[str, Any]]:
-    texts, pieces = texts_of(path)
+    texts, lengths = prose_of(path)
+    work = work_of(path)
+    operations, peak = work.operations(lengths), Peak(work)
     loaded = {name: load(path) for name, load in CONTENDERS.items()}
     seconds: dict[str, list[float]] = {name: [] for name in loaded}
     processor: dict[str, list[float]] = {name: [] for name in loaded}
@@ -112,6 +116,7 @@ def measure(model: str, path: str) -> list[dict[str, Any]]:
     for one in loaded.values():
         one.documents(texts[::_PART])  # a warm-up
     for _ in range(ROUNDS):
+        peak.measure()
         for name, one in loaded.items():
             began, before = time.perf_counter(), time.process_time()
             vectors[name] = one.documents(texts)
@@ -128,14 +133,32 @@ def measure(model: str, path: str) -> list[dict[str, Any]]:
             "model": model,
             "contender": name,
             "documents/s": round(TEXTS / median, 1),
-            "word pieces/s": round(pieces / median),
+            "word pieces/s": round(sum(lengths) / median),
             "relative": round(base / median, 2),
+            "GFLOP/s": round(operations / median / 1e9, 1),
+            "share of peak": round(operations / median / peak.large, 2),
             "CPU ms/document": round(statistics.median(processor[name]) / TEXTS * 1000, 1),
             "cosine min": round(float(cosines.min()), 5),
             "start-up s": round(start, 1),
             "memory MB": round(memory),
         })  # fmt: skip
-    return rows
+    return rows + limits(model, lengths, operations, base, peak)
+
+
+def limits(model: str, lengths: Sequence[int], operations: float, base: float, peak: Peak) -> list[dict[str, Any]]:
+    """What an encoder in float32 would reach if it computed as many operations a second as the products alone."""
+    return [
+        {
+            "model": model,
+            "contender": what,
+            "documents/s": round(len(lengths) * rate / operations, 1),
+            "word pieces/s": round(sum(lengths) * rate / operations),
+            "relative": round(base * rate / operations, 2),
+            "GFLOP/s": round(rate / 1e9, 1),
+            "share of peak": round(rate / peak.large, 2),
+        }
+        for what, rate in ((ITS_PRODUCTS, peak.own), (f"limit: products of {' x '.join(map(str, LARGE))}", peak.large))
+    ]
 
 
 def start_up(name: str, path: str) -> tuple[float, float]:
@@ -151,7 +174,7 @@ def one_start(name: str, path: str) -> None:
     contender = CONTENDERS[name](path)
     contender.query(QUERY)
     seconds = time.perf_counter() - began
-    texts, _ = texts_of(path)
+    texts, _ = prose_of(path)
     contender.documents(texts[::_PART])
     print(json.dumps({"seconds": seconds, "megabytes": peak_megabytes()}))
 
@@ -173,7 +196,10 @@ USUAL = ("MiniLM", "DistilBERT shape")
 def main(models: Sequence[str] = USUAL) -> None:
     note = (
         f"{TEXTS} texts of {SHORTEST} to {LONGEST} word pieces, {ROUNDS} interleaved rounds, medians; relative to "
-        "sentence-transformers' default `encode` in the same run. The DistilBERT has random weights. Start-up: from the first "
+        "sentence-transformers' default `encode` in the same run. GFLOP/s: multiplications and additions in the model's matrix "
+        "products. Peak: the rate of one large product in float32 by OpenVINO, on the same threads in the same rounds; "
+        f"`{ITS_PRODUCTS}` are the model's products with its weights, without attention, activations and norms. The DistilBERT "
+        "has random weights. Start-up: from the first "
         "import of a contender to its first vector, with the exports already made. ONNX Runtime runs as fastembed and infinity-emb "
         "use it (bench/onnx_runtime.py), for both fetch their models from a hub. Printed by `python -m bench encode`, "
         "all-mpnet-base-v2 by `python -m bench.encode all-mpnet-base-v2`."
