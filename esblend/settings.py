@@ -147,7 +147,9 @@ class Settings(BaseSettings):
     encoder_threads: int | None = Field(
         default=None, ge=1, description="Default: all CPUs of the machine or container."
     )
-    encoder_token_budget: int = Field(default=2048, ge=512, description="Word pieces per forward pass.")
+    encoder_token_budget: int | None = Field(
+        default=None, ge=512, description="Word pieces per forward pass. Default: 2048, on a GPU 65536."
+    )
     encoder_backend: Literal["auto", "torch", "openvino"] = "auto"
     precision: Literal["exact", "fast"] = Field(
         default="exact", description="fast: int8 on CPUs, bf16 on GPUs; the status names what int8 costs."

@@ -24,7 +24,7 @@ def load_backend(
     precision: Precision,
     use: Use,
     threads: int,
-    token_budget: int,
+    token_budget: int | None,
 ) -> Backend:
     """Load the model on the backend that `choice` names.
 

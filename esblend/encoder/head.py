@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from esblend.encoder.model_folder import Layer, read_json
-from esblend.encoder.pooling import pool
+from esblend.encoder.pooling import pool, pool_packed
 from esblend.errors import ModelError
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -32,7 +32,13 @@ class Head(torch.nn.Module):
         self.layers = torch.nn.ModuleList(_LAYERS[layer.kind](layer.path, name) for layer in layers)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        vectors = pool(hidden.float(), mask, self._modes)
+        return self._after_pooling(pool(hidden.float(), mask, self._modes))
+
+    def packed(self, hidden: Tensor, starts: Tensor) -> Tensor:
+        """As `forward`, of texts without padding; see `pool_packed`."""
+        return self._after_pooling(pool_packed(hidden.float(), starts, self._modes))
+
+    def _after_pooling(self, vectors: Tensor) -> Tensor:
         for layer in self.layers:
             vectors = layer(vectors)
         return vectors

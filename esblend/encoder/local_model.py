@@ -20,13 +20,13 @@ BLOCK_TEXTS = 1024
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    """How a model runs. `threads` None: as many as the machine or the container allows."""
+    """How a model runs. None: as many threads as the machine or the container allows, and a budget that suits the device."""
 
     precision: Precision = "exact"
     backend: BackendName = "auto"
     use: Use = "documents"
     threads: int | None = None
-    token_budget: int = 2048
+    token_budget: int | None = None
 
 
 class LocalModel:

@@ -38,18 +38,29 @@ _PADDING = {
 }
 
 
+_TOKEN_BUDGET = 2048
+"""Word pieces that all threads compute at a time, where the settings name no number."""
+
+
 class OpenVinoModel:
     """See `Backend`. For documents each thread computes a separate batch; for queries all threads compute one batch together."""
 
     def __init__(
-        self, folder: ModelFolder, *, digest: str, precision: Precision, use: Use, threads: int, token_budget: int
+        self,
+        folder: ModelFolder,
+        *,
+        digest: str,
+        precision: Precision,
+        use: Use,
+        threads: int,
+        token_budget: int | None,
     ) -> None:
         path = exported_model(folder, digest, precision)
         self.name = "openvino"
         self.precision: Precision = precision
         self.detail = read_quality(path.parent)
         self._streams = threads if use == "documents" else 1
-        self._budget = max(512, token_budget // self._streams)
+        self._budget = max(512, (token_budget or _TOKEN_BUDGET) // self._streams)
         most = _PADDING[precision].most
         self._most_padding = None if most is None else most * (threads // self._streams)
         properties: dict[str, Any] = {

@@ -17,6 +17,37 @@ def pool(hidden: Tensor, mask: Tensor, modes: Sequence[str]) -> Tensor:
     return torch.cat([_pool(hidden, mask, mode) for mode in modes], dim=1)
 
 
+def pool_packed(hidden: Tensor, starts: Tensor, modes: Sequence[str]) -> Tensor:
+    """As `pool`, of texts one after the other: `hidden` (tokens, width), and `starts` with the first word piece of each text, then
+    the number of all (texts + 1). No text is empty."""
+    return torch.cat([_pool_packed(hidden, starts, mode) for mode in modes], dim=1)
+
+
+def _pool_packed(hidden: Tensor, starts: Tensor, mode: str) -> Tensor:
+    first, after = starts[:-1], starts[1:]
+    if mode == "cls":
+        return hidden[first]
+    if mode == "lasttoken":
+        return hidden[after - 1]
+    if mode == "max":
+        return _reduced(hidden, "max", starts)
+    lengths = (after - first).unsqueeze(1).to(hidden.dtype)
+    if mode == "mean":
+        return _reduced(hidden, "sum", starts) / lengths
+    if mode == "mean_sqrt_len_tokens":
+        return _reduced(hidden, "sum", starts) / lengths.sqrt()
+    if mode == "weightedmean":
+        every = torch.arange(hidden.shape[0], device=hidden.device)
+        weights = every - first[torch.bucketize(every, after, right=True)] + 1
+        weighted = _reduced(hidden * weights.unsqueeze(1).to(hidden.dtype), "sum", starts)
+        return weighted / (lengths * (lengths + 1) / 2)
+    raise ValueError(f"unknown pooling mode [{mode}]")
+
+
+def _reduced(hidden: Tensor, how: str, starts: Tensor) -> Tensor:
+    return torch.segment_reduce(hidden, how, offsets=starts)
+
+
 def _pool(hidden: Tensor, mask: Tensor, mode: str) -> Tensor:
     expanded = mask.unsqueeze(-1).to(hidden.dtype)
     first = mask.argmax(dim=1)
