@@ -1,6 +1,5 @@
 """`POST /_esblend/embed`: vectors of query texts, for clients that build their own kNN."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ from esblend.endpoint_http import endpoint_response, read_json
 from esblend.errors import InvalidRequest, MalformedRequest
 from query.language.checks import refuse_unknown
 from query.run.query_encoder import MAX_CHARACTERS, QueryEmbedder
+from query.run.together import together
 from query.targets.metadata import Metadata, Requester
 
 MAX_TEXTS = 100
@@ -29,7 +29,7 @@ async def embed(
     if body.get("generation") is not None:
         target = target.using(str(body["generation"]))
     attachment = target.attachment
-    vectors = await asyncio.gather(*(embedder.embed(text, attachment.generation) for text in texts))
+    vectors = await together(*(embedder.embed(text, attachment.generation) for text in texts))
     return endpoint_response(
         {
             "field": attachment.vector_field,

@@ -27,6 +27,18 @@ class TiedPage:
     hits: Sequence[FusedHit]
     skip: int
 
+    @property
+    def positions(self) -> dict[Key, int]:
+        """Scores by which Elasticsearch finds the hits of the page: 3 for ties of the best score, 1 for ties of the lowest, 2
+        for the hits between, which are all on the page. A query needs a clause for each distinct score."""
+        best, lowest = self.hits[0].score, self.hits[-1].score
+        return {hit.key: 3 if hit.score == best else 1 if hit.score == lowest else 2 for hit in self.hits}
+
+    def in_order_of(self, keys: Sequence[Key]) -> list[FusedHit]:
+        """The hits of a response in fused order: by score, and equal scores in the order of the response."""
+        by_key = {hit.key: hit for hit in self.hits}
+        return sorted((by_key[key] for key in keys), key=lambda hit: -hit.score)
+
 
 def with_ties(fused: Sequence[FusedHit], first: int, end: int) -> TiedPage | None:
     """The page from `first` to `end` with all hits that tie with one of its hits; None when no scores are equal."""
@@ -39,12 +51,6 @@ def with_ties(fused: Sequence[FusedHit], first: int, end: int) -> TiedPage | Non
         high += 1
     hits = fused[low:high]
     return TiedPage(hits, first - low) if len({hit.score for hit in hits}) < len(hits) else None
-
-
-def in_order_of(fused: Sequence[FusedHit], response: Mapping[str, Any]) -> list[FusedHit]:
-    """The hits of a response, as fused hits, in the order of the response."""
-    by_key = {hit.key: hit for hit in fused}
-    return [by_key[key_of(hit)] for hit in response["hits"]["hits"]]
 
 
 def every_hit(hits: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,8 @@ from query.plan.similarity import similarity_scale
 
 HIGHLIGHT = "esblend highlight"
 """The name of inner hits that become highlights."""
+MANY_PASSAGES = 1000
+"""For more hits, texts are cut into passages in a thread, so that other callers do not wait."""
 _FRAGMENTS = 5
 """Elasticsearch's own default of `number_of_fragments`."""
 

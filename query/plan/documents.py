@@ -1,23 +1,40 @@
 """Requests on known documents: which of them match a query, their texts, and their vectors."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from query.fusion.ranked_lists import Key, NumberedKey
+from query.language.checks import MAX_WINDOW
 from query.language.tree import Search
+
+V = TypeVar("V")
 
 
 def documents_query(keys: Sequence[Key]) -> dict[str, Any]:
     """A query for exactly these documents. Ids are unique within an index only."""
-    by_index: dict[tuple[str, bool], list[str]] = {}
+    by_index: dict[str, list[Key]] = {}
     for key in dict.fromkeys(keys):
-        by_index.setdefault((key.index, isinstance(key, NumberedKey)), []).append(key.id)
-    clauses = [
-        {"bool": {"filter": [
-            {"term": {"_index": index}}, {"terms": {"_seq_no": ids}} if is_numbered else {"ids": {"values": ids}},
-        ]}}
-        for (index, is_numbered), ids in by_index.items()
-    ]  # fmt: skip
+        by_index.setdefault(key.index, []).append(key)
+    return _any_of(
+        [{"bool": {"filter": [{"term": {"_index": index}}, identified(own)]}} for index, own in by_index.items()]
+    )
+
+
+def identified(keys: Sequence[Key]) -> dict[str, Any]:
+    """A query for documents of one index by their ids or sequence numbers, without a condition on the index."""
+    ids = [key.id for key in keys]
+    if keys and isinstance(keys[0], NumberedKey):
+        return {"terms": {"_seq_no": ids}}
+    return _any_of([{"ids": {"values": list(part)}} for part in parts_of_result(ids)] or [{"ids": {"values": []}}])
+
+
+def parts_of_result(values: Sequence[V]) -> list[Sequence[V]]:
+    """The values in parts of 10,000: an `ids` query accepts no more, and a response contains no more. The legs of a search
+    may find twice as many documents."""
+    return [values[start : start + MAX_WINDOW] for start in range(0, len(values), MAX_WINDOW)]
+
+
+def _any_of(clauses: list[dict[str, Any]]) -> dict[str, Any]:
     return clauses[0] if len(clauses) == 1 else {"bool": {"should": clauses, "minimum_should_match": 1}}
 
 
@@ -26,7 +43,7 @@ def filtered(query: dict[str, Any], filters: Sequence[dict[str, Any]]) -> dict[s
 
 
 def matching_body(keys: Sequence[Key], query: dict[str, Any], search: Search) -> dict[str, Any]:
-    """Returns the documents that match a query, with their scores."""
+    """Returns the documents, at most 10,000, that match a query, with their scores."""
     return _body(keys, search) | {"query": {"bool": {"filter": [documents_query(keys)], "must": [query]}}}
 
 

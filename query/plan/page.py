@@ -5,7 +5,7 @@ from typing import Any
 
 from query.fusion.ranked_lists import Key
 from query.language.tree import Search
-from query.plan.documents import documents_query
+from query.plan.documents import documents_query, identified
 from query.plan.highlighting import words_of
 
 # Aggregations with any of these read the score of a document.
@@ -31,7 +31,7 @@ def tied_page_body(
 ) -> dict[str, Any]:
     """A page with equal scores: Elasticsearch orders it by position, and equal positions by shard and Lucene document.
 
-    `positions`: of the page's documents and all that tie with them. `skip`: how many of these come before the page.
+    `positions`: `TiedPage.positions`. `skip`: how many of their documents come before the page.
     """
     query = _with_unscored(scored_documents(positions), shown)
     return {**page_options(search, highlighted), "size": search.size, "from": skip, "query": query}
@@ -111,10 +111,19 @@ def reads_score(aggregations: Mapping[str, Any]) -> bool:
 
 def scored_documents(scores: Mapping[Key, float]) -> Query:
     """A query that gives each document its score. Elasticsearch has no negative scores; they become 0."""
-    by_score: dict[float, list[Key]] = {}
+    by_index: dict[str, dict[float, list[Key]]] = {}
     for key, score in scores.items():
-        by_score.setdefault(max(0.0, score), []).append(key)
-    return {"dis_max": {"queries": [_constant(documents_query(keys), score) for score, keys in by_score.items()]}}
+        by_index.setdefault(key.index, {}).setdefault(max(0.0, score), []).append(key)
+    # One clause for each index, and not one for each score: Elasticsearch limits the number of clauses.
+    queries = [
+        {"bool": {"filter": [{"term": {"_index": index}}], "must": [_dis_max(by_score)]}}
+        for index, by_score in by_index.items()
+    ]
+    return queries[0] if len(queries) == 1 else {"dis_max": {"queries": queries}}
+
+
+def _dis_max(by_score: Mapping[float, Sequence[Key]]) -> Query:
+    return {"dis_max": {"queries": [_constant(identified(keys), score) for score, keys in by_score.items()]}}
 
 
 def page_options(search: Search, highlighted: Sequence[Query]) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from query.fusion.ranked_lists import FusedHit, LegContribution, Method
+from esblend.event_loop import off_loop
+from query.fusion.ranked_lists import FusedHit, LegContribution, Method, Scores
 from query.language.tree import Boost
-from query.plan.documents import matching_body
-from query.run.requests import SearchRequests, scores_of
+from query.plan.documents import matching_body, parts_of_result
+from query.run.candidates import MANY_CANDIDATES
+from query.run.requests import SearchRequests, ranked_lists
 
 _SATURATION = "double v = doc[params.field].value; return v <= 0 ? 0 : v / (v + params.pivot)"
 """Painless, for documents that have a value."""
@@ -16,15 +18,24 @@ async def boosted(requests: SearchRequests, boosts: Sequence[Boost], fused: list
     """The candidates with `weight` times a value from 0 to 1 added to each score, best first. Raises UpstreamError."""
     if not boosts or not fused:
         return fused
-    keys = [hit.key for hit in fused]
-    bodies = [matching_body(keys, _value_of(boost), requests.search) for boost in boosts]
+    parts = parts_of_result([hit.key for hit in fused])
+    asked = [(boost, part) for boost in boosts for part in parts]
+    bodies = [matching_body(part, _value_of(boost), requests.search) for boost, part in asked]
     responses = await requests.ask("boost_by", bodies)
-    for boost, response in zip(boosts, responses, strict=True):
+    for (boost, _), response in zip(asked, responses, strict=True):
         if failures := response["_shards"].get("failures"):
             requests.degrade(
                 f"boost_by {boost.path}", str((failures[0].get("reason") or {}).get("reason", "shards failed"))
             )
-    values = [scores_of(response) for response in responses]
+    lists = await ranked_lists(responses)
+    values = [
+        {key: value for scores in lists[start : start + len(parts)] for key, value in scores.items()}
+        for start in range(0, len(lists), len(parts))
+    ]
+    return await off_loop(len(fused) > MANY_CANDIDATES, _with_values, fused, boosts, values)
+
+
+def _with_values(fused: Sequence[FusedHit], boosts: Sequence[Boost], values: Sequence[Scores]) -> list[FusedHit]:
     boosted_hits = []
     for hit in fused:
         parts = [LegContribution("hybrid", 1.0, None, hit.score, hit.score, hit.score, inner=hit)]

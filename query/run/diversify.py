@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from esblend.errors import InvalidRequest
+from esblend.event_loop import off_loop
 from mappings.capabilities import Version
 from query.fusion.ranked_lists import FusedHit, Key, LegContribution, Method
 from query.language.tree import DiversifyLeg
@@ -15,6 +16,9 @@ from query.plan.knn import Vector
 from query.run.requests import SearchRequests
 from query.run.server_retrievers import HIDES_VECTORS
 
+_MANY_VECTORS = 200
+"""With vectors of more documents, the conversion runs in a thread."""
+
 
 async def read_vectors(
     requests: SearchRequests, keys: Sequence[Key], field: str, version: Version | None
@@ -22,7 +26,12 @@ async def read_vectors(
     """The vectors of documents that have any: (passages, dims) each. `version`: of the server."""
     hides = version is None or version >= HIDES_VECTORS
     [response] = await requests.ask("vectors", [vectors_body(keys, field, requests.search, hidden=hides)])
-    by_key = {key_of(hit): _vectors_at(hit.get("_source") or {}, field) for hit in response["hits"]["hits"]}
+    hits = response["hits"]["hits"]
+    return await off_loop(len(hits) > _MANY_VECTORS, _vectors_of, hits, field)
+
+
+def _vectors_of(hits: Sequence[Mapping[str, Any]], field: str) -> dict[Key, Vector]:
+    by_key = {key_of(hit): _vectors_at(hit.get("_source") or {}, field) for hit in hits}
     return {key: rows for key, rows in by_key.items() if rows is not None}
 
 

@@ -8,7 +8,7 @@ from query.fusion.ranked_lists import Key
 from query.language.tree import Hybrid, Search
 from query.page.cursors import add_cursors, after_cursor, after_position, positions_below, positions_of
 from query.page.explanation import explanation
-from query.page.hits import fused_page, in_order_of, key_of, show_fused_scores, with_ties
+from query.page.hits import fused_page, key_of, show_fused_scores, with_ties
 from query.page.totals import counted_up_to
 from query.plan.documents import filtered, source_body
 from query.plan.page import counted_query, page_body, sorted_page_body, tied_page_body, totals_body
@@ -47,8 +47,7 @@ async def _fused_page(requests: SearchRequests, candidates: RankedCandidates) ->
     if not is_counted:
         bodies.append(await _totals_body(search, candidates))
     if keys and ties is not None:
-        positions = positions_of(ties.hits)
-        bodies.append(tied_page_body(positions, search, candidates.match_queries, shown, skip=ties.skip))
+        bodies.append(tied_page_body(ties.positions, search, candidates.match_queries, shown, skip=ties.skip))
     elif keys:
         bodies.append(page_body(keys, search, candidates.match_queries, shown))
     if keys and ties is None and passage_hits(search) is not None and attachment is not None:
@@ -56,7 +55,7 @@ async def _fused_page(requests: SearchRequests, candidates: RankedCandidates) ->
     responses = await requests.ask("page", bodies)
     counts = {**responses[0], "hits": {"total": known_total}} if is_counted else responses.pop(0)
     if ties is not None and keys:
-        page = in_order_of(ties.hits, responses[0])
+        page = ties.in_order_of([key_of(hit) for hit in responses[0]["hits"]["hits"]])
     hits = fused_page(page, responses[0]) if keys else []
     sources = responses[1] if len(responses) > 1 else None  # with ties, the page shows which documents are on it
     await add_passages(requests, candidates, hits, sources)
@@ -84,11 +83,11 @@ async def _sorted_page(requests: SearchRequests, candidates: RankedCandidates) -
         if others is not None:
             positions |= positions_below(candidates.below_minimum)
         added = shown_in_hits(search, candidates)
-        bodies.append(
-            sorted_page_body(
-                positions, shown, candidates.match_queries, added, others=others, only_in_groups=only_in_groups
-            )
-        )
+        body = await off_loop(
+            len(positions) > MANY_CANDIDATES, sorted_page_body, positions, shown, candidates.match_queries, added,
+            others=others, only_in_groups=only_in_groups,
+        )  # fmt: skip
+        bodies.append(body)
     responses = await requests.ask("page", bodies)
     hits = responses[1]["hits"]["hits"] if fused else []
     by_key = {hit.key: hit for hit in (*fused, *candidates.below_minimum)}

@@ -52,7 +52,7 @@ from query.run.mean_vectors import MeanVectors
 from query.run.numbered_page import numbered_page
 from query.run.one_request import page_in_one_request, read_lexical_window
 from query.run.query_encoder import QueryEmbedder, Vector, mean_of
-from query.run.requests import LegKind, SearchRequests, scores_of, server_fault, whole
+from query.run.requests import LegKind, SearchRequests, ranked_lists, server_fault, whole
 from query.run.rerank import behind, rerank
 from query.run.together import together
 from query.run.true_scores import best_first, total_of_legs, true_scores
@@ -277,7 +277,8 @@ class HybridSearch:
     ) -> HybridLegs:
         body = self._lexical_body(hybrid, target, is_exact=is_exact_blend(hybrid, target.attachment, weights))
         [response] = map(whole, await self.requests.legs(["lexical"], [body], indices=[own]))
-        lists: dict[str, Scores] = {name: scores_of(response) if name == LEXICAL else {} for name in weights}
+        [matches] = await ranked_lists([response])
+        lists: dict[str, Scores] = {name: matches if name == LEXICAL else {} for name in weights}
         matched = response["hits"].get("total") if self.is_numbered else None
         return HybridLegs(lists, [], None, weights, matched=matched)
 
@@ -327,7 +328,7 @@ class HybridSearch:
             self.requests.degrade(SEMANTIC, fault)
             return None
         semantic, *others = map(whole, responses if early is None else [*responses, early])
-        nearest = scores_of(semantic)
+        nearest, *matches = await ranked_lists([semantic] if is_exact else [semantic, *others])
         if is_exact:
             is_long = len(nearest) + sum(len(other["hits"]["hits"]) for other in others) > MANY_CANDIDATES
             lists = await off_loop(is_long, true_scores, [semantic, *others], attachment, weights)
@@ -336,7 +337,7 @@ class HybridSearch:
         scale = similarity_scale(attachment)
         similarity = scale.of_knn if count is None else scale.of_script
         windowed: dict[str, Scores] = {
-            LEXICAL: scores_of(others[0]) if others else {},
+            LEXICAL: matches[0] if matches else {},
             SEMANTIC: {key: similarity(score) for key, score in nearest.items()},
         }
         matched = others[0]["hits"].get("total") if others else None

@@ -5,9 +5,8 @@ side a -> candidates \\
 side b -> candidates /
 """
 
-import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +15,9 @@ from query.fusion.team_draft import team_draft
 from query.language.tree import Hybrid, Interleave
 from query.run.candidates import RankedCandidates
 from query.run.requests import SearchRequests
+from query.run.together import together
 
-Rank = Callable[[SearchRequests, Hybrid], Awaitable[RankedCandidates]]
+Rank = Callable[[SearchRequests, Hybrid], Coroutine[Any, Any, RankedCandidates]]
 
 
 async def rank_interleaved(
@@ -32,7 +32,7 @@ async def rank_interleaved(
     if search.needs_elasticsearch_sort:
         raise InvalidRequest("[hybrid.interleave] decides the order of the hits; remove [sort] and [collapse]")
     own = {"a": _separate(requests), "b": _separate(requests)}
-    a, b = await asyncio.gather(rank(own["a"], interleave.a), rank(own["b"], interleave.b))
+    a, b = await together(rank(own["a"], interleave.a), rank(own["b"], interleave.b))
     for side, part in own.items():
         _merge(requests, part, side)
     # The vector of a side finds the best passages of all hits, so it must be of the attachment's generation.

@@ -6,7 +6,6 @@ from typing import Any
 
 from esblend.errors import UpstreamError
 from query.language.tree import Search
-from query.page.cursors import positions_of
 from query.page.hits import fused_page, key_of, with_ties
 from query.plan.page import counted_query, page_body, tied_page_body, totals_body
 from query.plan.sequence_numbers import (
@@ -34,9 +33,8 @@ async def numbered_page(requests: SearchRequests, candidates: RankedCandidates) 
     ties = with_ties(candidates.fused, 0, len(shown))
     bodies = _counting_bodies(candidates, search) if shown else [_totals_body(candidates, search)]
     if ties is not None:
-        positions = positions_of(ties.hits)
         bodies.append(
-            numbered_page_body(tied_page_body(positions, search, candidates.match_queries, (), skip=ties.skip))
+            numbered_page_body(tied_page_body(ties.positions, search, candidates.match_queries, (), skip=ties.skip))
         )
     elif shown:
         bodies.append(numbered_page_body(page_body([hit.key for hit in shown], search, candidates.match_queries)))
@@ -53,9 +51,8 @@ async def numbered_page(requests: SearchRequests, candidates: RankedCandidates) 
     if response["hits"]["total"]["value"] != len(wanted) and not response["timed_out"]:
         raise NumbersMissing
     numbers = take_numbers(response["hits"]["hits"], search)
-    by_number = {hit.key: hit for hit in wanted}
     ids = {number: key_of(hit) for number, hit in zip(numbers, response["hits"]["hits"], strict=True)}
-    in_order = shown if ties is None else [by_number[number] for number in numbers]
+    in_order = shown if ties is None else ties.in_order_of(numbers)
     fused = [hit._replace(key=ids[hit.key]) for hit in in_order if hit.key in ids]
     counts = {**response, "hits": {"total": _total(candidates, search, counted)}}
     requests.plan["documents"] = "by sequence number"

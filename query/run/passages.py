@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from esblend.event_loop import off_loop
 from mappings.attachment import Attachment
 from query.fusion.ranked_lists import Key
 from query.language.semantic import PassageHits
@@ -11,6 +12,7 @@ from query.language.tree import Hybrid, Search
 from query.page.hits import every_hit, key_of
 from query.page.passages import (
     HIGHLIGHT,
+    MANY_PASSAGES,
     add_passage_texts,
     highlighted_by_passage,
     passage_texts,
@@ -66,7 +68,9 @@ async def add_passages(
             body = source_body([key_of(hit) for hit in shown], attachment.source_fields, search)
             [sources] = await requests.ask("passages", [body])
         whole = semantic_scores(candidates.fused)
-        add_passage_texts(shown, sources, attachment, name=inner_hits.name, whole=whole)
+        await off_loop(
+            len(shown) > MANY_PASSAGES, add_passage_texts, shown, sources, attachment, name=inner_hits.name, whole=whole
+        )
     await _highlight(requests, candidates, attachment, hits)
 
 
@@ -103,5 +107,6 @@ async def _texts(
     bodies = [page_body(keys, plain, [], clauses), source_body(keys, attachment.source_fields, plain)]
     responses, sources = await requests.ask("best passages", bodies)
     hits = responses["hits"]["hits"]
-    add_passage_texts(hits, sources, attachment, name=HIGHLIGHT, whole=semantic_scores(candidates.fused))
+    whole = semantic_scores(candidates.fused)
+    await off_loop(len(hits) > MANY_PASSAGES, add_passage_texts, hits, sources, attachment, name=HIGHLIGHT, whole=whole)
     return {key_of(hit): passage_texts(hit, HIGHLIGHT) for hit in hits}

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from esblend.errors import LegFailed, UpstreamError
+from esblend.event_loop import off_loop
 from esblend.metrics import DEGRADED, LEG_SECONDS, STEP_SECONDS
 from esblend.tracing import past_span
 from query.fusion.ranked_lists import Key
 from query.language.tree import Search
 from query.language.url_parameters import Parameters
 from query.plan.sequence_numbers import keys_of_hits
+from query.run.candidates import MANY_CANDIDATES
 from query.run.elasticsearch import RawHeaders, Upstream
 
 LegKind = Literal["lexical", "semantic"]
@@ -183,6 +185,12 @@ def scores_of(response: Mapping[str, Any]) -> dict[Key, float]:
     """A response's hits as a ranked list; a hit without a score, since it was sorted by other keys, counts as 0."""
     hits = response["hits"]["hits"]
     return dict(zip(keys_of_hits(hits), [float(hit["_score"] or 0.0) for hit in hits], strict=True))
+
+
+async def ranked_lists(responses: Sequence[Mapping[str, Any]]) -> list[dict[Key, float]]:
+    """`scores_of` each response; of many hits in a thread."""
+    is_long = sum(len(response["hits"]["hits"]) for response in responses) > MANY_CANDIDATES
+    return await off_loop(is_long, lambda: list(map(scores_of, responses)))
 
 
 def server_fault(response: dict[str, Any]) -> str | None:

@@ -60,7 +60,7 @@ from query.run.leaf_explanations import indices_of
 from query.run.numbered_page import numbered_page
 from query.run.pin import pin, pinned_documents
 from query.run.query_encoder import QueryEmbedder
-from query.run.requests import LegKind, SearchRequests, scores_of, server_fault
+from query.run.requests import LegKind, SearchRequests, ranked_lists, scores_of, server_fault
 from query.run.rerank import rerank
 from query.run.rescore import rescore
 from query.run.semantic import is_vector_name
@@ -129,7 +129,7 @@ class RetrieverSearch:
         rest = [n for n in range(len(parts)) if n not in early]
         by_number = {**first, **await self._responses(leg, window, rest)}
         responses = [by_number[n] for n in range(len(parts))]
-        lists = self._lists(leg, parts, responses)
+        lists = await self._lists(leg, parts, responses)
         began = time.perf_counter()
         fused = await self._fuse(leg, enumerate(lists), shown=_shown(search))
         self.requests.took("fusion", began)
@@ -186,7 +186,7 @@ class RetrieverSearch:
         lexical = [answer for part, answer in zip(parts, responses, strict=True) if isinstance(part, StandardLeg)]
         return lexical[0]["hits"].get("total") if len(lexical) == 1 and self.is_numbered else None
 
-    def _lists(self, leg: Leg, parts: Sequence[Leaf], responses: Sequence[dict[str, Any]]) -> list[Scores]:
+    async def _lists(self, leg: Leg, parts: Sequence[Leaf], responses: Sequence[dict[str, Any]]) -> list[Scores]:
         """A ranked list for each leaf. A kNN leg that failed on the server gives an empty list and is reported."""
         faults = [
             server_fault(response) if isinstance(part, KnnLeg) else None
@@ -196,7 +196,8 @@ class RetrieverSearch:
         for part, fault in zip(parts, faults, strict=True):
             if fault is not None:
                 self.requests.degrade(part.name, fault)
-        return [{} if fault else scores_of(answer) for answer, fault in zip(responses, faults, strict=True)]
+        found = iter(await ranked_lists([answer for answer, fault in zip(responses, faults, strict=True) if not fault]))
+        return [{} if fault else next(found) for fault in faults]
 
     async def _expanded(self, leg: Leg) -> Leg:
         if isinstance(leg, FieldsLeg):
@@ -213,7 +214,7 @@ class RetrieverSearch:
     async def _with_vectors(self, leg: Leg) -> Leg:
         """The tree with every text of a `query_vector_builder` embedded."""
         if isinstance(leg, Fusion):
-            inner = await asyncio.gather(*(self._with_vectors(weighted.leg) for weighted in leg.legs))
+            inner = await together(*(self._with_vectors(weighted.leg) for weighted in leg.legs))
             legs = tuple(replace(weighted, leg=new) for weighted, new in zip(leg.legs, inner, strict=True))
             return replace(leg, legs=legs)
         if isinstance(leg, Wrapper):
@@ -305,7 +306,7 @@ class RetrieverSearch:
         nobody reads hits beyond this position."""
         if isinstance(leg, Leaf | FieldsLeg):
             position, scores = next(lists)
-            return ranked_leaf(leg.name, scores, position)
+            return await off_loop(len(scores) > MANY_CANDIDATES, ranked_leaf, leg.name, scores, position)
         fused = await self._fuse_inner(leg, lists, is_ranked=is_ranked, shown=shown)
         if leg.name != kind_of(leg) and fused:
             self.named.append(named_documents([hit.key for hit in fused], leg.name))

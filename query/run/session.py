@@ -13,15 +13,16 @@ from typing import Any
 from elasticsearch import AsyncElasticsearch
 
 from esblend.errors import NoIndices, NotAttached
+from esblend.event_loop import off_loop
 from mappings.capabilities import Version, knn_query_has_k
 from query.language.tree import Hybrid, Search
 from query.language.url_parameters import Parameters
 from query.page.explanation import explanations
 from query.page.interleave_sides import show_sides
 from query.page.totals import total_of, totals_as_integers, without_scores
-from query.plan.documents import matching_body
+from query.plan.documents import matching_body, parts_of_result
 from query.plan.page import candidates_query
-from query.run.candidates import RankedCandidates
+from query.run.candidates import MANY_CANDIDATES, RankedCandidates
 from query.run.cross_encoder import Reranker
 from query.run.elasticsearch import Upstream
 from query.run.exact_knn import ExactKnn
@@ -30,7 +31,7 @@ from query.run.hybrid import HybridSearch
 from query.run.interleave import rank_interleaved
 from query.run.mean_vectors import MeanVectors
 from query.run.query_encoder import QueryEmbedder
-from query.run.requests import Caller, SearchRequests, merged_shards, scores_of
+from query.run.requests import Caller, SearchRequests, merged_shards, ranked_lists
 from query.run.retriever_tree import RetrieverSearch
 from query.targets.metadata import Metadata, Requester, indices_of
 from query.targets.target import Target
@@ -81,7 +82,8 @@ class Session:
         """The content of a `bool` query that matches what the search matches and gives candidates their fused scores."""
         candidates = await self._rank()
         scores = {hit.key: hit.score for hit in candidates.fused}
-        return candidates_query(counted_by(self._search, candidates), scores)
+        counted = counted_by(self._search, candidates)
+        return await off_loop(len(scores) > MANY_CANDIDATES, candidates_query, counted, scores)
 
     @property
     def degraded(self) -> list[str]:
@@ -133,10 +135,9 @@ class Session:
         query, fused = self._search.post_filter, candidates.fused
         if query is None or not fused:
             return candidates
-        [response] = await self._requests.ask(
-            "post_filter", [matching_body([hit.key for hit in fused], query, self._search)]
-        )
-        passing = scores_of(response)
+        keys = parts_of_result([hit.key for hit in fused])
+        responses = await self._requests.ask("post_filter", [matching_body(part, query, self._search) for part in keys])
+        passing = {key for scores in await ranked_lists(responses) for key in scores}
         outside = tuple(hit for hit in fused if hit.key not in passing)
         return replace(candidates, fused=[hit for hit in fused if hit.key in passing], outside_post_filter=outside)
 

@@ -7,12 +7,12 @@ from esblend.errors import InvalidRequest
 from mappings.attachment import Attachment, Generation, ModelIdentity, PassageSettings, QueryDefaults, VectorOptions
 from query.fusion.ranked_lists import Key
 from query.language.tree import Hybrid, KnnLeg, RrfLeg, Search, StandardLeg, Weighted, leaf_windows, leaves
-from query.plan.documents import documents_query
+from query.plan.documents import documents_query, parts_of_result
 from query.plan.hybrid_legs import weights_of, window_of
 from query.plan.knn import num_candidates
 from query.plan.legs import leaf_body
 from query.plan.lexical import lexical_query
-from query.plan.page import counted_query, page_body, totals_body
+from query.plan.page import counted_query, page_body, scored_documents, totals_body
 from query.targets.target import Target
 
 GENERATION = Generation(
@@ -95,6 +95,14 @@ def test_documents_are_named_by_index_and_id() -> None:
     assert second["bool"]["filter"] == [{"term": {"_index": "j"}}, {"ids": {"values": ["1"]}}]
 
 
+def test_documents_of_two_large_windows_are_found() -> None:
+    """An `ids` query accepts 10,000 ids."""
+    query = documents_query([Key("i", str(number)) for number in range(20_000)])
+    [_, found] = query["bool"]["filter"]
+    assert [len(part["ids"]["values"]) for part in found["bool"]["should"]] == [10_000, 10_000]
+    assert list(map(len, parts_of_result(range(10_001)))) == [10_000, 1]
+
+
 def test_highlights_mark_the_lexical_terms_unless_told_otherwise() -> None:
     match = {"match": {"body": "q"}}
     page = page_body([Key("i", "1")], Search(Hybrid(("x",)), page={"highlight": {"fields": {"body": {}}}}), [match])
@@ -116,5 +124,15 @@ def test_aggregations_that_read_the_score_see_the_fused_score() -> None:
     search = Search(Hybrid(("x",)), aggregations={"best": {"max": {"script": "_score"}}})
     body = totals_body(counted_query([{"match_all": {}}], []), {Key("i", "1"): 0.5, Key("i", "2"): -1.0}, search)
     [scored] = body["query"]["bool"]["should"]
-    assert [query["constant_score"]["boost"] for query in scored["dis_max"]["queries"]] == [0.5, 0.0]
+    [by_score] = scored["bool"]["must"]
+    assert [query["constant_score"]["boost"] for query in by_score["dis_max"]["queries"]] == [0.5, 0.0]
     assert body["query"]["bool"]["must"][0]["constant_score"]["boost"] == 0.0
+
+
+def test_each_score_is_one_clause() -> None:
+    """Elasticsearch limits the clauses of a query."""
+    one = scored_documents({Key("i", "1"): 0.5, Key("i", "2"): 0.4})
+    assert one["bool"]["filter"] == [{"term": {"_index": "i"}}]
+    assert one["bool"]["must"][0]["dis_max"]["queries"][0]["constant_score"]["filter"] == {"ids": {"values": ["1"]}}
+    two = scored_documents({Key("i", "1"): 0.5, Key("j", "1"): 0.4})
+    assert [query["bool"]["filter"][0]["term"]["_index"] for query in two["dis_max"]["queries"]] == ["i", "j"]
