@@ -17,9 +17,15 @@ class Key(NamedTuple):
 
 
 class NumberedKey(Key):
-    """A document of an index with one shard; `id` is its sequence number. A search uses keys of one kind only."""
+    """A version of a document of an index with one shard; `id` is its sequence number and its primary term, as in `7/1`. A search
+    uses keys of one kind only."""
 
     __slots__ = ()
+
+    @property
+    def number(self) -> str:
+        """The sequence number."""
+        return self.id.partition("/")[0]
 
 
 Scores = Mapping[Key, float]

@@ -22,9 +22,10 @@ def documents_query(keys: Sequence[Key]) -> dict[str, Any]:
 
 def identified(keys: Sequence[Key]) -> dict[str, Any]:
     """A query for documents of one index by their ids or sequence numbers, without a condition on the index."""
+    numbers = [key.number for key in keys if isinstance(key, NumberedKey)]
+    if numbers:
+        return {"terms": {"_seq_no": numbers}}
     ids = [key.id for key in keys]
-    if keys and isinstance(keys[0], NumberedKey):
-        return {"terms": {"_seq_no": ids}}
     return _any_of([{"ids": {"values": list(part)}} for part in parts_of_result(ids)] or [{"ids": {"values": []}}])
 
 

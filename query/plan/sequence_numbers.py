@@ -1,18 +1,24 @@
 """Requests whose hits are identified by sequence numbers, for a search of one index with one shard.
 
 Elasticsearch reads the id of a hit from its stored fields. For a hundred hits, this takes longer than the search for them.
-`_seq_no` is a doc value. It identifies one version of a document: if a document is written between two requests of a search, the
-second request does not find the number. If the document is on the page, the search is executed again with ids.
+`_seq_no` and `_primary_term` are doc values. Together they identify one version of a document. A new primary gives the numbers of
+writes that it has not received to other documents, in a higher term.
+
+If a document is written between two requests of a search, the second request does not find its number. The page's request counts
+the documents of the legs' lists. If one of them is missing, the search is executed again with ids: a list may have the former
+version of a document, and the other list its new version, so that only one leg's score counts.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from esblend.errors import UpstreamError
 from query.fusion.ranked_lists import Key, NumberedKey
 from query.language.tree import Search
 from query.plan.documents import documents_query
 
-_FIELD = "_seq_no"
+_NUMBER, _TERM = "_seq_no", "_primary_term"
+_TERMS_LIMIT = "max_terms_count"
 
 
 class NumbersMissing(Exception):  # noqa: N818
@@ -33,7 +39,7 @@ def numbered(body: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **{key: value for key, value in body.items() if key != "_source"},
         "stored_fields": "_none_",
-        "docvalue_fields": [_FIELD],
+        "seq_no_primary_term": True,
     }
 
 
@@ -41,32 +47,39 @@ def keys_of_hits(hits: Sequence[Mapping[str, Any]]) -> list[Key]:
     """The documents of the hits of a ranked list. Raises NumbersMissing if they have neither ids nor sequence numbers."""
     if hits and "_id" in hits[0]:
         return [Key(hit["_index"], hit["_id"]) for hit in hits]
+    return _numbers_of(hits)
+
+
+def _numbers_of(hits: Sequence[Mapping[str, Any]]) -> list[Key]:
     try:
-        keys: list[Key] = [NumberedKey(hit["_index"], str(hit["fields"][_FIELD][0])) for hit in hits]
+        keys: list[Key] = [NumberedKey(hit["_index"], f"{hit[_NUMBER]}/{hit[_TERM]}") for hit in hits]
     except KeyError as error:
         raise NumbersMissing from error
-    if len(set(keys)) < len(keys):  # the target changed since its metadata was read
-        raise NumbersMissing
+    if len({key.number for key in keys if isinstance(key, NumberedKey)}) < len(keys):
+        raise NumbersMissing  # the target changed since its metadata was read
     return keys
 
 
-def numbered_page_body(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A page's request whose hits have their ids and their sequence numbers. If its total is not the number of
-    candidates, some numbers no longer exist."""
-    return {**body, "seq_no_primary_term": True, "track_total_hits": True}
+def numbered_page_body(body: Mapping[str, Any], candidates: Sequence[Key]) -> dict[str, Any]:
+    """A page's request whose hits have their ids and their sequence numbers. It finds all `candidates`, those of the page first.
+    If its total is not their number, some numbers no longer exist."""
+    query = {"bool": {"filter": [documents_query(candidates)], "should": [body["query"]]}}
+    return {**body, "query": query, "seq_no_primary_term": True, "track_total_hits": True}
 
 
 def take_numbers(hits: Sequence[dict[str, Any]], search: Search) -> list[Key]:
     """The numbered key of each hit of a page. Removes sequence numbers that the caller did not ask for, in place. Raises
-    NumbersMissing if a hit has none."""
-    try:
-        keys: list[Key] = [NumberedKey(hit["_index"], str(hit[_FIELD])) for hit in hits]
-    except KeyError as error:
-        raise NumbersMissing from error
+    NumbersMissing if a hit has none, or if two hits have the same."""
+    keys = _numbers_of(hits)
     if search.page.get("seq_no_primary_term") in (None, False, "false"):
         for hit in hits:
-            del hit[_FIELD], hit["_primary_term"]
+            del hit[_NUMBER], hit[_TERM]
     return keys
+
+
+def has_too_many_numbers(error: UpstreamError) -> bool:
+    """Whether an index accepts fewer numbers in a query. It has no such limit for ids."""
+    return _TERMS_LIMIT in repr(error.body())
 
 
 def nearest_only(matching: Mapping[str, Any], nearest: Sequence[Key] = ()) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The result of the ranking step."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,8 @@ class RankedCandidates:
     """The leaves of a retriever tree with their windows, for explanations."""
     page: tuple[list[dict[str, Any]], dict[str, Any]] | None = None
     """The page's hits and the response with their total, if one request ranked and fetched them. `fused` has these hits only."""
+    listed: Sequence[Key] = ()
+    """Documents of the legs' lists, each once; empty: those in `fused`."""
     total: dict[str, Any] | None = None
     """`hits.total` if the legs counted it; None if it must be requested."""
     matched: Mapping[str, Any] | None = None

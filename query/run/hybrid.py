@@ -123,14 +123,10 @@ class HybridSearch:
     async def _numbered_page(
         self, hybrid: Hybrid, target: Target, prepared: _Prepared | None
     ) -> RankedCandidates | None:
-        """None if a candidate was written while the search ran."""
-        before = self.requests.reported()
+        """None if ids must identify the candidates."""
         self.is_numbered = True
         try:
-            return await numbered_page(self.requests, await self._candidates(hybrid, target, prepared))
-        except NumbersMissing:
-            self.requests.begin_again(before)
-            return None
+            return await numbered_page(self.requests, self._candidates(hybrid, target, prepared))
         finally:
             self.is_numbered = False
 
@@ -257,7 +253,9 @@ class HybridSearch:
     async def _prepare(
         self, hybrid: Hybrid, target: Target, blending: Blending, *, own: Sequence[str] | None = None
     ) -> _Prepared:
-        """`own`: the indices of a lexical leg to request at the same time; none if it is requested later."""
+        """`own`: the indices of a lexical leg to request at the same time; none if it is requested later. Raises TooManyRequests
+        before anything is requested if the queue of texts is too long."""
+        self.embedder.refuse_when_full(hybrid.texts, target.attachment.generation)
         parts: list[Coroutine[Any, Any, Any]] = [
             self._embed(hybrid.texts, target.attachment),
             self.exact_knn.count_if_small(self.requests, semantic_filters(hybrid)),

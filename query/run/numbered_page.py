@@ -1,61 +1,90 @@
 """Fetches the page of candidates identified by sequence numbers; `query/plan/sequence_numbers.py` explains the reason."""
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
 from esblend.errors import UpstreamError
+from esblend.event_loop import off_loop
+from query.fusion.ranked_lists import Key
 from query.language.tree import Search
-from query.page.hits import fused_page, key_of, with_ties
-from query.plan.page import counted_query, page_body, tied_page_body, totals_body
+from query.page.hits import TiedPage, fused_page, key_of, with_ties
+from query.plan.page import counted_query, tied_page_body, totals_body
 from query.plan.sequence_numbers import (
     NumbersMissing,
+    has_too_many_numbers,
     nearest_only_body,
     numbered_page_body,
     take_numbers,
     total_of_both,
 )
-from query.run.candidates import RankedCandidates
+from query.run.candidates import MANY_CANDIDATES, RankedCandidates
 from query.run.passages import highlighted_by_words
 from query.run.requests import SearchRequests
 
-_TERMS_LIMIT = "max_terms_count"
 
+async def numbered_page(
+    requests: SearchRequests, ranking: Coroutine[Any, Any, RankedCandidates]
+) -> RankedCandidates | None:
+    """The candidates of the first page, with their ids and their hits; None if the search must be executed again with ids, because
+    a candidate has been written since its number was read, or because the index accepts fewer numbers.
 
-async def numbered_page(requests: SearchRequests, candidates: RankedCandidates) -> RankedCandidates:
-    """The candidates of the first page, with their ids and their hits.
-
-    Raises NumbersMissing if one of them has been written since its number was read, UpstreamError if Elasticsearch rejects the
-    request. A request that times out returns the hits that it found.
+    `ranking` ranks by number. Raises EsblendError. A request that times out returns the hits that it found.
     """
-    search = highlighted_by_words(requests.search, candidates.attachment)
-    shown = candidates.fused[: search.size]
-    ties = with_ties(candidates.fused, 0, len(shown))
-    bodies = _counting_bodies(candidates, search) if shown else [_totals_body(candidates, search)]
-    if ties is not None:
-        bodies.append(
-            numbered_page_body(tied_page_body(ties.positions, search, candidates.match_queries, (), skip=ties.skip))
-        )
-    elif shown:
-        bodies.append(numbered_page_body(page_body([hit.key for hit in shown], search, candidates.match_queries)))
+    before = requests.reported()
     try:
-        responses = await requests.ask("page", bodies)
+        return await _fetched(requests, await ranking)
+    except NumbersMissing:
+        pass
     except UpstreamError as error:
-        if _TERMS_LIMIT in repr(error.body()):  # of `terms` queries; searches by ids have no limit
-            raise NumbersMissing from error
-        raise
-    if not shown:
-        return replace(candidates, page=([], responses[0]))
-    *counted, response = responses
-    wanted = shown if ties is None else ties.hits
-    if response["hits"]["total"]["value"] != len(wanted) and not response["timed_out"]:
-        raise NumbersMissing
-    numbers = take_numbers(response["hits"]["hits"], search)
-    ids = {number: key_of(hit) for number, hit in zip(numbers, response["hits"]["hits"], strict=True)}
-    in_order = shown if ties is None else ties.in_order_of(numbers)
-    fused = [hit._replace(key=ids[hit.key]) for hit in in_order if hit.key in ids]
-    counts = {**response, "hits": {"total": _total(candidates, search, counted)}}
+        if not has_too_many_numbers(error):
+            raise
+    requests.begin_again(before)
+    return None
+
+
+async def _fetched(requests: SearchRequests, candidates: RankedCandidates) -> RankedCandidates:
+    search = highlighted_by_words(requests.search, candidates.attachment)
+    size = min(search.size, len(candidates.fused))
+    if not size:
+        [response] = await requests.ask("page", [_totals_body(candidates, search)])
+        return replace(candidates, page=([], response))
+    page = with_ties(candidates.fused, 0, size) or TiedPage(candidates.fused[:size], 0)
+    bodies = [*_counting_bodies(candidates, search), _page_body(candidates, search, page, size)]
+    *counted, response = await requests.ask("page", bodies)
+    found = await off_loop(size > MANY_CANDIDATES, _with_page, candidates, search, page, response, counted)
     requests.plan["documents"] = "by sequence number"
+    return found
+
+
+def _page_body(candidates: RankedCandidates, search: Search, page: TiedPage, size: int) -> dict[str, Any]:
+    positions = page.positions if len(page.hits) > size else {hit.key: 1 for hit in page.hits}
+    body = tied_page_body(positions, search, candidates.match_queries, (), skip=0)
+    return numbered_page_body({**body, "size": size}, _listed(candidates))
+
+
+def _listed(candidates: RankedCandidates) -> Sequence[Key]:
+    return candidates.listed or [hit.key for hit in candidates.fused]
+
+
+def _with_page(
+    candidates: RankedCandidates,
+    search: Search,
+    page: TiedPage,
+    response: dict[str, Any],
+    counted: Sequence[dict[str, Any]],
+) -> RankedCandidates:
+    """The candidates of a response to `_page_body`. Raises NumbersMissing."""
+    hits = response["hits"]["hits"]
+    numbers = take_numbers(hits, search)
+    wanted = {hit.key for hit in page.hits}
+    is_complete = response["hits"]["total"]["value"] == len(_listed(candidates)) and wanted.issuperset(numbers)
+    if not response["timed_out"] and (not is_complete or response["_shards"]["total"] != 1):
+        raise NumbersMissing
+    ids = dict(zip(numbers, map(key_of, hits), strict=True))
+    in_order = page.in_order_of([number for number in numbers if number in wanted])
+    fused = [hit._replace(key=ids[hit.key]) for hit in in_order]
+    counts = {**response, "hits": {"total": _total(candidates, search, counted)}}
     return replace(candidates, fused=fused, page=(fused_page(fused, response), counts))
 
 

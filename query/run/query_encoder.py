@@ -70,6 +70,14 @@ class QueryEmbedder:
         expected = (len(self._waiting) + len(self._computing)) * self._seconds_per_text
         return len(self._waiting) < MAX_BATCH or expected <= self._budget_seconds * _MOST_OF_BUDGET
 
+    def refuse_when_full(self, texts: Sequence[str], generation: Generation) -> None:
+        """Raises TooManyRequests if `embed` would refuse one of the texts now, so that nothing is requested for the search."""
+        if self.has_room:
+            return
+        for key in (_key_of(text, generation) for text in texts):
+            if key not in self._known and key not in self._waiting and key not in self._computing:
+                raise self._refusal()
+
     async def load(self, name: str) -> Encoder:
         """Raises ModelError when the model cannot be loaded."""
         loaded = self._encoders.loaded(name)
@@ -87,7 +95,7 @@ class QueryEmbedder:
 
     async def _embed(self, text: str, generation: Generation) -> Vector:
         model, form = generation.searched_by, generation.form
-        key = (model.digest, form, hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
+        key = _key_of(text, generation)
         known = self._known.get(key)
         if known is not None:
             self._known.move_to_end(key)
@@ -95,7 +103,8 @@ class QueryEmbedder:
         await self.load(model.name)
         query = self._computing.get(key) or self._waiting.get(key)
         if query is None:
-            self._refuse_when_full()
+            if not self.has_room:
+                raise self._refusal()
             encoder = self._encoders.matching(model.name, model.digest, model.probe)
             query = _Query(key, encoder, form, text, asyncio.get_running_loop().create_future())
             self._waiting[key] = query
@@ -117,13 +126,12 @@ class QueryEmbedder:
         self._compute.shutdown(wait=False, cancel_futures=True)
         self._load.shutdown(wait=False, cancel_futures=True)
 
-    def _refuse_when_full(self) -> None:
-        if not self.has_room:
-            expected = (len(self._waiting) + len(self._computing)) * self._seconds_per_text
-            raise TooManyRequests(
-                f"{len(self._waiting)} texts wait to be embedded, about {expected:.1f} s of work; a search waits at most"
-                f" {self._budget_seconds:g} s for its vector; try again later"
-            )
+    def _refusal(self) -> TooManyRequests:
+        expected = (len(self._waiting) + len(self._computing)) * self._seconds_per_text
+        return TooManyRequests(
+            f"{len(self._waiting)} texts wait to be embedded, about {expected:.1f} s of work; a search waits at most"
+            f" {self._budget_seconds:g} s for its vector; try again later"
+        )
 
     async def _work(self) -> None:
         while self._waiting:
@@ -171,6 +179,11 @@ class QueryEmbedder:
                 self._known.popitem(last=False)
         elif query.callers:
             query.vector.set_exception(outcome)
+
+
+def _key_of(text: str, generation: Generation) -> _Key:
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return generation.searched_by.digest, generation.form, digest
 
 
 def mean_of(vectors: Sequence[Vector], *, is_unit: bool) -> Vector:

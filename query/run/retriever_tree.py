@@ -40,7 +40,6 @@ from query.plan.legs import leaf_body
 from query.plan.page import document_order_body
 from query.plan.query_and_fields import expand_fields
 from query.plan.sequence_numbers import (
-    NumbersMissing,
     needs_only_page,
     numbered,
 )
@@ -96,12 +95,10 @@ class RetrieverSearch:
         leg = await self._expanded(leg)
         self.is_numbered = await self._is_ranked_by_number(leg)
         if self.is_numbered:
-            before = self.requests.reported()
-            try:
-                return await numbered_page(self.requests, await self._candidates(leg, window))
-            except NumbersMissing:
-                self.requests.begin_again(before)
-                self.is_numbered = False
+            page = await numbered_page(self.requests, self._candidates(leg, window))
+            if page is not None:
+                return page
+            self.is_numbered = False
         return await self._candidates(leg, window)
 
     async def _is_ranked_by_number(self, leg: Leg) -> bool:
@@ -150,6 +147,7 @@ class RetrieverSearch:
             below_minimum=tuple(below),
             leaves=tuple(zip(parts, windows, strict=True)),
             only_candidates=search.min_score is not None or any_min_score(leg),
+            listed=list(dict.fromkeys(key for scores in lists for key in scores)) if self.is_numbered else (),
             matched=self._matched(parts, responses),
         )
 

@@ -6,12 +6,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from elasticsearch import Elasticsearch
 
 from tests.conftest import Stack
+from tests.real.between_requests import Between, acting_between
 from tests.real.gateways import gateway_with
 
 INDEX, ALIAS = "plans", "plans-of-b"
@@ -265,6 +267,37 @@ def test_searches_beside_writes_show_every_document_once(client: Elasticsearch, 
         finally:
             ended.set()
         writing.result()
+
+
+@pytest.mark.parametrize("before", [1, 2, 3])
+@pytest.mark.parametrize("options", [{"fusion": "rrf"}, {"blending": "windowed"}, {}])
+def test_a_document_that_is_written_between_two_requests_has_the_scores_of_both_legs(
+    stack: Stack, make_index: Callable[..., str], tmp_path: Path, options: dict[str, Any], before: int
+) -> None:
+    """The last document by words is the first by meaning: without one of its scores, it would still be on the page."""
+    index = make_index(number_of_shards=1)
+    texts = ["a ship in the harbour", "yeast for the bread", "the paw of a kitten", "a blue tail", "whales in the sea"]
+    operations = [
+        line
+        for number, text in enumerate(texts)
+        for line in ({"index": {"_id": str(number)}}, {"body": text, "order": 10 - number, "views": 0})
+    ]
+    assert not stack.es.bulk(index=index, operations=operations, refresh=True)["errors"]
+    stack.attach(index, "body")
+    stack.wait(index)
+    by_order = {"function_score": {"query": {"match_all": {}}, "field_value_factor": {"field": "order"}}}
+    query = {"hybrid": {"query": texts[-1], "lexical": by_order, **options}}
+    between = Between(stack.described["elasticsearch"])
+    environment = {"ESBLEND_EXACT_KNN_DOCUMENTS": "0"}
+    with (
+        acting_between(between) as url,
+        gateway_with(stack, tmp_path, environment={**environment, "ESBLEND_ES_URL": url}) as gateway,
+    ):
+        expected = {hit["_id"]: hit["_score"] for hit in gateway.search(index=index, query=query)["hits"]["hits"]}
+        between.arm(before, lambda: stack.es.update(index=index, id="4", doc={"views": 1}, refresh=True))
+        hits = gateway.search(index=index, query=query)["hits"]["hits"]
+        assert between.has_acted or before == 3
+        assert {hit["_id"]: hit["_score"] for hit in hits} == pytest.approx(expected, rel=1e-5)
 
 
 def test_documents_of_a_shrunk_index_share_sequence_numbers(

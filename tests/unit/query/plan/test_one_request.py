@@ -16,12 +16,12 @@ EXACT = {"value": 40, "relation": "eq"}
 
 
 def response(*scores: float, **hits: Any) -> dict[str, Any]:
-    numbered = [{"_index": "i", "_score": score, "fields": {"_seq_no": [n]}} for n, score in enumerate(scores)]
+    numbered = [{"_index": "i", "_score": score, "_seq_no": n, "_primary_term": 1} for n, score in enumerate(scores)]
     return {"timed_out": False, "_shards": {"failed": 0}, "hits": {"hits": numbered, **hits}}
 
 
 def window(*scores: float) -> LexicalWindow:
-    return LexicalWindow({NumberedKey("i", str(n)): score for n, score in enumerate(scores)}, EXACT)
+    return LexicalWindow({NumberedKey("i", f"{n}/1"): score for n, score in enumerate(scores)}, EXACT)
 
 
 def test_the_window_of_a_query() -> None:

@@ -32,21 +32,21 @@ def rrf(*legs: Leg, window: int = 20, **options: Any) -> RrfLeg:
 
 def test_a_ranked_list_with_numbers_reads_no_stored_field() -> None:
     body = numbered(leaf_body(TEXT, 20, SEARCH))
-    assert (body["stored_fields"], body["docvalue_fields"]) == ("_none_", ["_seq_no"])
+    assert (body["stored_fields"], body["seq_no_primary_term"]) == ("_none_", True)
     assert "_source" not in body
 
 
 def test_documents_are_found_by_their_numbers() -> None:
-    query = documents_query([NumberedKey("i", "7"), NumberedKey("i", "9")])
+    query = documents_query([NumberedKey("i", "7/1"), NumberedKey("i", "9/2")])
     assert query["bool"]["filter"] == [{"term": {"_index": "i"}}, {"terms": {"_seq_no": ["7", "9"]}}]
 
 
 def test_a_hit_has_an_id_or_a_number() -> None:
     assert keys_of_hits([{"_index": "i", "_id": "a"}]) == [Key("i", "a")]
-    [number] = keys_of_hits([{"_index": "i", "fields": {"_seq_no": [7]}}])
-    assert (number, type(number)) == (("i", "7"), NumberedKey)
+    [number] = keys_of_hits([{"_index": "i", "_seq_no": 7, "_primary_term": 1}])
+    assert (number, type(number)) == (("i", "7/1"), NumberedKey)
     assert keys_of_hits([]) == []
-    repeated = {"_index": "i", "fields": {"_seq_no": [7]}}
+    repeated = {"_index": "i", "_seq_no": 7, "_primary_term": 1}
     for hits in ([{"_index": "i"}], [repeated, repeated]):  # the documents of a shrunk index share numbers
         with pytest.raises(NumbersMissing):
             keys_of_hits(hits)
@@ -57,7 +57,7 @@ def test_numbers_are_shown_to_callers_who_ask_for_them() -> None:
         return [{"_index": "i", "_id": "a", "_seq_no": 7, "_primary_term": 1}]
 
     retained, removed = hits(), hits()
-    assert take_numbers(removed, SEARCH) == [NumberedKey("i", "7")]
+    assert take_numbers(removed, SEARCH) == [NumberedKey("i", "7/1")]
     take_numbers(retained, Search(Hybrid(("whale",)), page={"seq_no_primary_term": True}))
     assert (removed, retained) == ([{"_index": "i", "_id": "a"}], hits())
 
@@ -95,8 +95,8 @@ def test_trees_that_need_ids(leg: Leg) -> None:
 
 def test_the_nearest_documents_that_a_query_does_not_match() -> None:
     assert nearest_only(TEXT.query) == {"bool": {"must_not": [TEXT.query]}}
-    body = nearest_only_body(TEXT.query, [NumberedKey("i", "7")], SEARCH)
-    documents = documents_query([NumberedKey("i", "7")])
+    body = nearest_only_body(TEXT.query, [NumberedKey("i", "7/1")], SEARCH)
+    documents = documents_query([NumberedKey("i", "7/1")])
     assert body["query"] == {"bool": {"filter": [documents], "must_not": [TEXT.query]}}
     assert (body["size"], body["track_total_hits"]) == (0, True)
 
