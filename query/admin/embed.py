@@ -6,6 +6,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from esblend.disconnect import unless_caller_leaves
 from esblend.endpoint_http import endpoint_response, read_json
 from esblend.errors import InvalidRequest, MalformedRequest
 from query.language.checks import refuse_unknown
@@ -21,7 +22,7 @@ async def embed(
 ) -> Response:
     """`{"index", "texts", "generation"?}` -> the vectors of the texts, and the field to search with them.
 
-    The caller must be allowed to search the index. Raises EsblendError.
+    The caller must be allowed to search the index. Raises EsblendError, or CallerLeft.
     """
     body = await read_json(request)
     index, texts = _parse(body)
@@ -29,7 +30,8 @@ async def embed(
     if body.get("generation") is not None:
         target = target.using(str(body["generation"]))
     attachment = target.attachment
-    vectors = await together(*(embedder.embed(text, attachment.generation) for text in texts))
+    embedding = together(*(embedder.embed(text, attachment.generation) for text in texts))
+    vectors = await unless_caller_leaves(request.receive, embedding)
     return endpoint_response(
         {
             "field": attachment.vector_field,

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from esblend.caller_access import Access
+from esblend.disconnect import CallerLeft
 from esblend.errors import EsblendError, Forbidden
 from esblend.metrics import PASSED
 from esblend.settings import Settings
@@ -30,7 +31,6 @@ from query.admin.endpoints import Management
 from query.gateway.bulk_guard import GuardedIndices, guarded_bulk, is_bulk
 from query.gateway.context import GatewayContext
 from query.gateway.cross_site import is_cross_site, is_unknown_host
-from query.gateway.disconnect import CallerLeft
 from query.gateway.multi_search import multi_search
 from query.gateway.proxy import pass_through
 from query.gateway.query_handler import query_api, refuse_rankings

@@ -9,9 +9,9 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.types import Receive, Scope
 
 from esblend import exact_json
+from esblend.disconnect import CallerLeft
 from esblend.errors import MalformedRequest, UnreadableField
 from query.gateway.body_formats import refuse_other_formats
-from query.gateway.disconnect import CallerLeft
 from query.gateway.duplicate_keys import duplicate_key
 from query.gateway.media_types import header
 

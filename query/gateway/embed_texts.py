@@ -181,7 +181,8 @@ async def _replace_hybrid(
     search, options = parse_clause(clause.options, conditions_around(clause), body, size=size, start=start)
     session = Session(context.services(scope), context.caller(scope), target, clause_parameters(parameters), search)
     async with context.expensive.turn(search, parts_of(clause.options)):
-        query = await session.candidates_as_query()
+        with context.searches.place():
+            query = await session.candidates_as_query()
     clause.replace({"bool": {**query, **options}})
     changes.is_changed = True
     changes.degraded += session.degraded

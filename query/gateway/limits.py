@@ -5,9 +5,9 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from esblend.disconnect import CallerLeft
 from esblend.errors import CallerTooSlow, TooManyRequests
 from esblend.settings import Settings
-from query.gateway.disconnect import CallerLeft
 from query.gateway.responses import error_response
 
 _ALWAYS_ANSWERED = ("/_esblend/health/", "/_esblend/metrics")

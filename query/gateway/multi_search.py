@@ -8,12 +8,12 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError
 from starlette.types import Receive, Scope, Send
 
+from esblend.disconnect import unless_caller_leaves
 from esblend.elasticsearch_connection import error_body
 from esblend.errors import EsblendError, MalformedRequest, UpstreamUnavailable
 from query.gateway.bodies import body_stream, decompressed, is_fused_search, may_use_extensions, read_up_to
 from query.gateway.body_formats import refuse_other_formats
 from query.gateway.context import GatewayContext
-from query.gateway.disconnect import unless_caller_leaves
 from query.gateway.embed_texts import Changes, embed_texts
 from query.gateway.expensive_searches import items_of_one_request
 from query.gateway.media_types import check_accept

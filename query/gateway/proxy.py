@@ -7,9 +7,9 @@ from typing import Any
 import aiohttp
 from starlette.types import Receive, Scope, Send
 
+from esblend.disconnect import CallerLeft, unless_caller_leaves
 from esblend.errors import EsblendError, InvalidRequest, UpstreamUnavailable
 from query.gateway.bodies import body_stream
-from query.gateway.disconnect import CallerLeft, unless_caller_leaves
 from query.gateway.routing import has_body, raw_path
 from query.run.elasticsearch import HOP_BY_HOP, Upstream, header_text
 

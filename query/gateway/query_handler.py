@@ -9,10 +9,10 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from esblend import exact_json
+from esblend.disconnect import unless_caller_leaves
 from esblend.errors import InvalidRequest
 from query.gateway.bodies import body_stream, decompressed, parse_extended_body, read_up_to
 from query.gateway.context import GatewayContext
-from query.gateway.disconnect import unless_caller_leaves
 from query.gateway.embed_texts import embed_texts
 from query.gateway.proxy import forward
 from query.gateway.responses import ENTITY_HEADERS

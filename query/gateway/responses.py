@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from esblend import exact_json
+from esblend.disconnect import CallerLeft
 from esblend.elasticsearch_connection import error_body
 from esblend.endpoint_http import PRODUCT, endpoint_response
 from esblend.errors import (
@@ -25,7 +26,6 @@ from esblend.errors import (
     UpstreamUnavailable,
 )
 from esblend.event_loop import LARGE_BODY, off_loop
-from query.gateway.disconnect import CallerLeft
 from query.gateway.filter_path import filtered
 from query.gateway.media_types import header, response_type
 from query.gateway.routing import url_parameters

@@ -9,12 +9,12 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from esblend import exact_json
+from esblend.disconnect import unless_caller_leaves
 from esblend.metrics import SEARCH_SECONDS, SEARCHES, timed
 from query.gateway import async_search
 from query.gateway.bodies import body_stream, parse_extended_body, read_up_to, with_source
 from query.gateway.buffered_response import BufferedResponse
 from query.gateway.context import GatewayContext
-from query.gateway.disconnect import unless_caller_leaves
 from query.gateway.embed_texts import Changes, embed_texts
 from query.gateway.media_types import check_accept
 from query.gateway.passage_texts import add_texts

@@ -9,13 +9,13 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError
 from starlette.types import Receive, Scope, Send
 
+from esblend.disconnect import unless_caller_leaves
 from esblend.endpoint_http import seconds
 from esblend.errors import EsblendError, MalformedRequest
 from query.gateway.bodies import MAX_BODY, body_stream, decompressed
 from query.gateway.buffered_response import BufferedResponse
 from query.gateway.bulk_guard import GuardedBulk, GuardedIndices, guarded_body, is_bulk
 from query.gateway.context import GatewayContext
-from query.gateway.disconnect import unless_caller_leaves
 from query.gateway.letters_of_writes import Letters
 from query.gateway.proxy import forward
 from query.gateway.routing import Route, has_body, url_parameters

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from esblend.disconnect import CallerLeft
 from esblend.errors import UpstreamUnavailable
 from esblend.settings import Settings
-from query.gateway.disconnect import CallerLeft
 from query.gateway.proxy import forward, pass_through
 from query.run.elasticsearch import Upstream
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from query.gateway.disconnect import CallerLeft, unless_caller_leaves
+from esblend.disconnect import CallerLeft, unless_caller_leaves
 
 
 async def _stays() -> dict[str, Any]:
