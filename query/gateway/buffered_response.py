@@ -7,6 +7,7 @@ from starlette.types import Send
 
 from esblend import exact_json
 from esblend.event_loop import LARGE_BODY, off_loop
+from query.gateway.parts import send_in_parts
 
 
 class BufferedResponse:
@@ -44,4 +45,4 @@ class BufferedResponse:
 
     async def pass_on(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self._status, "headers": self._headers})
-        await send({"type": "http.response.body", "body": b"".join(self._chunks)})
+        await send_in_parts(send, b"".join(self._chunks))

@@ -28,6 +28,7 @@ from esblend.errors import (
 from esblend.event_loop import LARGE_BODY, off_loop
 from query.gateway.filter_path import filtered
 from query.gateway.media_types import header, response_type
+from query.gateway.parts import ResponseInParts
 from query.gateway.routing import url_parameters
 
 log = structlog.get_logger()
@@ -46,7 +47,7 @@ async def json_response(scope: Scope, content: dict[str, Any], headers: dict[str
     if "gzip" in header(scope, b"accept-encoding") and len(raw) > 1000:
         raw = await off_loop(len(raw) > LARGE_BODY, gzip.compress, raw, 1)
         headers["Content-Encoding"] = "gzip"
-    return Response(raw, headers=headers, media_type=response_type(scope))
+    return ResponseInParts(raw, headers=headers, media_type=response_type(scope))
 
 
 def error_for(scope: Scope, error: Exception) -> Response:

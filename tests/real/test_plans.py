@@ -297,7 +297,7 @@ def test_a_document_that_is_written_between_two_requests_has_the_scores_of_both_
         between.arm(before, lambda: stack.es.update(index=index, id="4", doc={"views": 1}, refresh=True))
         hits = gateway.search(index=index, query=query)["hits"]["hits"]
         assert between.has_acted or before == 3
-        assert {hit["_id"]: hit["_score"] for hit in hits} == pytest.approx(expected, rel=1e-5)
+        assert {hit["_id"]: hit["_score"] for hit in hits} == pytest.approx(expected, rel=0.01)  # quantized vectors
 
 
 def test_documents_of_a_shrunk_index_share_sequence_numbers(
