@@ -41,7 +41,7 @@ class RankedCandidates:
     page: tuple[list[dict[str, Any]], dict[str, Any]] | None = None
     """The page's hits and the response with their total, if one request ranked and fetched them. `fused` has these hits only."""
     listed: Sequence[Key] = ()
-    """Documents of the legs' lists, each once; empty: those in `fused`."""
+    """Documents of the legs' lists, each once, if sequence numbers identify them."""
     total: dict[str, Any] | None = None
     """`hits.total` if the legs counted it; None if it must be requested."""
     matched: Mapping[str, Any] | None = None

@@ -7,6 +7,7 @@ if only the first page is needed: see `one_request` and `numbered_page`
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import structlog
@@ -147,6 +148,7 @@ class HybridSearch:
             vector=legs.vector,
             attachment=attachment,
             shown=shown_by(hybrid),
+            listed=list(dict.fromkeys(chain.from_iterable(legs.lists.values()))) if self.is_numbered else (),
             total=legs.total,
             matched=legs.matched,
         )

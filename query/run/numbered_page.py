@@ -6,7 +6,6 @@ from typing import Any
 
 from esblend.errors import UpstreamError
 from esblend.event_loop import off_loop
-from query.fusion.ranked_lists import Key
 from query.language.tree import Search
 from query.page.hits import TiedPage, fused_page, key_of, with_ties
 from query.plan.page import counted_query, tied_page_body, totals_body
@@ -60,11 +59,7 @@ async def _fetched(requests: SearchRequests, candidates: RankedCandidates) -> Ra
 def _page_body(candidates: RankedCandidates, search: Search, page: TiedPage, size: int) -> dict[str, Any]:
     positions = page.positions if len(page.hits) > size else {hit.key: 1 for hit in page.hits}
     body = tied_page_body(positions, search, candidates.match_queries, (), skip=0)
-    return numbered_page_body({**body, "size": size}, _listed(candidates))
-
-
-def _listed(candidates: RankedCandidates) -> Sequence[Key]:
-    return candidates.listed or [hit.key for hit in candidates.fused]
+    return numbered_page_body({**body, "size": size}, candidates.listed)
 
 
 def _with_page(
@@ -78,7 +73,7 @@ def _with_page(
     hits = response["hits"]["hits"]
     numbers = take_numbers(hits, search)
     wanted = {hit.key for hit in page.hits}
-    is_complete = response["hits"]["total"]["value"] == len(_listed(candidates)) and wanted.issuperset(numbers)
+    is_complete = response["hits"]["total"]["value"] == len(candidates.listed) and wanted.issuperset(numbers)
     if not response["timed_out"] and (not is_complete or response["_shards"]["total"] != 1):
         raise NumbersMissing
     ids = dict(zip(numbers, map(key_of, hits), strict=True))

@@ -5,6 +5,7 @@ import copy
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -147,7 +148,7 @@ class RetrieverSearch:
             below_minimum=tuple(below),
             leaves=tuple(zip(parts, windows, strict=True)),
             only_candidates=search.min_score is not None or any_min_score(leg),
-            listed=list(dict.fromkeys(key for scores in lists for key in scores)) if self.is_numbered else (),
+            listed=list(dict.fromkeys(chain.from_iterable(lists))) if self.is_numbered else (),
             matched=self._matched(parts, responses),
         )
 

@@ -18,7 +18,10 @@ SEARCH = Search(Hybrid(("whale",)), size=2)
 MATCHING = {"match": {"body": "whale"}}
 NUMBERS = [NumberedKey("i", f"{number}/1") for number in "789"]
 CANDIDATES = RankedCandidates(
-    [FusedHit(key, score, ()) for key, score in zip(NUMBERS, (3.0, 2.0, 1.0), strict=True)], [MATCHING], [*NUMBERS]
+    [FusedHit(key, score, ()) for key, score in zip(NUMBERS, (3.0, 2.0, 1.0), strict=True)],
+    [MATCHING],
+    [*NUMBERS],
+    listed=NUMBERS,
 )
 FORTY = {"value": 40, "relation": "eq"}
 
