@@ -116,14 +116,15 @@ def scored_documents(scores: Mapping[Key, float]) -> Query:
         by_index.setdefault(key.index, {}).setdefault(max(0.0, score), []).append(key)
     # One clause for each index, and not one for each score: Elasticsearch limits the number of clauses.
     queries = [
-        {"bool": {"filter": [{"term": {"_index": index}}], "must": [_dis_max(by_score)]}}
+        {"bool": {"filter": [{"term": {"_index": index}}], "must": [_scored(by_score)]}}
         for index, by_score in by_index.items()
     ]
     return queries[0] if len(queries) == 1 else {"dis_max": {"queries": queries}}
 
 
-def _dis_max(by_score: Mapping[float, Sequence[Key]]) -> Query:
-    return {"dis_max": {"queries": [_constant(identified(keys), score) for score, keys in by_score.items()]}}
+def _scored(by_score: Mapping[float, Sequence[Key]]) -> Query:
+    queries = [_constant(identified(keys), score) for score, keys in by_score.items()]
+    return queries[0] if len(queries) == 1 else {"dis_max": {"queries": queries}}
 
 
 def page_options(search: Search, highlighted: Sequence[Query]) -> dict[str, Any]:
