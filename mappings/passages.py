@@ -14,6 +14,7 @@ from mappings.source import SEPARATOR, SourceText
 
 # A sentence ends at its mark and closing quotes, before white space (none needed in Chinese or Japanese), or at a line's end.
 _SENTENCE_END = re.compile(r"""[.!?…]+["'”’)\]]*\s+|[。！？]+[」』”’）]*\s*|\n\s*""")
+_LETTER = re.compile(r"[A-Za-z0-9]")
 _TITLE_SHARE = 4
 """A title longer than a quarter of a passage is not repeated."""
 
@@ -52,6 +53,16 @@ def split(source: SourceText, tokenizer: Tokens, settings: PassageSettings) -> l
     return passages
 
 
+def read_ahead(sources: Sequence[SourceText], tokenizer: Tokens, settings: PassageSettings) -> Tokens:
+    """The tokenizer to split many texts with, in this order; it tokenises them together if it can."""
+    if settings.fields != "joined" or not hasattr(tokenizer, "ahead"):
+        return tokenizer
+    room = settings.max_tokens - tokenizer.special_tokens
+    texts = [source.text for source in sources if not _surely_fits(source.text, room)]
+    together: Tokens = tokenizer.ahead(texts)
+    return together
+
+
 def by_sentences(source: SourceText, tokenizer: Tokens, settings: PassageSettings) -> list[Passage]:
     """Passages of at most `settings.max_tokens` word pieces, including special tokens and the repeated title.
 
@@ -60,17 +71,19 @@ def by_sentences(source: SourceText, tokenizer: Tokens, settings: PassageSetting
     cover the whole text. A text without any word piece (white space, zero-width characters) has none.
     """
     text = source.text
+    room = settings.max_tokens - tokenizer.special_tokens
+    if _surely_fits(text, room):
+        return [Passage(0, len(text), text)]
     spans = tokenizer.spans(text)
     if not spans or source.is_empty:
         return []
-    room = settings.max_tokens - tokenizer.special_tokens
     if len(spans) <= room:
         return [Passage(0, len(text), text)]
     title = source.title
     title_tokens = tokenizer.count(title + SEPARATOR) if title else 0
     if title_tokens * _TITLE_SHARE > room:
         title, title_tokens = "", 0
-    starts = _Starts(_sentence_starts(text, spans), *_word_starts(text, spans))
+    starts = _Starts(text, spans, _sentence_starts(text, spans))
     passages: list[Passage] = []
     first = 0
     while first < len(spans):
@@ -99,11 +112,24 @@ Splitter = Callable[[SourceText, Tokens, PassageSettings], list[Passage]]
 
 @dataclass(frozen=True)
 class _Starts:
-    """Positions of word pieces that start a sentence, a word (after white space, or an ideograph), or a part of a word."""
+    """The word pieces that start a sentence, a word or a part of a word."""
 
+    text: str
+    spans: Sequence[tuple[int, int]]
     sentences: list[int]
-    words: list[int]
-    parts: list[int]
+    """Positions, sorted."""
+
+    def is_word(self, position: int) -> bool:
+        """Whether the piece begins after white space, or it or the one before is an ideograph."""
+        (start, _), before = self.spans[position], self.spans[position - 1]
+        return start > before[1] or (
+            start > before[0] and (_is_ideograph(self.text[start]) or _is_ideograph(self.text[start - 1]))
+        )
+
+    def is_part(self, position: int) -> bool:
+        """Whether a run of letters or digits ends or begins there."""
+        start = self.spans[position][0]
+        return start > self.spans[position - 1][0] and not (_joins(self.text[start - 1]) and _joins(self.text[start]))
 
 
 def _break_before(first: int, last: int, count: int, starts: _Starts) -> int:
@@ -113,19 +139,20 @@ def _break_before(first: int, last: int, count: int, starts: _Starts) -> int:
     sentence = _last_at_most(starts.sentences, last)
     if sentence > first + (last - first) // 2:
         return sentence
-    for boundary in (_last_at_most(starts.words, last), _last_at_most(starts.parts, last)):
-        if boundary > first:
-            return boundary
-    return last
+    backwards = range(last, first, -1)
+    word = next((position for position in backwards if starts.is_word(position)), None)
+    if word is not None:
+        return word
+    return next((position for position in backwards if starts.is_part(position)), last)
 
 
 def _overlap_from(first: int, last: int, overlap: int, starts: _Starts) -> int:
     """The start of the next passage: a sentence or word start within `overlap` pieces before `last`, else `last`."""
-    for boundaries in (starts.sentences, starts.words):
-        position = bisect.bisect_left(boundaries, max(first + 1, last - overlap))
-        if position < len(boundaries) and boundaries[position] < last:
-            return boundaries[position]
-    return last
+    earliest = max(first + 1, last - overlap)
+    following = bisect.bisect_left(starts.sentences, earliest)
+    if following < len(starts.sentences) and starts.sentences[following] < last:
+        return starts.sentences[following]
+    return next((position for position in range(earliest, last) if starts.is_word(position)), last)
 
 
 def _last_at_most(starts: Sequence[int], limit: int) -> int:
@@ -139,16 +166,10 @@ def _sentence_starts(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
     return sorted(position for position in starts if 0 < position < len(spans))
 
 
-def _word_starts(text: str, spans: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
-    """(words, parts): positions where a word starts, and positions between a run of letters or digits and another character."""
-    words, parts = [], []
-    for position in range(1, len(spans)):
-        start, before = spans[position][0], spans[position - 1]
-        if start > before[1] or (start > before[0] and (_is_ideograph(text[start]) or _is_ideograph(text[start - 1]))):
-            words.append(position)
-        elif start > before[0] and not (_joins(text[start - 1]) and _joins(text[start])):
-            parts.append(position)
-    return words, parts
+def _surely_fits(text: str, room: int) -> bool:
+    """Whether a text has a word piece and fits a passage, in every tokenizer: a character of ASCII is one piece at most, and some
+    tokenizers add a piece at the start of a text."""
+    return len(text) < room and text.isascii() and _LETTER.search(text) is not None
 
 
 def _joins(char: str) -> bool:

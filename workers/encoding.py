@@ -15,7 +15,7 @@ from esblend.encoder.encoder import Encoder
 from esblend.errors import EsblendError, ModelError
 from esblend.metrics import PASSAGES
 from mappings.attachment import EMBEDDED, NO_TEXT
-from mappings.passages import Passage, split
+from mappings.passages import Passage, read_ahead, split
 from workers.attempts import MAX_ATTEMPTS, MAX_TOGETHER, Attempts
 from workers.documents import Document, Target
 
@@ -80,12 +80,14 @@ class Encoding:
     def _embed(self, documents: Sequence[Document]) -> tuple[list[Embedded], list[Failed]]:
         split_documents: list[tuple[Document, list[Passage]]] = []
         failed: list[Failed] = []
+        settings = self.target.generation.passages
+        tokenizer = read_ahead([document.source for document in documents], self.encoder.tokenizer, settings)
         for document in documents:
             if not document.can_be_guarded:
                 failed.append(Failed(document, _UNGUARDABLE))
                 continue
             try:
-                passages = split(document.source, self.encoder.tokenizer, self.target.generation.passages)
+                passages = split(document.source, tokenizer, settings)
             except ModelError:
                 raise  # the service that tokenises is unavailable
             except Exception as error:  # the Rust tokenizer raises bare Exception

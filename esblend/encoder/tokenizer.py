@@ -1,7 +1,8 @@
 """The model's Rust tokenizer: word pieces for the model, and character spans for the splitter of passages."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -9,6 +10,7 @@ from tokenizers import Encoding, Tokenizer
 
 from esblend.encoder.model import Tokens
 from esblend.encoder.model_folder import ModelFolder
+from esblend.encoder.read_ahead import ReadAhead
 from esblend.encoder.surrogates import replace_surrogates
 from esblend.errors import ModelError
 from esblend.extras import require
@@ -88,11 +90,24 @@ class TextTokenizer:
         spans: list[tuple[int, int]] = []
         for start, end in _blocks(text):
             block = replace_surrogates(text[start:end])
-            lower = self._normal(block)
-            # A few letters become two when they are lower-cased; then the offsets of the original text are close enough.
-            encoding = self._whole.encode(lower if len(lower) == len(block) else block, add_special_tokens=False)
+            encoding = self._whole.encode(self._with_characters_of(block), add_special_tokens=False)
             spans += encoding.offsets if start == 0 else [(start + a, start + b) for a, b in encoding.offsets]
         return spans
+
+    def ahead(self, texts: Sequence[str]) -> Tokens:
+        """This tokenizer, which computes the spans of `texts` in batches. They are asked for in this order."""
+        return ReadAhead(self, [text for text in texts if len(text) <= _BLOCK_CHARACTERS], self._spans_of_batch)
+
+    def _spans_of_batch(self, texts: list[str]) -> list[Callable[[], list[tuple[int, int]]]]:
+        prepared = [self._with_characters_of(replace_surrogates(text)) for text in texts]
+        encodings = self._whole.encode_batch(prepared, add_special_tokens=False)
+        return [partial(getattr, encoding, "offsets") for encoding in encodings]
+
+    def _with_characters_of(self, text: str) -> str:
+        """The text in the model's letter case. A few letters become two when they are lower-cased; then the offsets of the original
+        text are close enough."""
+        lower = self._normal(text)
+        return lower if len(lower) == len(text) else text
 
     def count(self, text: str) -> int:
         """Word pieces of `text` without special tokens, uncut."""

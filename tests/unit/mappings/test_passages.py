@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from esblend.encoder.folder import find_model
 from esblend.encoder.tokenizer import load_tokenizer
 from mappings.attachment import PassageSettings
-from mappings.passages import split
+from mappings.passages import read_ahead, split
 from mappings.source import SourceText
 
 TOKENIZER = load_tokenizer(find_model("minilm"))
@@ -41,6 +41,49 @@ def tokens(text: str) -> int:
 def test_a_short_text_is_one_passage() -> None:
     [passage] = split(SourceText("Just a line.", ""), TOKENIZER, SMALL)
     assert (passage.start, passage.end, passage.text) == (0, 12, "Just a line.")
+
+
+class Asked:
+    """A tokenizer that notes which texts it reads."""
+
+    special_tokens = TOKENIZER.special_tokens
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        self.texts.append(text)
+        return TOKENIZER.spans(text)
+
+    def count(self, text: str) -> int:
+        return len(self.spans(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "is_read"), [("a 1 " * 4, False), ("a 1 " * 5, True), ("naïve", True), ("\x01", True)]
+)
+def test_a_text_with_fewer_letters_than_room_is_not_tokenised(text: str, is_read: bool) -> None:
+    """Only ASCII is certain to have no more word pieces than characters."""
+    asked = Asked()
+    split(SourceText(text, ""), asked, SMALL)
+    assert bool(asked.texts) == is_read
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(max_codepoint=127), max_size=30))
+def test_short_texts_fit_a_passage(text: str) -> None:
+    for passage in split(SourceText(text, ""), TOKENIZER, SMALL):
+        assert 0 < TOKENIZER.count(passage.text) <= SMALL.max_tokens - TOKENIZER.special_tokens
+
+
+@settings(deadline=None)
+@given(st.lists(texts, max_size=8))
+def test_texts_that_are_tokenised_together_have_the_same_passages(texts: list[str]) -> None:
+    sources = [SourceText(text, "") for text in texts]
+    together = read_ahead(sources, TOKENIZER, SMALL)
+    assert [split(source, together, SMALL) for source in sources] == [
+        split(source, TOKENIZER, SMALL) for source in sources
+    ]
 
 
 @pytest.mark.parametrize("text", ["", "  ", "\n\t"])

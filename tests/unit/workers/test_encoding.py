@@ -49,4 +49,4 @@ def test_a_service_that_cannot_tokenise_makes_no_dead_letters() -> None:
         service.has_tokenizer = False
         attempts = Attempts(Redis.from_url(f"redis://{NOBODY_LISTENS}"), "scope")
         with pytest.raises(ModelError, match="status 404"):
-            Encoding(TARGET, encoder, encoder.encode_documents, attempts).run([document("1", "a text")])
+            Encoding(TARGET, encoder, encoder.encode_documents, attempts).run([document("1", "a long text " * 100)])

@@ -62,6 +62,12 @@ def test_passages_fit_the_model_and_cover_the_text(encoder: Encoder) -> None:
         assert len(tokenizer.ids([passage.text])[0]) <= 40
 
 
+def test_a_text_in_ascii_has_no_more_word_pieces_than_characters_and_one(encoder: Encoder) -> None:
+    """The splitter of passages relies on it."""
+    for text in ("~{}^`|" * 4, "a b c d", "q9\x7f\x00z\t\t\t  Z", "Zx1" * 9, "  spaces   everywhere  "):
+        assert 0 < encoder.tokenizer.count(text) <= len(text) + 1, text
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
