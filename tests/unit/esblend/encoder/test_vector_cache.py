@@ -1,6 +1,7 @@
 """Vectors of texts seen before are not computed again, and the file stays small."""
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ def test_the_longest_unused_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("esblend.encoder.vector_cache._now", lambda: now[0])
     small = cache(tmp_path, max_bytes=40 * 2**10)
     for number in range(40):
-        now[0] = number
+        now[0] = number * 3600
         small.through(["kept in use", *(f"{number}-{other}" for other in range(10))], Counting())
     with sqlite3.connect(tmp_path / "vectors.sqlite") as connection:
         [(rows,)] = connection.execute("SELECT COUNT(*) FROM embeddings")
@@ -59,6 +60,40 @@ def test_the_longest_unused_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     compute = Counting()
     small.through(["kept in use", "0-0"], compute)
     assert compute.computed == ["0-0"]
+
+
+def test_the_file_may_be_deleted_at_any_time(tmp_path: Path) -> None:
+    compute, deleted = Counting(), cache(tmp_path)
+    for _ in range(2):
+        deleted.through(["a"], compute)
+    for file in tmp_path.iterdir():
+        file.unlink()
+    for _ in range(2):
+        deleted.through(["a"], compute)
+    assert compute.computed == ["a", "a"]
+    cache(tmp_path).through(["a"], compute)
+    assert compute.computed == ["a", "a"]
+
+
+def test_a_use_is_noted_once_an_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most reads write nothing."""
+    now = [10_000]
+    monkeypatch.setattr("esblend.encoder.vector_cache._now", lambda: now[0])
+    used = []
+    for seconds in (0, 3599, 1, 3599):
+        now[0] += seconds
+        cache(tmp_path).through(["a"], Counting())
+        with sqlite3.connect(tmp_path / "vectors.sqlite") as connection:
+            used += [row[0] for row in connection.execute("SELECT used FROM embeddings")]
+    assert used == [10_000, 10_000, 13_600, 13_600]
+
+
+def test_threads_share_a_cache(tmp_path: Path) -> None:
+    compute, shared = Counting(), cache(tmp_path)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda number: shared.through([f"text {number % 5}"], Counting()), range(40)))
+    shared.through([f"text {number}" for number in range(5)], compute)
+    assert compute.computed == []
 
 
 def test_a_file_that_is_no_cache_costs_only_time(tmp_path: Path) -> None:
