@@ -9,9 +9,9 @@ import structlog
 from elastic_transport import AsyncTransport, ConnectionTimeout, Transport, TransportError
 from elastic_transport import ConnectionError as TransportConnectionError
 from elasticsearch import ApiError, AsyncElasticsearch, Elasticsearch
-from elasticsearch.serializer import OrjsonSerializer
+from elasticsearch.serializer import OrjsonSerializer, TextSerializer
 
-from esblend import exact_json
+from esblend import exact_json, smile
 from esblend.settings import Settings
 from esblend.tls import tls_context
 
@@ -55,7 +55,7 @@ def _options(settings: Settings, *, credentials: bool) -> dict[str, Any]:
     options: dict[str, Any] = {
         "hosts": settings.es_url,
         "request_timeout": settings.es_timeout_seconds,
-        "serializers": {"application/json": _Serializer()},
+        "serializers": {"application/json": _Serializer(), smile.SUBTYPE: TextSerializer()},  # SMILE is ready-made
     }
     context = tls_context(settings)
     if context is not None:

@@ -1,36 +1,36 @@
 """Conditional writes: a vector is written only over the document version that it was computed from."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from elasticsearch import ApiError, Elasticsearch
 
-from esblend import exact_json
+from esblend import exact_json, smile
 from esblend.errors import IndexUnavailable
 from esblend.metrics import BULK_ITEMS, BULK_SECONDS, timed
 from workers.documents import Document, Target
 from workers.retries import QueueFull, retried
 
 MAX_BULK_BYTES = 8 * 2**20
+_WRITES_TOGETHER = 64
+"""Their lines are made together."""
 EXTERNAL_SECONDS = 30
 """Elasticsearch remembers a deletion for 60 s; a later write with only an external version would recreate the document."""
 _OVERLOADED, _GONE, _CONFLICT = 429, 404, 409
 _DOCUMENTS_OWN_FAULT = (400, 413)
+_JSON_ONLY = (406, 415)
+"""The answers of a proxy that passes only JSON."""
 
 
 @dataclass(frozen=True)
 class Write:
-    """Two lines of a bulk body. Elasticsearch accepts them only for the document version that was read."""
+    """An item of a bulk body. Elasticsearch accepts them only for the document version that was read."""
 
     document: Document
     action: dict[str, Any]
     body: dict[str, Any]
-
-    def lines(self) -> bytes:
-        """The lines as JSON; NumPy arrays become JSON arrays."""
-        return _line(self.action) + _line(self.body)
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _write_chunk(
         results.extend(result for result in sent if result.status != _OVERLOADED)
         overloaded = [result for result in sent if result.status == _OVERLOADED]
         pending = [result.write for result in overloaded]
-        pending_lines = [write.lines() for write in pending]
+        pending_lines = lines_of(pending)
         if overloaded:
             raise QueueFull(overloaded[0].reason)
 
@@ -137,11 +137,13 @@ def _send(es: Elasticsearch, writes: list[Write], lines: list[bytes], read_at: f
         if any(write.document.whole is not None for write in writes) and time.monotonic() - read_at > EXTERNAL_SECONDS:
             raise IndexUnavailable("too much time passed since the documents were read; the feed sends them again")
         with timed(BULK_SECONDS):
-            return es.bulk(operations=lines, refresh=refresh or None)  # type: ignore[arg-type]  # ready-made lines
+            return _bulk(es, lines, refresh)
 
     try:
         response = retried(bulk)
     except ApiError as error:
+        if error.meta.status in _JSON_ONLY and _is_binary(lines):
+            return _send(es, writes, json_lines_of(writes), read_at, refresh)
         if error.meta.status != 413:
             raise
         if len(writes) == 1:
@@ -151,6 +153,37 @@ def _send(es: Elasticsearch, writes: list[Write], lines: list[bytes], read_at: f
             es, writes[middle:], lines[middle:], read_at, refresh
         )
     return [_written(write, *item.values()) for write, item in zip(writes, response["items"], strict=True)]
+
+
+def _bulk(es: Elasticsearch, lines: list[bytes], refresh: bool) -> Any:
+    if not _is_binary(lines):
+        return es.bulk(operations=lines, refresh=refresh or None)  # type: ignore[arg-type]  # ready-made lines
+    return es.perform_request(
+        "POST",
+        "/_bulk",
+        params={"refresh": "true"} if refresh else None,
+        headers={"content-type": smile.MEDIA_TYPE, "accept": "application/json"},
+        body=b"".join(lines),
+        endpoint_id="bulk",
+    )
+
+
+def _is_binary(lines: Sequence[bytes]) -> bool:
+    return lines[0].startswith(smile.HEADER)
+
+
+def lines_of(writes: Sequence[Write]) -> list[bytes]:
+    """The two lines of each write: SMILE for partial updates. A whole document is written as the JSON that it was: Elasticsearch
+    stores it in the form in which it gets it."""
+    if any(write.document.whole is not None for write in writes):
+        return json_lines_of(writes)
+    lines = smile.lines([part for write in writes for part in (write.action, write.body)])
+    return [action + body for action, body in zip(lines[::2], lines[1::2], strict=True)]
+
+
+def json_lines_of(writes: Sequence[Write]) -> list[bytes]:
+    """The two lines of each write as JSON; NumPy arrays become JSON arrays."""
+    return [_line(write.action) + _line(write.body) for write in writes]
 
 
 def _line(content: dict[str, Any]) -> bytes:
@@ -169,17 +202,18 @@ def _written(write: Write, item: dict[str, Any]) -> Written:
     return Written(write, status, item.get("_seq_no"), reason)
 
 
-def _chunks(writes: Iterable[Write]) -> Iterator[tuple[list[Write], list[bytes]]]:
+def _chunks(writes: Sequence[Write]) -> Iterator[tuple[list[Write], list[bytes]]]:
     chunk: list[Write] = []
     body: list[bytes] = []
     size = 0
-    for write in writes:
-        lines = write.lines()
-        if chunk and size + len(lines) > MAX_BULK_BYTES:
-            yield chunk, body
-            chunk, body, size = [], [], 0
-        chunk.append(write)
-        body.append(lines)
-        size += len(lines)
+    for start in range(0, len(writes), _WRITES_TOGETHER):
+        together = writes[start : start + _WRITES_TOGETHER]
+        for write, lines in zip(together, lines_of(together), strict=True):
+            if chunk and size + len(lines) > MAX_BULK_BYTES:
+                yield chunk, body
+                chunk, body, size = [], [], 0
+            chunk.append(write)
+            body.append(lines)
+            size += len(lines)
     if chunk:
         yield chunk, body

@@ -1,4 +1,5 @@
-"""A proxy in front of Elasticsearch that answers one document's bulk item with status 500, as a failing shard does."""
+"""A proxy in front of Elasticsearch that answers one document's bulk item with status 500, as a failing shard does. It passes only
+JSON."""
 
 import json
 import threading
@@ -21,6 +22,8 @@ class Spoiler:
         self.id_ = id_
         self.remaining = remaining
         self.times = 0
+        self.refused = 0
+        """Bulk requests that were not JSON."""
 
     def take(self, lines: list[bytes]) -> tuple[list[bytes], list[int]]:
         """The lines of a bulk body without the spoiled operations, and the positions of these."""
@@ -48,6 +51,10 @@ def spoiling(spoiler: Spoiler) -> Iterator[str]:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
             spoiled: list[int] = []
             if self.path.partition("?")[0] == "/_bulk":
+                if "json" not in self.headers.get("content-type", ""):
+                    spoiler.refused += 1
+                    self.reply(415, {}, b'{"error": "only JSON"}')
+                    return
                 lines, spoiled = spoiler.take(body.splitlines())
                 body = b"".join(line + b"\n" for line in lines)
             if spoiled and not body:

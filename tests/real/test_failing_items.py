@@ -42,3 +42,17 @@ def test_a_failing_item_is_sent_again(fault_stack: Stack, index: str, tmp_path: 
         assert_vectors_of_present_texts(stack, index, documents)
     assert spoiler.times == FAILURES
     assert stack.call("GET", "/_esblend/dead-letters", index=index)["total"] == 0
+
+
+def test_a_worker_behind_a_proxy_that_passes_only_json_writes_json(
+    fault_stack: Stack, index: str, tmp_path: Path
+) -> None:
+    fault_stack.es.index(index=index, id="0", document={"body": "Text 0."})
+    spoiler = Spoiler(fault_stack.described["elasticsearch"], "0", 0)
+    with (
+        spoiling(spoiler) as url,
+        process(fault_stack, "esblend", "worker", place=tmp_path, ESBLEND_ES_URL=url),
+    ):
+        fault_stack.attach(index, "body")
+        assert_vectors_of_present_texts(fault_stack, index, 1)
+    assert spoiler.refused == 1
