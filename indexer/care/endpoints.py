@@ -46,7 +46,7 @@ class _Endpoints:
         wanted = _coverage(request.query_params.get("wait_for_coverage"))
         deadline = time.monotonic() + seconds(request.query_params.get("timeout", "60s"))
         await access.require(request, name, READ)
-        progress = Progress(access.own(request), name)
+        progress = Progress(access.own(request), name, until_done=wanted == 1)
         while True:
             own, caller = access.own(request), access.as_caller(request)
             # Before the status, so that no change between the two is missed.

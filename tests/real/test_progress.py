@@ -38,6 +38,40 @@ def test_a_wait_ends_when_the_feed_has_saved_its_progress(
     asyncio.run(act())
 
 
+def test_a_wait_for_the_end_goes_on_while_changes_are_pending(
+    stack: Stack, make_index: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A status would only count that it is not covered yet."""
+    checkpoints = make_index(properties={})
+    monkeypatch.setattr(progress, "CHECKPOINTS_INDEX", checkpoints)
+    monkeypatch.setattr(progress, "_ANYWAY_SECONDS", LONG)
+    monkeypatch.setattr(progress, "_PENDING_SECONDS", LONG)
+    saved: list[float | None] = [1.0, 1.0, None, 1.0]
+
+    async def act(until_done: bool) -> int:
+        """The number of versions that a wait saw."""
+        versions = iter(saved)
+        count = 0
+        async with AsyncElasticsearch(stack.described["elasticsearch"]) as es:
+            watched = Progress(es, "articles", until_done=until_done)
+            watched._checkpoint = "articles-g1"
+            read = watched.version
+
+            async def save_and_read() -> int | None:
+                nonlocal count
+                count += 1
+                await es.index(index=checkpoints, id="articles-g1", document={"pending_since": next(versions)})
+                return await read()
+
+            monkeypatch.setattr(watched, "version", save_and_read)
+            await watched.wait(0, LONG)
+        return count
+
+    stack.es.index(index=checkpoints, id="articles-g1", document={"pending_since": None})
+    assert asyncio.run(act(until_done=True)) == 3
+    assert asyncio.run(act(until_done=False)) == 1
+
+
 @pytest.mark.parametrize("is_attached", [True, False])
 def test_without_a_checkpoint_a_wait_is_short(stack: Stack, make_index: Callable[..., str], is_attached: bool) -> None:
     """The checkpoints of an index that is not attached, or not readable, say nothing."""
