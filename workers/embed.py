@@ -4,7 +4,7 @@ read -> vectors exist for this text? skip -> passages -> encode -> conditional b
                                                   \\-> fails -> dead letter
 
 A task is processed in portions: while one is encoded, the next is read and the previous ones are written. A backfill's task ends
-after a portion when live changes wait; the feed sends the rest again.
+after a portion when live changes wait, or when it takes long; the feed sends the rest again.
 """
 
 import time
@@ -41,6 +41,8 @@ SMALLEST_PORTION = 32
 """Documents read together; fewer are too few texts to sort by length."""
 _HOLD_SECONDS = 3.0
 """Vectors of a backfill are written this often, at least: each write costs Elasticsearch a segment with a graph of its vectors."""
+_LONG_SECONDS = 16.0
+"""A task of a backfill ends after a portion when it takes longer: the feed does not know yet how fast its first tasks will be."""
 _FEW_CHANGES = 100
 """Somebody may wait for a few changes. After a rewrite of a whole index, refreshes by many workers would only burden it."""
 
@@ -87,8 +89,8 @@ def embed(
     """Bring the vectors of the task's documents up to date. Repeated, late and reordered tasks are harmless.
 
     After each portion, `report` gets the sequence numbers of the written documents by id. `lane`: where the task was queued. A
-    range of the backfill ends early for a live task, after at least one portion; a live task of a few changes makes its vectors
-    visible at once, unless more live tasks wait.
+    range of the backfill ends early for a live task, or when it takes long, after at least one portion; a live task of a few
+    changes makes its vectors visible at once, unless more live tasks wait.
     """
     began = time.monotonic()
     with retry_limit(), timed_total(WORKER_SECONDS.labels("task")):
@@ -122,6 +124,7 @@ def _embed_portions(
     *,
     refreshes: bool = False,
 ) -> EmbedResult:
+    ends_at = time.monotonic() + _LONG_SECONDS
     attempts = Attempts(context.redis, f"{target.uuid}-{target.name}")
     model = target.generation.model.digest
 
@@ -154,7 +157,7 @@ def _embed_portions(
         write=write,
         is_suspect=lambda portion: any(attempts.count([document_key(document) for document in portion.documents])),
         learn=learn,
-        ends_early=lambda: lane == "backfill" and context.has_waiting_live_task(),
+        ends_early=lambda: lane == "backfill" and (time.monotonic() >= ends_at or context.has_waiting_live_task()),
         hold_seconds=0.0 if lane == "live" else _HOLD_SECONDS,
     )
     return flow.run(portions)

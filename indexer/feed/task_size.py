@@ -9,6 +9,8 @@ BACKFILL_SECONDS = 8.0
 """The same for a backfill whose tasks end early for live changes: between two tasks a worker computes nothing for a moment."""
 _MIN_DOCUMENTS = 16
 _FIRST_DOCUMENTS = 32
+_FIRST_OF_BACKFILL = 256
+"""A worker ends such a task early when it takes long."""
 _FIRST_TASKS = 4
 _WEIGHT_OF_NEWEST = 0.3
 _MAX_GROWTH = 2.0
@@ -35,7 +37,7 @@ class TaskSize:
     def of_backfill(self, remaining: int, workers: int) -> int:
         """The documents of a long task, with `remaining` changes in its shard. The last tasks are shorter, so that all workers end
         at about the same time (guided self-scheduling: Polychronopoulos and Kuck, IEEE Transactions on Computers, 1987)."""
-        longest = int((self._per_second or 0) * BACKFILL_SECONDS)
+        longest = _FIRST_OF_BACKFILL if self._per_second is None else int(self._per_second * BACKFILL_SECONDS)
         return max(self.documents, min(self.max_documents, longest, remaining // (2 * max(1, workers))))
 
     def max_in_flight(self, limit: int) -> int:

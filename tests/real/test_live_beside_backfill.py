@@ -8,8 +8,10 @@ import pytest
 from elasticsearch import Elasticsearch
 from redis import Redis
 
-from esblend.broker import RangeTask, queue_name
+from esblend.broker import Lane, RangeTask, queue_name
+from esblend.elasticsearch_connection import connect
 from esblend.encoder.registry import Encoders
+from esblend.settings import Settings
 from tests.conftest import Stack
 from tests.packaged_encoder import packaged_encoder
 from workers.documents import Target, target_in
@@ -28,9 +30,9 @@ class OneEncoder:
 @pytest.fixture
 def context(stack: Stack) -> Iterator[WorkerContext]:
     url = urlsplit(stack.described["redis"])._replace(path=f"/{OTHER_DATABASE}").geturl()
-    with Redis.from_url(url) as redis:
+    with Redis.from_url(url) as redis, connect(Settings(es_url=stack.described["elasticsearch"])) as es:
         redis.flushdb()
-        yield WorkerContext(stack.es, redis, cast(Encoders, OneEncoder()), lambda *_: None)
+        yield WorkerContext(es, redis, cast(Encoders, OneEncoder()), lambda *_: None)
         redis.flushdb()
 
 
@@ -64,6 +66,17 @@ def test_a_backfill_stops_for_a_live_task_and_goes_on_where_it_stopped(context: 
     context.redis.delete(queue_name("live"))
     rest = embed(task.model_copy(update={"after": first.until}), context, lane="backfill")
     assert (rest.until, first.written + rest.written) == (89, 90)
+
+
+@pytest.mark.parametrize(("lane", "is_whole"), [("backfill", False), ("live", True)])
+def test_a_backfills_task_that_takes_long_stops_after_a_portion(
+    context: WorkerContext, task: RangeTask, monkeypatch: pytest.MonkeyPatch, lane: Lane, is_whole: bool
+) -> None:
+    monkeypatch.setattr("workers.embed._LONG_SECONDS", 0.0)
+    result = embed(task, context, lane=lane)
+    assert result.until is not None
+    assert (result.until == 89) is is_whole
+    assert result.written == result.until + 1
 
 
 def test_a_live_task_goes_on_however_many_wait(context: WorkerContext, task: RangeTask) -> None:

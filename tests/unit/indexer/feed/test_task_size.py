@@ -53,7 +53,9 @@ def test_the_first_changed_documents_after_unchanged_ones_make_tasks_small_again
 
 def test_tasks_of_a_backfill_are_longer_until_little_remains() -> None:
     size = TaskSize(1000)
-    assert size.of_backfill(100_000, workers=2) == size.documents
+    assert size.of_backfill(100_000, workers=2) == 256  # the worker ends them when they take long
+    assert size.of_backfill(200, workers=2) == 50
+    assert size.of_backfill(20, workers=2) == size.documents == 32
     size.learn(documents=40, written=40, seconds=1.0)
     assert size.of_backfill(100_000, workers=2) == 320
     assert size.of_backfill(800, workers=2) == 200
