@@ -5,6 +5,7 @@ JSON of the document.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,51 +22,60 @@ _INT, _LONG = b"\x24", b"\x25"
 _ASCII, _UNICODE, _END_OF_STRING = b"\xe0", b"\xe4", b"\xfc"
 _ARRAY, _END_OF_ARRAY, _OBJECT, _END_OF_OBJECT = b"\xf8", b"\xf9", b"\xfa", b"\xfb"
 _LONG_NAME = b"\x34"
+_NUMBERS = b"the numbers of an array"
 _FLOAT = 0x28
 _FLOAT_LAYOUT = np.dtype([("first_four", "<u4"), ("last_two", "<u2")])
 _FLOAT_BYTES = 6
 
 
 def lines(contents: Sequence[Any]) -> list[bytes]:
-    """Each content as one line of a bulk body. NumPy arrays of float32 become arrays of numbers; all of them together, because a
-    call of NumPy takes longer than the numbers of one vector."""
-    parts_of = [list(_parts(content)) for content in contents]
-    arrays = [part for parts in parts_of for part in parts if isinstance(part, np.ndarray)]
-    encoded = iter(_numbers(arrays))
-    return [
-        b"".join([HEADER, *(next(encoded) if isinstance(part, np.ndarray) else part for part in parts), _END_OF_LINE])
-        for parts in parts_of
-    ]
+    """Each content as one line of a bulk body. NumPy arrays of float32 become arrays of numbers."""
+    arrays: list[NDArray[np.float32]] = []
+    tokens_of = [_tokens(content, arrays) for content in contents]
+    numbers = _numbers(arrays)
+    return [b"".join([next(numbers) if token is _NUMBERS else token for token in tokens]) for tokens in tokens_of]
 
 
-def _parts(content: Any) -> Iterator[bytes | NDArray[np.float32]]:
-    """The tokens of a value; an array stands for its numbers."""
-    if isinstance(content, dict):
-        yield _OBJECT
-        for name, value in content.items():
-            yield _name(name)
-            yield from _parts(value)
-        yield _END_OF_OBJECT
-    elif isinstance(content, list | np.ndarray):
-        yield _ARRAY
-        if isinstance(content, np.ndarray):
-            yield content
+def _tokens(content: Any, arrays: list[NDArray[np.float32]]) -> list[bytes]:
+    """The tokens of a line, with `_NUMBERS` in place of the numbers of each array: a call of NumPy takes longer than the numbers of
+    one vector, so those of all lines are made together."""
+    tokens = [HEADER]
+    append = tokens.append
+
+    def add(value: Any) -> None:
+        if isinstance(value, dict):
+            append(_OBJECT)
+            for name, item in value.items():
+                append(_name(name))
+                add(item)
+            append(_END_OF_OBJECT)
+        elif isinstance(value, str):
+            append(_string(value))
+        elif isinstance(value, np.ndarray):
+            append(_ARRAY)
+            append(_NUMBERS)
+            append(_END_OF_ARRAY)
+            arrays.append(value)
+        elif isinstance(value, list):
+            append(_ARRAY)
+            for item in value:
+                add(item)
+            append(_END_OF_ARRAY)
+        elif value is None:
+            append(_NULL)
+        elif isinstance(value, bool):
+            append(_TRUE if value else _FALSE)
+        elif isinstance(value, int):
+            append(_integer(value))
         else:
-            for value in content:
-                yield from _parts(value)
-        yield _END_OF_ARRAY
-    elif isinstance(content, str):
-        yield _string(content)
-    elif content is None:
-        yield _NULL
-    elif isinstance(content, bool):
-        yield _TRUE if content else _FALSE
-    elif isinstance(content, int):
-        yield _integer(content)
-    else:
-        raise TypeError(f"{type(content).__name__} is not a value of a bulk line")
+            raise TypeError(f"{type(value).__name__} is not a value of a bulk line")
+
+    add(content)
+    append(_END_OF_LINE)
+    return tokens
 
 
+@lru_cache(1000)
 def _name(name: str) -> bytes:
     text = name.encode("utf-8", "surrogatepass")
     if name.isascii() and 1 <= len(text) <= 64:
