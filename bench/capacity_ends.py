@@ -8,10 +8,10 @@ import math
 from dataclasses import dataclass
 
 from bench.report import write
-from esblend.broker import MAX_DOCUMENTS
+from esblend.broker import MAX_RANGE_DOCUMENTS
 from indexer.feed.saved_checkpoint import PART, WHOLE_SHARDS, pause_after_save
 from indexer.feed.task_size import TASK_SECONDS
-from workers.embed import PORTIONS, SMALLEST_PORTION
+from workers.embed import page_size
 
 REQUESTS_OF_TASK = 2
 """Of a worker: for the mapping, and for dead letters."""
@@ -51,13 +51,13 @@ class Load:
 
     @property
     def _documents_of_task(self) -> float:
-        return min(MAX_DOCUMENTS, max(1.0, TASK_SECONDS / self.embed_seconds))
+        return min(MAX_RANGE_DOCUMENTS, max(1.0, TASK_SECONDS / self.embed_seconds))
 
     @property
     def requests(self) -> float:
         """Requests a second to Elasticsearch, of the workers."""
         documents = self._documents_of_task
-        pages = math.ceil(documents / max(SMALLEST_PORTION, documents / PORTIONS))  # each is one search
+        pages = math.ceil(documents / page_size(round(documents)))  # each is one search
         portions = math.ceil(documents * self.embed_seconds / PORTION_SECONDS)
         return self.tasks * (REQUESTS_OF_TASK + pages + max(pages, portions))
 
@@ -96,7 +96,7 @@ def write_ends(loads: list[Load], requests_at_rest: float) -> None:
         row["ends at passages"] = "" if limit is None else f"{_two_digits(loads[-1].passages * limit / values[-1]):,}"
         rows.append(row | {"then": remedy})
     note = (
-        f"768 dimensions, int8 encoder, all passages in one index; tasks of {TASK_SECONDS:g} s and at most {MAX_DOCUMENTS} "
+        f"768 dimensions, int8 encoder, all passages in one index; tasks of {TASK_SECONDS:g} s and at most {MAX_RANGE_DOCUMENTS} "
         f"passages, {REDIS_COMMANDS_OF_TASK} commands of Redis a task, {REDIS_COMMANDS:,} a second. Computed by "
         "`python -m bench capacity`."
     )

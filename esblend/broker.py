@@ -27,7 +27,9 @@ VISIBILITY_SECONDS = 3600
 
 
 MAX_DOCUMENTS = 1000
-"""The highest number of documents in one task."""
+"""The highest number of ids in one task."""
+MAX_RANGE_DOCUMENTS = 4000
+"""The highest number of documents in a task that names a range. Between two tasks a worker computes nothing for a moment."""
 MAX_RUNS = 100
 """The highest number of runs of the workers' own writes in one message: each is a clause of the worker's search."""
 MAX_SEQ_NO = 2**63 - 1
@@ -76,7 +78,7 @@ class RangeTask(BaseModel):
     shard: int = Field(ge=0, le=2**31 - 1)
     after: int = Field(ge=-1, le=MAX_SEQ_NO)
     until: SeqNo
-    max_documents: int = Field(ge=1, le=MAX_DOCUMENTS)
+    max_documents: int = Field(ge=1, le=MAX_RANGE_DOCUMENTS)
     """The worker stops after this number of documents and reports how far it came: the feed does not know how many there are."""
     without: list[tuple[SeqNo, SeqNo]] = Field(default=[], max_length=MAX_RUNS)
     """Runs of sequence numbers, both ends included, that need no work: the workers' own writes."""
@@ -98,7 +100,7 @@ class AttachTask(BaseModel):
 
 
 Count = Annotated[int, Field(ge=0, le=100_000)]
-"""Documents. A task has at most MAX_DOCUMENTS, and 10,000 more that share one sequence number."""
+"""Documents. A task has at most MAX_RANGE_DOCUMENTS, and 10,000 more that share one sequence number."""
 
 
 class EmbedResult(BaseModel):

@@ -241,7 +241,7 @@ class Settings(BaseSettings):
     feed_discovery_seconds: float = Field(
         default=1.0, gt=0, description="Interval between checks for newly attached indices."
     )
-    feed_batch_documents: int = Field(default=1000, ge=1, le=1000, description="Maximum documents in one task.")
+    feed_batch_documents: int = Field(default=4000, ge=1, le=4000, description="Maximum documents in one task.")
     feed_max_tasks_in_flight: int | None = Field(
         default=None,
         ge=1,

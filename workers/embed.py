@@ -36,9 +36,11 @@ from workers.refresh_pace import RefreshPace
 from workers.retries import retry_limit
 from workers.vector_writes import without_vectors
 
-PORTIONS = 8
-SMALLEST_PORTION = 32
+_PAGES = 8
+_SMALLEST_PAGE = 32
 """Documents read together; fewer are too few texts to sort by length."""
+_LARGEST_PAGE = 125
+"""More documents in a search cost Elasticsearch hardly less, and their texts may be long."""
 _HOLD_SECONDS = 3.0
 """Vectors of a backfill are written this often, at least: each write costs Elasticsearch a segment with a graph of its vectors."""
 _LONG_SECONDS = 16.0
@@ -166,7 +168,7 @@ def _embed_portions(
 def _portions_by_id(
     task: EmbedTask, target: Target, context: WorkerContext, may_have_letters: bool
 ) -> Iterator[Portion]:
-    size = _portion_size(len(task.documents))
+    size = page_size(len(task.documents))
     for start in range(0, len(task.documents), size):
         references = task.documents[start : start + size]
         read_at = time.monotonic()
@@ -179,7 +181,7 @@ def _portions_by_id(
 def _portions_of_range(
     task: RangeTask, target: Target, context: WorkerContext, may_have_letters: bool
 ) -> Iterator[Portion]:
-    size = _portion_size(min(task.max_documents, task.until - task.after))
+    size = page_size(min(task.max_documents, task.until - task.after))
     reader = RangeReader(context.es, target, task, size)
     pages = reader.pages()
     while True:
@@ -205,8 +207,9 @@ def _page(
     return Portion(requested, documents, read_at, may_have_letters, unlisted)
 
 
-def _portion_size(documents: int) -> int:
-    return max(SMALLEST_PORTION, -(-documents // PORTIONS))
+def page_size(documents: int) -> int:
+    """The documents that one request reads, in a task of so many."""
+    return min(_LARGEST_PAGE, max(_SMALLEST_PAGE, -(-documents // _PAGES)))
 
 
 def _to_process(action: Action, target: Target, portion: Portion) -> list[Document]:

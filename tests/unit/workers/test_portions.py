@@ -1,8 +1,11 @@
 """How a page of documents is cut into portions."""
 
+import pytest
+
 from esblend.broker import LANES, queue_name
 from mappings.source import SourceText
 from workers.documents import Document
+from workers.embed import page_size
 from workers.portion_writes import Portion
 from workers.portions import PortionSize, cut
 from workers.worker import _lane
@@ -60,3 +63,9 @@ def test_cached_vectors_do_not_make_the_next_portion_endless() -> None:
 def test_the_lane_is_that_of_the_queue() -> None:
     assert [_lane({"exchange": "esblend", "routing_key": queue_name(lane)}) for lane in LANES] == list(LANES)
     assert _lane({"routing_key": "another"}) is _lane(None) is None
+
+
+@pytest.mark.parametrize(("documents", "page"), [(10, 32), (256, 32), (800, 100), (4000, 125)])
+def test_a_page_is_an_eighth_of_a_task_within_limits(documents: int, page: int) -> None:
+    """Of a few texts, little can be sorted by length. Many long texts need memory."""
+    assert page_size(documents) == page
