@@ -4,6 +4,7 @@ import base64
 import statistics
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -17,6 +18,8 @@ from bench.report import write
 from bench.scale import scaled
 from bench.stack import BenchStack, bench_stack, free_port, memory_megabytes
 from bench.stub_worker import READY_MADE
+from esblend import smile
+from esblend.elasticsearch_connection import connect
 from esblend.encoder.calibration import calibration_texts
 from esblend.encoder.encoder import EncoderOptions, load_encoder
 from mappings.attachment import Attachment, PassageSettings
@@ -29,6 +32,8 @@ DOCUMENTS = scaled(2400)
 SCALING_DOCUMENTS = scaled(1200)
 SHORT_DOCUMENTS = scaled(60_000)
 ROUNDS = 3
+_CHUNK = 500
+"""Updates in a request."""
 WORKERS = (1, 2, 4)
 COSTS_NOTE = (
     "CPU: seconds of user and system time of each process with its children; share of all of them. Worker: share of the time from "
@@ -74,14 +79,15 @@ def end_to_end(stack: BenchStack, bodies: list[str], **measure: Any) -> Costs:
 
 
 def vector_updates(
-    index: str, attachment: Attachment, lengths: list[int], *, is_base64: bool = False
+    index: str, attachment: Attachment, lengths: list[int], *, is_base64: bool = False, is_smile: bool = False
 ) -> Iterator[dict[str, Any]]:
     """The updates that a worker sends."""
     for number, length in enumerate(lengths):
+        vector = READY_MADE[length * 31 % 4096] if is_smile else ready_made(length, is_base64=is_base64)
         values = {
             "fingerprint": "0" * 44,
             "state": "embedded",
-            "passages": [{"vector": ready_made(length, is_base64=is_base64), "start": 0, "end": length}],
+            "passages": [{"vector": vector, "start": 0, "end": length}],
         }
         yield {
             "_op_type": "update", "_index": index, "_id": str(number),
@@ -184,6 +190,7 @@ def ceiling(stack: BenchStack) -> tuple[list[dict[str, Any]], list[dict[str, Any
                 plain.append(plain_bulk(stack, lengths, is_base64=False))
                 esblend.append(stub_ingest(stack, SHORT_DOCUMENTS, measure))
         base64_costs = plain_bulk(stack, lengths, is_base64=True)
+        smile_costs = smile_bulk(stack, lengths)
     seconds = [statistics.median(costs.seconds for costs in rounds) for rounds in (plain, esblend)]
     quarter = max(1, len(memory) // 4)
     rows = [
@@ -195,14 +202,20 @@ def ceiling(stack: BenchStack) -> tuple[list[dict[str, Any]], list[dict[str, Any
             base64_costs.seconds,
             ratio=seconds[0] / base64_costs.seconds,
         ),
+        row(
+            "the same numbers in SMILE, 2 threads, one round",
+            SHORT_DOCUMENTS,
+            smile_costs.seconds,
+            ratio=seconds[0] / smile_costs.seconds,
+        ),
         figure("feed: CPU ms per 1,000 changes", esblend[-1].cpu["feed"] * 1e6 / SHORT_DOCUMENTS),
         figure("Redis: KB at most for tasks and results", (max(redis_memory) - redis_memory[0]) / 1024),
         figure("worker memory MB after a quarter of the run", memory[quarter]),
         figure("worker memory MB at the end of the run", memory[-1]),
     ]
     alone = [
-        part_row(f"CPU: {process}, parallel_bulk alone, {name}", part.cpu[process], SHORT_DOCUMENTS)
-        for name, part in (("numbers", plain[-1]), ("base64", base64_costs))
+        part_row(f"CPU: {process}, bulk updates alone, {name}", part.cpu[process], SHORT_DOCUMENTS)
+        for name, part in (("numbers", plain[-1]), ("base64", base64_costs), ("numbers in SMILE", smile_costs))
         for process in ("elasticsearch", "bench")
     ]
     return rows, [*esblend[-1].rows(SHORT_DOCUMENTS), *alone]
@@ -247,9 +260,32 @@ def plain_bulk(stack: BenchStack, lengths: list[int], *, is_base64: bool) -> Cos
         ready_made(length, is_base64=is_base64)
     updates = vector_updates("plain", attachment, lengths, is_base64=is_base64)
     with measured(stack, "plain") as costs:
-        for is_done, item in parallel_bulk(stack.es, updates, thread_count=2, chunk_size=500):
+        for is_done, item in parallel_bulk(stack.es, updates, thread_count=2, chunk_size=_CHUNK):
             assert is_done, item
         stack.es.indices.refresh(index="plain")  # a covered index is searchable, too
+    stack.es.indices.delete(index="plain")
+    return costs
+
+
+def smile_bulk(stack: BenchStack, lengths: list[int]) -> Costs:
+    """The same updates in SMILE, in which workers write them; the client does not offer it."""
+    attachment = mapped_index(stack, "plain", short_texts(len(lengths)))
+    updates = list(vector_updates("plain", attachment, lengths, is_smile=True))
+
+    def write(start: int) -> None:
+        lines = [
+            content
+            for update in updates[start : start + _CHUNK]
+            for content in ({"update": {"_index": update["_index"], "_id": update["_id"]}}, {"doc": update["doc"]})
+        ]
+        headers = {"content-type": smile.MEDIA_TYPE, "accept": "application/json"}
+        response = es.perform_request("POST", "/_bulk", headers=headers, body=b"".join(smile.lines(lines)))
+        assert not response.body["errors"]
+
+    with connect(stack.settings()) as es, measured(stack, "plain") as costs:
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(write, range(0, len(updates), _CHUNK)))
+        stack.es.indices.refresh(index="plain")
     stack.es.indices.delete(index="plain")
     return costs
 
