@@ -23,12 +23,13 @@ _LEADING_ZEROS = 5
 """Zeros after the point of a small number. Writers use an exponent rather than more zeros."""
 
 
-def loads(data: bytes) -> Any:
+def loads(data: bytes, *, keeps_digits: bool = True) -> Any:
     """Parse JSON. A number that neither a 64-bit integer nor a double can hold becomes an `orjson.Fragment` of its digits.
+    `keeps_digits`: if false, it is rounded to a double. That is for content that holds no numbers of users.
 
     Raises ValueError for anything that is not JSON, including NaN, Infinity and deep nesting.
     """
-    if not _has_long_number(data):
+    if not keeps_digits or not _has_long_number(data):
         try:
             return orjson.loads(data)
         except orjson.JSONDecodeError as error:
@@ -55,8 +56,10 @@ def _has_long_number(data: bytes) -> bool:
     Every query vector and every response is examined, so this uses methods of `bytes` that search 200 MB a second. The
     zeros of 0.00347 are not significant: vectors are full of them.
     """
-    runs = data.translate(_RUNS)
-    if b"1" * 18 not in runs and b"1e111" not in runs and b"1e 111" not in runs:
+    runs = data.translate(
+        _RUNS, b"+-"
+    )  # without signs, an exponent needs one search; `1-2` becomes one number, which does no harm
+    if b"1" * 18 not in runs and b"1e111" not in runs:
         return False  # nearly every body; the exact check takes several times longer
     kinds = data.translate(_KINDS)
     digits = kinds.translate(_DIGITS_ALIKE, b".")

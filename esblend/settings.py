@@ -232,7 +232,11 @@ class Settings(BaseSettings):
     clicks_per_second: int = Field(
         default=100, ge=1, description="Clicks that a gateway accepts from one caller in a second."
     )
-    gateway_connections: int = Field(default=256, ge=1, description="Maximum connections to Elasticsearch.")
+    gateway_connections: int = Field(
+        default=256,
+        ge=1,
+        description="Maximum connections to Elasticsearch for searches, and as many for other requests.",
+    )
     gateway_max_search_body: int = Field(
         default=8 * 2**20, ge=1024, description="Maximum bytes of a search body that esblend parses."
     )

@@ -140,8 +140,7 @@ class MultiSearch:
     async def _ask_elasticsearch(self, rest: list[int]) -> dict[str, str]:
         """Fill in the responses of searches that do not fuse. Returns Elasticsearch's headers for the caller."""
         parameters = {key: value for key, value in self._given.items() if key != "filter_path"}
-        answer = await self._context.upstream.request(
-            "POST",
+        answer = await self._context.upstream.post(
             raw_path(self._scope),
             headers=self._scope["headers"],
             params=parameters,

@@ -1,8 +1,9 @@
 """HTTP connections from the gateway to its Elasticsearch, and the JSON requests that a search sends over them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 from yarl import URL
@@ -12,6 +13,7 @@ from esblend.errors import UpstreamError, UpstreamUnavailable
 from esblend.event_loop import LARGE_BODY, off_loop
 from esblend.settings import Settings
 from esblend.tls import tls_context
+from query.run.search_connections import SearchConnections
 
 # RFC 9110, section 7.6.1: these headers belong to one connection.
 HOP_BY_HOP = frozenset(
@@ -26,6 +28,8 @@ _NOT_FOR_OWN_REQUESTS = HOP_BY_HOP | {
     b"accept",
     b"accept-encoding",
 }
+_NDJSON = ((b"content-type", b"application/x-ndjson"), (b"accept", b"application/json"))
+_SHOWN = frozenset((b"x-elastic-product", b"warning", b"www-authenticate"))
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
 
@@ -47,6 +51,9 @@ class Upstream:
         self._connections = settings.gateway_connections
         self._tls = tls_context(settings)
         self._session: aiohttp.ClientSession | None = None
+        self.searches = SearchConnections(
+            self._base, tls=self._tls, most=self._connections, silence_seconds=settings.gateway_answer_seconds
+        )
 
     async def open(self) -> None:
         self._session = aiohttp.ClientSession(
@@ -58,6 +65,7 @@ class Upstream:
         )
 
     async def close(self) -> None:
+        await self.searches.close()
         if self._session:
             await self._session.close()
 
@@ -67,39 +75,26 @@ class Upstream:
             raise RuntimeError("open() has not been called")
         return self._session
 
-    async def request(
-        self, method: str, path: str, *, headers: RawHeaders, params: Mapping[str, str] | None = None, body: Any = None
-    ) -> ElasticsearchResponse:
-        """Send JSON with the caller's headers; a list is sent as NDJSON, and bytes are NDJSON already.
+    async def post(
+        self, path: str, *, headers: RawHeaders, params: Mapping[str, str], body: Sequence[Any] | bytes,
+        has_documents: bool = True,
+    ) -> ElasticsearchResponse:  # fmt: skip
+        """Send an `_msearch` with the caller's headers: lines of JSON, or bytes of such lines. `has_documents`: whether the
+        response contains values of documents, whose long numbers are kept.
 
         Raises UpstreamError on an error status, UpstreamUnavailable without a response.
         """
-        callers_headers = [
-            (header_text(n), header_text(v)) for n, v in headers if n.lower() not in _NOT_FOR_OWN_REQUESTS
-        ]
-        data = _encoded(body)
-        content_type = "application/x-ndjson" if isinstance(body, bytes | list) else "application/json"
-        url = self.url(path).update_query(params or {})
+        sent = [pair for pair in headers if pair[0].lower() not in _NOT_FOR_OWN_REQUESTS]
+        query = f"?{urlencode(params)}" if params else ""
         try:
-            async with self.session.request(
-                method,
-                url,
-                headers=[*callers_headers, ("Content-Type", content_type), ("Accept", "application/json")],
-                data=data,
-                allow_redirects=False,
-            ) as response:
-                raw = await response.read()
-                shown_headers = {
-                    name: value
-                    for name, value in response.headers.items()
-                    if name.lower() in ("x-elastic-product", "warning", "www-authenticate")
-                }
-                content = await off_loop(len(raw) > LARGE_BODY, _parse, raw)
-                if response.status >= 400:
-                    raise UpstreamError(response.status, content)
-                return ElasticsearchResponse(content, shown_headers)
-        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
+            response = await self.searches.post(path + query, [*sent, *_NDJSON], _encoded(body))
+        except OSError as error:
             raise UpstreamUnavailable("the gateway cannot reach Elasticsearch") from error
+        shown = {name.decode(): header_text(value) for name, value in response.headers if name in _SHOWN}
+        content = await off_loop(len(response.body) > LARGE_BODY, _parse, response.body, has_documents)
+        if response.status >= 400:
+            raise UpstreamError(response.status, content)
+        return ElasticsearchResponse(content, shown)
 
     async def is_reachable(self) -> bool:
         """Whether Elasticsearch answers. 401 counts: the server is up."""
@@ -122,17 +117,13 @@ def header_text(raw: bytes) -> str:
         return raw.decode("latin-1")
 
 
-def _encoded(body: Any) -> bytes:
-    if isinstance(body, bytes):
-        return body
-    if isinstance(body, list):
-        return b"".join(exact_json.dumps(line) + b"\n" for line in body)
-    return exact_json.dumps(body)
+def _encoded(body: Sequence[Any] | bytes) -> bytes:
+    return body if isinstance(body, bytes) else b"".join(exact_json.dumps(line) + b"\n" for line in body)
 
 
-def _parse(raw: bytes) -> dict[str, Any]:
+def _parse(raw: bytes, has_documents: bool) -> dict[str, Any]:
     try:
-        content = exact_json.loads(raw)
+        content = exact_json.loads(raw, keeps_digits=has_documents)
     except ValueError:
         return {
             "error": {"root_cause": [], "type": "upstream_exception", "reason": raw[:500].decode("utf-8", "replace")}

@@ -72,8 +72,10 @@ class SearchRequests:
         *,
         named_scores: bool = False,
         indices: Sequence[Sequence[str]] = (),
+        has_documents: bool = True,
     ) -> list[dict[str, Any]]:
-        """A response for each body; a failed one contains an `error`. `indices`: of each body; none: the search's target."""
+        """A response for each body; a failed one contains an `error`. `indices`: of each body; none: the search's target.
+        `has_documents`: see `Upstream.post`."""
         if not bodies:
             return []
         began = time.perf_counter()
@@ -87,9 +89,9 @@ class SearchRequests:
         params = {key: value for key, value in self.parameters.response.items() if key == "typed_keys"}
         if named_scores:
             params["include_named_queries_score"] = "true"
-        answer = await self.upstream.request(
-            "POST", "/_msearch", headers=self.caller.headers, params=params,
-            body=[line for pair in zip(headers, bodies, strict=True) for line in pair],
+        answer = await self.upstream.post(
+            "/_msearch", headers=self.caller.headers, params=params,
+            body=[line for pair in zip(headers, bodies, strict=True) for line in pair], has_documents=has_documents,
         )  # fmt: skip
         self.headers.update(answer.headers)
         self.took(step, began, searches=len(bodies))
@@ -117,11 +119,11 @@ class SearchRequests:
         indices: Sequence[Sequence[str]] = (),
     ) -> list[dict[str, Any]]:
         """As `raw`, for the legs; records the time that Elasticsearch reports for each leg."""
-        responses = await self.raw("legs", bodies, named_scores=named_scores, indices=indices)
+        responses = await self.raw("legs", bodies, named_scores=named_scores, indices=indices, has_documents=False)
         # A caller who may search an alias has no right to name its indices: the legs' filters choose the documents then.
         denied = [n for n, response in enumerate(responses) if indices and indices[n] and response.get("status") == 403]
         if denied:
-            again = await self.raw("legs", [bodies[n] for n in denied], named_scores=named_scores)
+            again = await self.raw("legs", [bodies[n] for n in denied], named_scores=named_scores, has_documents=False)
             for n, response in zip(denied, again, strict=True):
                 responses[n] = response
         for kind, response in zip(kinds, responses, strict=True):

@@ -90,6 +90,6 @@ async def test_own_requests_name_the_outage(answer: bytes) -> None:
         await upstream.open()
         try:
             with pytest.raises(UpstreamUnavailable):
-                await upstream.request("GET", "/a", headers=[])
+                await upstream.post("/a", headers=[], params={}, body=b"")
         finally:
             await upstream.close()

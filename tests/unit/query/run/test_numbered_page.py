@@ -38,7 +38,7 @@ class Sent:
         self._shards = {"total": shards, "successful": shards, "skipped": 0, "failed": 0}
         self._term = term
 
-    async def request(self, *_: Any, body: list[dict[str, Any]], **__: Any) -> ElasticsearchResponse:
+    async def post(self, *_: Any, body: list[dict[str, Any]], **__: Any) -> ElasticsearchResponse:
         self.bodies += body[1::2]
         return ElasticsearchResponse({"responses": list(map(self._response, body[1::2]))}, {})
 

@@ -26,7 +26,7 @@ class Sent:
         self.bodies: list[dict[str, Any]] = []
         self._hits = hits
 
-    async def request(self, *_: Any, body: list[dict[str, Any]], **__: Any) -> ElasticsearchResponse:
+    async def post(self, *_: Any, body: list[dict[str, Any]], **__: Any) -> ElasticsearchResponse:
         self.headers += body[::2]
         self.bodies += body[1::2]
         response = {"hits": {"total": {"value": 5000}, "hits": self._hits}, "_shards": {}}
