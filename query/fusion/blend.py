@@ -48,6 +48,7 @@ def blend(
     scale: SemanticScale = SemanticScale(),
     plugin: Fuse | None = None,
     highest: float | None = None,
+    most: int | None = None,
 ) -> list[FusedHit]:
     """Fuse the legs of a hybrid query, best first. The first name in `weights` is the lexical leg; the others are semantic.
 
@@ -55,7 +56,8 @@ def blend(
     m being the query's mean dot product with the documents. raw_dot: the same with the dot product itself. theoretical: with
     (dot + 1) / 2. Other normalisers apply to both lists. The semantic leg adds 0 for a document without vectors, and for one
     outside of a window the lowest value of the list, if negative. `plugin`: fuses the legs in place of linear fusion and rrf.
-    `highest`: the query's highest BM25, if the list may lack its document.
+    `highest`: the query's highest BM25, if the list may lack its document. `most`: only so many hits are needed, and those with the
+    same score as the last of them.
     """
     lexical: str | Normalize = blending.normalizer
     if blending.normalizer in (CALIBRATED, RAW_DOT, THEORETICAL):
@@ -76,8 +78,8 @@ def blend(
     if plugin is not None:
         return plugin(legs)
     if blending.fusion == "rrf":
-        return reciprocal_rank_fusion(legs, blending.rank_constant)
-    return linear_fusion(legs, blending.combination)
+        return reciprocal_rank_fusion(legs, blending.rank_constant, most=most)
+    return linear_fusion(legs, blending.combination, most=most)
 
 
 def _semantic_normalizer(blending: Blending, scale: SemanticScale) -> str | Normalize:

@@ -9,7 +9,7 @@ from query.fusion.ranked_lists import FusedHit, Key, LegContribution, Method, Ra
 
 
 def linear_fusion(
-    legs: Sequence[RankedLeg], combination: str = "sum", *, single_precision: bool = False
+    legs: Sequence[RankedLeg], combination: str = "sum", *, single_precision: bool = False, most: int | None = None
 ) -> list[FusedHit]:
     """Fuse normalised scores, best first. Ties go to the document that the earlier legs rank better.
 
@@ -17,7 +17,7 @@ def linear_fusion(
     formulas of OpenSearch's normalization processor, w being a leg's weight and s its normalised score: arithmetic_mean:
     sum(w * s) / sum(w); geometric_mean: exp(sum(w * ln s) / sum(w)) and harmonic_mean: sum(w) / sum(w / s), with s at least
     0.001. A list without d counts with `absent_value`, usually 0. `single_precision`: a sum is of 32-bit floats, as in
-    Elasticsearch.
+    Elasticsearch. `most`: see `fuse_lists`.
     Raises InvalidRequest on an unknown combination.
     """
     combine = COMBINATIONS.get(combination)
@@ -27,7 +27,6 @@ def linear_fusion(
     absent = [
         absent_value(leg.normalizer, values, is_cut=leg.is_cut) for leg, values in zip(legs, normalized, strict=True)
     ]
-    ranks = [{key: rank for rank, key in enumerate(leg.scores, start=1)} for leg in legs]
     weights = [leg.weight for leg in legs]
 
     def scores(values: Sequence[Sequence[float]]) -> Sequence[float]:
@@ -40,14 +39,14 @@ def linear_fusion(
         return LegContribution(
             leg.name,
             leg.weight,
-            ranks[position].get(key),
+            leg.ranks.get(key),
             leg.scores.get(key),
             value,
             leg.weight * value,
             leg.dot_of(key),
             leg.mean_of(key),
             leg.normalizer if isinstance(leg.normalizer, str) else "calibrated",
-            leg.hits.get(key),
+            leg.inner(key),
         )
 
-    return fuse_lists(legs, normalized, absent, scores, part, Method("linear", combination))
+    return fuse_lists(legs, normalized, absent, scores, part, Method("linear", combination), most)

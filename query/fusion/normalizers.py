@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from esblend.errors import InvalidRequest
 from query.fusion.ranked_lists import Key, Scores
@@ -71,8 +72,11 @@ class Calibration:
         # dividing by it would show rounding errors as large values. The floor keeps the order.
         return max(self.perfect - self.mean, _SMALLEST_DISTANCE * self.scale)
 
-    def calibrate(self, raw: float) -> float:
-        return (self.of_raw(raw) - self.mean) / self.distance
+    @cached_property
+    def calibrate(self) -> Callable[[float], float]:
+        """Turns a raw score into a calibrated value."""
+        of_raw, mean, distance = self.of_raw, self.mean, self.distance
+        return lambda raw: (of_raw(raw) - mean) / distance
 
 
 def calibrated(calibrations: Mapping[str, Calibration]) -> Normalize:
@@ -80,7 +84,8 @@ def calibrated(calibrations: Mapping[str, Calibration]) -> Normalize:
     unknown = Calibration(0.0)
 
     def by_index(scores: Scores) -> dict[Key, float]:
-        return {key: calibrations.get(key.index, unknown).calibrate(raw) for key, raw in scores.items()}
+        by_name = {index: calibrations.get(index, unknown).calibrate for index in {key.index for key in scores}}
+        return {key: by_name[key.index](raw) for key, raw in scores.items()}
 
     return by_index
 

@@ -7,15 +7,15 @@ from query.fusion.ranked_lists import FusedHit, Key, LegContribution, Method, Ra
 
 
 def reciprocal_rank_fusion(
-    legs: Sequence[RankedLeg], rank_constant: int = 60, *, single_precision: bool = False
+    legs: Sequence[RankedLeg], rank_constant: int = 60, *, single_precision: bool = False, most: int | None = None
 ) -> list[FusedHit]:
     """Fuse ranked lists by reciprocal rank (Cormack et al., SIGIR 2009), best first.
 
     score(d) = sum over legs of weight / (rank_constant + rank), rank from 1; a list without d adds 0. Ties go to the
-    document that the earlier legs rank better. `single_precision`: scores are 32-bit floats, as in Elasticsearch.
+    document that the earlier legs rank better. `single_precision`: scores are 32-bit floats, as in Elasticsearch. `most`: see
+    `fuse_lists`.
     """
-    ranks = [{key: rank for rank, key in enumerate(leg.scores, start=1)} for leg in legs]
-    shares = [{key: 1.0 / (rank_constant + rank) for key, rank in of_leg.items()} for of_leg in ranks]
+    shares = [{key: 1.0 / place for place, key in enumerate(leg.scores, start=rank_constant + 1)} for leg in legs]
     weights = [leg.weight for leg in legs]
 
     def scores(values: Sequence[Sequence[float]]) -> Sequence[float]:
@@ -26,12 +26,12 @@ def reciprocal_rank_fusion(
         return LegContribution(
             leg.name,
             leg.weight,
-            ranks[position].get(key),
+            leg.ranks.get(key),
             leg.scores.get(key),
             share,
             leg.weight * share,
             leg.dot_of(key),
-            inner=leg.hits.get(key),
+            inner=leg.inner(key),
         )
 
-    return fuse_lists(legs, shares, [0.0] * len(legs), scores, part, Method("rrf", rank_constant=rank_constant))
+    return fuse_lists(legs, shares, [0.0] * len(legs), scores, part, Method("rrf", rank_constant=rank_constant), most)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from esblend.errors import UpstreamError
-from query.fusion.ranked_lists import Key, NumberedKey
+from query.fusion.ranked_lists import Key, NumberedKey, keys_from
 from query.language.tree import Search
 from query.plan.documents import documents_query
 
@@ -46,18 +46,19 @@ def numbered(body: Mapping[str, Any]) -> dict[str, Any]:
 def keys_of_hits(hits: Sequence[Mapping[str, Any]]) -> list[Key]:
     """The documents of the hits of a ranked list. Raises NumbersMissing if they have neither ids nor sequence numbers."""
     if hits and "_id" in hits[0]:
-        return [Key(hit["_index"], hit["_id"]) for hit in hits]
+        return keys_from([hit["_index"] for hit in hits], [hit["_id"] for hit in hits])
     return _numbers_of(hits)
 
 
 def _numbers_of(hits: Sequence[Mapping[str, Any]]) -> list[Key]:
     try:
-        keys: list[Key] = [NumberedKey(hit["_index"], f"{hit[_NUMBER]}/{hit[_TERM]}") for hit in hits]
+        numbers = [hit[_NUMBER] for hit in hits]
+        versions = [f"{number}/{hit[_TERM]}" for number, hit in zip(numbers, hits, strict=True)]
     except KeyError as error:
         raise NumbersMissing from error
-    if len({key.number for key in keys if isinstance(key, NumberedKey)}) < len(keys):
+    if len(set(numbers)) < len(numbers):
         raise NumbersMissing  # the target changed since its metadata was read
-    return keys
+    return keys_from([hit["_index"] for hit in hits], versions, NumberedKey)
 
 
 def numbered_page_body(body: Mapping[str, Any], candidates: Sequence[Key]) -> dict[str, Any]:

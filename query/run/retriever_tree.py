@@ -66,7 +66,7 @@ from query.run.rescore import rescore
 from query.run.semantic import is_vector_name
 from query.run.server_retrievers import server_executes
 from query.run.together import together
-from query.run.tree_fusion import fuse, ranked_leaf, tied_hits
+from query.run.tree_fusion import RankedList, fuse, list_of_hits, list_of_leaf, ranked_leaf, tied_hits
 from query.targets.target import Target
 
 
@@ -311,14 +311,21 @@ class RetrieverSearch:
             self.named.append(named_documents([hit.key for hit in fused], leg.name))
         return fused
 
+    async def _ranked(self, leg: Leg, lists: Iterator[tuple[int, Scores]], *, is_ranked: bool) -> RankedList:
+        """As `_fuse`, for the list of a leg directly below a fusion."""
+        if isinstance(leg, Leaf | FieldsLeg):
+            position, scores = next(lists)
+            return list_of_leaf(leg.name, scores, position)
+        return list_of_hits(await self._fuse(leg, lists, is_ranked=is_ranked))
+
     async def _fuse_inner(
         self, leg: Fusion | Wrapper, lists: Iterator[tuple[int, Scores]], *, is_ranked: bool, shown: int | None
     ) -> list[FusedHit]:
         if isinstance(leg, Fusion):
             reads_ranks = isinstance(leg, RrfLeg)
-            inner = [await self._fuse(weighted.leg, lists, is_ranked=reads_ranks) for weighted in leg.legs]
-            is_long = sum(map(len, inner)) > MANY_CANDIDATES
-            fused = await off_loop(is_long, fuse, leg, inner)
+            inner = [await self._ranked(weighted.leg, lists, is_ranked=reads_ranks) for weighted in leg.legs]
+            is_long = sum(len(ranked.scores) for ranked in inner) > MANY_CANDIDATES
+            fused = await off_loop(is_long, fuse, leg, inner, shown if self.is_numbered else None)
             return await self._cut(fused, leg.window, is_ranked=is_ranked, shown=shown)
         candidates = (await self._fuse(leg.leg, lists))[: leg.depth if isinstance(leg, RescorerLeg) else leg.window]
         fused = (await self._wrapped(leg, candidates))[: leg.window]

@@ -1,13 +1,41 @@
 """Fuses the ranked lists of a retriever tree, level by level."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
 
 from query.fusion.linear import linear_fusion
-from query.fusion.ranked_lists import FusedHit, LegContribution, Method, RankedLeg, Scores
+from query.fusion.ranked_lists import FusedHit, Key, LegContribution, Method, RankedLeg, Scores
 from query.fusion.rrf import reciprocal_rank_fusion
 from query.language.tree import Fusion, KnnLeg, Leg, RrfLeg
 from query.plan.similarity import SIMILARITY_SCALES, Score
+
+
+@dataclass(frozen=True)
+class RankedList:
+    """The list of a leg directly below a fusion."""
+
+    scores: Scores
+    hit_of: Callable[[Key], FusedHit | None]
+    """How the score of a document was computed; asked for the hits that are explained."""
+
+
+def list_of_leaf(name: str, scores: Scores, position: int) -> RankedList:
+    """`position`: of the leaf among all leaves of the tree."""
+
+    @cache
+    def hits() -> dict[Key, FusedHit]:
+        return {hit.key: hit for hit in ranked_leaf(name, scores, position)}
+
+    return RankedList(scores, lambda key: hits().get(key))
+
+
+def list_of_hits(hits: Sequence[FusedHit]) -> RankedList:
+    """The list of a fusion or a wrapper."""
+    by_key = {hit.key: hit for hit in hits}
+    return RankedList({hit.key: hit.score for hit in hits}, by_key.get)
 
 
 def ranked_leaf(name: str, scores: Scores, position: int | None = None) -> list[FusedHit]:
@@ -19,23 +47,23 @@ def ranked_leaf(name: str, scores: Scores, position: int | None = None) -> list[
     ]
 
 
-def fuse(leg: Fusion, inner: Sequence[list[FusedHit]]) -> list[FusedHit]:
-    """Fuse the lists of the legs directly below a fusion, each cut to its window."""
+def fuse(leg: Fusion, inner: Sequence[RankedList], most: int | None = None) -> list[FusedHit]:
+    """Fuse the lists of the legs directly below a fusion, each cut to its window. `most`: see `fuse_lists`."""
     legs = [
         RankedLeg(
             weighted.leg.name,
-            {hit.key: hit.score for hit in hits[: leg.window]},
+            dict(islice(ranked.scores.items(), leg.window)),
             weighted.weight,
             weighted.normalizer,
             _dot_of(weighted.leg),
-            hits={hit.key: hit for hit in hits},
+            inner=ranked.hit_of,
         )
-        for weighted, hits in zip(leg.legs, inner, strict=True)
+        for weighted, ranked in zip(leg.legs, inner, strict=True)
     ]
     fused = (
-        reciprocal_rank_fusion(legs, leg.rank_constant, single_precision=True)
+        reciprocal_rank_fusion(legs, leg.rank_constant, single_precision=True, most=most)
         if isinstance(leg, RrfLeg)
-        else linear_fusion(legs, leg.combination, single_precision=True)
+        else linear_fusion(legs, leg.combination, single_precision=True, most=most)
     )
     if leg.min_score is not None:
         fused = [hit for hit in fused if hit.score >= leg.min_score]

@@ -1,6 +1,7 @@
 """Fusion by hand-computed numbers, and the laws it keeps."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -198,3 +199,14 @@ def test_single_precision_gives_the_shortest_decimal_number() -> None:
 def test_a_single_precision_score_stays_finite() -> None:
     [hit] = linear_fusion([RankedLeg("pinned", {Key("i", "a"): 1.7014124e38}, 1000.0)], single_precision=True)
     assert hit.score == 3.4028235e38
+
+
+@given(scores, scores, st.integers(1, 9))
+@pytest.mark.parametrize("fuse", [reciprocal_rank_fusion, linear_fusion])
+def test_the_best_hits_are_the_same_with_and_without_the_others(
+    fuse: Callable[..., list[FusedHit]], first: dict[Key, float], second: dict[Key, float], most: int
+) -> None:
+    """Those that tie with the last of them are kept: Elasticsearch orders equal scores."""
+    legs = [RankedLeg("x", first), RankedLeg("y", second)]
+    every, best = ([(hit.key, hit.score) for hit in fuse(legs, most=limit)] for limit in (None, most))
+    assert best == [hit for n, hit in enumerate(every) if n < most or hit[1] == every[most - 1][1]]

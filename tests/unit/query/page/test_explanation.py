@@ -64,7 +64,7 @@ def test_linear_shows_the_weighted_score_of_each_leg() -> None:
 def test_an_inner_fusion_is_the_source_of_its_legs_score() -> None:
     inner = reciprocal_rank_fusion([RankedLeg("standard", FIRST)], 10)
     outer = linear_fusion(
-        [RankedLeg("rrf", {hit.key: hit.score for hit in inner}, hits={hit.key: hit for hit in inner})]
+        [RankedLeg("rrf", {hit.key: hit.score for hit in inner}, inner={hit.key: hit for hit in inner}.get)]
     )
     [leg] = explanation(fused(outer, B))["details"]
     [source] = leg["details"]
@@ -75,7 +75,7 @@ def test_an_inner_fusion_is_the_source_of_its_legs_score() -> None:
 def test_a_normalised_score_of_0_reads_as_in_elasticsearch_and_keeps_its_source() -> None:
     inner = {hit.key: hit for hit in reciprocal_rank_fusion([RankedLeg("standard", FIRST)], 10)}
     scores = {key: hit.score for key, hit in inner.items()}
-    [leg] = explanation(fused(linear_fusion([RankedLeg("mine", scores, 2.0, "minmax", hits=inner)]), B))["details"]
+    [leg] = explanation(fused(linear_fusion([RankedLeg("mine", scores, 2.0, "minmax", inner=inner.get)]), B))["details"]
     assert (leg["value"], leg["description"]) == (
         0.0,
         "weighted score: [0], result not found in query at index [0] [mine]",

@@ -7,7 +7,7 @@ from query.fusion.normalizers import Calibration
 from query.fusion.ranked_lists import Key
 from query.gateway.responses import warning_header
 from query.language.tree import LinearLeg, RrfLeg, StandardLeg, Weighted
-from query.run.tree_fusion import fuse, ranked_leaf
+from query.run.tree_fusion import fuse, list_of_hits, list_of_leaf
 
 A, B, C = (Key("i", id_) for id_ in "abc")
 
@@ -41,17 +41,17 @@ def test_a_nested_tree_is_fused_from_its_leaves() -> None:
     leaf = StandardLeg({"match_all": {}})
     inner = RrfLeg((Weighted(leaf), Weighted(leaf)), window=1, rank_constant=1)
     outer = LinearLeg((Weighted(leaf, 2.0), Weighted(inner, 1.0)), window=10)
-    hits = fuse(inner, [ranked_leaf("x", {B: 9.0, C: 1.0}), ranked_leaf("y", {B: 3.0})])[: inner.window]
-    fused = fuse(outer, [ranked_leaf("z", {A: 5.0}), hits])
+    hits = fuse(inner, [list_of_leaf("x", {B: 9.0, C: 1.0}, 0), list_of_leaf("y", {B: 3.0}, 0)])[: inner.window]
+    fused = fuse(outer, [list_of_leaf("z", {A: 5.0}, 0), list_of_hits(hits)])
     assert [(hit.key, hit.score) for hit in fused] == [(A, 10.0), (B, 1.0)]
 
 
 def test_lists_are_cut_to_the_window_before_fusion() -> None:
     tree = LinearLeg((Weighted(StandardLeg({"match_all": {}}), 1.0, "minmax"),), window=2)
-    fused = fuse(tree, [ranked_leaf("x", {A: 10.0, B: 5.0, C: 0.0})])
+    fused = fuse(tree, [list_of_leaf("x", {A: 10.0, B: 5.0, C: 0.0}, 0)])
     assert [(hit.key, hit.score) for hit in fused] == [(A, 1.0), (B, 0.0)]
 
 
 def test_the_minimum_applies_to_the_fused_score() -> None:
     tree = LinearLeg((Weighted(StandardLeg({"match_all": {}})),), window=10, min_score=4.0)
-    assert [hit.key for hit in fuse(tree, [ranked_leaf("x", {A: 10.0, B: 3.0})])] == [A]
+    assert [hit.key for hit in fuse(tree, [list_of_leaf("x", {A: 10.0, B: 3.0}, 0)])] == [A]
