@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Collection
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.types import Scope
@@ -31,17 +32,22 @@ def is_unknown_host(scope: Scope, allowed_hosts: Collection[str]) -> bool:
 
     An IP address cannot be rebound and always passes.
     """
-    host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
-    name = _hostname(host)
+    name = _hostname(dict(scope["headers"]).get(b"host", b"").decode("latin-1"))
     if not name or "*" in allowed_hosts or name in {allowed.lower() for allowed in allowed_hosts}:
         return False
+    return not _is_address(name)
+
+
+@lru_cache  # clients send the same one with each request
+def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
     except ValueError:
-        return True
-    return False
+        return False
+    return True
 
 
+@lru_cache
 def _hostname(host: str) -> str:
     """The name in a `Host` header, without its port; the header itself when it is malformed."""
     try:

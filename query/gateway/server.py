@@ -64,6 +64,7 @@ def run_gateway(settings: Settings, make_routes: MakeRoutes) -> None:
         _application(settings, make_routes), host=settings.gateway_host, port=settings.gateway_port,
         log_config=None, access_log=False,
         server_header=False, date_header=False, timeout_graceful_shutdown=10, timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        proxy_headers=False,  # nobody reads the address of the caller
         http=make_protocol(settings), ws="none", limit_concurrency=settings.gateway_max_connections,
         ssl_certfile=settings.gateway_tls_certificate, ssl_keyfile=settings.gateway_tls_key,
     )  # fmt: skip

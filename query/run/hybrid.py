@@ -161,8 +161,9 @@ class HybridSearch:
         if not is_possible(hybrid, target, search, weights, blending, window) or not self.embedder.has_room:
             return None, None
         self._refuse_unknown_fields(hybrid, target)
+        leg = lexical_leg(hybrid, target)
         prepared, lexical = await together(
-            self._prepare(hybrid, target, blending), read_lexical_window(self.requests, hybrid, target, window)
+            self._prepare(hybrid, target, blending), read_lexical_window(self.requests, leg, window)
         )
         if prepared.vector is None or prepared.count is not None or lexical is None:
             return prepared, None
@@ -171,7 +172,7 @@ class HybridSearch:
         before = self.requests.reported()
         try:
             page = await page_in_one_request(
-                self.requests, hybrid, target, prepared.vector, calibration, weights, lexical, window
+                self.requests, hybrid, leg, target, prepared.vector, calibration, weights, lexical, window
             )
         except NumbersMissing:
             self.requests.begin_again(before)
@@ -179,8 +180,8 @@ class HybridSearch:
         if page is None:
             return prepared, None
         self.requests.plan |= {SEMANTIC: "approximate kNN", "requests": "BM25 during encoding, then one request"}
-        matches, shown = [matching(lexical_leg(hybrid, target))], (page.hits, page.counts)
-        return prepared, RankedCandidates(page.fused, matches, [], prepared.vector, attachment, page=shown)
+        shown = (page.hits, page.counts)
+        return prepared, RankedCandidates(page.fused, [matching(leg)], [], prepared.vector, attachment, page=shown)
 
     async def _run_targets(self, hybrid: Hybrid, targets: Sequence[Target]) -> RankedCandidates:
         """Search indices with different attachments, and blend the candidates of all as one list."""
@@ -222,7 +223,8 @@ class HybridSearch:
         blending = replace(blending_of(hybrid, attachment), is_windowed=is_windowed)
         plugin = None if blending.fusion in ("linear", "rrf") else find(FUSIONS, blending.fusion)
         is_long = sum(map(len, legs.lists.values())) > MANY_CANDIDATES
-        fused = await off_loop(is_long, blend, legs.lists, legs.weights, blending, semantic, plugin)
+        most = self.requests.search.size if self.is_numbered else None
+        fused = await off_loop(is_long, blend, legs.lists, legs.weights, blending, semantic, plugin, most=most)
         self.requests.took("fusion", began)
         return fused
 
@@ -379,7 +381,8 @@ class HybridSearch:
         """The mean of the texts' vectors, with the length 1 where each of them has it."""
         began = time.perf_counter()
         try:
-            vectors = await together(*(self.embedder.embed(text, attachment.generation) for text in texts))
+            embeddings = [self.embedder.embed(text, attachment.generation) for text in texts]
+            vectors = [await embeddings[0]] if len(embeddings) == 1 else await together(*embeddings)
         except (ModelError, EncodingError) as error:
             log.warning("searching without the semantic leg", cause=error.reason)
             self.requests.degrade(SEMANTIC, error.reason)

@@ -9,9 +9,8 @@ from esblend.metrics import LEG_SECONDS
 from query.fusion.blend import SemanticScale, blend
 from query.fusion.normalizers import Calibration
 from query.fusion.ranked_lists import FusedHit
-from query.language.tree import Hybrid
+from query.language.tree import Hybrid, StandardLeg
 from query.page.hits import fused_page, key_of
-from query.plan.hybrid_legs import lexical_leg
 from query.plan.knn import Vector
 from query.plan.one_request import (
     IN_WINDOW,
@@ -39,13 +38,11 @@ class Page:
     """The response that has the total."""
 
 
-async def read_lexical_window(
-    requests: SearchRequests, hybrid: Hybrid, target: Target, window: int
-) -> LexicalWindow | None:
+async def read_lexical_window(requests: SearchRequests, leg: StandardLeg, window: int) -> LexicalWindow | None:
     """None if the plan cannot use the response; other requests then report its errors."""
-    body = lexical_window_body(lexical_leg(hybrid, target), window, requests.search)
+    body = lexical_window_body(leg, window, requests.search)
     try:
-        [response] = await requests.raw("lexical", [body])
+        [response] = await requests.raw("lexical", [body], has_documents=False)
     except UpstreamError:
         return None
     if "took" in response:
@@ -54,16 +51,14 @@ async def read_lexical_window(
 
 
 async def page_in_one_request(
-    requests: SearchRequests, hybrid: Hybrid, target: Target, vector: Vector, calibration: Calibration,
+    requests: SearchRequests, hybrid: Hybrid, leg: StandardLeg, target: Target, vector: Vector, calibration: Calibration,
     weights: Mapping[str, float], lexical: LexicalWindow, window: int,
 ) -> Page | None:  # fmt: skip
     """None if the request fails, or if 32-bit scores cannot tell which hit is the last of the page: other requests can. Raises
     NumbersMissing if a document of the lexical window has been written since it was read."""
     attachment = target.attachment
     search = highlighted_by_words(requests.search, attachment)
-    body = one_request_body(
-        hybrid, lexical_leg(hybrid, target), attachment, vector, calibration, weights, lexical, search, window
-    )
+    body = one_request_body(hybrid, leg, attachment, vector, calibration, weights, lexical, search, window)
     try:
         [response] = await requests.raw("search", [body], named_scores=True)
     except UpstreamError:

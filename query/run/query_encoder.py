@@ -89,7 +89,8 @@ class QueryEmbedder:
         if len(text) > MAX_CHARACTERS:
             raise InvalidRequest(f"a text to embed has {len(text)} characters; at most {MAX_CHARACTERS} are allowed")
         try:
-            return await asyncio.wait_for(self._embed(text, generation), self._budget_seconds)
+            async with asyncio.timeout(self._budget_seconds):
+                return await self._embed(text, generation)
         except TimeoutError as error:
             raise EncodingError(f"the encoder took longer than {self._budget_seconds:g} s") from error
 

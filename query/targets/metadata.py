@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from elasticsearch import AsyncElasticsearch
@@ -43,6 +44,38 @@ class Requester:
     """URL parameters of the search that decide how names are resolved."""
 
 
+@dataclass(frozen=True)
+class _Indices:
+    """The open indices behind a name, and what searches need of them, which is computed once for each read."""
+
+    views: Mapping[str, IndexView]
+
+    @cached_property
+    def unattached(self) -> tuple[str, ...]:
+        return tuple(index for index, view in self.views.items() if view.attachment is None)
+
+    @cached_property
+    def targets(self) -> tuple[Target, ...]:
+        """One for each distinct attachment. Indices without an attachment belong to the first one."""
+        groups: dict[str, dict[str, IndexView]] = {}
+        for index, view in self.views.items():
+            if view.attachment is not None:
+                groups.setdefault(repr(_search_identity(view.attachment)), {})[index] = view
+        targets = tuple(map(_target, groups.values()))
+        if not self.unattached or not targets:
+            return targets
+        first, *others = targets
+        unattached_views = [self.views[index] for index in self.unattached]
+        first = replace(
+            first,
+            analyzers=(*first.analyzers, *(view.analyzers for view in unattached_views)),
+            fields=first.fields.union(*(view.fields for view in unattached_views)),
+            can_search_numbers=False,
+            unattached=self.unattached,
+        )
+        return (first, *others)
+
+
 class Metadata:
     """Attachments by search target. The cache sees a change within a second.
 
@@ -52,8 +85,8 @@ class Metadata:
 
     def __init__(self, own_es: AsyncElasticsearch | None) -> None:
         self._own_es = own_es
-        self._cache: dict[_Key, tuple[float, dict[str, IndexView]]] = {}
-        self._reads: dict[_Key, asyncio.Task[dict[str, IndexView]]] = {}
+        self._cache: dict[_Key, tuple[float, _Indices]] = {}
+        self._reads: dict[_Key, asyncio.Task[_Indices]] = {}
 
     async def target(self, requester: Requester, name: str) -> Target:
         """The indices behind `name` that the caller may search.
@@ -72,31 +105,16 @@ class Metadata:
 
         Indices without an attachment belong to the first target. Raises NotAttached when no index has one.
         """
-        views = await self._views(requester, name)
-        unattached = [index for index, view in views.items() if view.attachment is None]
-        if unattached and len(unattached) == len(views):
-            raise not_attached(*unattached)
-        groups: dict[str, dict[str, IndexView]] = {}
-        for index, view in views.items():
-            if view.attachment is not None:
-                groups.setdefault(repr(_search_identity(view.attachment)), {})[index] = view
-        targets = [_target(group) for group in groups.values()]
-        if unattached:
-            unattached_views = [views[index] for index in unattached]
-            targets[0] = replace(
-                targets[0],
-                analyzers=(*targets[0].analyzers, *(view.analyzers for view in unattached_views)),
-                fields=targets[0].fields.union(*(view.fields for view in unattached_views)),
-                can_search_numbers=False,
-                unattached=tuple(unattached),
-            )
-        return targets
+        indices = await self._indices(requester, name)
+        if indices.unattached and len(indices.unattached) == len(indices.views):
+            raise not_attached(*indices.unattached)
+        return list(indices.targets)
 
     async def attached(self, requester: Requester, indices: Iterable[str]) -> dict[str, tuple[str, Attachment]]:
         """UUID and attachment of each attached index among `indices`."""
         attached: dict[str, tuple[str, Attachment]] = {}
         for index in sorted(indices):
-            for name, view in (await self._views(requester, index)).items():
+            for name, view in (await self._indices(requester, index)).views.items():
                 if view.attachment is not None:
                     attached[name] = view.uuid, view.attachment
         return attached
@@ -106,30 +124,28 @@ class Metadata:
         self._cache.clear()
         self._reads.clear()
 
-    async def _views(self, requester: Requester, name: str) -> dict[str, IndexView]:
+    async def _indices(self, requester: Requester, name: str) -> "_Indices":
         options = {key: value for key, value in requester.options.items() if key in _RESOLUTION}
         _refuse_remote(name)
         key = (name, requester.key, repr((requester.already_authorised, sorted(options.items()))))
-        read_at, views = self._cache.get(key, (float("-inf"), {}))
+        read_at, indices = self._cache.get(key, (float("-inf"), _Indices({})))
         age = time.monotonic() - read_at
         if age < _REFRESH_SECONDS:
-            return views
+            return indices
         read = self._reads.get(key)
         if read is None:
             read = self._reads[key] = asyncio.create_task(self._read(key, requester, name, options))
             read.add_done_callback(lambda done: self._read_ended(key, done))
         # Other searches share the read, so it continues when the search that began it is cancelled.
-        return views if age < _CACHE_SECONDS else await asyncio.shield(read)
+        return indices if age < _CACHE_SECONDS else await asyncio.shield(read)
 
-    def _read_ended(self, key: _Key, read: asyncio.Task[dict[str, IndexView]]) -> None:
+    def _read_ended(self, key: _Key, read: asyncio.Task["_Indices"]) -> None:
         if self._reads.get(key) is read:
             del self._reads[key]
         if not read.cancelled() and read.exception() is not None:
             self._cache.pop(key, None)  # the next search reads it again, and reports the error
 
-    async def _read(
-        self, key: _Key, requester: Requester, name: str, options: Mapping[str, Any]
-    ) -> dict[str, IndexView]:
+    async def _read(self, key: _Key, requester: Requester, name: str, options: Mapping[str, Any]) -> "_Indices":
         began = time.monotonic()
         if self._own_es is None or requester.already_authorised:
             views = await view_indices(self._own_es or requester.client(), name, **options)
@@ -140,12 +156,12 @@ class Metadata:
         closed = [index for index, view in views.items() if view.is_closed]
         if closed and str(options.get("ignore_unavailable", "false")).lower() not in ("", "true"):
             raise IndexClosed(f"index [{closed[0]}] is closed")
-        views = {index: view for index, view in views.items() if not view.is_closed}
+        indices = _Indices({index: view for index, view in views.items() if not view.is_closed})
         if self._reads.get(key) is asyncio.current_task():  # not removed in the meantime
             if len(self._cache) >= _CACHE_ENTRIES:
                 self._cache.clear()
-            self._cache[key] = (began, views)
-        return views
+            self._cache[key] = (began, indices)
+        return indices
 
 
 def _refuse_remote(name: str) -> None:
