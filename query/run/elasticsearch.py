@@ -29,7 +29,7 @@ _NOT_FOR_OWN_REQUESTS = HOP_BY_HOP | {
     b"accept-encoding",
 }
 _NDJSON = ((b"content-type", b"application/x-ndjson"), (b"accept", b"application/json"))
-_SHOWN = frozenset((b"x-elastic-product", b"warning", b"www-authenticate"))
+_SHOWN = frozenset((b"warning", b"www-authenticate"))
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
 
@@ -90,7 +90,7 @@ class Upstream:
             response = await self.searches.post(path + query, [*sent, *_NDJSON], _encoded(body))
         except OSError as error:
             raise UpstreamUnavailable("the gateway cannot reach Elasticsearch") from error
-        shown = {name.decode(): header_text(value) for name, value in response.headers if name in _SHOWN}
+        shown = {name.decode(): header_text(value) for name, value in response.headers if name.lower() in _SHOWN}
         content = await off_loop(len(response.body) > LARGE_BODY, _parse, response.body, has_documents)
         if response.status >= 400:
             raise UpstreamError(response.status, content)

@@ -184,7 +184,7 @@ class _Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._answer is not None and not self._answer.has_head:  # else it is a trailer
-            self._answer.headers.append((name.lower(), value))
+            self._answer.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         if self._answer is not None:
@@ -206,4 +206,4 @@ class _Connection(asyncio.Protocol):
 
     @staticmethod
     def _has_length(answer: _Answer) -> bool:
-        return any(name in (b"content-length", b"transfer-encoding") for name, _ in answer.headers)
+        return any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in answer.headers)

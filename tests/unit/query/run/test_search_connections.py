@@ -77,7 +77,7 @@ async def test_a_request_arrives_whole_and_its_connection_is_used_again() -> Non
     assert [body for _, body in seen] == [b"one\n", b"two\n"]
     assert seen[0][0].startswith(b"POST /prefix/_msearch?x=1 HTTP/1.1\r\nhost: 127.0.0.1:")
     assert b"authorization: Basic x\r\n" in seen[0][0]
-    assert (b"x-elastic-product", b"Elasticsearch") in first.headers
+    assert (b"X-Elastic-Product", b"Elasticsearch") in first.headers
 
 
 @pytest.mark.parametrize(
