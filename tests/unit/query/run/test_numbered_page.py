@@ -115,11 +115,11 @@ async def test_a_document_that_fusion_has_cut_is_looked_for_as_well() -> None:
 
 async def test_an_index_that_accepts_few_numbers() -> None:
     class Limited(Sent):
-        async def request(self, *_: Any, **__: Any) -> ElasticsearchResponse:
+        async def post(self, *_: Any, **__: Any) -> ElasticsearchResponse:
             raise UpstreamError(400, {"error": {"reason": "set by the [index.max_terms_count] index level setting"}})
 
     class Failing(Sent):
-        async def request(self, *_: Any, **__: Any) -> ElasticsearchResponse:
+        async def post(self, *_: Any, **__: Any) -> ElasticsearchResponse:
             raise UpstreamError(400, {"error": {"reason": "unknown field"}})
 
     assert await numbered_page(requests(Limited()), ranked(CANDIDATES)) is None
