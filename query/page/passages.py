@@ -21,9 +21,13 @@ _FRAGMENTS = 5
 """Elasticsearch's own default of `number_of_fragments`."""
 
 
-def semantic_scores(fused: Sequence[FusedHit]) -> dict[Key, float]:
-    """The semantic leg's own score of each document that has one, for a `hybrid` query."""
-    return {hit.key: part.raw for hit in fused for part in hit.parts if part.leg == SEMANTIC and part.raw is not None}
+def whole_scores(fused: Sequence[FusedHit], shown: Container[Key], attachment: Attachment) -> dict[Key, float]:
+    """The semantic leg's own score of each `shown` document that has one, for a `hybrid` query on an attachment with one vector
+    per document."""
+    if attachment.is_nested:
+        return {}
+    on_page = (hit for hit in fused if hit.key in shown)
+    return {hit.key: part.raw for hit in on_page for part in hit.parts if part.leg == SEMANTIC and part.raw is not None}
 
 
 def add_passage_texts(
@@ -36,8 +40,7 @@ def add_passage_texts(
 ) -> None:
     """Give the passages among each hit's inner hits their text: `inner_hits.<name>.hits.hits[].fields.text`, in place.
 
-    `name`: the inner hits whose scores become dot products. `whole`: scores of the semantic leg, for attachments with one vector
-    per document, where the whole text is the passage.
+    `name`: the inner hits whose scores become dot products. `whole`: `whole_scores`; the whole text is then the passage.
     """
     texts = {
         key_of(hit): source_text(hit.get("_source") or {}, attachment.source_fields).text

@@ -4,11 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 from esblend.event_loop import off_loop
-from query.fusion.ranked_lists import Key
+from query.fusion.ranked_lists import FusedHit, Key
 from query.language.tree import Hybrid, Search
 from query.page.cursors import add_cursors, after_cursor, after_position, positions_below, positions_of
 from query.page.explanation import explanation
-from query.page.hits import fused_page, key_of, show_fused_scores, with_ties
+from query.page.hits import TiedPage, fused_page, key_of, show_fused_scores, with_ties
 from query.page.totals import counted_up_to
 from query.plan.documents import filtered, source_body
 from query.plan.page import counted_query, page_body, sorted_page_body, tied_page_body, totals_body
@@ -54,15 +54,19 @@ async def _fused_page(requests: SearchRequests, candidates: RankedCandidates) ->
         bodies.append(source_body(keys, attachment.source_fields, search))
     responses = await requests.ask("page", bodies)
     counts = {**responses[0], "hits": {"total": known_total}} if is_counted else responses.pop(0)
-    if ties is not None and keys:
-        page = ties.in_order_of([key_of(hit) for hit in responses[0]["hits"]["hits"]])
-    hits = fused_page(page, responses[0]) if keys else []
+    hits = await off_loop(len(page) > MANY_CANDIDATES, _hits_of, page, ties, responses[0]) if keys else []
     sources = responses[1] if len(responses) > 1 else None  # with ties, the page shows which documents are on it
     await add_passages(requests, candidates, hits, sources)
     if search.sort:
         add_cursors(hits)
     await _explain(requests, hits, candidates)
     return hits, counts
+
+
+def _hits_of(page: list[FusedHit], ties: TiedPage | None, response: dict[str, Any]) -> Hits:
+    if ties is not None:
+        page = ties.in_order_of([key_of(hit) for hit in response["hits"]["hits"]])
+    return fused_page(page, response)
 
 
 async def _sorted_page(requests: SearchRequests, candidates: RankedCandidates) -> tuple[Hits, dict[str, Any]]:

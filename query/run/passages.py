@@ -17,7 +17,7 @@ from query.page.passages import (
     highlighted_by_passage,
     passage_texts,
     semantic_highlights,
-    semantic_scores,
+    whole_scores,
     without_fields,
 )
 from query.plan.documents import source_body
@@ -64,10 +64,11 @@ async def add_passages(
     inner_hits = passage_hits(search)
     if inner_hits is not None:
         shown = list(every_hit(hits))
+        keys = [key_of(hit) for hit in shown]
         if sources is None:
-            body = source_body([key_of(hit) for hit in shown], attachment.source_fields, search)
+            body = source_body(keys, attachment.source_fields, search)
             [sources] = await requests.ask("passages", [body])
-        whole = semantic_scores(candidates.fused)
+        whole = whole_scores(candidates.fused, set(keys), attachment)
         await off_loop(
             len(shown) > MANY_PASSAGES, add_passage_texts, shown, sources, attachment, name=inner_hits.name, whole=whole
         )
@@ -107,6 +108,6 @@ async def _texts(
     bodies = [page_body(keys, plain, [], clauses), source_body(keys, attachment.source_fields, plain)]
     responses, sources = await requests.ask("best passages", bodies)
     hits = responses["hits"]["hits"]
-    whole = semantic_scores(candidates.fused)
+    whole = whole_scores(candidates.fused, set(keys), attachment)
     await off_loop(len(hits) > MANY_PASSAGES, add_passage_texts, hits, sources, attachment, name=HIGHLIGHT, whole=whole)
     return {key_of(hit): passage_texts(hit, HIGHLIGHT) for hit in hits}
