@@ -269,10 +269,8 @@ def test_searches_beside_writes_show_every_document_once(client: Elasticsearch, 
         writing.result()
 
 
-@pytest.mark.parametrize("before", [1, 2, 3])
-@pytest.mark.parametrize("options", [{"fusion": "rrf"}, {"blending": "windowed"}, {}])
 def test_a_document_that_is_written_between_two_requests_has_the_scores_of_both_legs(
-    stack: Stack, make_index: Callable[..., str], tmp_path: Path, options: dict[str, Any], before: int
+    stack: Stack, make_index: Callable[..., str], tmp_path: Path
 ) -> None:
     """The last document by words is the first by meaning: without one of its scores, it would still be on the page."""
     index = make_index(number_of_shards=1)
@@ -286,18 +284,26 @@ def test_a_document_that_is_written_between_two_requests_has_the_scores_of_both_
     stack.attach(index, "body")
     stack.wait(index)
     by_order = {"function_score": {"query": {"match_all": {}}, "field_value_factor": {"field": "order"}}}
-    query = {"hybrid": {"query": texts[-1], "lexical": by_order, **options}}
+    views = itertools.count(1)
+
+    def write() -> None:
+        stack.es.update(index=index, id="4", doc={"views": next(views)}, refresh=True)
+
     between = Between(stack.described["elasticsearch"])
-    environment = {"ESBLEND_EXACT_KNN_DOCUMENTS": "0"}
     with (
         acting_between(between) as url,
-        gateway_with(stack, tmp_path, environment={**environment, "ESBLEND_ES_URL": url}) as gateway,
+        gateway_with(
+            stack, tmp_path, environment={"ESBLEND_EXACT_KNN_DOCUMENTS": "0", "ESBLEND_ES_URL": url}
+        ) as gateway,
     ):
-        expected = {hit["_id"]: hit["_score"] for hit in gateway.search(index=index, query=query)["hits"]["hits"]}
-        between.arm(before, lambda: stack.es.update(index=index, id="4", doc={"views": 1}, refresh=True))
-        hits = gateway.search(index=index, query=query)["hits"]["hits"]
-        assert between.has_acted or before == 3
-        assert {hit["_id"]: hit["_score"] for hit in hits} == pytest.approx(expected, rel=0.01)  # quantized vectors
+        for options, before in itertools.product(({"fusion": "rrf"}, {"blending": "windowed"}, {}), (1, 2, 3)):
+            query = {"hybrid": {"query": texts[-1], "lexical": by_order, **options}}
+            expected = {hit["_id"]: hit["_score"] for hit in gateway.search(index=index, query=query)["hits"]["hits"]}
+            between.arm(before, write)
+            hits = gateway.search(index=index, query=query)["hits"]["hits"]
+            assert between.has_acted or before == 3
+            scores = {hit["_id"]: hit["_score"] for hit in hits}
+            assert scores == pytest.approx(expected, rel=0.01), (options, before)  # quantized vectors
 
 
 def test_documents_of_a_shrunk_index_share_sequence_numbers(
