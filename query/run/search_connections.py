@@ -1,7 +1,7 @@
 """Connections to Elasticsearch for the requests of searches: whole bodies in both directions, over HTTP/1.1.
 
-A search sends up to three small requests one after the other. A general HTTP client takes longer for each than the gateway takes
-to plan it (docs/performance.md), so this one does only what these requests need. `Upstream` streams everything else.
+A search sends up to three small requests one after the other, and waits for the client's own work in each. So this client does only
+what these requests need (docs/decisions/020-search-connections.md). `Upstream` streams everything else.
 """
 
 import asyncio
