@@ -9,7 +9,7 @@ The feed reads no documents: the workers search the ranges of sequence numbers.
 import asyncio
 import time
 import uuid
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Collection
 from heapq import heapify, heappop, heappush
 
@@ -39,6 +39,10 @@ from mappings.attachment import BackfillControl
 
 log = structlog.get_logger()
 _RELEASE_SECONDS = 10.0
+_REPORT_SECONDS = 0.2
+"""A worker reports its writes within this time, mostly."""
+_FREQUENT_REPORTS, _FREQUENT_SECONDS = 3, 0.6
+"""A backfill that sends so many reports in this time is expected to send the next one in a moment."""
 
 
 class IndexFeed:
@@ -69,6 +73,8 @@ class IndexFeed:
         self._settings = settings
         self._shards: IndexShards | None = None
         self._worker_writes = WorkerWrites()
+        self._backfill_reports: deque[float] = deque(maxlen=_FREQUENT_REPORTS)
+        """The times of the last reports of writes."""
         self._live_read_at = float("-inf")
         self._is_backfill_visible = False
         self._speed = WriteSpeed()
@@ -114,6 +120,8 @@ class IndexFeed:
         if sent is None:
             return
         self._worker_writes.add(sent.shard, report.written)
+        if report.written and sent.lane == "backfill":
+            self._backfill_reports.append(time.monotonic())
         if report.is_end:
             self._finish(report.task, sent, report.result)
             self._note_in_flight()
@@ -218,10 +226,9 @@ class IndexFeed:
         # While tasks run, most new changes are the workers' own and known in a moment: reading after each report would be wasted
         # work. Half of the pause between two looks: each look reads, also one that comes a little early.
         waits = self.tasks and time.monotonic() - self._live_read_at < self._settings.feed_poll_seconds / 2
-        if self.tasks and not waits:
-            await self._take_reports()
-            self._pass_worker_writes(shards)
         limits: dict[Lane, dict[int, int]] = {lane: self._readable(lane, shards) for lane in self.cursors}
+        if self.tasks and not waits:
+            await self._pass_reported_writes(shards, limits)
         is_live_due = not waits and self._has_unsent("live", limits)
         is_backfill_due = self._has_unsent("backfill", limits)
         if is_live_due or (is_backfill_due and not self._is_backfill_visible):
@@ -237,6 +244,22 @@ class IndexFeed:
                 await self._send_lane("live", limits)
         if is_backfill_due:
             await self._send_lane("backfill", limits)
+
+    async def _pass_reported_writes(self, shards: IndexShards, limits: dict[Lane, dict[int, int]]) -> None:
+        """Pass the workers' writes that are reported by now. While a backfill writes often, wait for the reports a moment: the
+        refresh that other changes need makes a segment with a graph of vectors, which Elasticsearch merges later."""
+        end = time.monotonic() + _REPORT_SECONDS
+        while True:
+            await self._take_reports()
+            self._pass_worker_writes(shards)
+            now = time.monotonic()
+            if not self._expects_reports(now) or not self._has_unsent("live", limits) or now >= end:
+                return
+            await asyncio.sleep(_REPORT_SECONDS / 4)
+
+    def _expects_reports(self, now: float) -> bool:
+        times = self._backfill_reports
+        return len(times) == _FREQUENT_REPORTS and now - times[0] < _FREQUENT_SECONDS and self.in_flight("backfill") > 0
 
     async def _note_pending_changes(self) -> None:
         """Record since when changes are pending, before the refresh: it takes a minute while a primary shard is missing."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 
 from esblend import tracing
@@ -113,6 +114,40 @@ def test_a_checkpoint_without_a_history_adopts_the_present_one() -> None:
     feed._begin_history(0, ShardState(global_checkpoint=30, history="h1", committed=12))
     assert feed.tasks.keys() == {"a"}
     assert feed.positions.of(0).history == "h1"
+
+
+@pytest.mark.parametrize(
+    ("lane", "reports", "is_awaited"), [("backfill", 3, True), ("backfill", 2, False), ("live", 3, False)]
+)
+def test_frequent_reports_of_a_backfill_are_awaited_before_a_refresh(
+    lane: Lane, reports: int, is_awaited: bool
+) -> None:
+    """Of ten changes, some are reported. The others are reported a moment later, or they are not a worker's."""
+    feed = feed_with()
+    feed.tasks["a"] = SentTask(lane, 0, 10, 19, 10, 0.0)
+    for number in range(reports):
+        feed.note(Report(task="a", written=[(number, number)]))
+    calls = 0
+
+    async def take_reports() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            feed.note(Report(task="a", written=[(reports, 9)]))
+
+    async def act() -> None:
+        async with AsyncElasticsearch("http://127.0.0.1:9", max_retries=0) as es:
+            feed._es = feed.saved._es = es
+            feed._take_reports = take_reports
+            await feed._send_due_lanes(IndexShards("u", {0: ShardState(global_checkpoint=9, highest=9)}))
+
+    if is_awaited:
+        asyncio.run(act())
+        assert feed.cursors["live"][0].done == 9
+    else:
+        with pytest.raises(TransportError):
+            asyncio.run(act())
+        assert calls == 1
 
 
 class RecordedQueue(TaskQueue):
