@@ -40,7 +40,7 @@ _PAGES = 8
 _SMALLEST_PAGE = 32
 """Documents read together; fewer are too few texts to sort by length."""
 _LARGEST_PAGE = 125
-"""More documents in a search cost Elasticsearch hardly less, and their texts may be long."""
+"""Their texts may be long. Pages of short texts grow up to an eighth of the task."""
 _HOLD_SECONDS = 3.0
 """Vectors of a backfill are written this often, at least: each write costs Elasticsearch a segment with a graph of its vectors."""
 _LONG_SECONDS = 16.0
@@ -181,8 +181,8 @@ def _portions_by_id(
 def _portions_of_range(
     task: RangeTask, target: Target, context: WorkerContext, may_have_letters: bool
 ) -> Iterator[Portion]:
-    size = page_size(min(task.max_documents, task.until - task.after))
-    reader = RangeReader(context.es, target, task, size)
+    documents = min(task.max_documents, task.until - task.after)
+    reader = RangeReader(context.es, target, task, page_size(documents), documents // _PAGES)
     pages = reader.pages()
     while True:
         read_at = time.monotonic()

@@ -31,6 +31,8 @@ from workers.documents import (
 from workers.retries import retried
 
 _KEEP_ALIVE = "1m"
+_SMALL_PAGE = 250_000
+"""Characters of text. A page with fewer is followed by one of twice as many documents, each of which costs Elasticsearch less."""
 _UNSEARCHABLE = {("search_phase_execution_exception", 503), ("index_closed_exception", 400)}
 """Error type and status of a search on a shard without a node, and on a closed index."""
 Hit = dict[str, Any]
@@ -49,13 +51,15 @@ class Page:
 class RangeReader:
     """The pages of one range task. `until`: every change up to here has been read."""
 
-    def __init__(self, es: Elasticsearch, target: Target, task: RangeTask, size: int) -> None:
-        """`size`: documents in a page."""
+    def __init__(self, es: Elasticsearch, target: Target, task: RangeTask, size: int, most: int | None = None) -> None:
+        """`size`: documents in the first page; pages of short texts grow up to `most` documents."""
+        most = max(size, most or size)
         self.until = task.after
         self._es = es
         self._target = target
         self._task = task
-        self._size = min(size, max(1, target.result_window - 1))
+        self._most = min(most, max(1, target.result_window - 1))
+        self._size = min(size, self._most)
         # The last refresh may be minutes old, and a deletion as well: Elasticsearch forgets it after 60 s. A write that has only
         # an external version as its condition would then create the document again, so these are read in real time.
         self._is_realtime = target.attachment.versioning == "external"
@@ -69,6 +73,9 @@ class RangeReader:
             documents += len(hits)
             self.until = until
             yield page
+            characters = sum(len(document.source.text) for document in page.documents)
+            if characters < _SMALL_PAGE and not self._is_realtime:
+                self._size = min(self._most, 2 * self._size)
 
     def _page(self, hits: list[Hit]) -> Page:
         ids = [(hit["_id"], hit.get("_routing")) for hit in hits]
@@ -106,7 +113,7 @@ class RangeReader:
             if not is_too_large(error) or size == 1:
                 raise
             # A single document may be as large as a whole response, so fewer documents are read at a time.
-            self._size = size // 2
+            self._size = self._most = size // 2
             return self._read(self._size)
 
     def _read_number(self, number: int, size: int) -> list[Hit]:

@@ -13,6 +13,7 @@ from indexer.feed.task_queue import TaskQueue
 from mappings.problems import MIN_RESULT_WINDOW
 from tests.conftest import Stack
 from tests.real.faults import assert_vectors_of_present_texts, kill, revive
+from workers import range_reading
 from workers.documents import find_target
 from workers.range_reading import RangeReader
 
@@ -112,6 +113,25 @@ def test_pages_fit_into_the_smallest_result_window(stack: Stack, make_index: Cal
     pages = list(RangeReader(stack.es, target, task, MIN_RESULT_WINDOW).pages())
     assert len(pages) == 2
     assert {id_ for page in pages for id_, _ in page.found} == {str(number) for number in range(len(documents))}
+
+
+def test_pages_of_short_texts_grow(
+    stack: Stack, make_index: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = make_index(*({"body": f"text {number:3}"} for number in range(100)), number_of_shards=1)
+    stack.attach(index, "body")
+    stack.wait(index)
+    task = range_task(stack, index, -1, 10_000)
+    target = find_target(stack.es, task)
+    assert target is not None
+
+    def pages(size: int, most: int | None = None) -> list[int]:
+        return [len(page.found) for page in RangeReader(stack.es, target, task, size, most).pages()]
+
+    assert pages(10, 35) == [10, 20, 35, 35]
+    assert pages(50) == pages(50, 10) == [50, 50]
+    monkeypatch.setattr(range_reading, "_SMALL_PAGE", 20 * len("text 123"))
+    assert pages(10, 35) == [10, 20, 20, 20, 20, 10]
 
 
 def test_a_task_stops_at_its_limit_and_reports_how_far_it_came(fault_stack: Stack, index: str) -> None:
