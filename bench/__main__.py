@@ -11,6 +11,7 @@ MEASUREMENTS = {
     "precision": "relevance cost of the fast mode",
     "pipeline": "throughput from a write to its vector, relative to the parts",
     "ceiling": "throughput of the pipeline with vectors that cost nothing",
+    "worker": "passages a second through one worker with a stub Elasticsearch",
     "lag": "time from a write to its searchable vector, idle and during a backfill",
     "overhead": "latency and throughput of each kind of search, compared with the same legs sent directly",
     "load": "latency of ordinary searches beside hostile callers",

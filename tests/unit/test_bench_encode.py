@@ -1,4 +1,6 @@
-"""The limit that encoders are compared with, and the comparison on GPUs, in small."""
+"""The limit that encoders are compared with, the comparison on GPUs, and the worker with a stub Elasticsearch, in small."""
+
+from pathlib import Path
 
 import pytest
 
@@ -7,6 +9,7 @@ from tests.later import Later
 
 peak = Later("bench.peak")
 encode_gpu = Later("bench.encode_gpu")
+worker = Later("bench.worker")
 MINILM_WEIGHTS = 6 * (4 * 384 * 384 + 2 * 384 * 1536)
 
 
@@ -36,3 +39,14 @@ def test_encoders_are_compared_on_the_device_at_hand(monkeypatch: pytest.MonkeyP
     assert all(row["documents/s"] > 0 for row in rows)
     assert rows[-1]["cosine min"] >= 0.99999
     assert rows[1]["cosine min"] >= 0.999
+
+
+def test_the_worker_embeds_every_document_of_the_stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.worker.ROUNDS", 1)
+    monkeypatch.setattr("bench.worker.TASK", 70)
+    rows = worker.measure(200, tmp_path)
+    assert [row["what"].partition(", ")[2] for row in rows[:2]] == [
+        "without the embedding cache",
+        "with the embedding cache",
+    ]
+    assert all(row["passages/s"] > 0 and row["CPU us/passage"] > 0 for row in rows)
