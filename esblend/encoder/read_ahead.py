@@ -15,11 +15,15 @@ class ReadAhead:
     alone. Not thread-safe."""
 
     def __init__(
-        self, tokenizer: Tokens, texts: Sequence[str], read: Callable[[list[str]], list[Callable[[], Spans]]]
+        self,
+        tokenizer: Tokens,
+        texts: Sequence[str],
+        read: Callable[[list[str]], list[Callable[[], Spans]]],
+        count: Callable[[str], int],
     ) -> None:
         """`read` tokenises a batch, and gives for each text a function that makes its spans. Raises any exception."""
         self.special_tokens = tokenizer.special_tokens
-        self.count = tokenizer.count
+        self.count = count
         self._tokenizer = tokenizer
         self._read = read
         self._waiting = deque(texts)

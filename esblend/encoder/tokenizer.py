@@ -11,6 +11,7 @@ from tokenizers import Encoding, Tokenizer
 from esblend.encoder.model import Tokens
 from esblend.encoder.model_folder import ModelFolder
 from esblend.encoder.read_ahead import ReadAhead
+from esblend.encoder.remembered_ids import RememberedIds
 from esblend.encoder.surrogates import replace_surrogates
 from esblend.errors import ModelError
 from esblend.extras import require
@@ -66,12 +67,18 @@ class TextTokenizer:
         self._whole.no_padding()
         self._whole.no_truncation()
         self._lower_case = folder.lower_case
+        self._remembered = RememberedIds()
         # A StaticEmbedding reads the word pieces of the text alone.
         self._has_special_tokens = folder.input_kind == "Transformer"
         self.special_tokens = self._whole.num_special_tokens_to_add(is_pair=False) if self._has_special_tokens else 0
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """See `ModelTokenizer`."""
+        known = [self._remembered.take(text) for text in texts]
+        computed = iter(self._computed_ids([text for text, ids in zip(texts, known, strict=True) if ids is None]))
+        return [next(computed) if ids is None else ids for ids in known]
+
+    def _computed_ids(self, texts: Sequence[str]) -> list[list[int]]:
         beginnings = [_beginning(text, self._max_tokens * _CHARACTERS_PER_PIECE) for text in texts]
         encodings = self._encode_cut(beginnings)
         for position, (text, beginning) in enumerate(zip(texts, beginnings, strict=True)):
@@ -96,12 +103,28 @@ class TextTokenizer:
 
     def ahead(self, texts: Sequence[str]) -> Tokens:
         """This tokenizer, which computes the spans of `texts` in batches. They are asked for in this order."""
-        return ReadAhead(self, [text for text in texts if len(text) <= _BLOCK_CHARACTERS], self._spans_of_batch)
+        short = [text for text in texts if len(text) <= _BLOCK_CHARACTERS]
+        return ReadAhead(self, short, self._spans_of_batch, self._count_remembered)
 
     def _spans_of_batch(self, texts: list[str]) -> list[Callable[[], list[tuple[int, int]]]]:
         prepared = [self._with_characters_of(replace_surrogates(text)) for text in texts]
         encodings = self._whole.encode_batch(prepared, add_special_tokens=False)
+        for text, read, encoding in zip(texts, prepared, encodings, strict=True):
+            if read == self._normal(text):
+                self._remember(text, encoding)
         return [partial(getattr, encoding, "offsets") for encoding in encodings]
+
+    def _count_remembered(self, text: str) -> int:
+        """As `count`, of a text that may become a passage."""
+        encoding = self._whole.encode(self._normal(text), add_special_tokens=False)
+        self._remember(text, encoding)
+        return len(encoding)
+
+    def _remember(self, text: str, encoding: Encoding) -> None:
+        """To add the special tokens takes a sixth of the time of tokenising a text again."""
+        if len(encoding) + self.special_tokens <= self._max_tokens:
+            whole = self._cut.post_process(encoding, add_special_tokens=self._has_special_tokens)
+            self._remembered.add(text, whole.ids)
 
     def _with_characters_of(self, text: str) -> str:
         """The text in the model's letter case. A few letters become two when they are lower-cased; then the offsets of the original
@@ -111,7 +134,7 @@ class TextTokenizer:
 
     def count(self, text: str) -> int:
         """Word pieces of `text` without special tokens, uncut."""
-        return len(self._whole.encode(self._normal(text), add_special_tokens=False).ids)
+        return len(self._whole.encode(self._normal(text), add_special_tokens=False))
 
     def _normal(self, text: str) -> str:
         return replace_surrogates(text).lower() if self._lower_case else replace_surrogates(text)

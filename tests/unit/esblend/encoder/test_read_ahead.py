@@ -1,14 +1,46 @@
 """Texts that are tokenised together have the word pieces that they have alone."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from esblend.encoder.folder import find_model
+from esblend.encoder.folder_reader import read_folder
 from esblend.encoder.read_ahead import ReadAhead
+from esblend.encoder.remembered_ids import RememberedIds
 from esblend.encoder.tokenizer import load_tokenizer
+from tests.unit.esblend.encoder.tiny_models import ARCHITECTURES, write_transformer
 
 TEXTS = ["one two", "混合搜索 🚀", "", "İstanbul \ud800 lone surrogate", "one two", "word " * 30_000, "the last"]
+
+
+@pytest.mark.parametrize("name", ["BERT", "RoBERTa", "XLM-R", "Qwen2"])
+def test_what_was_read_ahead_has_the_ids_that_it_has_alone(name: str, tmp_path: Path) -> None:
+    folder = read_folder(write_transformer(tmp_path, ARCHITECTURES[name]), name)
+    tokenizer: Any = load_tokenizer(folder)
+    expected = tokenizer.ids(TEXTS)
+    ahead = tokenizer.ahead(TEXTS)
+    for text in TEXTS:
+        ahead.spans(text)
+    assert tokenizer._remembered.take("one two") == expected[0]
+    assert tokenizer.ids(TEXTS) == expected
+    assert tokenizer.ids(TEXTS) == expected
+
+
+def test_a_counted_passage_has_the_ids_that_it_has_alone() -> None:
+    tokenizer: Any = load_tokenizer(find_model("minilm"))
+    [expected] = tokenizer.ids(["Zürich and the 混合"])
+    assert tokenizer.ahead([]).count("Zürich and the 混合") == len(expected) - 2
+    assert tokenizer._remembered.take("Zürich and the 混合") == expected
+
+
+def test_the_oldest_ids_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("esblend.encoder.remembered_ids._TEXTS", 2)
+    remembered = RememberedIds()
+    for number, text in enumerate("abc"):
+        remembered.add(text, [number, 70_000])
+    assert [remembered.take(text) for text in "abcc"] == [None, [1, 70_000], [2, 70_000], None]
 
 
 class Letters:
@@ -47,7 +79,7 @@ def test_texts_are_read_in_one_batch_and_not_more_than_some(monkeypatch: pytest.
     monkeypatch.setattr("esblend.encoder.read_ahead._CHARACTERS", 5)
     letters = Letters()
     texts = ["abc", "de", "f", "g"]
-    ahead = ReadAhead(letters, texts, letters.read)
+    ahead = ReadAhead(letters, texts, letters.read, letters.count)
     assert [len(ahead.spans(text)) for text in texts] == [3, 2, 1, 1]
     assert letters.batches == [["abc", "de"], ["f", "g"]]
     assert letters.alone == []
@@ -55,7 +87,7 @@ def test_texts_are_read_in_one_batch_and_not_more_than_some(monkeypatch: pytest.
 
 def test_a_text_that_is_not_next_is_read_as_well() -> None:
     letters = Letters()
-    ahead = ReadAhead(letters, ["a", "b", "c"], letters.read)
+    ahead = ReadAhead(letters, ["a", "b", "c"], letters.read, letters.count)
     assert [len(ahead.spans(text)) for text in ("b", "unknown", "c", "c", "a")] == [1, 7, 1, 1, 1]
     assert letters.batches == [["b", "c"]]
     assert letters.alone == ["unknown", "c", "a"]
@@ -63,7 +95,7 @@ def test_a_text_that_is_not_next_is_read_as_well() -> None:
 
 def test_only_the_text_at_fault_fails() -> None:
     letters = Letters()
-    ahead = ReadAhead(letters, ["ab", "!", "c"], letters.read)
+    ahead = ReadAhead(letters, ["ab", "!", "c"], letters.read, letters.count)
     assert len(ahead.spans("ab")) == 2
     with pytest.raises(ValueError, match="not a letter"):
         ahead.spans("!")
