@@ -132,7 +132,7 @@ class VectorCache:
                                 used_before.append((now, key))
                 if used_before:
                     connection.executemany("UPDATE embeddings SET used = ? WHERE key = ?", used_before)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self._give_up("read", error)
         return cached
 
@@ -145,7 +145,7 @@ class VectorCache:
             if is_pruned:
                 with self._transaction() as connection:  # each deleted page is in the log as well
                     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self._give_up("written", error)
 
     def _prune(self, connection: sqlite3.Connection) -> bool:
@@ -162,7 +162,7 @@ class VectorCache:
         )
         return True
 
-    def _give_up(self, what: str, error: sqlite3.Error) -> None:
+    def _give_up(self, what: str, error: Exception) -> None:
         log.warning("embedding cache cannot be " + what, file=str(self._file), cause=str(error))
 
 

@@ -104,6 +104,12 @@ def test_a_file_that_is_no_cache_costs_only_time(tmp_path: Path) -> None:
     assert compute.computed == ["a", "a"]
 
 
+def test_a_folder_that_cannot_be_made_costs_only_time(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    compute = Counting()
+    assert cache(tmp_path / "file").through(["a"], compute).shape == (1, DIMS)
+
+
 def test_what_fails_is_not_kept(tmp_path: Path) -> None:
     def failing(_: list[str]) -> Vectors:
         raise RuntimeError("injected")
