@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import orjson
 import psutil
-from elastic_transport import ApiResponseMeta, BaseNode, HttpHeaders
+from elastic_transport import ApiResponseMeta, BaseNode, HttpHeaders, TextSerializer
 from elastic_transport._node import NodeApiResponse
 from elasticsearch import Elasticsearch
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from bench.report import write
 from bench.scale import scaled
 from bench.stack import free_port
 from bench.stub_worker import READY_MADE
+from esblend import smile
 from esblend.broker import RangeTask
 from esblend.encoder.backend_choice import has_gpu
 from esblend.encoder.calibration import calibration_texts
@@ -67,7 +68,8 @@ class StubIndex:
 
     def answer(self, target: str, body: bytes) -> Any:
         if target.startswith("/_bulk"):
-            return {"items": [{"update": {"status": 200, "_seq_no": 1}}] * body.count(b'{"update":')}
+            writes = body.count(b"\xff") // 2  # the end of a line in SMILE
+            return {"items": [{"update": {"status": 200, "_seq_no": 1}}] * writes}
         if target.startswith("/stub/_search"):
             return self._page(orjson.loads(body))
         if target.startswith("/stub"):
@@ -95,7 +97,7 @@ def client_of(index: StubIndex) -> Elasticsearch:
             meta = ApiResponseMeta(200, "1.1", _HEADERS, 0.0, self.config)
             return NodeApiResponse(meta, orjson.dumps(index.answer(target, body or b"")))
 
-    return Elasticsearch("http://stub:9200", node_class=Node)
+    return Elasticsearch("http://stub:9200", node_class=Node, serializers={smile.SUBTYPE: TextSerializer()})
 
 
 class ReadyMade:
