@@ -67,6 +67,8 @@ def _tokens(content: Any, arrays: list[NDArray[np.float32]]) -> list[bytes]:
             append(_TRUE if value else _FALSE)
         elif isinstance(value, int):
             append(_integer(value))
+        elif isinstance(value, np.integer):  # offsets of a splitter that computes with NumPy
+            append(_integer(int(value)))
         else:
             raise TypeError(f"{type(value).__name__} is not a value of a bulk line")
 

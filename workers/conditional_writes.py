@@ -20,8 +20,8 @@ EXTERNAL_SECONDS = 30
 """Elasticsearch remembers a deletion for 60 s; a later write with only an external version would recreate the document."""
 _OVERLOADED, _GONE, _CONFLICT = 429, 404, 409
 _DOCUMENTS_OWN_FAULT = (400, 413)
-_JSON_ONLY = (406, 415)
-"""The answers of a proxy that passes only JSON."""
+_JSON_ONLY = (400, 406, 415)
+"""The answers of a proxy that passes only JSON, or of a server that does not accept the media type."""
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,8 @@ class VectorCache:
         To open and close the file costs as much as hundreds of vectors: the last process that closes it copies the whole log.
         """
         with self._lock:
-            if self._connection is None or self._identity() != self._opened:  # somebody may have deleted the file
+            # Somebody may have deleted the file, even between opening it and asking which one it is.
+            if self._connection is None or self._opened is None or self._identity() != self._opened:
                 self._close()
                 self._connection = self._connect()
                 self._opened = self._identity()

@@ -15,12 +15,14 @@ _NOT_FORWARDED = {"host", "content-length", "transfer-encoding", "connection", "
 
 
 class Spoiler:
-    """While `remaining` is above 0, operations on the document `id_` never reach Elasticsearch. `times` counts them."""
+    """While `remaining` is above 0, operations on the document `id_` never reach Elasticsearch. `times` counts them. Bulk requests
+    that are not JSON get the status `refusal`."""
 
-    def __init__(self, elasticsearch: str, id_: str, remaining: int) -> None:
+    def __init__(self, elasticsearch: str, id_: str, remaining: int, refusal: int = 415) -> None:
         self.elasticsearch = elasticsearch
         self.id_ = id_
         self.remaining = remaining
+        self.refusal = refusal
         self.times = 0
         self.refused = 0
         """Bulk requests that were not JSON."""
@@ -53,7 +55,7 @@ def spoiling(spoiler: Spoiler) -> Iterator[str]:
             if self.path.partition("?")[0] == "/_bulk":
                 if "json" not in self.headers.get("content-type", ""):
                     spoiler.refused += 1
-                    self.reply(415, {}, b'{"error": "only JSON"}')
+                    self.reply(spoiler.refusal, {}, b'{"error": "only JSON"}')
                     return
                 lines, spoiled = spoiler.take(body.splitlines())
                 body = b"".join(line + b"\n" for line in lines)

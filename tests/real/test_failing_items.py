@@ -44,11 +44,13 @@ def test_a_failing_item_is_sent_again(fault_stack: Stack, index: str, tmp_path: 
     assert stack.call("GET", "/_esblend/dead-letters", index=index)["total"] == 0
 
 
+@pytest.mark.parametrize("refusal", [400, 415])
 def test_a_worker_behind_a_proxy_that_passes_only_json_writes_json(
-    fault_stack: Stack, index: str, tmp_path: Path
+    fault_stack: Stack, index: str, tmp_path: Path, refusal: int
 ) -> None:
+    """Elasticsearch itself answers 400 to media types that it does not accept."""
     fault_stack.es.index(index=index, id="0", document={"body": "Text 0."})
-    spoiler = Spoiler(fault_stack.described["elasticsearch"], "0", 0)
+    spoiler = Spoiler(fault_stack.described["elasticsearch"], "0", 0, refusal)
     with (
         spoiling(spoiler) as url,
         process(fault_stack, "esblend", "worker", place=tmp_path, ESBLEND_ES_URL=url),

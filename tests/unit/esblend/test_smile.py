@@ -31,6 +31,11 @@ def test_an_integer_is_zigzag_with_six_bits_in_the_last_byte(number: int, token:
     assert smile.lines([number]) == [HEADER + token + b"\xff"]
 
 
+def test_an_integer_of_numpy_is_an_integer() -> None:
+    """A splitter of a plug-in may compute offsets with NumPy. JSON accepts them as well."""
+    assert smile.lines([np.int64(-(2**63)), np.int32(32)]) == smile.lines([-(2**63), 32])
+
+
 def test_a_float_is_4_and_four_times_7_of_its_bits() -> None:
     # 1.0 is 0x3F800000: 0011 1111100 0000000 0000000 0000000; -2.0 is 0xC0000000: 1100 0000000 ...
     one, minus_two = b"\x28\x03\x7c\x00\x00\x00", b"\x28\x0c\x00\x00\x00\x00"

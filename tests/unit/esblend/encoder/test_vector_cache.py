@@ -75,6 +75,23 @@ def test_the_file_may_be_deleted_at_any_time(tmp_path: Path) -> None:
     assert compute.computed == ["a", "a"]
 
 
+def test_the_file_may_be_deleted_while_it_is_opened(tmp_path: Path) -> None:
+    class DeletedOnce(VectorCache):
+        def _connect(self) -> sqlite3.Connection:
+            connection = super()._connect()
+            if not deleted:
+                deleted.extend(tmp_path.iterdir())
+                for file in deleted:
+                    file.unlink()
+            return connection
+
+    deleted: list[Path] = []
+    file, compute = tmp_path / "vectors.sqlite", Counting()
+    for _ in range(2):
+        DeletedOnce(file, scope="model", dims=DIMS, max_bytes=10**6).through(["a"], compute)
+    assert compute.computed == ["a"]
+
+
 def test_a_use_is_noted_once_an_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Most reads write nothing."""
     now = [10_000]
