@@ -54,13 +54,15 @@ class SearchConnections:
         if head.count(b"\n") != len(lines):
             raise ValueError("a header of the request has several lines")
         async with self._places:
-            while (connection := self._idle_connection()) is not None:
+            connection = self._idle_connection()
+            if connection is not None:
                 try:
                     return await self._exchange(connection, head + body)
                 except ConnectionError:
                     if connection.has_answered:
                         raise
-                    # The server closed the idle connection while the request was on its way.
+            # Either there is no idle connection, or the server closed it while the request was on its way. A server that closes
+            # connections because of the request gets it twice, and not once for each idle connection.
             return await self._exchange(await self._connect(), head + body)
 
     async def close(self) -> None:
@@ -93,8 +95,10 @@ class SearchConnections:
         return None
 
     async def _connect(self) -> "_Connection":
-        connecting = asyncio.get_running_loop().create_connection(_Connection, self._host, self._port, ssl=self._tls)
-        _, connection = await asyncio.wait_for(connecting, _CONNECT_SECONDS)
+        loop = asyncio.get_running_loop()
+        # `wait_for` of Python 3.11 can lose the cancellation of its caller.
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            _, connection = await loop.create_connection(_Connection, self._host, self._port, ssl=self._tls)
         return connection
 
 
@@ -169,8 +173,9 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_closed = True
-        if self._answer is not None and self._answer.has_head and not self._has_length(self._answer):
-            self._finish(self._answer)  # RFC 9112, section 6.3: the end of the connection is the end of the body
+        answer = self._answer
+        if answer is not None and error is None and answer.has_head and not self._has_length(answer):
+            self._finish(answer)  # RFC 9112, section 6.3: the end of the connection is the end of the body
         self._fail(error if isinstance(error, OSError) else ConnectionResetError("the server closed the connection"))
 
     # httptools

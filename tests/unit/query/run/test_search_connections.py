@@ -1,6 +1,8 @@
 """Connections for searches, against a server that answers as the test says."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -213,3 +215,43 @@ async def test_a_header_of_several_lines_is_not_sent() -> None:
     async with server(always(OK)) as connections:
         with pytest.raises(ValueError, match="lines"):
             await connections.post("/", [(b"x", b"1\r\nauthorization: y")], b"")
+
+
+async def test_a_request_on_which_the_server_closes_its_connections_is_sent_twice_at_most() -> None:
+    received = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal received
+        while True:
+            try:
+                _, body = await request_of(reader)
+            except asyncio.IncompleteReadError:
+                return
+            if body == b"large\n":
+                received += 1
+                return
+            await all_arrived.wait()
+            writer.write(OK)
+
+    async with server(answer) as connections:
+        all_arrived = asyncio.Barrier(4)
+        await asyncio.gather(*(ask(connections) for _ in range(4)))
+        with pytest.raises(ConnectionError):
+            await ask(connections, b"large\n")
+    assert received == 2
+
+
+async def test_a_body_without_length_whose_connection_is_reset_is_not_complete() -> None:
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n{}")
+        for _ in range(10):  # the client, on the same loop, reads what has arrived
+            await asyncio.sleep(0)
+        linger = struct.pack("ii", 1, 0)  # the close sends a reset
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    async with server(answer) as connections:
+        with pytest.raises(ConnectionError):
+            await ask(connections)
