@@ -82,7 +82,7 @@ class Upstream:
         """Send an `_msearch` with the caller's headers: lines of JSON, or bytes of such lines. `has_documents`: whether the
         response contains values of documents, whose long numbers are kept.
 
-        Raises UpstreamError on an error status, UpstreamUnavailable without a response.
+        Raises UpstreamError on an error status, UpstreamUnavailable without a response of Elasticsearch.
         """
         sent = [pair for pair in headers if pair[0].lower() not in _NOT_FOR_OWN_REQUESTS]
         query = f"?{urlencode(params)}" if params else ""
@@ -94,6 +94,11 @@ class Upstream:
         content = await off_loop(len(response.body) > LARGE_BODY, _parse, response.body, has_documents)
         if response.status >= 400:
             raise UpstreamError(response.status, content)
+        if not isinstance(content.get("responses"), list):  # a redirect or a page, from a proxy
+            raise UpstreamUnavailable(
+                f"the server at the gateway's Elasticsearch address sent no search results, but status {response.status}"
+                " with other content; check ESBLEND_ES_URL and the proxies on the way"
+            )
         return ElasticsearchResponse(content, shown)
 
     async def is_reachable(self) -> bool:
