@@ -51,6 +51,14 @@ async def test_searches_at_once_share_a_read_which_survives_the_first(monkeypatc
     assert reads.started == 1
 
 
+async def test_a_search_on_known_metadata_makes_no_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    Reads(monkeypatch)
+    metadata, clients = Metadata(None), list[str]()
+    for _ in range(3):
+        await metadata.attached(Requester(lambda: clients.append("made"), "key"), ["books"])  # type: ignore[arg-type, func-returns-value, return-value]
+    assert clients == ["made"]
+
+
 async def test_used_metadata_is_read_again_before_it_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     reads, metadata = Reads(monkeypatch), Metadata(None)
     await search(metadata)
