@@ -28,9 +28,12 @@ def index(stack: Stack, make_index: Callable[..., str]) -> str:
 
 
 def running(stack: Stack, opaque_id: str) -> list[dict[str, Any]]:
-    """The tasks of this request that Elasticsearch works on."""
+    """The searches of this request that Elasticsearch works on. The gateway may first read the index's metadata."""
     tasks = stack.es.tasks.list(group_by="none")["tasks"]
-    return [task for task in tasks if task["headers"].get("X-Opaque-Id") == opaque_id]
+    searches = [
+        task for task in tasks if task["action"].startswith("indices:data/read/") and "search" in task["action"]
+    ]
+    return [task for task in searches if task["headers"].get("X-Opaque-Id") == opaque_id]
 
 
 def wait_for_cancellation(stack: Stack, opaque_id: str) -> None:
