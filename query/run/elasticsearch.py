@@ -90,7 +90,7 @@ class Upstream:
             response = await self.searches.post(path + query, [*sent, *_NDJSON], _encoded(body))
         except OSError as error:
             raise UpstreamUnavailable("the gateway cannot reach Elasticsearch") from error
-        shown = {name.decode(): header_text(value) for name, value in response.headers if name.lower() in _SHOWN}
+        shown = _shown(response.headers)
         content = await off_loop(len(response.body) > LARGE_BODY, _parse, response.body, has_documents)
         if response.status >= 400:
             raise UpstreamError(response.status, content)
@@ -112,6 +112,15 @@ class Upstream:
     def url(self, target: str) -> URL:
         """The address of a path with its query string, both sent unchanged."""
         return URL(self._base + target, encoded=True)
+
+
+def _shown(headers: RawHeaders) -> dict[str, str]:
+    """The headers that the caller should see, byte for byte; several with one name become a list (RFC 9110, section 5.3)."""
+    values: dict[str, list[str]] = {}
+    for name, value in headers:
+        if name.lower() in _SHOWN:
+            values.setdefault(name.decode().title(), []).append(value.decode("latin-1"))
+    return {name: ", ".join(several) for name, several in values.items()}
 
 
 def header_text(raw: bytes) -> str:

@@ -57,8 +57,10 @@ async def test_a_refusal_of_a_proxy_keeps_its_status() -> None:
     assert raised.value.status == 429
 
 
-async def test_headers_of_elasticsearch_that_callers_should_see_are_returned() -> None:
-    head = b"HTTP/1.1 200 OK\r\nWarning: 299 x\r\nX-Other: y\r\ncontent-length: 16\r\n\r\n"
+async def test_all_warnings_are_returned_byte_for_byte() -> None:
+    head = b"HTTP/1.1 200 OK\r\nWarning: 299 x\r\nX-Other: y\r\nwarning: 299 \xe2\x86\x92\r\ncontent-length: 16\r\n\r\n"
     async with upstream(head + b'{"responses":[]}') as connected:
         response = await search(connected)
-    assert response.headers == {"Warning": "299 x"}
+    assert {name: value.encode("latin-1") for name, value in response.headers.items()} == {
+        "Warning": b"299 x, 299 \xe2\x86\x92"
+    }
