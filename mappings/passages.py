@@ -68,7 +68,8 @@ def by_sentences(source: SourceText, tokenizer: Tokens, settings: PassageSetting
 
     A passage ends at a sentence boundary in its second half, else at a word boundary; a word is split only when it is longer
     than a passage. A passage starts at the end of the previous one or, to overlap, a little earlier; together the passages
-    cover the whole text. A text without any word piece (white space, zero-width characters) has none.
+    cover the whole text, except for white space that fills a passage. A text without any word piece (white space, zero-width
+    characters) has none.
     """
     text = source.text
     room = settings.max_tokens - tokenizer.special_tokens
@@ -87,19 +88,20 @@ def by_sentences(source: SourceText, tokenizer: Tokens, settings: PassageSetting
     passages: list[Passage] = []
     first = 0
     while first < len(spans):
-        prefix = title + SEPARATOR if title and passages and spans[first][0] >= len(title) else ""
+        prefix = title + SEPARATOR if title and first and spans[first][0] >= len(title) else ""
         capacity = room - (title_tokens if prefix else 0)
         last = first + capacity
         while True:
             last = _break_before(first, last, len(spans), starts)
-            start = 0 if not passages else spans[first][0]
+            start = spans[first][0] if first else 0
             end = len(text) if last >= len(spans) else spans[last][0]
             excess = tokenizer.count(prefix + text[start:end]) - room
             if excess <= 0 or last - first <= 1:
                 break
             # Some tokenizers add a word piece at the start of a text, which the slice did not have.
             last = max(first + 1, last - excess)
-        passages.append(Passage(start, end, prefix + text[start:end]))
+        if text[start:end].strip():  # some tokenizers make pieces of white space
+            passages.append(Passage(start, end, prefix + text[start:end]))
         if last >= len(spans):
             break
         first = _overlap_from(first, last, settings.overlap_tokens, starts)

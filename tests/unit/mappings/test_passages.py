@@ -5,9 +5,10 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from esblend.encoder.folder import find_model
-from esblend.encoder.tokenizer import load_tokenizer
+from esblend.encoder.tokenizer import TextTokenizer, load_tokenizer
 from mappings.attachment import PassageSettings
 from mappings.passages import read_ahead, split
 from mappings.source import SourceText
@@ -89,6 +90,17 @@ def test_texts_that_are_tokenised_together_have_the_same_passages(texts: list[st
 @pytest.mark.parametrize("text", ["", "  ", "\n\t"])
 def test_white_space_has_no_passage(text: str) -> None:
     assert split(SourceText(text, ""), TOKENIZER, SMALL) == []
+
+
+@pytest.mark.parametrize("text", ["one" + "\n" * 100 + "two", "\n" * 100 + "one", "one" + "\t" * 100])
+def test_white_space_that_fills_a_passage_is_no_passage(text: str) -> None:
+    """Byte-level tokenizers (RoBERTa, Qwen) make pieces of white space."""
+    described = Tokenizer(models.BPE({byte: id_ for id_, byte in enumerate(pre_tokenizers.ByteLevel.alphabet())}, []))
+    described.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer = TextTokenizer(find_model("minilm"), described.to_str())
+    passages = split(SourceText(text, ""), tokenizer, SMALL)
+    assert "".join(passage.text for passage in passages).split() == text.split()
+    assert all(tokenizer.count(passage.text) <= SMALL.max_tokens for passage in passages)
 
 
 def test_passages_break_at_sentences() -> None:
