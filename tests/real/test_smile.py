@@ -1,14 +1,19 @@
 """What workers write in SMILE, Elasticsearch reads and stores as the same values."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
 from esblend import smile
 from esblend.elasticsearch_connection import connect
 from esblend.settings import Settings
+from mappings.source import SourceText
 from tests.conftest import Stack
+from workers.conditional_writes import Write, write_all
+from workers.documents import Document
 
 NUMBERS = np.array(
     [0.0, -0.0, 1.0, -1.5, 0.1, 1e-7, -3.25e-12, 1e-45, 1.17549435e-38, 3.4028235e38, 16777217.0, 0.05272799],
@@ -67,3 +72,36 @@ def test_a_vector_is_stored_as_numbers(stack: Stack, make_index: Callable[..., s
         passage = stored[0] if isinstance(stored, list) else stored
         assert np.array(passage["vector"], np.float32).tobytes() == vector.tobytes()
         stack.es.indices.refresh(index=index)
+
+
+IDS = {"x" * 512: None, "é" * 256: "é" * 100, "😀": "r" * 600, 'a\nb\x7f"\\': " ", "ÿ" * 65: "日本語"}
+"""Routing by id; no id may be longer."""
+
+
+@pytest.mark.parametrize("source", ["stored", "synthetic"])
+def test_unusual_ids_and_routings_are_written_under_their_condition(
+    stack: Stack, make_index: Callable[..., str], source: str
+) -> None:
+    field = {"type": "dense_vector", "dims": 16, "similarity": "l2_norm"}
+    kept = {"index.mapping.exclude_source_vectors": False, "index.mapping.source.mode": source}
+    index = make_index(properties={"state": {"type": "keyword"}, "vector": field}, **kept)
+    vectors = np.random.default_rng(6).standard_normal((len(IDS), 16)).astype(np.float32)
+    vectors[:, :4] = NUMBERS[[1, 5, 7, 8]]  # -0.0 and the smallest numbers
+    writes = []
+    for vector, (id_, routing) in zip(vectors, IDS.items(), strict=True):
+        made = stack.es.index(index=index, id=id_, routing=routing, document={"state": "\u00ff"})
+        document = Document(
+            id_, routing, made["_seq_no"], made["_primary_term"], 1, SourceText("", ""), "", None, None, 0
+        )
+        action = {"_index": index, "_id": id_, "if_seq_no": document.seq_no, "if_primary_term": document.primary_term}
+        update = {"update": action if routing is None else {**action, "routing": routing}}
+        writes.append(Write(document, update, {"doc": {"vector": vector}}))
+    with connect(Settings(es_url=stack.described["elasticsearch"])) as es:
+        assert {result.status for result in write_all(es, writes, read_at=time.monotonic())} == {200}
+        assert {result.status for result in write_all(es, writes, read_at=time.monotonic(), refresh=True)} == {409}
+    found = {hit["_id"]: hit["_source"] for hit in stack.es.search(index=index)["hits"]["hits"]}
+    for vector, (id_, routing) in zip(vectors, IDS.items(), strict=True):
+        stored = stack.es.get(index=index, id=id_, routing=routing)["_source"]
+        assert stored["state"] == "\u00ff"
+        for read in (stored, found[id_]):
+            assert np.array(read["vector"], np.float32).tobytes() == vector.tobytes()
