@@ -5,6 +5,7 @@ what these requests need (docs/decisions/020-search-connections.md). `Upstream` 
 """
 
 import asyncio
+import socket
 import ssl
 import time
 from collections import deque
@@ -13,10 +14,13 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import httptools
+from aiohappyeyeballs import start_connection
 
 _IDLE_SECONDS = 60.0
 """A connection that has not been used for longer is closed: something on the way may have forgotten it."""
 _CONNECT_SECONDS = 5.0
+_NEXT_ADDRESS_SECONDS = 0.25
+"""While an address of the host does not answer, the next one is tried as well (RFC 8305): IPv6 may be broken on the way."""
 Headers = Iterable[tuple[bytes, bytes]]
 
 
@@ -98,7 +102,12 @@ class SearchConnections:
         loop = asyncio.get_running_loop()
         # `wait_for` of Python 3.11 can lose the cancellation of its caller.
         async with asyncio.timeout(_CONNECT_SECONDS):
-            _, connection = await loop.create_connection(_Connection, self._host, self._port, ssl=self._tls)
+            addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            connected = await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS)
+            name = self._host if self._tls else None
+            _, connection = await loop.create_connection(
+                _Connection, sock=connected, ssl=self._tls, server_hostname=name
+            )
         return connection
 
 

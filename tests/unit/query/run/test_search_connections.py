@@ -1,6 +1,7 @@
 """Connections for searches, against a server that answers as the test says."""
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -255,3 +256,24 @@ async def test_a_body_without_length_whose_connection_is_reset_is_not_complete()
     async with server(answer) as connections:
         with pytest.raises(ConnectionError):
             await ask(connections)
+
+
+async def test_an_address_that_does_not_answer_does_not_hide_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_connections, "_NEXT_ADDRESS_SECONDS", 0.01)
+    async with server(always(OK)) as connections:
+        port = connections._port
+        with contextlib.ExitStack() as sockets:
+            silent = sockets.enter_context(socket.socket())
+            silent.bind(("127.0.0.2", port))
+            silent.listen(0)
+            for _ in range(4):  # with a full queue, the kernel answers no further connection
+                waiting = sockets.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(("127.0.0.2", port))
+
+            async def addresses(*_: object, **__: object) -> list[tuple[object, ...]]:
+                hosts = ("127.0.0.2", "127.0.0.1")
+                return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in hosts]
+
+            monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", addresses)
+            assert await ask(connections) == (200, b"{}")
