@@ -33,6 +33,8 @@ from workers.retries import retried
 _KEEP_ALIVE = "1m"
 _SMALL_PAGE = 250_000
 """Characters of text. A page with fewer is followed by one of twice as many documents, each of which costs Elasticsearch less."""
+_LARGE_PAGE = 1_000_000
+"""Characters of text. After a page with more, pages have as few documents as the first one."""
 _UNSEARCHABLE = {("search_phase_execution_exception", 503), ("index_closed_exception", 400)}
 """Error type and status of a search on a shard without a node, and on a closed index."""
 Hit = dict[str, Any]
@@ -59,7 +61,7 @@ class RangeReader:
         self._target = target
         self._task = task
         self._most = min(most, max(1, target.result_window - 1))
-        self._size = min(size, self._most)
+        self._size = self._first = min(size, self._most)
         # The last refresh may be minutes old, and a deletion as well: Elasticsearch forgets it after 60 s. A write that has only
         # an external version as its condition would then create the document again, so these are read in real time.
         self._is_realtime = target.attachment.versioning == "external"
@@ -76,6 +78,8 @@ class RangeReader:
             characters = sum(len(document.source.text) for document in page.documents)
             if characters < _SMALL_PAGE and not self._is_realtime:
                 self._size = min(self._most, 2 * self._size)
+            elif characters > _LARGE_PAGE:
+                self._size = min(self._first, self._size)
 
     def _page(self, hits: list[Hit]) -> Page:
         ids = [(hit["_id"], hit.get("_routing")) for hit in hits]

@@ -115,7 +115,7 @@ def test_pages_fit_into_the_smallest_result_window(stack: Stack, make_index: Cal
     assert {id_ for page in pages for id_, _ in page.found} == {str(number) for number in range(len(documents))}
 
 
-def test_pages_of_short_texts_grow(
+def test_pages_of_short_texts_grow_until_texts_are_long(
     stack: Stack, make_index: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = make_index(*({"body": f"text {number:3}"} for number in range(100)), number_of_shards=1)
@@ -132,6 +132,8 @@ def test_pages_of_short_texts_grow(
     assert pages(50) == pages(50, 10) == [50, 50]
     monkeypatch.setattr(range_reading, "_SMALL_PAGE", 20 * len("text 123"))
     assert pages(10, 35) == [10, 20, 20, 20, 20, 10]
+    monkeypatch.setattr(range_reading, "_LARGE_PAGE", 15 * len("text 123"))
+    assert pages(10, 35) == [10, 20, 10, 20, 10, 20, 10]
 
 
 def test_a_task_stops_at_its_limit_and_reports_how_far_it_came(fault_stack: Stack, index: str) -> None:
