@@ -291,7 +291,7 @@ def measure(stack: BenchStack, texts: list[str]) -> None:
     rows.sort(key=lambda row: int(row["callers"]))
     note = (
         f"scifact, one shard, one segment, int8_hnsw, window {WINDOW}, ten hits with their sources, MiniLM exact; {ROUNDS} "
-        "rounds in which the kinds take turns, first by 16 callers, after some 10,000 searches by one. The direct caller "
+        "rounds in which the kinds take turns, first by 16 callers, then, after some 10,000 searches, by one. The direct caller "
         "encodes the text with the same encoder, one text at a time, then sends both legs in one _msearch: ids only, the "
         "lexical leg counts its matches, no page is fetched. The searches through the gateway return the page and its "
         "total. The gateway encodes texts that wait together in one batch. Caller, gateway and Elasticsearch share the "
