@@ -27,7 +27,7 @@ class NumberedKey(Key):
 
 
 def keys_from(indices: Iterable[str], ids: Iterable[str], kind: type[Key] = Key) -> list[Key]:
-    """A key for each pair. Several times as fast as calling the class, which is a function in Python."""
+    """A key for each pair. A call of the class for each would run a function in Python."""
     return list(map(partial(tuple.__new__, kind), zip(indices, ids, strict=True)))
 
 

@@ -37,8 +37,8 @@ class SearchConnections:
     """Keeps idle connections open. Every request has its connection for itself."""
 
     def __init__(self, url: str, *, tls: ssl.SSLContext | None, most: int, silence_seconds: float) -> None:
-        """`url`: of the server, with an optional path before that of the requests. `most`: connections at the same time.
-        `silence_seconds`: the longest pause of the server before and within a response."""
+        """`url`: the server's address. Its path, if it has one, comes before the paths of requests. `most`: the number of
+        connections at the same time. `silence_seconds`: the longest pause of the server before and within a response."""
         parts = urlsplit(url)
         self._host, self._tls = parts.hostname or "", tls
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
