@@ -26,7 +26,7 @@ _JSON_ONLY = (400, 406, 415)
 
 @dataclass(frozen=True)
 class Write:
-    """An item of a bulk body. Elasticsearch accepts them only for the document version that was read."""
+    """An item of a bulk body. Elasticsearch accepts it only for the document version that was read."""
 
     document: Document
     action: dict[str, Any]

@@ -2,12 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Lock
 
-import urllib3
-
-_NOT_FORWARDED = {"host", "content-length", "transfer-encoding", "connection", "accept-encoding"}
+from tests.real.forwarding import Forwarding, serving
 
 
 class Between:
@@ -37,37 +34,12 @@ class Between:
 def acting_between(between: Between) -> Iterator[str]:
     """The URL of the proxy."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(Forwarding):
         def handle_any(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            if self.path.partition("?")[0] == "/_msearch":
+            body = self.read()
+            if self.endpoint == "/_msearch":
                 between.note_search()
-            headers = {name: value for name, value in self.headers.items() if name.lower() not in _NOT_FORWARDED}
-            answer = urllib3.request(
-                self.command, between.elasticsearch + self.path, body=body or None, headers=headers, retries=False
-            )
-            self.send_response(answer.status)
-            for name, value in answer.headers.items():
-                if name.lower() not in _NOT_FORWARDED:
-                    self.send_header(name, value)
-            self.send_header("content-length", str(len(answer.data)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(answer.data)
+            self.reply(*self.forward(between.elasticsearch, body))
 
-        do_GET = do_POST = do_PUT = do_HEAD = handle_any  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Handler) as url:
+        yield url

@@ -2,16 +2,13 @@
 JSON."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import urllib3
+from tests.real.forwarding import Forwarding, serving
 
 _ERROR = {"type": "i_o_exception", "reason": "No space left on device"}
-_NOT_FORWARDED = {"host", "content-length", "transfer-encoding", "connection", "accept-encoding"}
 
 
 class Spoiler:
@@ -46,13 +43,11 @@ class Spoiler:
 def spoiling(spoiler: Spoiler) -> Iterator[str]:
     """The URL of the proxy."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(Forwarding):
         def handle_any(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            body = self.read()
             spoiled: list[int] = []
-            if self.path.partition("?")[0] == "/_bulk":
+            if self.endpoint == "/_bulk":
                 if "json" not in self.headers.get("content-type", ""):
                     spoiler.refused += 1
                     self.reply(spoiler.refusal, {}, b'{"error": "only JSON"}')
@@ -62,35 +57,11 @@ def spoiling(spoiler: Spoiler) -> Iterator[str]:
             if spoiled and not body:
                 self.reply(200, {"x-elastic-product": "Elasticsearch"}, with_failures(b'{"items": []}', spoiled))
                 return
-            headers = {name: value for name, value in self.headers.items() if name.lower() not in _NOT_FORWARDED}
-            answer = urllib3.request(
-                self.command, spoiler.elasticsearch + self.path, body=body or None, headers=headers, retries=False
-            )
-            forwarded = {name: value for name, value in answer.headers.items() if name.lower() not in _NOT_FORWARDED}
-            self.reply(answer.status, forwarded, with_failures(answer.data, spoiled) if spoiled else answer.data)
+            status, headers, answer = self.forward(spoiler.elasticsearch, body)
+            self.reply(status, headers, with_failures(answer, spoiled) if spoiled else answer)
 
-        def reply(self, status: int, headers: dict[str, str], body: bytes) -> None:
-            self.send_response_only(status)
-            if "content-type" not in {name.lower() for name in headers}:
-                headers = {**headers, "content-type": "application/json"}
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-
-        do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = handle_any  # noqa: N815
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Handler) as url:
+        yield url
 
 
 def with_failures(answer: bytes, positions: list[int]) -> bytes:
